@@ -6,6 +6,7 @@
 pub mod error;
 pub mod image;
 pub mod name;
+pub mod retry;
 pub mod schedule;
 pub mod secret;
 pub mod text;

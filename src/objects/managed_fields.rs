@@ -1,8 +1,8 @@
-//! Who owns which field of a live object. Pure.
+//! Field ownership of live objects, from `metadata.managedFields`. Pure.
 //!
-//! `metadata.managedFields` holds, for each manager, a tree (FieldsV1): `f:name` is a field,
-//! `k:{"name":"x"}` a list element by its merge keys, `v:"x"` an element of a set, `i:3` an element
-//! by index, `.` the thing itself. A leaf is `{}`.
+//! The field holds, for each manager, a tree (FieldsV1): `f:name` is a field, `k:{"name":"x"}` a
+//! list element by its merge keys, `v:"x"` an element of a set, `i:3` an element by index, `.` the
+//! node itself. A leaf is `{}`.
 
 use crate::objects::{
     object::{Object, PREFIX},
@@ -11,25 +11,23 @@ use crate::objects::{
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
-/// How a manager came to own fields.
+/// The operation by which a manager came to own fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ManagerOperation {
     /// Server-side apply.
     Apply,
-    /// Anything else: create, update, patch.
+    /// Create, update or patch.
     Update,
 }
 
-/// A manager of fields.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Manager {
-    /// Its name, as "kubectl-edit".
+    /// The name, as "kubectl-edit".
     pub name: String,
-    /// How it wrote.
     pub operation: ManagerOperation,
-    /// The subresource it wrote through, as "scale" or "status".
+    /// The subresource, as "scale" or "status".
     pub subresource: Option<String>,
-    /// When it last changed its fields.
+    /// The time of its last change.
     pub time: Option<Timestamp>,
 }
 
@@ -60,8 +58,8 @@ fn manager(entry: &Value) -> Manager {
     }
 }
 
-/// Who owns the value at an RFC 6901 pointer into the live object, the latest writer first. A value
-/// below an atomic map or list belongs to the owner of that.
+/// Returns the managers of the value at an RFC 6901 pointer, the latest writer first. A value below
+/// an atomic map or list belongs to the manager of that.
 pub fn managers_of(live: &Object, pointer: &str) -> Vec<Manager> {
     let steps = steps(pointer);
     let mut owners: Vec<Manager> = entries(live)
@@ -81,7 +79,7 @@ fn owns(tree: &Value, live: &Object, steps: &[String]) -> bool {
     found(tree, live, steps).is_some()
 }
 
-/// What a tree has for a value, or for the atomic one above it.
+/// Returns the node of a value in a tree, or of the atomic value above it.
 fn found<'t>(tree: &'t Value, live: &Object, steps: &[String]) -> Option<&'t Value> {
     let mut node = tree;
     let mut value: Option<&Value> = None;
@@ -112,7 +110,7 @@ fn found<'t>(tree: &'t Value, live: &Object, steps: &[String]) -> Option<&'t Val
     (!steps.is_empty()).then_some(node)
 }
 
-/// The steps of an RFC 6901 pointer.
+/// Splits an RFC 6901 pointer.
 fn steps(pointer: &str) -> Vec<String> {
     pointer
         .split('/')
@@ -121,8 +119,8 @@ fn steps(pointer: &str) -> Vec<String> {
         .collect()
 }
 
-/// Whether somebody else wrote the value at an RFC 6901 pointer into the live object as a whole,
-/// and `own` did not.
+/// Returns whether a manager other than `own` owns the whole value at an RFC 6901 pointer, and
+/// `own` does not.
 pub fn is_overwritten(live: &Object, pointer: &str, own: &str) -> bool {
     let steps = steps(pointer);
     let mut others = false;
@@ -140,10 +138,10 @@ pub fn is_overwritten(live: &Object, pointer: &str, own: &str) -> bool {
     others
 }
 
-/// The maps and lists that a manifest fills and that are one value each, as the server's answer to
-/// its apply by `own` says.
+/// Returns the atomic maps and lists of a manifest, learnt from the API server's answer to its
+/// apply by `own`.
 pub fn atomic_fields(manifest: &Object, answer: &Object, own: &str) -> KindAtomicFields {
-    let mut atoms = Vec::new();
+    let mut found_atomic = Vec::new();
     let ours = entries(answer)
         .filter(|entry| text(entry, "manager") == own && text(entry, "subresource").is_empty());
     for children in ours.filter_map(|entry| entry.get("fieldsV1")?.as_object()) {
@@ -153,25 +151,30 @@ pub fn atomic_fields(manifest: &Object, answer: &Object, own: &str) -> KindAtomi
                 continue;
             };
             let mark = place.field(name);
-            find_atoms(node, wanted, &mut place, &mut atoms);
+            find_atoms(node, wanted, &mut place, &mut found_atomic);
             place.back(mark);
         }
     }
-    KindAtomicFields::new(atoms)
+    KindAtomicFields::new(found_atomic)
 }
 
-fn find_atoms(node: &Value, wanted: &Value, place: &mut FieldPattern, atoms: &mut Vec<Box<str>>) {
+fn find_atoms(
+    node: &Value,
+    wanted: &Value,
+    place: &mut FieldPattern,
+    found_atomic: &mut Vec<Box<str>>,
+) {
     let Some(children) = node.as_object() else {
         return;
     };
     match wanted {
-        // Of what is empty a leaf says nothing; nor does one of what is as good as empty.
+        // An empty map is a leaf whether it is atomic or not.
         Value::Object(fields) if fields.values().all(Value::is_null) => {}
-        // A list of plain values is judged as one value anyhow.
+        // A list of scalars is one leaf anyway.
         Value::Array(elements) if elements.is_empty() || !elements.iter().all(Value::is_object) => {
         }
         Value::Object(_) | Value::Array(_) if children.is_empty() => {
-            atoms.push(place.to_string().into())
+            found_atomic.push(place.to_string().into())
         }
         Value::Object(fields) => {
             for (name, wanted) in fields {
@@ -179,7 +182,7 @@ fn find_atoms(node: &Value, wanted: &Value, place: &mut FieldPattern, atoms: &mu
                     continue;
                 };
                 let mark = place.field(name);
-                find_atoms(node, wanted, place, atoms);
+                find_atoms(node, wanted, place, found_atomic);
                 place.back(mark);
             }
         }
@@ -187,7 +190,7 @@ fn find_atoms(node: &Value, wanted: &Value, place: &mut FieldPattern, atoms: &mu
             let mark = place.element();
             for (key, node) in children.iter().filter(|(key, _)| key.starts_with("k:")) {
                 for wanted in elements.iter().filter(|wanted| may_be(key, wanted)) {
-                    find_atoms(node, wanted, place, atoms);
+                    find_atoms(node, wanted, place, found_atomic);
                 }
             }
             place.back(mark);
@@ -196,8 +199,7 @@ fn find_atoms(node: &Value, wanted: &Value, place: &mut FieldPattern, atoms: &mu
     }
 }
 
-/// Whether a key of the tree may mean this element of a manifest, which may leave out fields that
-/// have a default.
+/// Returns whether a tree key may match an element of a manifest, which may omit defaulted fields.
 fn may_be(key: &str, element: &Value) -> bool {
     key.strip_prefix("k:")
         .and_then(|keys| serde_json::from_str::<Map<String, Value>>(keys).ok())
@@ -207,7 +209,7 @@ fn may_be(key: &str, element: &Value) -> bool {
         })
 }
 
-/// Whether a key of the tree means this element of the list.
+/// Returns whether a tree key matches an element of a list.
 fn is_element(key: &str, index: usize, element: &Value) -> bool {
     match key.split_at_checked(2) {
         Some(("k:", keys)) => serde_json::from_str::<Map<String, Value>>(keys).is_ok_and(|keys| {
@@ -224,7 +226,7 @@ fn is_element(key: &str, index: usize, element: &Value) -> bool {
     }
 }
 
-/// Who wrote the object itself last, not one of its subresources.
+/// Returns the last writer of the object itself, not of a subresource.
 pub fn last_writer(live: &Object) -> Option<Manager> {
     entries(live)
         .map(manager)
@@ -232,7 +234,8 @@ pub fn last_writer(live: &Object) -> Option<Manager> {
         .max_by(|a, b| a.time.cmp(&b.time))
 }
 
-/// The manager that set `spec.replicas` through the scale subresource, an autoscaler as a rule.
+/// Returns the manager that set `spec.replicas` through the scale subresource, usually an
+/// autoscaler.
 pub fn scaled_by(live: &Object) -> Option<String> {
     entries(live)
         .filter(|entry| text(entry, "subresource") == "scale")
@@ -241,7 +244,7 @@ pub fn scaled_by(live: &Object) -> Option<String> {
         .map(|entry| text(entry, "manager").to_owned())
 }
 
-/// Which of `names` own fields of the object itself (not through a subresource), sorted.
+/// Returns which of `names` own fields of the object itself (not through a subresource), sorted.
 pub(crate) fn legacy_managers(live: &Object, names: &[String], own: &str) -> Vec<String> {
     let mut found: Vec<String> = entries(live)
         .filter(|entry| is_legacy(entry, names, own))
@@ -260,18 +263,19 @@ fn is_legacy(entry: &Value, names: &[String], own: &str) -> bool {
         && (name == own || names.iter().any(|legacy| legacy == name))
 }
 
-/// Whether an entry is that of a record, which is written by other means than apply and must not go
-/// with a manifest.
+/// Returns whether an entry belongs to a record, which is not written by apply and must not be
+/// taken over by a manifest.
 fn holds_record(entry: &Value) -> bool {
     entry
         .pointer("/fieldsV1/f:metadata/f:labels")
         .is_some_and(|labels| labels.get(format!("f:{PREFIX}/record")).is_some())
 }
 
-/// The managed fields with what `names` own added to what `own` applied, and without their entries;
-/// none if they own nothing.
+/// Returns the managed fields after a take-over: the fields of `names` belong to `own`, and their
+/// entries are gone. `None` if they own nothing.
 ///
-/// What `own` wrote by other means than apply is added too: it would hold fields for ever.
+/// Fields that `own` wrote by other operations than apply are merged too; otherwise they would be
+/// owned for ever.
 pub(crate) fn taken_over(live: &Object, names: &[String], own: &str) -> Option<Vec<Value>> {
     let (legacy, mut kept): (Vec<&Value>, Vec<&Value>) =
         entries(live).partition(|entry| is_legacy(entry, names, own));
@@ -306,7 +310,7 @@ pub(crate) fn taken_over(live: &Object, names: &[String], own: &str) -> Option<V
     )
 }
 
-/// The union of two trees. A leaf that becomes a node keeps owning itself by `.`.
+/// Merges two trees. A leaf that becomes a node keeps owning itself by `.`.
 fn union(mine: &mut Value, other: &Value) {
     let (Some(mine), Some(other)) = (mine.as_object_mut(), other.as_object()) else {
         return;
@@ -330,7 +334,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    /// As a 1.3x server writes it for a Deployment applied by kubectl, edited, and scaled by an
+    /// A Deployment as a 1.3x server shows it: applied by kubectl, edited, and scaled by an
     /// autoscaler.
     fn deployment() -> Object {
         Object::new(json!({
@@ -448,7 +452,7 @@ mod tests {
             taken_over(&deployment(), &["nobody".to_owned()], "tagboat"),
             None
         );
-        // Without an entry of ours the first legacy one becomes ours.
+        // Without an entry of ours, the first legacy one becomes ours.
         let entries = taken_over(
             &deployment(),
             &["tagboat".to_owned(), "kubectl-edit".to_owned()],
@@ -486,14 +490,13 @@ mod tests {
                 json!({"f:rules": {}, "f:selector": {}, "f:more": {"f:a": {}}}),
                 "/spec/rules /spec/selector",
             ),
-            // Of what is empty, or a list of plain values, nothing need be known.
+            // Empty maps and lists of scalars reveal nothing.
             (
                 json!({"rules": [], "selector": {}, "nulls": {"a": null}, "args": ["a"]}),
                 json!({"f:rules": {}, "f:selector": {}, "f:nulls": {}, "f:args": {}}),
                 "",
             ),
-            // Elements are found by their keys, of which a manifest may leave out those with a
-            // default.
+            // Elements are matched by their keys, of which a manifest may omit defaulted ones.
             (
                 json!({"ports": [{"port": 80, "from": {"a": 1}}]}),
                 ports.clone(),
@@ -504,13 +507,13 @@ mod tests {
                 ports,
                 "",
             ),
-            // What is not ours says nothing.
+            // Entries of other managers reveal nothing.
             (json!({"rules": [{"a": 1}]}), json!({".": {}}), ""),
             (json!({"rules": [{"a": 1}]}), json!("what"), ""),
         ] {
-            let atoms = atomic_fields(&manifest(spec), &answer(fields), "tagboat");
+            let found_atomic = atomic_fields(&manifest(spec), &answer(fields), "tagboat");
             assert_eq!(
-                atoms
+                found_atomic
                     .places()
                     .iter()
                     .map(AsRef::as_ref)

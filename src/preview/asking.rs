@@ -220,7 +220,7 @@ impl ClusterPreview<'_> {
         if one.settings.reconcile_disabled || one.settings.ssa == ApplyMode::Ignore {
             return (not("its annotations say that it is not applied"), None);
         }
-        if !one.known
+        if !one.served
             && self
                 .kinds
                 .contains(&(one.key.group.clone(), one.key.kind.clone()))

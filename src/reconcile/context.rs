@@ -1,4 +1,4 @@
-//! What all tasks of the reconciler share, and the handle by which one is reached.
+//! State shared by the tasks of the reconciler, and the handle of one task.
 
 use super::{
     ApplicationRequest, ReconcileMode, RepositoryId,
@@ -6,39 +6,45 @@ use super::{
     mailbox::Mailbox,
     render_queue::RenderRetry,
     status::{ApplicationState, ApplicationStatus, Message},
-    unselected::{UnselectedObject, UnselectedObjects},
+    unselected::{UnselectedApplications, UnselectedState},
 };
 use crate::{core::name::Name, spec::Application};
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
 };
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-/// Renderings at once: they block, and the machines this is made for have two cores.
+/// Concurrent renderings. They block, and the target machines have two cores.
 const RENDERINGS: usize = 2;
 
-/// Where an Application is declared to be: cluster, name, and the repository that says so.
-pub(crate) type ApplicationPlace = (String, Name, String);
+/// Cluster, name, and declaring repository of an Application.
+pub(crate) type ApplicationKey = (String, Name, String);
 
-/// What all tasks share.
 pub(crate) struct ReconcileContext {
     pub mode: ReconcileMode,
-    pub statuses: Mutex<BTreeMap<ApplicationPlace, ApplicationStatus>>,
-    /// Counts the times that some status has turned.
-    pub turned: watch::Sender<u64>,
-    pub asked: Mutex<HashMap<ApplicationPlace, Vec<ApplicationRequest>>>,
+    statuses: Mutex<BTreeMap<ApplicationKey, ApplicationStatus>>,
+    /// Counts changes of any status.
+    pub status_changed: watch::Sender<u64>,
+    requests: Mutex<HashMap<ApplicationKey, Vec<ApplicationRequest>>>,
     pub stop: CancellationToken,
     pub tasks: TaskTracker,
-    pub renderings: Semaphore,
-    /// Applications that a command has not named.
-    pub rest: UnselectedObjects,
-    /// The revision of each repository whose Applications are known on each cluster.
-    taken: Mutex<HashMap<(String, String), String>>,
+    pub render_permits: Semaphore,
+    pub unselected: UnselectedApplications,
+    /// The accepted revision, by cluster and repository.
+    accepted: Mutex<HashMap<(String, String), String>>,
+}
+
+/// Dependencies that are not ready.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct UnreadyDependencies {
+    pub messages: Vec<Message>,
+    /// Whether waiting may help.
+    pub transient: bool,
 }
 
 impl ReconcileContext {
@@ -46,217 +52,250 @@ impl ReconcileContext {
         Self {
             mode,
             statuses: Mutex::default(),
-            turned: watch::Sender::new(0),
-            asked: Mutex::default(),
+            status_changed: watch::Sender::new(0),
+            requests: Mutex::default(),
             stop,
             tasks,
-            renderings: Semaphore::new(RENDERINGS),
-            rest: UnselectedObjects::default(),
-            taken: Mutex::default(),
+            render_permits: Semaphore::new(RENDERINGS),
+            unselected: UnselectedApplications::default(),
+            accepted: Mutex::default(),
         }
     }
 
-    /// The Applications of a repository at a revision are known on a cluster, and each has a
-    /// status.
-    pub fn take(&self, cluster: &str, repository: &str, revision: &str) {
+    pub fn statuses(&self) -> MutexGuard<'_, BTreeMap<ApplicationKey, ApplicationStatus>> {
+        self.statuses.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn notify_status_changed(&self) {
+        self.status_changed.send_modify(|count| *count += 1);
+    }
+
+    /// Records that every Application of a repository at a revision has a status on a cluster.
+    pub fn accept(&self, cluster: &str, repository: &str, revision: &str) {
         let key = (cluster.to_owned(), repository.to_owned());
-        self.taken
+        self.accepted
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .insert(key, revision.to_owned());
-        self.turned.send_modify(|count| *count += 1);
+        self.notify_status_changed();
     }
 
-    pub fn has_taken(&self, cluster: &str, repository: &str, revision: &str) -> bool {
-        let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        taken
+    pub fn has_accepted(&self, cluster: &str, repository: &str, revision: &str) -> bool {
+        let accepted = self.accepted.lock().unwrap_or_else(PoisonError::into_inner);
+        accepted
             .get(&(cluster.to_owned(), repository.to_owned()))
-            .is_some_and(|taken| taken == revision)
+            .is_some_and(|accepted| accepted == revision)
     }
 
-    pub fn plans(&self) -> bool {
+    pub fn is_plan(&self) -> bool {
         self.mode == ReconcileMode::Plan
     }
 
-    /// Tells a status to everybody.
+    /// Publishes a status, and wakes its readers if it changed.
     pub fn publish(&self, status: &ApplicationStatus) {
         let key = (
             status.cluster.clone(),
             status.application.clone(),
             status.repository.clone(),
         );
-        let mut statuses = self.statuses.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut statuses = self.statuses();
         if statuses.get(&key) == Some(status) {
             return;
         }
         statuses.insert(key, status.clone());
         drop(statuses);
-        self.turned.send_modify(|count| *count += 1);
+        self.notify_status_changed();
     }
 
-    /// What is said of an Application is old: somebody finds out anew.
-    pub fn unsettle(&self, place: &ApplicationPlace) {
-        let mut statuses = self.statuses.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(status) = statuses.get_mut(place) else {
+    /// Marks a published status as stale, because another attempt was requested.
+    pub fn mark_stale(&self, key: &ApplicationKey) {
+        let mut statuses = self.statuses();
+        let Some(status) = statuses.get_mut(key) else {
             return;
         };
         status.observed = false;
         drop(statuses);
-        self.turned.send_modify(|count| *count += 1);
+        self.notify_status_changed();
     }
 
-    /// Takes statuses away.
-    pub fn forget(&self, gone: impl Fn(&ApplicationStatus) -> bool) {
-        let mut statuses = self.statuses.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Removes the statuses that match.
+    pub fn forget(&self, matches: impl Fn(&ApplicationStatus) -> bool) {
+        let mut statuses = self.statuses();
         let before = statuses.len();
-        statuses.retain(|_, status| !gone(status));
+        statuses.retain(|_, status| !matches(status));
         if statuses.len() != before {
             drop(statuses);
-            self.turned.send_modify(|count| *count += 1);
+            self.notify_status_changed();
         }
     }
 
-    pub fn remove(&self, place: &ApplicationPlace) {
-        self.statuses
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(place);
-        self.turned.send_modify(|count| *count += 1);
+    pub fn remove(&self, key: &ApplicationKey) {
+        self.statuses().remove(key);
+        self.notify_status_changed();
     }
 
-    /// Whether this is told already.
-    pub fn tells(&self, status: &ApplicationStatus) -> bool {
-        let statuses = self.statuses.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut same = statuses.values().filter(|told| {
-            told.application == status.application && told.cluster == status.cluster
-        });
-        same.any(|told| told.repository == status.repository && told.problems == status.problems)
+    /// Returns whether the problems of a status are published already.
+    pub fn is_published(&self, status: &ApplicationStatus) -> bool {
+        self.statuses().values().any(|published| {
+            published.application == status.application
+                && published.cluster == status.cluster
+                && published.repository == status.repository
+                && published.problems == status.problems
+        })
     }
 
-    /// Why an Application of a repository must wait for those it depends on, and whether that ends
-    /// by itself; nothing if it need not.
-    pub fn blocked(
+    /// Returns the dependencies of an Application that are not ready at a revision.
+    pub fn unready_dependencies(
         self: &Arc<Self>,
         repository: &str,
         depends_on: &[Name],
         revision: &str,
-    ) -> Option<(Vec<Message>, bool)> {
+    ) -> Option<UnreadyDependencies> {
         if depends_on.is_empty() {
             return None;
         }
-        let mut passes = true;
-        let rows: Vec<Message> = depends_on
+        let mut transient = true;
+        let messages: Vec<Message> = depends_on
             .iter()
-            .filter_map(|needed| {
-                let statuses = self.statuses.lock().unwrap_or_else(PoisonError::into_inner);
-                let gone = |status: &ApplicationStatus| {
-                    matches!(
-                        status.state,
-                        ApplicationState::Orphaned | ApplicationState::Deleting
-                    )
-                };
-                // Of namesakes the one of this repository is meant, and of one that has moved the
-                // place where it is declared.
-                let named = statuses
-                    .values()
-                    .filter(|status| status.application == *needed);
-                if let Some(found) =
-                    named.max_by_key(|status| (status.repository == repository, !gone(status)))
-                {
-                    // Another repository has revisions of its own.
-                    let is_read = found.repository != repository
-                        || found.revision.as_deref() == Some(revision);
-                    return match found.is_ready() && is_read {
-                        true => None,
-                        false if found.is_ready() => Some(Message::application(format!(
-                            "waits for {needed}, which has not been read at this revision yet"
-                        ))),
-                        false => Some(Message::application(format!(
-                            "waits for {needed}, which is {}",
-                            found.state
-                        ))),
-                    };
-                }
-                drop(statuses);
-                let why = match self.aside(repository, needed) {
-                    Some(UnselectedObject::Applied) => return None,
-                    Some(UnselectedObject::Nothing) => {
-                        return Some(Message::application(format!(
-                            "waits for {needed}, which is being read"
-                        )));
-                    }
-                    Some(UnselectedObject::Behind) => "has not been applied as Git says".to_owned(),
-                    Some(UnselectedObject::Suspended) => "is suspended".to_owned(),
-                    Some(UnselectedObject::Unread(why)) => format!("cannot be read: {why}"),
-                    None if self.rest.is_named() => "this repository does not declare".to_owned(),
-                    None => {
-                        return Some(Message::application(format!(
-                            "waits for {needed}, which is not declared"
-                        )));
-                    }
-                };
-                passes = false;
-                let hint = format!("tagboat sync {needed} first; or tagboat sync --all");
-                Some(Message {
-                    hint: Some(hint),
-                    ..Message::application(format!("waits for {needed}, which {why}"))
-                })
+            .filter_map(|dependency| {
+                let (message, may_pass) = self.unready(repository, dependency, revision)?;
+                transient &= may_pass;
+                Some(message)
             })
             .collect();
-        (!rows.is_empty()).then_some((rows, passes))
+        (!messages.is_empty()).then_some(UnreadyDependencies {
+            messages,
+            transient,
+        })
     }
 
-    pub fn take_asked(&self, place: &ApplicationPlace) -> Vec<ApplicationRequest> {
-        self.asked
+    /// Returns why a dependency is not ready, and whether waiting may help.
+    fn unready(
+        self: &Arc<Self>,
+        repository: &str,
+        dependency: &Name,
+        revision: &str,
+    ) -> Option<(Message, bool)> {
+        let waits =
+            |why: &str| Message::application(format!("waits for {dependency}, which {why}"));
+        if let Some(why) = self.unready_status(repository, dependency, revision) {
+            return why.map(|why| (waits(&why), true));
+        }
+        let why = match self.read_unselected(repository, dependency) {
+            Some(UnselectedState::Applied) => return None,
+            Some(UnselectedState::Unknown) => return Some((waits("is being read"), true)),
+            Some(UnselectedState::OutOfSync) => "has not been applied as Git says".to_owned(),
+            Some(UnselectedState::Suspended) => "is suspended".to_owned(),
+            Some(UnselectedState::Unreadable(why)) => format!("cannot be read: {why}"),
+            None if self.unselected.has_selection() => {
+                "this repository does not declare".to_owned()
+            }
+            None => return Some((waits("is not declared"), true)),
+        };
+        let hint = format!("Run `tagboat sync {dependency}` first, or `tagboat sync --all`.");
+        let message = Message {
+            hint: Some(hint),
+            ..waits(&why)
+        };
+        Some((message, false))
+    }
+
+    /// Returns why a dependency with a status is not ready; `None` if it has no status.
+    fn unready_status(
+        &self,
+        repository: &str,
+        dependency: &Name,
+        revision: &str,
+    ) -> Option<Option<String>> {
+        let statuses = self.statuses();
+        let is_removed = |status: &ApplicationStatus| {
+            matches!(
+                status.state,
+                ApplicationState::Orphaned | ApplicationState::Deleting
+            )
+        };
+        // The same repository goes before its namesakes; of an Application that moved to another
+        // cluster, the place where it is declared now counts.
+        let found = statuses
+            .values()
+            .filter(|status| status.application == *dependency)
+            .max_by_key(|status| (status.repository == repository, !is_removed(status)))?;
+        // Revisions of different repositories cannot be compared.
+        let is_current =
+            found.repository != repository || found.revision.as_deref() == Some(revision);
+        Some(match (found.is_ready(), is_current) {
+            (true, true) => None,
+            (true, false) => Some("has not been read at this revision yet".to_owned()),
+            (false, _) => Some(format!("is {}", found.state.as_text())),
+        })
+    }
+
+    pub fn add_request(&self, key: &ApplicationKey, request: ApplicationRequest) {
+        self.requests
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .remove(place)
+            .entry(key.clone())
+            .or_default()
+            .push(request);
+    }
+
+    pub fn take_requests(&self, key: &ApplicationKey) -> Vec<ApplicationRequest> {
+        self.requests
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(key)
             .unwrap_or_default()
     }
 }
 
-/// The task of an Application, from outside.
+/// The handle of an Application's task.
 #[derive(Clone)]
 pub(crate) struct ApplicationHandle {
     pub repository: Arc<RepositoryId>,
-    /// What it is to do; closed when it is over.
-    pub slot: Arc<Mailbox<Work>>,
-    /// Wakes the task.
-    pub inbox: Arc<Notify>,
-    /// Counts the revisions that were read: what an earlier one comes to late is not handed over
-    /// any more.
-    pub turn: Arc<AtomicU64>,
-    /// What was read last: the declaration, and what stands for its objects. The same again is only
-    /// another revision.
-    pub last: Arc<Mutex<Option<(Application, String)>>>,
-    /// What could not be rendered, and can be tried again.
-    pub again: Arc<RenderRetry>,
+    /// The newest work; closed when the task has ended.
+    pub mailbox: Arc<Mailbox<Work>>,
+    pub wake: Arc<Notify>,
+    /// Generation counter. A render result is dropped if a newer revision was accepted meanwhile.
+    pub generation: Arc<AtomicU64>,
+    /// The declaration and the content hash of the last rendering. An equal pair is only another
+    /// revision.
+    pub last_rendered: Arc<Mutex<Option<(Application, String)>>>,
+    pub render_retry: Arc<RenderRetry>,
 }
 
 impl ApplicationHandle {
     pub fn new(repository: &RepositoryId) -> Self {
         Self {
             repository: Arc::new(repository.clone()),
-            slot: Arc::default(),
-            inbox: Arc::default(),
-            turn: Arc::default(),
-            last: Arc::default(),
-            again: Arc::default(),
+            mailbox: Arc::default(),
+            wake: Arc::default(),
+            generation: Arc::default(),
+            last_rendered: Arc::default(),
+            render_retry: Arc::default(),
         }
     }
 
-    /// What comes of an earlier revision is not handed over from now on; gives the turn of this
-    /// one.
-    pub fn turns(&self) -> u64 {
-        let _last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let turn = self.turn.fetch_add(1, Ordering::SeqCst) + 1;
-        self.again.forget();
-        turn
+    /// Begins a new generation and returns it; results of earlier ones are dropped.
+    pub fn next_generation(&self) -> u64 {
+        let _last = self
+            .last_rendered
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let generation = self.generation.fetch_add(1, Ordering::SeqCst) + 1;
+        self.render_retry.cancel();
+        generation
     }
 
-    /// The same for one that is not rendered: whatever is read after it is news.
-    pub fn forgets(&self) {
-        self.turns();
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    pub fn is_current(&self, generation: u64) -> bool {
+        self.generation.load(Ordering::SeqCst) == generation
+    }
+
+    /// Begins a generation without a rendering; the next rendering counts as changed.
+    pub fn supersede_rendering(&self) {
+        self.next_generation();
+        *self
+            .last_rendered
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = None;
     }
 }

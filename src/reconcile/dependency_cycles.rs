@@ -1,44 +1,74 @@
-//! Applications that wait for one another in a circle: none of them would ever begin.
+//! Cycles in `dependsOn`, whose members would wait for ever.
 
 use crate::{core::name::Name, spec::Declarations};
 use std::collections::BTreeMap;
 
-/// Applications that wait for themselves, with the circle in words.
+/// Returns the Applications that depend on themselves, each with a description of its cycle.
 pub(crate) fn dependency_cycles(declared: &Declarations) -> BTreeMap<Name, String> {
-    let needs = |name: &Name| {
-        declared
-            .applications
-            .get(name)
-            .map(|application| application.depends_on.as_slice())
-            .unwrap_or_default()
-    };
-    let mut found = BTreeMap::new();
-    for start in declared.applications.keys() {
-        // The way back to the start, if there is one: each step remembers where it came from.
-        let (mut from, mut open): (BTreeMap<&Name, &Name>, Vec<&Name>) =
-            (BTreeMap::new(), vec![start]);
-        while let Some(name) = open.pop() {
-            for needed in needs(name) {
-                if needed == start {
-                    let mut way = vec![name];
-                    while let Some(before) = way.last().and_then(|last| from.get(*last)) {
-                        way.push(before);
-                    }
-                    let mut said: Vec<String> = way.iter().rev().map(ToString::to_string).collect();
-                    said.push(start.to_string());
-                    if said.first() != Some(&start.to_string()) {
-                        said.insert(0, start.to_string());
-                    }
-                    found.insert(
-                        start.clone(),
-                        format!("dependsOn leads in a circle: {}", said.join(" -> ")),
-                    );
-                } else if !from.contains_key(needed) {
-                    from.insert(needed, name);
-                    open.push(needed);
+    declared
+        .applications
+        .keys()
+        .filter_map(|start| Some((start.clone(), cycle(declared, start)?)))
+        .collect()
+}
+
+/// Returns a path from an Application back to itself: `a -> b -> a`.
+fn cycle(declared: &Declarations, start: &Name) -> Option<String> {
+    // Each visited Application, with the dependent that led to it.
+    let mut dependents: BTreeMap<&Name, &Name> = BTreeMap::new();
+    let mut open = vec![start];
+    while let Some(name) = open.pop() {
+        let application = declared.applications.get(name);
+        for dependency in application.iter().flat_map(|one| &one.depends_on) {
+            if dependency == start {
+                let mut path = vec![start, name];
+                while let Some(dependent) = path.last().and_then(|last| dependents.get(*last)) {
+                    path.push(dependent);
                 }
+                let path: Vec<String> = path.iter().rev().map(ToString::to_string).collect();
+                return Some(format!(
+                    "dependsOn leads in a circle: {}",
+                    path.join(" -> ")
+                ));
+            }
+            if !dependents.contains_key(dependency) {
+                dependents.insert(dependency, name);
+                open.push(dependency);
             }
         }
     }
-    found
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cycles_are_named_from_each_member() {
+        let mut text = "apiVersion: tagboat.dev/v1alpha1\nkind: Environment\nmetadata: {name: dev}\nspec: {paths: ['**'], update: {via: commit}}\n".to_owned();
+        for (name, needs) in [
+            ("a", "x/b"),
+            ("b", "x/c"),
+            ("c", "x/a"),
+            ("d", "x/a"),
+            ("e", "x/e"),
+        ] {
+            text.push_str(&format!("---\napiVersion: tagboat.dev/v1alpha1\nkind: Application\nmetadata: {{name: {name}, namespace: x}}\nspec: {{environment: dev, path: {name}, cluster: c, dependsOn: [{needs}]}}\n"));
+        }
+        let declared = crate::spec::read([("apps.yaml", text.as_bytes())], None);
+        let found: Vec<String> = dependency_cycles(&declared)
+            .into_iter()
+            .map(|(name, cycle)| format!("{name}: {}", cycle.split_once(": ").unwrap().1))
+            .collect();
+        assert_eq!(
+            found,
+            [
+                "x/a: x/a -> x/b -> x/c -> x/a",
+                "x/b: x/b -> x/c -> x/a -> x/b",
+                "x/c: x/c -> x/a -> x/b -> x/c",
+                "x/e: x/e -> x/e",
+            ]
+        );
+    }
 }

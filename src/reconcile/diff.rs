@@ -1,8 +1,9 @@
-//! What Git says and what the cluster has, object by object, and who changed it: asked of the
-//! cluster now, with a dry run, so that defaults and webhooks make no difference.
+//! Diffs between Git and the cluster, object by object, with the managers of changed fields.
+//!
+//! Based on a server-side dry run, so that defaults and admission webhooks cause no differences.
 
 use super::{
-    ClusterKinds,
+    ClusterKinds, blocking,
     cluster_state::observed::{self, ForeignChange},
 };
 use crate::{
@@ -33,221 +34,227 @@ use std::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum ChangeKind {
-    /// It would be created.
     Create,
-    /// It would be changed.
     Change,
-    /// It would be deleted.
     Delete,
-    /// It stays as it is.
     None,
-    /// It cannot be applied.
+    /// The API server refuses the object.
     Refused,
 }
 
-/// An object, as Git says and as it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ObjectDiff {
-    /// The object.
     pub object: String,
-    /// Where its manifest stands.
+    /// File and line of the manifest.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub place: Option<String>,
-    /// What applying would do.
     pub change: ChangeKind,
-    /// From what the cluster has to what Git says, as a unified diff; values of Secrets are masked.
+    /// A unified diff from the live object to the desired one, with values of Secrets masked.
     pub diff: String,
-    /// Who changed what Git says.
+    /// Desired fields that other managers have changed.
     pub changed_by: Vec<ForeignChange>,
-    /// What is left to others although Git says something else.
+    /// Released fields whose live value differs from Git.
+    #[serde(default)]
     pub notes: Vec<String>,
-    /// Why it cannot be applied.
+    /// Why the object is refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// What to do about that.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
 }
 
-/// Objects asked about at once; the cluster has its own bound beside that.
-const AT_ONCE: usize = 8;
+impl ObjectDiff {
+    fn new(key: &ObjectKey, place: Option<String>, change: ChangeKind) -> Self {
+        Self {
+            object: key.to_string(),
+            place,
+            change,
+            diff: String::new(),
+            changed_by: Vec::new(),
+            notes: Vec::new(),
+            error: None,
+            hint: None,
+        }
+    }
+}
 
-/// Compares an Application with its cluster; nothing is changed. `inventory` is what lies in the
-/// cluster of it.
+/// Objects compared at once; the cluster bounds requests beside that.
+const CONCURRENCY: usize = 8;
+
+/// Compares an Application with its cluster, without changing anything.
 ///
 /// # Errors
-/// If the cluster cannot be asked at all; what is wrong with one object is told with it.
+/// If the cluster does not answer. An error about one object is part of its diff.
 pub async fn diff_objects(
     cluster: &ClusterClient,
     application: &Application,
     rendered: &Rendered,
     inventory: &Inventory,
 ) -> Result<Vec<ObjectDiff>, ClusterError> {
-    let served = cluster.resources().await?;
+    let resources = cluster.resources().await?;
     let (desired, refused) = plan::desired_objects(
         application,
         rendered.objects(),
-        &ClusterKinds(Arc::clone(&served)),
+        &ClusterKinds(Arc::clone(&resources)),
     );
     let identity = RequestIdentity::of(&application.name, application.service_account.as_deref());
-    let mut all: Vec<ObjectDiff> = refused
-        .into_iter()
-        .map(|refused| ObjectDiff {
-            object: refused.key.to_string(),
-            place: refused.origin.map(|origin| origin.to_string()),
-            change: ChangeKind::Refused,
-            diff: String::new(),
-            changed_by: Vec::new(),
-            notes: Vec::new(),
-            error: Some(refused.why),
-            hint: None,
-        })
-        .collect();
-    let asked: Vec<BoxFuture<'_, ObjectDiff>> = desired
+    let refused = refused.into_iter().map(|refused| ObjectDiff {
+        error: Some(refused.why),
+        ..ObjectDiff::new(
+            &refused.key,
+            refused.origin.map(|origin| origin.to_string()),
+            ChangeKind::Refused,
+        )
+    });
+    let mut all: Vec<ObjectDiff> = refused.collect();
+    let comparison = Comparison {
+        cluster,
+        identity: &identity,
+        desired: &desired,
+        application,
+        inventory,
+    };
+    let diffs: Vec<BoxFuture<'_, ObjectDiff>> = desired
         .iter()
-        .map(|one| of_wanted(cluster, &identity, one, &desired, application, inventory).boxed())
+        .map(|one| comparison.diff_desired(one).boxed())
         .collect();
-    all.extend(
-        stream::iter(asked)
-            .buffered(AT_ONCE)
-            .collect::<Vec<_>>()
-            .await,
-    );
+    let diffs = stream::iter(diffs).buffered(CONCURRENCY);
+    all.extend(diffs.collect::<Vec<_>>().await);
     if application.prune {
-        let keep: HashSet<&ObjectKey> = desired.iter().map(|one| &one.key).collect();
-        let old = inventory
-            .entries
-            .iter()
-            .filter(|(key, _)| !keep.contains(key));
-        let old: Vec<BoxFuture<'_, Option<(ObjectKey, LiveObject, Object)>>> = old
-            .map(|(key, entry)| of_old(cluster, key, &entry.version).boxed())
-            .collect();
-        let old = stream::iter(old)
-            .buffered(AT_ONCE)
-            .collect::<Vec<_>>()
-            .await;
-        let old: HashMap<ObjectKey, (LiveObject, Object)> = old
-            .into_iter()
-            .flatten()
-            .map(|(key, live, object)| (key, (live, object)))
-            .collect();
-        // By the rule that prunes; whether somebody must say yes first makes no difference here.
-        let owner = ObjectOwner {
-            application: &application.name,
-            prune: true,
-            deleting: false,
-            revision: "",
-        };
-        let pruning = plan::plan_prune(
-            owner,
-            &desired,
-            inventory,
-            |key| old.get(key).map(|(live, _)| live),
-            |_| false,
-        );
-        all.extend(
-            pruning
-                .delete
-                .iter()
-                .filter_map(|prune| Some(of_gone(&prune.key, &old.get(&prune.key)?.1))),
-        );
+        all.extend(comparison.diff_deleted().await);
     }
     Ok(all)
 }
 
-/// An object that is wanted.
-async fn of_wanted(
-    cluster: &ClusterClient,
-    identity: &RequestIdentity,
-    one: &DesiredObject,
-    all: &[DesiredObject],
-    application: &Application,
-    inventory: &Inventory,
-) -> ObjectDiff {
-    let mut difference = ObjectDiff {
-        object: one.key.to_string(),
-        place: one.manifest.origin.as_ref().map(ToString::to_string),
-        change: ChangeKind::None,
-        diff: String::new(),
-        changed_by: Vec::new(),
-        notes: Vec::new(),
-        error: None,
-        hint: None,
-    };
-    if one.settings.reconcile_disabled || one.settings.ssa == ApplyMode::Ignore {
-        return difference;
-    }
-    let noted = inventory
-        .entries
-        .get(&one.key)
-        .and_then(|entry| entry.applied.as_ref());
-    match dry_run(cluster, identity, one, application, noted).await {
-        Ok(DryRunResult {
-            live: Some(live), ..
-        }) if live.settings().reconcile_disabled => {}
-        Ok(DryRunResult {
-            live,
-            manifest,
-            applied,
-            ignore,
-            notes,
-        }) => {
-            difference.notes = notes;
-            difference.diff = unified_diff(&one.key, SIDES, live.as_ref(), Some(&applied.live));
-            difference.change = match (&live, difference.diff.is_empty()) {
-                (None, _) => ChangeKind::Create,
-                (Some(_), false) => ChangeKind::Change,
-                (Some(_), true) => ChangeKind::None,
-            };
-            // Who else wrote is of interest where Git has not moved.
-            let same = inventory
-                .entries
-                .get(&one.key)
-                .and_then(|entry| entry.applied.as_ref());
-            if difference.change == ChangeKind::Change
-                && let Some(live) =
-                    live.filter(|_| same.is_none_or(|applied| applied.manifest == one.hash))
-            {
-                let atoms = same
-                    .map(|applied| applied.atoms.clone())
-                    .unwrap_or_default();
-                difference.changed_by = observed::changed_by(&manifest, &live, &ignore, &atoms);
+struct Comparison<'a> {
+    cluster: &'a ClusterClient,
+    identity: &'a RequestIdentity,
+    desired: &'a [DesiredObject],
+    application: &'a Application,
+    inventory: &'a Inventory,
+}
+
+impl Comparison<'_> {
+    async fn diff_desired(&self, one: &DesiredObject) -> ObjectDiff {
+        let place = one.manifest.origin.as_ref().map(ToString::to_string);
+        let mut diff = ObjectDiff::new(&one.key, place, ChangeKind::None);
+        if one.settings.reconcile_disabled || one.settings.ssa == ApplyMode::Ignore {
+            return diff;
+        }
+        let entry = self.inventory.entries.get(&one.key);
+        let applied = entry.and_then(|entry| entry.applied.as_ref());
+        let result = dry_run(self.cluster, self.identity, one, self.application, applied).await;
+        match result {
+            Ok(result) if is_frozen(&result) => {}
+            Ok(result) => {
+                let DryRunResult {
+                    live,
+                    manifest,
+                    applied: answer,
+                    ignore,
+                    notes,
+                } = result;
+                diff.notes = notes;
+                diff.diff = diff_in_background(&one.key, live.clone(), Some(answer.live)).await;
+                diff.change = match (&live, diff.diff.is_empty()) {
+                    (None, _) => ChangeKind::Create,
+                    (Some(_), false) => ChangeKind::Change,
+                    (Some(_), true) => ChangeKind::None,
+                };
+                // Other managers matter only if Git has not changed since the last apply.
+                let git_unchanged = applied.is_none_or(|applied| applied.manifest == one.hash);
+                if let (ChangeKind::Change, Some(live), true) = (diff.change, &live, git_unchanged)
+                {
+                    let atomic_fields = applied
+                        .map(|applied| applied.atomic_fields.clone())
+                        .unwrap_or_default();
+                    diff.changed_by =
+                        observed::changed_by(&manifest, live, &ignore, &atomic_fields);
+                }
+            }
+            // The API server cannot judge an object whose namespace or kind comes with it.
+            Err(ApplyRefusal { error, .. }) if self.provides_missing(&error, one) => {
+                diff.change = ChangeKind::Create;
+                diff.diff = match one.manifest.object() {
+                    Ok(manifest) => diff_in_background(&one.key, None, Some(manifest)).await,
+                    Err(_) => String::new(),
+                };
+            }
+            Err(ApplyRefusal { error, why }) => {
+                diff.change = ChangeKind::Refused;
+                diff.hint = error.hint();
+                diff.error = Some(why);
             }
         }
-        // What it needs comes with it: the server cannot say yet what it would make of it.
-        Err(ApplyRefusal { error, .. }) if comes_first(&error, one, all) => {
-            difference.change = ChangeKind::Create;
-            difference.diff = one
-                .manifest
-                .object()
-                .map(|manifest| unified_diff(&one.key, SIDES, None, Some(&manifest)))
-                .unwrap_or_default();
-        }
-        Err(ApplyRefusal { error, why }) => {
-            difference.change = ChangeKind::Refused;
-            difference.hint = error.hint();
-            difference.error = Some(why);
+        diff
+    }
+
+    /// Returns whether the Application itself provides what an error misses.
+    fn provides_missing(&self, error: &ClusterError, one: &DesiredObject) -> bool {
+        match &*error.problem {
+            ClusterProblem::NamespaceMissing { namespace } => self.desired.iter().any(|other| {
+                other.key.group.is_empty()
+                    && other.key.kind == "Namespace"
+                    && other.key.name == *namespace
+            }),
+            ClusterProblem::UnknownKind { .. } => !one.served && !one.after.is_empty(),
+            _ => false,
         }
     }
-    difference
-}
 
-/// Whether something is missing that the same Application brings.
-fn comes_first(error: &ClusterError, one: &DesiredObject, all: &[DesiredObject]) -> bool {
-    match &*error.problem {
-        ClusterProblem::NamespaceMissing { namespace } => all.iter().any(|other| {
-            other.key.group.is_empty()
-                && other.key.kind == "Namespace"
-                && other.key.name == *namespace
-        }),
-        ClusterProblem::UnknownKind { .. } => !one.known && !one.after.is_empty(),
-        _ => false,
+    /// Returns the objects that a prune would delete, whether or not it needs a confirmation.
+    async fn diff_deleted(&self) -> Vec<ObjectDiff> {
+        let desired: HashSet<&ObjectKey> = self.desired.iter().map(|one| &one.key).collect();
+        let reads: Vec<BoxFuture<'_, Option<(ObjectKey, LiveObject, Object)>>> = self
+            .inventory
+            .entries
+            .iter()
+            .filter(|(key, _)| !desired.contains(key))
+            .map(|(key, entry)| read_live(self.cluster, key, &entry.version).boxed())
+            .collect();
+        let reads = stream::iter(reads).buffered(CONCURRENCY);
+        let live: HashMap<ObjectKey, (LiveObject, Object)> = reads
+            .collect::<Vec<_>>()
+            .await
+            .into_iter()
+            .flatten()
+            .map(|(key, live, object)| (key, (live, object)))
+            .collect();
+        let owner = ObjectOwner {
+            application: &self.application.name,
+            prune: true,
+            deleting: false,
+            revision: "",
+        };
+        let prune = plan::plan_prune(
+            owner,
+            self.desired,
+            self.inventory,
+            |key| live.get(key).map(|(live, _)| live),
+            |_| false,
+        );
+        let mut deleted = Vec::new();
+        for object in &prune.delete {
+            if let Some((_, before)) = live.get(&object.key) {
+                let diff = diff_in_background(&object.key, Some(before.clone()), None).await;
+                deleted.push(ObjectDiff {
+                    diff,
+                    ..ObjectDiff::new(&object.key, None, ChangeKind::Delete)
+                });
+            }
+        }
+        deleted
     }
 }
 
-/// What is live of an object that is noted and no longer wanted; nothing if it is gone already.
-async fn of_old(
+fn is_frozen(result: &DryRunResult) -> bool {
+    let live = result.live.as_ref();
+    live.is_some_and(|live| live.settings().reconcile_disabled)
+}
+
+/// Reads an object of the inventory; `None` if it is gone or cannot be read.
+async fn read_live(
     cluster: &ClusterClient,
     key: &ObjectKey,
     version: &str,
@@ -262,51 +269,34 @@ async fn of_old(
         .get(&RequestIdentity::Own, &resource, key)
         .await
         .ok()??;
-    Some((key.clone(), observed::look(&object, None).live, object))
+    Some((key.clone(), observed::observe(&object, None).live, object))
 }
 
-/// An object that is to be deleted.
-fn of_gone(key: &ObjectKey, live: &Object) -> ObjectDiff {
-    ObjectDiff {
-        object: key.to_string(),
-        place: None,
-        change: ChangeKind::Delete,
-        diff: unified_diff(key, SIDES, Some(live), None),
-        changed_by: Vec::new(),
-        notes: Vec::new(),
-        error: None,
-        hint: None,
-    }
-}
-
-/// The server's dry run of an object, with what it was asked about.
+/// The server-side dry run of an object, with its inputs.
 #[derive(Debug)]
 pub struct DryRunResult {
-    /// What the cluster has now.
     pub live: Option<Object>,
-    /// What Git says.
+    /// The manifest in Git.
     pub manifest: Object,
-    /// What the server would make of it.
     pub applied: ApplyResult,
-    /// Pointers that the Application's rules ignore.
+    /// JSON pointers that the Application's `ignore` rules release.
     pub(crate) ignore: Arc<[String]>,
-    /// What is left to others, and worth knowing.
+    /// Released fields whose live value differs from Git.
     pub(crate) notes: Vec<String>,
 }
 
-/// Why an object was not taken, in truth or in a dry run.
+/// Why an object was not applied, for real or in a dry run.
 #[derive(Debug)]
 pub struct ApplyRefusal {
-    /// The server's refusal, or why it could not be asked.
     pub error: ClusterError,
-    /// The same in words that people may see: a server quotes what it refuses, and a Secret is
-    /// masked in that.
+    /// The error in words, with values of Secrets masked: an API server quotes what it refuses.
     pub why: String,
 }
 
 impl ApplyRefusal {
-    /// Where the live object is not at hand: policies quote what is there, too, so that a Secret is
-    /// read, as whoever watches.
+    /// Creates a refusal when the live object is not at hand.
+    ///
+    /// Admission policies quote live objects too: a live Secret is read to mask its values.
     pub(crate) async fn of(
         cluster: &ClusterClient,
         key: &ObjectKey,
@@ -314,21 +304,17 @@ impl ApplyRefusal {
         manifest: Option<&Object>,
         error: ClusterError,
     ) -> Self {
+        let may_quote = gvk.is("", "Secret") && error.kind() == ErrorKind::Config;
+        if !may_quote {
+            return Self::new(error, None, manifest);
+        }
         let live = async {
             let resource = cluster.resource(gvk).await?;
             cluster.get(&RequestIdentity::Own, &resource, key).await
         };
-        let quotes = gvk.is("", "Secret") && error.kind() == ErrorKind::Config;
-        let live = if quotes {
-            live.await.ok().flatten()
-        } else {
-            None
-        };
-        Self::new(error, live.as_ref(), manifest)
+        Self::new(error, live.await.ok().flatten().as_ref(), manifest)
     }
-}
 
-impl ApplyRefusal {
     fn new(error: ClusterError, live: Option<&Object>, manifest: Option<&Object>) -> Self {
         Self {
             why: plan::mask_values(&error.problem.to_string(), [live, manifest]),
@@ -337,69 +323,61 @@ impl ApplyRefusal {
     }
 }
 
-/// Asks a cluster what it would make of an object, sent as it would be: as this identity, with
-/// fields that are left to others left out; `noted` is what the inventory says of it. Nothing is
-/// changed.
+/// Runs the apply of an object as a server-side dry run, with released fields as they would be
+/// sent. `applied` is what the inventory says of the last apply.
 ///
 /// # Errors
-/// The server's refusal, or why it could not be asked.
+/// The refusal of the API server, or why it does not answer.
 pub async fn dry_run(
     cluster: &ClusterClient,
     identity: &RequestIdentity,
     one: &DesiredObject,
     application: &Application,
-    noted: Option<&plan::AppliedState>,
+    applied: Option<&plan::AppliedState>,
 ) -> Result<DryRunResult, ApplyRefusal> {
     let manifest = one.manifest.object().map_err(|error| {
         let problem = Box::new(ClusterProblem::Protocol {
             why: error.to_string(),
         });
-        ApplyRefusal::new(
-            ClusterError {
-                cluster: cluster.name().to_owned(),
-                subject: one.key.to_string(),
-                problem,
-            },
-            None,
-            None,
-        )
+        let error = ClusterError {
+            cluster: cluster.name().to_owned(),
+            subject: one.key.to_string(),
+            problem,
+        };
+        ApplyRefusal::new(error, None, None)
     })?;
     let refusal = |error| ApplyRefusal::new(error, None, Some(&manifest));
     let resource = cluster.resource(&one.gvk()).await.map_err(refusal)?;
-    // Read as whoever watches: an account that may only apply needs no more.
+    // Read under our own identity, like the watches: an impersonated account that may only apply
+    // needs no right to read.
     let live = cluster
         .get(&RequestIdentity::Own, &resource, &one.key)
         .await
         .map_err(refusal)?;
-    let ignore = observed::ignored(&application.ignore, &one.key);
+    let ignore = observed::ignore_pointers(&application.ignore, &one.key);
     let watched = observed::WatchedManifest {
         manifest: one.manifest.clone(),
         ignore: Arc::clone(&ignore),
         expected: None,
-        atoms: KindAtomicFields::NONE,
+        atomic_fields: KindAtomicFields::NONE,
     };
-    let held = live
+    let released = live
         .as_ref()
-        .map(|live| observed::look(live, Some(&watched)).held)
+        .map(|live| observed::observe(live, Some(&watched)).released)
         .unwrap_or_default();
-    let held = observed::still_held(held, &manifest, noted);
-    let notes = held
+    let released = observed::still_released(released, &manifest, applied);
+    let notes = released
         .iter()
         .filter_map(observed::ReleasedField::note)
         .collect();
-    let sent = observed::sent(manifest.clone(), &held);
-    let applied = cluster
-        .apply(
-            identity,
-            &sent,
-            &ApplyRequest {
-                dry_run: true,
-                ..ApplyRequest::default()
-            },
-        )
-        .await;
+    let sent = observed::outgoing(manifest.clone(), &released);
+    let request = ApplyRequest {
+        dry_run: true,
+        ..ApplyRequest::default()
+    };
+    let result = cluster.apply(identity, &sent, &request).await;
     let applied =
-        applied.map_err(|error| ApplyRefusal::new(error, live.as_ref(), Some(&manifest)))?;
+        result.map_err(|error| ApplyRefusal::new(error, live.as_ref(), Some(&manifest)))?;
     Ok(DryRunResult {
         live,
         manifest,
@@ -409,14 +387,23 @@ pub async fn dry_run(
     })
 }
 
-/// What the two states of a diff with a cluster are called.
+/// The names of the two sides of a diff with a cluster.
 const SIDES: [&str; 2] = ["cluster", "git"];
 
-/// How long a diff may look for the shortest way to say it: beyond, it says more than it needs.
-const SEARCH: Duration = Duration::from_millis(500);
+/// How long a diff may search for its shortest form; after that it is correct but longer.
+const DIFF_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// Two states of an object as a unified diff of their YAML, with what their sides are called; empty
-/// if there is no difference.
+/// Runs [`unified_diff`] on a blocking thread: it may compute for [`DIFF_TIMEOUT`].
+async fn diff_in_background(
+    key: &ObjectKey,
+    before: Option<Object>,
+    after: Option<Object>,
+) -> String {
+    let key = key.clone();
+    blocking::run(move || unified_diff(&key, SIDES, before.as_ref(), after.as_ref())).await
+}
+
+/// Returns a unified diff of two states of an object as YAML; empty if they are equal.
 pub fn unified_diff(
     key: &ObjectKey,
     sides: [&str; 2],
@@ -424,25 +411,24 @@ pub fn unified_diff(
     after: Option<&Object>,
 ) -> String {
     let (left, right) = plan::redact_pair(before, after);
-    let text = |object: &Option<Object>| {
+    let yaml = |object: Option<Object>| {
         object
-            .as_ref()
             .map(|object| manifest::to_yaml(object.value()))
             .unwrap_or_default()
     };
-    let (left, right) = (text(&left), text(&right));
+    let (left, right) = (yaml(left), yaml(right));
     if left == right {
         return String::new();
     }
-    let name = |there: bool, side: &str| {
-        if there {
+    let name = |exists: bool, side: &str| {
+        if exists {
             format!("{side}/{key}")
         } else {
             "/dev/null".to_owned()
         }
     };
     TextDiff::configure()
-        .timeout(SEARCH)
+        .timeout(DIFF_TIMEOUT)
         .diff_lines(&left, &right)
         .unified_diff()
         .context_radius(3)

@@ -1,25 +1,24 @@
-//! A place for the newest of something: what was not taken is replaced.
+//! A queue of length one whose newest value replaces an older one.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 #[derive(Debug)]
 pub(crate) struct Mailbox<T> {
-    inside: Mutex<MailboxInner<T>>,
+    inner: Mutex<MailboxInner<T>>,
     filled: Notify,
 }
 
 #[derive(Debug)]
 struct MailboxInner<T> {
     value: Option<T>,
-    /// Whether nobody takes anything any more.
     closed: bool,
 }
 
 impl<T> Default for Mailbox<T> {
     fn default() -> Self {
         Self {
-            inside: Mutex::new(MailboxInner {
+            inner: Mutex::new(MailboxInner {
                 value: None,
                 closed: false,
             }),
@@ -30,51 +29,46 @@ impl<T> Default for Mailbox<T> {
 
 impl<T> Mailbox<T> {
     fn lock(&self) -> MutexGuard<'_, MailboxInner<T>> {
-        self.inside.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts a value in, in place of one that nobody took; gives it back where nobody takes it any
-    /// more.
+    /// Replaces the pending value; returns `value` if the mailbox is closed.
     pub fn put(&self, value: T) -> Result<(), T> {
         self.merge(value, |value, _| value)
     }
 
-    /// Puts in what is made of a value and the one that nobody took; gives it back where nobody
-    /// takes it any more.
-    pub fn merge(&self, value: T, make: impl FnOnce(T, Option<T>) -> T) -> Result<(), T> {
-        let mut inside = self.lock();
-        if inside.closed {
+    /// Replaces the pending value by `merge(value, pending)`; returns `value` if closed.
+    pub fn merge(&self, value: T, merge: impl FnOnce(T, Option<T>) -> T) -> Result<(), T> {
+        let mut inner = self.lock();
+        if inner.closed {
             return Err(value);
         }
-        inside.value = Some(make(value, inside.value.take()));
-        drop(inside);
+        inner.value = Some(merge(value, inner.value.take()));
+        drop(inner);
         self.filled.notify_one();
         Ok(())
     }
 
-    /// Takes what is there.
     pub fn take(&self) -> Option<T> {
         self.lock().value.take()
     }
 
-    /// Whether something is there.
     pub fn is_filled(&self) -> bool {
         self.lock().value.is_some()
     }
 
-    /// Takes nothing more from now on, unless something is there; whether that is so.
+    /// Closes the mailbox unless a value is pending; returns whether it is closed.
     pub fn close(&self) -> bool {
-        let mut inside = self.lock();
-        inside.closed = inside.value.is_none();
-        inside.closed
+        let mut inner = self.lock();
+        inner.closed = inner.value.is_none();
+        inner.closed
     }
 
-    /// Whether nobody takes anything any more.
     pub fn is_closed(&self) -> bool {
         self.lock().closed
     }
 
-    /// Waits until something is there.
+    /// Waits for a value without taking it.
     pub async fn filled(&self) {
         while !self.is_filled() {
             self.filled.notified().await;
@@ -87,16 +81,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_comes_before_the_end_is_taken_and_what_comes_after_is_given_back() {
-        let slot = Mailbox::default();
-        assert_eq!(slot.put(1), Ok(()));
+    fn mailbox_close_keeps_pending_and_refuses_later() {
+        let mailbox = Mailbox::default();
+        assert_eq!(mailbox.put(1), Ok(()));
         assert!(
-            !slot.close() && !slot.is_closed(),
-            "somebody must take it first"
+            !mailbox.close() && !mailbox.is_closed(),
+            "a value is pending"
         );
-        assert_eq!(slot.merge(2, |new, old| new + old.unwrap()), Ok(()));
-        assert_eq!(slot.take(), Some(3));
-        assert!(slot.close() && slot.is_closed());
-        assert_eq!((slot.put(4), slot.take()), (Err(4), None));
+        assert_eq!(mailbox.merge(2, |new, old| new + old.unwrap()), Ok(()));
+        assert_eq!(mailbox.take(), Some(3));
+        assert!(mailbox.close() && mailbox.is_closed());
+        assert_eq!((mailbox.put(4), mailbox.take()), (Err(4), None));
     }
 }

@@ -1,18 +1,18 @@
-//! How many Applications are at work at once.
+//! A bound on the Applications that work at once.
 //!
-//! One that is at work holds its objects as trees, ten times their text, several times: thousands
-//! that begin together would take hundreds of megabytes for what the server takes sixteen at a
-//! time.
+//! A working Application holds its objects as trees, ten times their text, several times over.
+//! Thousands that begin together would take hundreds of megabytes, for work that the API server
+//! takes sixteen requests at a time.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// The turns of a cluster.
+/// The permits of one cluster.
 pub(crate) struct WorkPermits(Arc<Semaphore>);
 
 impl WorkPermits {
-    /// For a cluster that takes so many requests at once: twice as many, so that it is not idle
-    /// while some of them think.
+    /// Creates twice as many permits as the cluster takes requests, so that it is not idle while
+    /// half of the Applications compute.
     pub fn new(concurrency: usize) -> Self {
         Self(Arc::new(Semaphore::new(
             concurrency
@@ -21,22 +21,22 @@ impl WorkPermits {
         )))
     }
 
-    /// Waits for one; whoever came first has it first.
-    pub async fn wait(&self) -> WorkPermit {
-        // The semaphore is never closed; were it, nobody would have to wait.
+    /// Waits for a permit, first come, first served.
+    pub async fn acquire(&self) -> WorkPermit {
+        // The semaphore is never closed; if it were, working unbounded would be right.
         WorkPermit(Arc::new(Mutex::new(
             Arc::clone(&self.0).acquire_owned().await.ok(),
         )))
     }
 }
 
-/// The right to be at work, until it is dropped or given back.
+/// A permit to work, until all its clones are dropped or one of them releases it.
 #[derive(Clone)]
 pub(crate) struct WorkPermit(Arc<Mutex<Option<OwnedSemaphorePermit>>>);
 
 impl WorkPermit {
-    /// Lets another one work: what comes now is waiting.
-    pub fn give_back(&self) {
+    /// Releases the permit early, before a long wait.
+    pub fn release(&self) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 }
@@ -47,17 +47,17 @@ mod tests {
     use futures::FutureExt as _;
 
     #[tokio::test]
-    async fn a_turn_is_free_when_it_is_given_back_or_dropped() {
-        let turns = WorkPermits::new(1);
-        let (first, second) = (turns.wait().await, turns.wait().await);
-        assert!(turns.wait().now_or_never().is_none());
+    async fn permit_released_or_dropped_is_free_again() {
+        let permits = WorkPermits::new(1);
+        let (first, second) = (permits.acquire().await, permits.acquire().await);
+        assert!(permits.acquire().now_or_never().is_none());
         let copy = first.clone();
         drop(first);
-        assert!(turns.wait().now_or_never().is_none());
-        copy.give_back();
-        let third = turns.wait().now_or_never().unwrap();
-        assert!(turns.wait().now_or_never().is_none());
+        assert!(permits.acquire().now_or_never().is_none());
+        copy.release();
+        let third = permits.acquire().now_or_never().unwrap();
+        assert!(permits.acquire().now_or_never().is_none());
         drop((second, third));
-        assert!(turns.wait().now_or_never().is_some());
+        assert!(permits.acquire().now_or_never().is_some());
     }
 }

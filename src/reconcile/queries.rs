@@ -1,5 +1,4 @@
-//! What people and commands ask of a reconciler: how everything is, what clusters remember, and to
-//! try again.
+//! Queries and requests of the CLI and the daemon: statuses, records, retries.
 
 use super::{ApplicationStatus, Reconciler};
 use crate::{
@@ -9,158 +8,153 @@ use crate::{
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::PoisonError,
     time::Duration,
 };
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 
-/// What people may ask of an Application.
+/// A request of the user about one Application.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum ApplicationRequest {
-    /// Try again now what waits after trouble, and what could not be rendered.
+    /// Retry now, without waiting for a back-off; failed renderings too.
     Now,
-    /// Delete what this revision wants deleted.
+    /// Confirm the deletions of this revision.
     ConfirmPrune(String),
 }
 
-/// What lies in a cluster about an Application.
+/// An Application's record in a cluster.
 #[derive(Debug, Clone)]
 pub struct RecordedApplication {
-    /// What it owns.
     pub inventory: Inventory,
-    /// What became of its last revisions.
     pub history: RolloutHistory,
 }
 
 impl From<&ApplicationRecord> for RecordedApplication {
-    /// What cannot be read is empty.
+    /// Parses a record; damaged parts are empty.
     fn from(record: &ApplicationRecord) -> Self {
-        let text = |of: &str| record.data.get(of).map(String::as_str).unwrap_or_default();
-        let inventory = Inventory::parse(text(text::INVENTORY)).unwrap_or_default();
+        let text = |name: &str| {
+            record
+                .data
+                .get(name)
+                .map(String::as_str)
+                .unwrap_or_default()
+        };
         Self {
-            inventory,
+            inventory: Inventory::parse(text(text::INVENTORY)).unwrap_or_default(),
             history: RolloutHistory::parse(text(text::HISTORY)).unwrap_or_default(),
         }
     }
 }
 
+/// The least time between two reports of progress. A thousand Applications change status
+/// thousands of times within seconds.
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(50);
+
 impl Reconciler {
-    /// Whether the Applications of a repository at a revision are known on every cluster: those it
-    /// declares, and those it no longer does. Statuses say nothing of the others before that.
+    /// Returns whether every cluster knows the declared and removed Applications of a revision.
+    ///
+    /// Before that, the statuses may be incomplete.
     pub fn has_accepted(&self, repository: &str, revision: &str) -> bool {
-        self.hubs
+        self.clusters
             .keys()
-            .all(|cluster| self.shared.has_taken(cluster, repository, revision))
+            .all(|cluster| self.context.has_accepted(cluster, repository, revision))
     }
 
-    /// How everything is, by cluster and name.
+    /// Returns all statuses by cluster and name.
     pub fn statuses(&self) -> Vec<ApplicationStatus> {
-        self.shared
-            .statuses
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .values()
-            .cloned()
-            .collect()
+        self.context.statuses().values().cloned().collect()
     }
 
-    /// Asks something of an Application, on whichever clusters it is; whether there is one.
-    pub fn request(&self, name: &Name, asked: &ApplicationRequest) -> bool {
-        let runners = self.runners.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Passes a request to an Application on every cluster; returns whether there is one.
+    pub fn request(&self, name: &Name, request: &ApplicationRequest) -> bool {
         let mut any = false;
-        for (key, handle) in runners.iter().filter(|((_, other, _), _)| other == name) {
+        for (key, handle) in self
+            .handles()
+            .iter()
+            .filter(|((_, other, _), _)| other == name)
+        {
             any = true;
-            if *asked == ApplicationRequest::Now && handle.again.ask() {
-                self.shared.unsettle(key);
+            if *request == ApplicationRequest::Now && handle.render_retry.request() {
+                self.context.mark_stale(key);
             }
-            self.shared
-                .asked
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .entry(key.clone())
-                .or_default()
-                .push(asked.clone());
-            handle.inbox.notify_one();
+            self.context.add_request(key, request.clone());
+            handle.wake.notify_one();
         }
         any
     }
 
-    /// Waits until Applications have come to an end at a revision, all of them if none is named;
-    /// gives whether they have before the time was over. `tell` hears of turns, several at once
-    /// where many turn.
+    /// Waits until Applications have been observed at a revision; all of them if `only` is `None`.
+    ///
+    /// Returns `false` on a timeout or a stop. `progress` is called with the statuses whenever
+    /// some changed, several changes at once.
     pub async fn wait_until_observed(
         &self,
         repository: &str,
         revision: &str,
         only: Option<&BTreeSet<Name>>,
-        patience: Duration,
-        mut tell: impl FnMut(&[ApplicationStatus]),
+        timeout: Duration,
+        mut progress: impl FnMut(&[ApplicationStatus]),
     ) -> bool {
-        /// A thousand Applications turn thousands of times within seconds; nobody reads faster than
-        /// this.
-        const TOLD: Duration = Duration::from_millis(50);
-        let mut turned = self.shared.turned.subscribe();
-        let ours = |status: &&ApplicationStatus| {
+        let mut status_changed = self.context.status_changed.subscribe();
+        let is_selected = |status: &&ApplicationStatus| {
             status.repository == repository
                 && only.is_none_or(|only| only.contains(&status.application))
         };
-        let end = tokio::time::Instant::now() + patience;
-        let mut due = tokio::time::Instant::now();
+        let is_done = |status: &ApplicationStatus| {
+            status.observed && status.revision.as_deref() == Some(revision)
+        };
+        let end = Instant::now() + timeout;
+        let mut due = Instant::now();
         loop {
-            turned.mark_unchanged();
-            let now = tokio::time::Instant::now();
-            let taken = self.has_accepted(repository, revision);
-            let (done, told) = {
-                let statuses = self
-                    .shared
-                    .statuses
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner);
-                let done = taken
-                    && statuses.values().filter(ours).all(|status| {
-                        status.observed && status.revision.as_deref() == Some(revision)
-                    });
-                let told = (done || now >= due)
-                    .then(|| statuses.values().filter(ours).cloned().collect::<Vec<_>>());
-                (done, told)
+            status_changed.mark_unchanged();
+            let now = Instant::now();
+            let accepted = self.has_accepted(repository, revision);
+            let (done, report) = {
+                let statuses = self.context.statuses();
+                let mut selected = statuses.values().filter(is_selected);
+                let done = accepted && selected.all(is_done);
+                let report = (done || now >= due).then(|| {
+                    let selected = statuses.values().filter(is_selected);
+                    selected.cloned().collect::<Vec<_>>()
+                });
+                (done, report)
             };
-            let late = told.is_none();
-            if let Some(statuses) = told {
-                tell(&statuses);
-                due = now + TOLD;
+            let postponed = report.is_none();
+            if let Some(statuses) = report {
+                progress(&statuses);
+                due = now + PROGRESS_INTERVAL;
             }
             if done {
                 return true;
             }
             tokio::select! {
-                _ = turned.changed() => {}
-                () = tokio::time::sleep_until(due), if late => {}
+                _ = status_changed.changed() => {}
+                () = tokio::time::sleep_until(due), if postponed => {}
                 () = tokio::time::sleep_until(end) => return false,
-                () = self.shared.stop.cancelled() => return false,
+                () = self.context.stop.cancelled() => return false,
             }
         }
     }
 
-    /// Tells of each turn of some status.
+    /// Returns a receiver that is notified of every status change.
     pub fn status_changes(&self) -> watch::Receiver<u64> {
-        self.shared.turned.subscribe()
+        self.context.status_changed.subscribe()
     }
 
-    /// What lies in the records of a cluster, or of all.
+    /// Reads the records of one cluster, or of all.
     ///
     /// # Errors
-    /// If a cluster cannot be asked.
+    /// If a cluster does not answer.
     pub async fn records(
         &self,
         cluster: Option<&str>,
     ) -> Result<BTreeMap<(String, Name), RecordedApplication>, ClusterError> {
         let mut all = BTreeMap::new();
-        for (name, hub) in self
-            .hubs
+        for (name, handle) in self
+            .clusters
             .iter()
-            .filter(|(name, _)| cluster.is_none_or(|desired| desired == *name))
+            .filter(|(name, _)| cluster.is_none_or(|selected| selected == *name))
         {
-            for record in hub.cluster.records().await? {
+            for record in handle.client.records().await? {
                 all.insert(
                     (name.clone(), record.application.clone()),
                     RecordedApplication::from(&record),
@@ -170,30 +164,30 @@ impl Reconciler {
         Ok(all)
     }
 
-    /// What lies, in each cluster, in the place of an Application's record without being one.
+    /// Returns, for each cluster, a ConfigMap that has the name of an Application's record without
+    /// being one.
     ///
     /// # Errors
-    /// If a cluster cannot be asked.
+    /// If a cluster does not answer.
     pub async fn record_conflicts(&self, name: &Name) -> Result<Vec<ClusterError>, ClusterError> {
         let mut all = Vec::new();
-        for hub in self.hubs.values() {
-            all.extend(hub.cluster.in_place_of_record(name).await?);
+        for handle in self.clusters.values() {
+            all.extend(handle.client.in_place_of_record(name).await?);
         }
         Ok(all)
     }
 
-    /// Why there is no way into a cluster that is named.
-    pub fn connection_error(&self, name: &str) -> Option<&ClusterError> {
-        self.closed.get(name)
+    /// Returns why the kubeconfig of a cluster cannot be used.
+    pub fn connection_error(&self, cluster: &str) -> Option<&ClusterError> {
+        self.unusable.get(cluster)
     }
 
-    /// All clusters that are named.
+    /// Returns the names of all clusters in tagboat.yaml.
     pub fn clusters(&self) -> impl Iterator<Item = &String> {
-        self.hubs.keys().chain(self.closed.keys())
+        self.clusters.keys().chain(self.unusable.keys())
     }
 
-    /// A cluster by name.
     pub fn cluster(&self, name: &str) -> Option<&ClusterClient> {
-        self.hubs.get(name).map(|hub| &hub.cluster)
+        self.clusters.get(name).map(|handle| &handle.client)
     }
 }

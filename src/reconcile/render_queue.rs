@@ -1,8 +1,7 @@
-//! From a declaration to its objects, on a thread of its own; and again, where what was in the way
-//! may have passed.
+//! Renders declarations on blocking threads, and retries what failed.
 
 use super::{
-    Message, Reconciler, RepositoryId,
+    Message, Reason, Reconciler, RepositoryId,
     application::{AcceptedRevision, Work, back_off},
     cluster_state::ClusterHandle,
     context::{ApplicationHandle, ReconcileContext},
@@ -15,23 +14,21 @@ use crate::{
     },
     spec::Application,
 };
-use std::sync::{Arc, Mutex, PoisonError, atomic::Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering};
 use tokio::{sync::Notify, time::Instant};
 
-/// Renders an Application at a revision; blocks.
+/// Renders an Application at a revision. Blocks.
 pub type RenderFn = dyn Fn(&Application) -> Result<Arc<Rendered>, RenderFailure> + Send + Sync;
 
-/// Why an Application cannot be rendered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RenderFailure {
-    /// In words, with its file and object.
     pub message: Message,
-    /// Whether another try may go well though Git stays as it is.
+    /// Whether a retry at the same revision may succeed.
     pub transient: bool,
 }
 
 impl From<Message> for RenderFailure {
-    /// A mistake in Git.
+    /// Creates a failure whose cause lies in Git.
     fn from(message: Message) -> Self {
         Self {
             message,
@@ -40,192 +37,228 @@ impl From<Message> for RenderFailure {
     }
 }
 
-/// Renders from a commit of a mirror.
+/// Returns a function that renders from a commit of a mirror.
 pub fn from_git(renderer: Arc<Renderer>, mirror: Arc<Mirror>, commit: ObjectId) -> Arc<RenderFn> {
     Arc::new(move |application| {
         renderer
             .render(&mirror, commit, &RenderSource::from(application))
-            .map_err(|error| {
-                let message = Message {
-                    hint: error.hint(),
-                    ..Message::application(error.to_string())
-                };
-                RenderFailure {
-                    message,
-                    transient: error.may_pass(),
-                }
+            .map_err(|error| RenderFailure {
+                message: Message::application(error.to_string()).with_hint(error.hint()),
+                transient: error.may_pass(),
             })
     })
 }
 
-/// A rendering that failed, and can be tried again.
+/// A failed rendering that can be retried.
 #[derive(Debug, Default)]
 pub(crate) struct RenderRetry {
-    /// Nothing if none has failed; else whether somebody asked for another try, which has not come
-    /// to an end.
-    failed: Mutex<Option<bool>>,
-    woken: Notify,
+    state: Mutex<RetryState>,
+    changed: Notify,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum RetryState {
+    /// The last rendering did not fail.
+    #[default]
+    Idle,
+    Failed,
+    /// The user requested another attempt, which has not ended.
+    Requested,
 }
 
 impl RenderRetry {
-    fn set(&self, failed: Option<bool>) {
-        *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = failed;
+    fn lock(&self) -> MutexGuard<'_, RetryState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Nothing is left to try; who waits to do so looks whether it is still meant.
-    pub fn forget(&self) {
-        self.set(None);
-        self.woken.notify_one();
+    /// Cancels a pending retry.
+    pub fn cancel(&self) {
+        *self.lock() = RetryState::Idle;
+        self.changed.notify_one();
     }
 
-    /// Asks for another try at once; whether there is something to try.
-    pub fn ask(&self) -> bool {
-        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(asked) = failed.as_mut() {
-            *asked = true;
-            self.woken.notify_one();
+    /// Requests another attempt at once; returns whether a rendering had failed.
+    pub fn request(&self) -> bool {
+        let mut state = self.lock();
+        if *state == RetryState::Idle {
+            return false;
         }
-        failed.is_some()
+        *state = RetryState::Requested;
+        self.changed.notify_one();
+        true
     }
 
-    /// Whether somebody waits for another try.
-    pub fn is_asked(&self) -> bool {
-        *self.failed.lock().unwrap_or_else(PoisonError::into_inner) == Some(true)
+    pub fn is_requested(&self) -> bool {
+        *self.lock() == RetryState::Requested
     }
 }
 
 impl Reconciler {
-    /// Renders, and hands over what comes of it, unless a later revision has been read meanwhile.
-    /// What cannot be rendered is tried again: after a while where it may pass, and whenever
-    /// somebody asks.
+    /// Renders an Application and hands the result to its task.
+    ///
+    /// The result is dropped if a newer revision was accepted meanwhile. A transient failure is
+    /// retried with back-off, any failure when the user requests it.
     pub(crate) fn render(
         self: &Arc<Self>,
-        hub: &Arc<ClusterHandle>,
+        cluster: &Arc<ClusterHandle>,
         repository: &RepositoryId,
         application: Application,
         revision: String,
         render: Arc<RenderFn>,
     ) {
-        let (this, hub, repository) = (Arc::clone(self), Arc::clone(hub), repository.clone());
-        let mut handle = self.runner(&hub, &repository, &application.name);
-        let mut turn = handle.turns();
-        self.shared.tasks.spawn(async move {
-            let shared = &this.shared;
-            let mut times = 0;
-            loop {
-                let passing =
-                    match once(shared, &handle, turn, &application, &revision, &render).await {
-                        RenderOutcome::Done => return,
-                        RenderOutcome::Failed { passing } => passing,
-                        RenderOutcome::Late => {
-                            // The task has come to its end meanwhile, as it was to: this is for
-                            // another one.
-                            if !hub.state().is_at(&repository.name, &revision) {
-                                return;
-                            }
-                            (handle, turn) = (this.runner(&hub, &repository, &application.name), 1);
-                            match handle.turn.compare_exchange(
-                                0,
-                                turn,
-                                Ordering::SeqCst,
-                                Ordering::SeqCst,
-                            ) {
-                                Ok(_) => continue,
-                                // It has been given something else already.
-                                Err(_) => return,
-                            }
-                        }
-                    };
-                times += 1;
-                let due = passing.then(|| Instant::now() + back_off(times));
-                while !handle.again.is_asked() && due.is_none_or(|due| Instant::now() < due) {
-                    let late = async {
-                        match due {
-                            Some(due) => tokio::time::sleep_until(due).await,
-                            None => std::future::pending().await,
-                        }
-                    };
-                    tokio::select! {
-                        () = shared.stop.cancelled() => return,
-                        () = handle.again.woken.notified() => {}
-                        () = late => {}
+        let handle = self.handle(cluster, repository, &application.name);
+        let attempt = RenderAttempt {
+            generation: handle.next_generation(),
+            handle,
+            application,
+            revision,
+            render,
+        };
+        let (this, cluster, repository) =
+            (Arc::clone(self), Arc::clone(cluster), repository.clone());
+        self.context.tasks.spawn(async move {
+            this.render_with_retries(&cluster, &repository, attempt)
+                .await;
+        });
+    }
+
+    async fn render_with_retries(
+        self: &Arc<Self>,
+        cluster: &Arc<ClusterHandle>,
+        repository: &RepositoryId,
+        mut attempt: RenderAttempt,
+    ) {
+        let mut failures = 0;
+        loop {
+            match attempt.run(&self.context).await {
+                RenderOutcome::Done => return,
+                RenderOutcome::Failed { transient } => {
+                    failures += 1;
+                    let due = transient.then(|| Instant::now() + back_off(failures));
+                    if !attempt.wait_for_retry(&self.context, due).await {
+                        return;
                     }
-                    if handle.turn.load(Ordering::SeqCst) != turn {
+                }
+                RenderOutcome::TaskEnded => {
+                    // The task of a removed Application ended in the meantime; this revision
+                    // declares it again and needs a new task.
+                    if !cluster.state().is_at(&repository.name, &attempt.revision) {
+                        return;
+                    }
+                    attempt.handle = self.handle(cluster, repository, &attempt.application.name);
+                    attempt.generation = 1;
+                    let fresh = attempt.handle.generation.compare_exchange(
+                        0,
+                        attempt.generation,
+                        Ordering::SeqCst,
+                        Ordering::SeqCst,
+                    );
+                    if fresh.is_err() {
+                        // A newer revision has reached the new task first.
                         return;
                     }
                 }
             }
-        });
+        }
     }
 }
 
-/// What came of one rendering.
 enum RenderOutcome {
-    /// It was handed over, or nobody wants it any more.
+    /// The result was handed over, or a newer revision superseded it.
     Done,
-    /// There are no objects.
-    Failed { passing: bool },
-    /// The task that it is for is over.
-    Late,
+    Failed {
+        transient: bool,
+    },
+    TaskEnded,
 }
 
-/// One rendering.
-async fn once(
-    shared: &ReconcileContext,
-    handle: &ApplicationHandle,
-    turn: u64,
-    application: &Application,
-    revision: &str,
-    render: &Arc<RenderFn>,
-) -> RenderOutcome {
-    let Ok(permit) = shared.renderings.acquire().await else {
-        return RenderOutcome::Done;
-    };
-    if handle.turn.load(Ordering::SeqCst) != turn || shared.stop.is_cancelled() {
-        return RenderOutcome::Done;
-    }
-    let (declared, render, revision) =
-        (application.clone(), Arc::clone(render), revision.to_owned());
-    let rendered = tokio::task::spawn_blocking(move || render(&declared)).await;
-    drop(permit);
-    let rendered = rendered.unwrap_or_else(|panic| {
-        Err(Message::application(format!("rendering ended unasked: {panic}")).into())
-    });
-    let mut last = handle.last.lock().unwrap_or_else(PoisonError::into_inner);
-    if handle.turn.load(Ordering::SeqCst) != turn {
-        return RenderOutcome::Done;
-    }
-    let (job, now, failed) = match rendered {
-        Ok(rendered) => {
-            let now = Some((application.clone(), rendered.hash.clone()));
-            match *last == now {
-                true => (Work::Same { revision }, now, None),
-                false => (
+struct RenderAttempt {
+    handle: ApplicationHandle,
+    generation: u64,
+    application: Application,
+    revision: String,
+    render: Arc<RenderFn>,
+}
+
+impl RenderAttempt {
+    async fn run(&self, context: &ReconcileContext) -> RenderOutcome {
+        let handle = &self.handle;
+        let Ok(permit) = context.render_permits.acquire().await else {
+            return RenderOutcome::Done;
+        };
+        if !handle.is_current(self.generation) || context.stop.is_cancelled() {
+            return RenderOutcome::Done;
+        }
+        let (application, render) = (self.application.clone(), Arc::clone(&self.render));
+        let rendered = tokio::task::spawn_blocking(move || render(&application)).await;
+        drop(permit);
+        let rendered = rendered.unwrap_or_else(|panic| {
+            let message = format!("a rendering exited unexpectedly: {panic}");
+            Err(Message::application(message).into())
+        });
+        let mut last_rendered = handle
+            .last_rendered
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if !handle.is_current(self.generation) {
+            return RenderOutcome::Done;
+        }
+        let revision = self.revision.clone();
+        let (work, now, transient) = match rendered {
+            Ok(rendered) => {
+                let now = Some((self.application.clone(), rendered.hash.clone()));
+                let work = if *last_rendered == now {
+                    Work::Same { revision }
+                } else {
                     Work::Apply(Box::new(AcceptedRevision {
-                        application: application.clone(),
+                        application: self.application.clone(),
                         revision,
                         rendered,
-                    })),
-                    now,
-                    None,
-                ),
+                    }))
+                };
+                (work, now, None)
+            }
+            Err(RenderFailure { message, transient }) => {
+                let work = Work::Unreadable {
+                    revision,
+                    reason: Reason::RenderFailed,
+                    message,
+                };
+                (work, None, Some(transient))
+            }
+        };
+        *last_rendered = now;
+        // Set before the hand-over: the task clears `observed` while a retry is requested.
+        *handle.render_retry.lock() = match transient {
+            Some(_) => RetryState::Failed,
+            None => RetryState::Idle,
+        };
+        match (handle.mailbox.merge(work, Work::after), transient) {
+            (Err(_), _) => RenderOutcome::TaskEnded,
+            (Ok(()), Some(transient)) => RenderOutcome::Failed { transient },
+            (Ok(()), None) => RenderOutcome::Done,
+        }
+    }
+
+    /// Waits for the back-off or a request; returns whether to retry.
+    async fn wait_for_retry(&self, context: &ReconcileContext, due: Option<Instant>) -> bool {
+        let retry = &self.handle.render_retry;
+        while !retry.is_requested() && due.is_none_or(|due| Instant::now() < due) {
+            let timer = async {
+                match due {
+                    Some(due) => tokio::time::sleep_until(due).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = context.stop.cancelled() => return false,
+                () = retry.changed.notified() => {}
+                () = timer => {}
+            }
+            if !self.handle.is_current(self.generation) {
+                return false;
             }
         }
-        Err(RenderFailure { message, transient }) => (
-            Work::Broken {
-                revision,
-                row: message,
-            },
-            None,
-            Some(transient),
-        ),
-    };
-    *last = now;
-    // Before the job: with it comes what whoever asked is waiting for.
-    handle.again.set(failed.map(|_| false));
-    match (handle.slot.merge(job, Work::after), failed) {
-        (Err(_), _) => RenderOutcome::Late,
-        (Ok(()), Some(passing)) => RenderOutcome::Failed { passing },
-        (Ok(()), None) => RenderOutcome::Done,
+        true
     }
 }

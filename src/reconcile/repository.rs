@@ -1,20 +1,18 @@
-//! A config repository, as the records in clusters know it.
+//! The identity of a config repository, as records in clusters know it.
 //!
-//! A name alone is not enough: it is the last word of an address where none is written, and two
-//! repositories that are called "fleet" must not take each other's Applications for their own, of
-//! which one would then delete the other's.
+//! A name alone is not enough. By default it is the last segment of the URL, and two repositories
+//! called "fleet" must not take over each other's Applications: one would delete the other's.
 
 use crate::{objects::plan::Inventory, spec::settings::ConfigRepository};
 use std::fmt;
 
-/// A config repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RepositoryId {
-    /// The name in texts, one a process.
+    /// The name in tagboat.yaml, unique within a process.
     pub name: String,
-    /// Where it lies: host and path. No user, password or scheme.
+    /// Host and path of the URL, without user, password and scheme.
     pub address: String,
-    /// Which part of it is read: the branch, and the folder of declarations.
+    /// The branch, and the folder of declarations.
     pub part: String,
 }
 
@@ -43,12 +41,11 @@ impl From<&Inventory> for RepositoryId {
 }
 
 impl RepositoryId {
-    /// Whether what `recorded` names may be taken over by an Application that this one declares
-    /// under the same name: another branch or folder of one repository is a move, another
-    /// repository is somebody else.
+    /// Returns whether an Application of this repository may take over a record of the same name.
+    /// Another branch or folder is a move; another repository is a conflict.
     pub(super) fn may_take_over(&self, recorded: &Self) -> bool {
-        let fits = |ours: &str, recorded: &str| recorded.is_empty() || ours == recorded;
-        fits(&self.name, &recorded.name) && fits(&self.address, &recorded.address)
+        let matches = |ours: &str, recorded: &str| recorded.is_empty() || ours == recorded;
+        matches(&self.name, &recorded.name) && matches(&self.address, &recorded.address)
     }
 }
 
@@ -63,7 +60,7 @@ impl fmt::Display for RepositoryId {
     }
 }
 
-/// Host and path of an address, the same whichever way leads there.
+/// Normalises a URL to host and path, the same for every scheme.
 fn address(url: &str) -> String {
     let (rest, host_ends) = match url.split_once("://") {
         Some((_, rest)) => (rest, '/'),
@@ -84,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_repository_has_one_address_whichever_way_leads_there() {
+    fn address_every_scheme_is_the_same() {
         for (url, desired) in [
             (
                 "https://git.example.org/shop/fleet.git",

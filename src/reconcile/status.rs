@@ -1,6 +1,6 @@
-//! How an Application is, in words that `tagboat status`, logs and JSON share.
+//! The status of an Application, as `tagboat status`, logs and JSON share it.
 
-use super::cluster_state::observed::ForeignChange;
+use super::{cluster_state::observed::ForeignChange, reason::Reason};
 use crate::{
     core::name::Name,
     objects::{
@@ -11,7 +11,6 @@ use crate::{
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// How an Application is.
 #[derive(
     Debug,
     Clone,
@@ -29,34 +28,33 @@ use std::fmt;
 pub enum ApplicationState {
     /// Nothing is known yet.
     Pending,
-    /// It waits for another Application, a kind, or a cluster that cannot be reached.
+    /// Waiting for another Application, a kind, or an unreachable cluster.
     Waiting,
-    /// Something is being sent.
+    /// Objects are being applied.
     Applying,
-    /// Everything was applied, and some of it is not healthy yet.
+    /// Everything was applied; some objects are not healthy yet.
     Progressing,
     /// The cluster has what Git says.
     Synced,
-    /// Git says something that has not been applied (where nothing is applied, only looked at).
+    /// Git says something that has not been applied, in a mode that applies nothing.
     OutOfSync,
-    /// Somebody has changed something, which is reported and stays.
+    /// Live objects were changed outside Git, which is reported and not repaired (yet).
     Drifted,
-    /// Everything was applied, and it did not become healthy in time.
+    /// Everything was applied, but an object did not become healthy in time.
     Degraded,
-    /// Something would be deleted, and somebody must say yes first.
+    /// Objects would be deleted, and the user must confirm that first.
     ConfirmationRequired,
     /// Something cannot be rendered or applied.
     Failed,
-    /// It rests.
     Suspended,
-    /// Nobody declares it any more; its objects stay.
+    /// Removed from Git; its objects are kept.
     Orphaned,
-    /// Nobody declares it any more; its objects go.
+    /// Removed from Git; its objects are being deleted.
     Deleting,
 }
 
 impl ApplicationState {
-    /// For people.
+    /// Returns the code, as JSON has it.
     pub fn as_str(self) -> &'static str {
         match self {
             ApplicationState::Pending => "pending",
@@ -75,7 +73,17 @@ impl ApplicationState {
         }
     }
 
-    /// Whether somebody should look at it.
+    /// Returns the state in words, for sentences.
+    pub fn as_text(self) -> &'static str {
+        match self {
+            ApplicationState::OutOfSync => "out of sync",
+            ApplicationState::ConfirmationRequired => "waiting for a confirmation",
+            ApplicationState::Deleting => "being deleted",
+            other => other.as_str(),
+        }
+    }
+
+    /// Returns whether the state needs the user's attention.
     pub fn needs_attention(self) -> bool {
         matches!(
             self,
@@ -93,42 +101,36 @@ impl fmt::Display for ApplicationState {
     }
 }
 
-/// Something about one object, or about the Application where no object is named.
+/// A message about an object, or about the Application if no object is named.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Message {
-    /// The object.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub object: Option<String>,
-    /// Where its manifest stands.
+    /// File and line of the manifest.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub place: Option<String>,
-    /// What there is to say.
     pub message: String,
-    /// What to do about it.
+    /// An imperative sentence.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub hint: Option<String>,
 }
 
 impl Message {
-    /// About an object.
     pub fn object(object: impl fmt::Display, message: impl Into<String>) -> Self {
         Self {
             object: Some(object.to_string()),
-            place: None,
-            message: message.into(),
-            hint: None,
+            ..Self::application(message)
         }
     }
 
-    /// About one that is wanted, with its place in Git.
-    pub(super) fn desired(one: &DesiredObject, message: impl Into<String>) -> Self {
+    /// Creates a message about a desired object, with its place in Git.
+    pub(super) fn desired(object: &DesiredObject, message: impl Into<String>) -> Self {
         Self {
-            place: one.manifest.origin.as_ref().map(ToString::to_string),
-            ..Self::object(&one.key, message)
+            place: object.manifest.origin.as_ref().map(ToString::to_string),
+            ..Self::object(&object.key, message)
         }
     }
 
-    /// About the Application.
     pub fn application(message: impl Into<String>) -> Self {
         Self {
             object: None,
@@ -136,6 +138,11 @@ impl Message {
             message: message.into(),
             hint: None,
         }
+    }
+
+    #[must_use]
+    pub(super) fn with_hint(self, hint: Option<String>) -> Self {
+        Self { hint, ..self }
     }
 }
 
@@ -152,45 +159,44 @@ impl fmt::Display for Message {
     }
 }
 
-/// An object that somebody changed.
+/// A live object that was changed outside Git.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct DriftedObject {
-    /// The object.
     pub object: String,
-    /// What was changed, and by whom; empty if it was deleted.
+    /// The changed fields with their managers; empty if the object was deleted.
     pub fields: Vec<ForeignChange>,
-    /// Whether it is gone.
     pub deleted: bool,
-    /// When it is changed back, if that waits.
+    /// The time of a repair that backs off.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub repaired_at: Option<jiff::Timestamp>,
 }
+
+/// Changed fields named in one line.
+const NAMED_FIELDS: usize = 5;
 
 impl fmt::Display for DriftedObject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: ", self.object)?;
         if self.deleted {
-            return f.write_str("somebody deleted it");
+            return f.write_str("deleted outside Git");
         }
         let fields: Vec<String> = self
             .fields
             .iter()
-            .take(5)
+            .take(NAMED_FIELDS)
             .map(|ForeignChange { path, manager }| {
-                format!(
-                    "{path} was changed by {}",
-                    manager.as_deref().unwrap_or("somebody")
-                )
+                let manager = manager.as_deref().unwrap_or("an unknown manager");
+                format!("{path} was changed by {manager}")
             })
             .collect();
         match fields.as_slice() {
-            [] => f.write_str("somebody changed it")?,
+            [] => f.write_str("changed outside Git")?,
             fields => f.write_str(&fields.join(", "))?,
         }
         if let Some(at) = self.repaired_at {
             write!(
                 f,
-                "; changed again and again: it is changed back at {}",
+                "; changed repeatedly, next repair at {}",
                 at.strftime("%H:%M:%SZ")
             )?;
         }
@@ -198,51 +204,47 @@ impl fmt::Display for DriftedObject {
     }
 }
 
-/// Something that would be done.
+/// An action that a pass in plan mode would take.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct PlannedAction {
-    /// What: create, change, repair, delete and so on.
+    /// A verb: create, change, repair, delete and so on.
     pub action: String,
-    /// To which object.
     pub object: String,
 }
 
-/// An Application on its cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ApplicationStatus {
-    /// Which.
     pub application: Name,
-    /// The repository it is declared in.
+    /// The declaring repository.
     pub repository: String,
-    /// The cluster.
     pub cluster: String,
-    /// The revision it was read at.
+    /// The revision that the status is about.
     pub revision: Option<String>,
-    /// How it is.
     pub state: ApplicationState,
+    /// The cause of the state.
+    pub reason: Reason,
     /// How many objects it has.
     pub objects: usize,
-    /// The worst health of them; nothing if it has none or nothing is known.
+    /// The worst health of its objects; `None` if it has none or nothing is known.
     pub health: Option<health::HealthStatus>,
-    /// What keeps it from being in step.
+    /// Why it is not synced.
     pub problems: Vec<Message>,
-    /// Objects that are not healthy, and why.
     pub unhealthy: Vec<Message>,
-    /// What somebody changed.
     pub drifted: Vec<DriftedObject>,
-    /// What is worth knowing and wrong with nobody.
+    /// Remarks that are no problems.
     pub notes: Vec<Message>,
-    /// What would be done, where nothing may be.
+    /// The actions that a pass would take, in plan mode.
+    #[serde(default)]
     pub planned: Vec<PlannedAction>,
-    /// What became of its newest revision.
+    /// The outcome of its newest revision.
     pub rollout: Option<Rollout>,
-    /// Whether nothing more happens before something changes.
+    /// Whether the pass at this revision is done: nothing more happens until something changes.
     pub observed: bool,
 }
 
 impl ApplicationStatus {
-    /// Nothing is known yet.
+    /// Creates the status of an Application of which nothing is known yet.
     pub fn new(application: Name, repository: &str, cluster: &str) -> Self {
         Self {
             application,
@@ -250,6 +252,7 @@ impl ApplicationStatus {
             cluster: cluster.to_owned(),
             revision: None,
             state: ApplicationState::Pending,
+            reason: Reason::Pending,
             objects: 0,
             health: None,
             problems: Vec::new(),
@@ -262,8 +265,8 @@ impl ApplicationStatus {
         }
     }
 
-    /// Whether those that depend on it may go on: it has been applied at its revision, and is
-    /// healthy where that is waited for.
+    /// Returns whether dependents may proceed: it was applied at its revision, and is healthy if
+    /// `wait` is set.
     pub fn is_ready(&self) -> bool {
         matches!(
             self.state,
@@ -271,11 +274,17 @@ impl ApplicationStatus {
         )
     }
 
-    /// Why it is not in step, in a line.
-    pub fn reason(&self) -> Option<String> {
-        let first = |rows: &[Message]| rows.first().map(ToString::to_string);
+    /// Returns the first problem, drift or unhealthy object, in one line.
+    pub fn summary(&self) -> Option<String> {
+        let first = |messages: &[Message]| messages.first().map(ToString::to_string);
         first(&self.problems)
             .or_else(|| self.drifted.first().map(ToString::to_string))
             .or_else(|| first(&self.unhealthy))
+    }
+
+    pub(super) fn set_state(&mut self, state: ApplicationState, reason: Reason, observed: bool) {
+        self.state = state;
+        self.reason = reason;
+        self.observed = observed;
     }
 }

@@ -1,4 +1,4 @@
-//! What a sleeping Application costs, and what is said before anything is known.
+//! The cost of a sleeping task, and statuses before anything is applied.
 
 use super::{cluster_state::observed, *};
 use crate::objects::{
@@ -7,7 +7,7 @@ use crate::objects::{
 };
 use std::time::Duration;
 
-/// One with the cluster `a`, which cannot be reached.
+/// A reconciler with the unreachable cluster `a`.
 async fn reconciler() -> Reconciler {
     let folder = tempfile::tempdir().unwrap();
     Reconciler::open(
@@ -20,7 +20,6 @@ async fn reconciler() -> Reconciler {
     .unwrap()
 }
 
-/// The cluster `a`, to which there is a way.
 fn reachable(folder: &Path) -> settings::ClusterSettings {
     let kubeconfig = folder.join("config");
     std::fs::write(
@@ -48,27 +47,27 @@ fn repository() -> RepositoryId {
 }
 
 #[tokio::test]
-async fn a_task_that_sleeps_takes_little_room() {
+async fn task_asleep_is_small() {
     let reconciler = reconciler().await;
-    let runner = AppReconciler::new(
+    let reconciler = AppReconciler::new(
         "a/b".parse().unwrap(),
-        Arc::clone(&reconciler.hubs["a"]),
-        Arc::clone(&reconciler.shared),
+        Arc::clone(&reconciler.clusters["a"]),
+        Arc::clone(&reconciler.context),
         ApplicationHandle::new(&repository()),
     );
-    let size = size_of_val(&runner.run());
+    let size = size_of_val(&reconciler.run());
     assert!(size < 4 << 10, "{size} bytes, thousands of times");
 }
 
 #[tokio::test]
-async fn nothing_is_settled_before_its_revision_was_taken() {
+async fn wait_before_acceptance_times_out() {
     let reconciler = Arc::new(reconciler().await);
-    let settled = async |revision: &str| {
+    let observed = async |revision: &str| {
         reconciler
             .wait_until_observed("r", revision, None, Duration::from_millis(50), |_| {})
             .await
     };
-    assert!(!settled("1").await, "nobody has said what there is");
+    assert!(!observed("1").await, "nothing was declared");
     let render: Arc<RenderFn> = Arc::new(|_| Err(Message::application("no").into()));
     reconciler.reconcile(
         &repository(),
@@ -77,11 +76,11 @@ async fn nothing_is_settled_before_its_revision_was_taken() {
         Some(&BTreeSet::new()),
         &render,
     );
-    assert!(settled("1").await, "there is nothing");
-    assert!(!settled("2").await);
+    assert!(observed("1").await, "nothing is declared");
+    assert!(!observed("2").await);
 }
 
-/// Applications, each on a cluster.
+/// Declares Applications, each on a cluster.
 fn declared(applications: &[(&str, &str)]) -> Declarations {
     let mut text =
         "apiVersion: tagboat.dev/v1alpha1\nkind: Environment\nmetadata: {name: dev}\nspec: {paths: ['**'], update: {via: commit}}\n"
@@ -95,18 +94,19 @@ fn declared(applications: &[(&str, &str)]) -> Declarations {
 }
 
 fn problems(reconciler: &Reconciler) -> Vec<(String, String)> {
-    let told = reconciler.statuses().into_iter();
-    told.flat_map(|status| {
-        status
-            .problems
-            .into_iter()
-            .map(move |row| (status.application.to_string(), row.to_string()))
-    })
-    .collect()
+    let statuses = reconciler.statuses().into_iter();
+    statuses
+        .flat_map(|status| {
+            status
+                .problems
+                .into_iter()
+                .map(move |problem| (status.application.to_string(), problem.to_string()))
+        })
+        .collect()
 }
 
 #[tokio::test]
-async fn a_cluster_without_a_way_into_it_stops_no_other() {
+async fn cluster_unusable_stops_no_other() {
     let folder = tempfile::tempdir().unwrap();
     let there = reachable(folder.path());
     let lost = settings::ClusterSettings {
@@ -136,23 +136,25 @@ async fn a_cluster_without_a_way_into_it_stops_no_other() {
         None,
         &render,
     );
-    let said = problems(&reconciler);
-    assert_eq!(said.len(), 2, "{said:?}");
+    let problems = problems(&reconciler);
+    assert_eq!(problems.len(), 2, "{problems:?}");
     assert!(
-        said[0].0 == "x/astray"
-            && said[0]
+        problems[0].0 == "x/astray"
+            && problems[0]
                 .1
-                .ends_with("there is no cluster \"b\" in tagboat.yaml; known are a, lost"),
-        "{said:?}"
+                .ends_with("there is no cluster \"b\" in tagboat.yaml; available: a, lost"),
+        "{problems:?}"
     );
     assert!(
-        said[1].0 == "x/far" && said[1].1.starts_with("apps.yaml:") && said[1].1.contains("/none"),
-        "{said:?}"
+        problems[1].0 == "x/far"
+            && problems[1].1.starts_with("apps.yaml:")
+            && problems[1].1.contains("/none"),
+        "{problems:?}"
     );
 }
 
 #[tokio::test]
-async fn what_was_said_of_a_revision_does_not_outlive_it() {
+async fn refusal_ends_with_its_revision() {
     let reconciler = Arc::new(reconciler().await);
     let render: Arc<RenderFn> = Arc::new(|_| Err(Message::application("no").into()));
     let places = || {
@@ -171,7 +173,7 @@ async fn what_was_said_of_a_revision_does_not_outlive_it() {
         &render,
     );
     assert_eq!(places(), [pair("x/one", "aa"), pair("x/two", "bb")]);
-    // Another repository's are its own.
+    // Refusals of another repository are its own.
     let other = RepositoryId {
         name: "other".into(),
         ..repository()
@@ -195,59 +197,52 @@ async fn what_was_said_of_a_revision_does_not_outlive_it() {
 }
 
 #[tokio::test]
-async fn a_dependency_is_judged_where_it_is_declared() {
+async fn dependency_of_same_repository_goes_first() {
     let reconciler = reconciler().await;
-    let shared = &reconciler.shared;
+    let context = &reconciler.context;
     let needed: Vec<Name> = vec!["mv/base".parse().unwrap()];
-    let tell = |repository: &str, cluster: &str, revision: &str, state: ApplicationState| {
+    let publish = |repository: &str, cluster: &str, revision: &str, state: ApplicationState| {
         let mut status = ApplicationStatus::new(needed[0].clone(), repository, cluster);
         (status.revision, status.state) = (Some(revision.to_owned()), state);
-        shared.publish(&status);
+        context.publish(&status);
     };
-    let said = |revision: &str| {
-        let blocked = shared.blocked("ours", &needed, revision);
-        blocked.map(|(rows, passes)| {
-            (
-                rows.iter()
-                    .map(ToString::to_string)
-                    .collect::<Vec<_>>()
-                    .join("; "),
-                passes,
-            )
-        })
+    let unready = |revision: &str| {
+        let unready = context.unready_dependencies("ours", &needed, revision)?;
+        let messages = unready.messages.iter().map(ToString::to_string);
+        Some((messages.collect::<Vec<_>>().join("; "), unready.transient))
     };
     assert_eq!(
-        said("2"),
+        unready("2"),
         Some(("waits for mv/base, which is not declared".to_owned(), true))
     );
-    // It has moved; on either side of the alphabet.
+    // Moved to another cluster, before or after the old one by name.
     for (left, now) in [("alpha", "zeta"), ("zeta", "alpha")] {
-        tell("ours", left, "2", ApplicationState::Orphaned);
-        tell("ours", now, "2", ApplicationState::Synced);
-        assert_eq!(said("2"), None, "from {left} to {now}");
+        publish("ours", left, "2", ApplicationState::Orphaned);
+        publish("ours", now, "2", ApplicationState::Synced);
+        assert_eq!(unready("2"), None, "from {left} to {now}");
         assert_eq!(
-            said("3"),
+            unready("3"),
             Some((
                 "waits for mv/base, which has not been read at this revision yet".to_owned(),
                 true
             ))
         );
-        shared.forget(|_| true);
+        context.forget(|_| true);
     }
-    // Another repository's revisions say nothing of ours.
-    tell("theirs", "alpha", "9", ApplicationState::Synced);
-    assert_eq!(said("2"), None);
-    tell("theirs", "alpha", "9", ApplicationState::Failed);
+    // Revisions of another repository cannot be compared.
+    publish("theirs", "alpha", "9", ApplicationState::Synced);
+    assert_eq!(unready("2"), None);
+    publish("theirs", "alpha", "9", ApplicationState::Failed);
     assert_eq!(
-        said("2"),
+        unready("2"),
         Some(("waits for mv/base, which is failed".to_owned(), true))
     );
 }
 
 #[tokio::test]
-async fn an_event_that_overtakes_the_answer_is_no_drift() {
+async fn event_before_apply_answer_is_no_drift() {
     let reconciler = reconciler().await;
-    let (hub, name) = (&reconciler.hubs["a"], "x/web".parse::<Name>().unwrap());
+    let (cluster, name) = (&reconciler.clusters["a"], "x/web".parse::<Name>().unwrap());
     let object = |more: serde_json::Value| {
         let mut object = serde_json::json!({
             "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web", "namespace": "x", "uid": "1"},
@@ -262,32 +257,32 @@ async fn an_event_that_overtakes_the_answer_is_no_drift() {
     let event = object(
         serde_json::json!({"metadata": {"resourceVersion": "6"}, "status": {"observedGeneration": 1}}),
     );
-    let atoms = KindAtomicFields::new(vec!["/spec/selector".into()]);
-    let expected = observed::hash(&desired, &answer, &[], &atoms);
+    let atomic_fields = KindAtomicFields::new(vec!["/spec/selector".into()]);
+    let expected = observed::hash_observed(&desired, &answer, &[], &atomic_fields);
     assert_ne!(
         expected,
-        observed::hash(&desired, &answer, &[], &KindAtomicFields::NONE),
-        "what the answer teaches changes what is compared"
+        observed::hash_observed(&desired, &answer, &[], &KindAtomicFields::NONE),
+        "the answer reveals atomic fields"
     );
     let key = desired.key();
     let manifest = CompactObject::new(desired);
-    let judge = |expected: Option<ValueHash>, atoms: &KindAtomicFields| {
+    let judge = |expected: Option<ValueHash>, atomic_fields: &KindAtomicFields| {
         let watched = observed::WatchedManifest {
             manifest: manifest.clone(),
             ignore: Arc::default(),
             expected,
-            atoms: atoms.clone(),
+            atomic_fields: atomic_fields.clone(),
         };
-        hub.state().judge(&name, &key, watched);
+        cluster.state().judge(&name, &key, watched);
     };
     judge(None, &KindAtomicFields::NONE);
-    hub.observe(&event);
-    judge(Some(expected), &atoms);
-    hub.observe(&answer);
-    let state = hub.state();
-    let seen = state.seen(&key).unwrap();
+    cluster.observe(&event);
+    judge(Some(expected), &atomic_fields);
+    cluster.observe(&answer);
+    let state = cluster.state();
+    let seen = state.observed(&key).unwrap();
     assert_eq!(
-        (seen.live.hash, seen.at, seen.raw.is_none()),
+        (seen.live.hash, seen.resource_version, seen.raw.is_none()),
         (Some(expected), 6, true)
     );
 }

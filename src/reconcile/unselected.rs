@@ -1,10 +1,11 @@
-//! The Applications of a repository that a command has not named.
+//! The Applications of a repository that a command has not selected.
 //!
-//! Nothing of theirs is touched. What they want, and whether they were applied as Git says, is
-//! found out when that matters to those that are named, and not before: a repository may have
-//! thousands.
+//! Their objects are never touched. What they declare, and whether that was applied, is read only
+//! when a selected Application depends on it: a repository may have thousands.
 
-use super::{ClusterKinds, RenderFn, cluster_state::ClusterHandle, context::ReconcileContext};
+use super::{
+    ClusterKinds, RenderFn, blocking, cluster_state::ClusterHandle, context::ReconcileContext,
+};
 use crate::{
     core::name::Name,
     objects::plan::{self, RolloutOutcome},
@@ -15,156 +16,182 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-/// What is known of one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum UnselectedObject {
-    /// Nobody has looked yet, or somebody is looking.
-    Nothing,
-    /// What Git says was applied.
+pub(crate) enum UnselectedState {
+    /// It has not been read, or is being read.
+    Unknown,
+    /// The declared manifests were applied.
     Applied,
-    /// What Git says was not applied.
-    Behind,
-    /// It rests.
+    /// The declared manifests were not applied.
+    OutOfSync,
     Suspended,
-    /// It cannot be read, and why.
-    Unread(String),
+    Unreadable(String),
 }
 
-/// One of them.
-pub(crate) struct UnnamedApplication {
+pub(crate) struct UnselectedApplication {
     pub application: Application,
-    pub hub: Arc<ClusterHandle>,
+    pub cluster: Arc<ClusterHandle>,
     pub revision: String,
     pub render: Arc<RenderFn>,
 }
 
-/// All of them.
+/// The unselected Applications of all repositories.
 #[derive(Default)]
-pub(crate) struct UnselectedObjects(Mutex<UnselectedState>);
+pub(crate) struct UnselectedApplications(Mutex<UnselectedTable>);
 
 #[derive(Default)]
-struct UnselectedState {
-    /// Whether some Applications were named at all.
-    named: bool,
-    /// By repository and name, with what was found: nothing where nobody has begun to look.
-    all: BTreeMap<(String, Name), (Arc<UnnamedApplication>, Option<UnselectedObject>)>,
+struct UnselectedTable {
+    /// Whether a command has selected Applications at all.
+    has_selection: bool,
+    entries: BTreeMap<(String, Name), UnselectedEntry>,
 }
 
-impl UnselectedObjects {
-    fn lock(&self) -> MutexGuard<'_, UnselectedState> {
+struct UnselectedEntry {
+    unselected: Arc<UnselectedApplication>,
+    /// `None` until a read is started.
+    state: Option<UnselectedState>,
+}
+
+impl UnselectedApplications {
+    fn lock(&self) -> MutexGuard<'_, UnselectedTable> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Only some of a repository's Applications are followed, and these are not among them.
-    pub fn leave(&self, repository: &str, unnamed: impl IntoIterator<Item = UnnamedApplication>) {
-        let mut known = self.lock();
-        known.named = true;
-        known.all.retain(|(other, _), _| other != repository);
-        for one in unnamed {
-            known.all.insert(
-                (repository.to_owned(), one.application.name.clone()),
-                (Arc::new(one), None),
-            );
+    /// Replaces the unselected Applications of a repository.
+    pub fn replace(
+        &self,
+        repository: &str,
+        unselected: impl IntoIterator<Item = UnselectedApplication>,
+    ) {
+        let mut table = self.lock();
+        table.has_selection = true;
+        table.entries.retain(|(other, _), _| other != repository);
+        for one in unselected {
+            let key = (repository.to_owned(), one.application.name.clone());
+            let entry = UnselectedEntry {
+                unselected: Arc::new(one),
+                state: None,
+            };
+            table.entries.insert(key, entry);
         }
     }
 
-    /// Whether only some Applications are followed.
-    pub fn is_named(&self) -> bool {
-        self.lock().named
+    pub fn has_selection(&self) -> bool {
+        self.lock().has_selection
+    }
+}
+
+impl UnselectedEntry {
+    fn is_on(&self, cluster: &str) -> bool {
+        self.unselected.cluster.client.name() == cluster
     }
 }
 
 impl ReconcileContext {
-    /// What is known of an Application that was left aside; somebody looks from now on.
-    pub fn aside(self: &Arc<Self>, repository: &str, name: &Name) -> Option<UnselectedObject> {
+    /// Returns the state of an unselected Application, and starts to read it.
+    pub fn read_unselected(
+        self: &Arc<Self>,
+        repository: &str,
+        name: &Name,
+    ) -> Option<UnselectedState> {
         let key = (repository.to_owned(), name.clone());
-        let mut known = self.rest.lock();
-        let (one, found) = known.all.get_mut(&key)?;
-        Some(match found {
-            Some(found) => found.clone(),
-            None => {
-                *found = Some(UnselectedObject::Nothing);
-                self.look_at(key, Arc::clone(one));
-                UnselectedObject::Nothing
-            }
-        })
+        let mut table = self.unselected.lock();
+        let entry = table.entries.get_mut(&key)?;
+        if let Some(state) = &entry.state {
+            return Some(state.clone());
+        }
+        entry.state = Some(UnselectedState::Unknown);
+        self.spawn_read(key, Arc::clone(&entry.unselected));
+        Some(UnselectedState::Unknown)
     }
 
-    /// Has all Applications of a repository read that were left aside on a cluster. Gives one that
-    /// cannot be, and why, once nothing more is to come.
-    pub fn read_aside(self: &Arc<Self>, repository: &str, cluster: &str) -> Option<(Name, String)> {
-        let mut known = self.rest.lock();
-        let here = known
-            .all
+    /// Starts to read all unselected Applications of a repository on a cluster.
+    ///
+    /// Once all are read, returns one that cannot be read, and why.
+    pub fn read_all_unselected(
+        self: &Arc<Self>,
+        repository: &str,
+        cluster: &str,
+    ) -> Option<(Name, String)> {
+        let mut table = self.unselected.lock();
+        let mut pending = false;
+        let mut unreadable = None;
+        for (key, entry) in table
+            .entries
             .iter_mut()
-            .filter(|((of, _), (one, _))| of == repository && one.hub.cluster.name() == cluster);
-        let (mut open, mut unread) = (false, None);
-        for (key, (one, found)) in here {
-            match found {
+            .filter(|((of, _), entry)| of == repository && entry.is_on(cluster))
+        {
+            match &entry.state {
                 None => {
-                    (*found, open) = (Some(UnselectedObject::Nothing), true);
-                    self.look_at(key.clone(), Arc::clone(one));
+                    pending = true;
+                    entry.state = Some(UnselectedState::Unknown);
+                    self.spawn_read(key.clone(), Arc::clone(&entry.unselected));
                 }
-                Some(UnselectedObject::Nothing) => open = true,
-                Some(UnselectedObject::Unread(why)) => {
-                    unread = unread.or_else(|| Some((key.1.clone(), why.clone())))
+                Some(UnselectedState::Unknown) => pending = true,
+                Some(UnselectedState::Unreadable(why)) => {
+                    unreadable = unreadable.or_else(|| Some((key.1.clone(), why.clone())));
                 }
                 Some(_) => {}
             }
         }
-        unread.filter(|_| !open)
+        unreadable.filter(|_| !pending)
     }
 
-    /// Whether somebody looks at one of them on a cluster.
-    pub fn is_looking_aside(&self, repository: &str, cluster: &str) -> bool {
-        let known = self.rest.lock();
-        let mut here = known
-            .all
+    /// Returns whether an unselected Application of a repository is being read on a cluster.
+    pub fn is_reading_unselected(&self, repository: &str, cluster: &str) -> bool {
+        self.unselected
+            .lock()
+            .entries
             .iter()
-            .filter(|((of, _), (one, _))| of == repository && one.hub.cluster.name() == cluster);
-        here.any(|(_, (_, found))| *found == Some(UnselectedObject::Nothing))
+            .any(|((of, _), entry)| {
+                of == repository
+                    && entry.is_on(cluster)
+                    && entry.state == Some(UnselectedState::Unknown)
+            })
     }
 
-    fn look_at(self: &Arc<Self>, key: (String, Name), one: Arc<UnnamedApplication>) {
-        let shared = Arc::clone(self);
+    fn spawn_read(self: &Arc<Self>, key: (String, Name), one: Arc<UnselectedApplication>) {
+        let context = Arc::clone(self);
         self.tasks.spawn(async move {
-            let found = match shared.read_one(&one).await {
-                Ok(found) => found,
-                Err(why) => UnselectedObject::Unread(why),
+            let state = match context.read_one(&one).await {
+                Ok(state) => state,
+                Err(why) => UnselectedState::Unreadable(why),
             };
-            if let Some((same, known)) = shared.rest.lock().all.get_mut(&key)
-                && Arc::ptr_eq(same, &one)
+            // A newer revision may have replaced the entry.
+            if let Some(entry) = context.unselected.lock().entries.get_mut(&key)
+                && Arc::ptr_eq(&entry.unselected, &one)
             {
-                *known = Some(found);
+                entry.state = Some(state);
             }
-            one.hub.state().wake_all();
-            shared.turned.send_modify(|count| *count += 1);
+            one.cluster.state().wake_all();
+            context.notify_status_changed();
         });
     }
 
-    /// Notes what an Application wants, and finds out whether that was applied; else why it cannot
-    /// be read.
-    async fn read_one(&self, one: &UnnamedApplication) -> Result<UnselectedObject, String> {
-        let UnnamedApplication {
+    /// Registers the objects an Application declares, and returns whether they were applied.
+    async fn read_one(&self, one: &UnselectedApplication) -> Result<UnselectedState, String> {
+        let UnselectedApplication {
             application,
-            hub,
+            cluster,
             revision,
             render,
         } = one;
-        let recorded = hub
-            .recorded_of(&application.name)
+        let recorded = cluster
+            .waiting_record(&application.name)
             .await
             .map_err(|error| error.to_string())?;
         if application.suspend {
-            // It keeps what it has.
-            let kept = recorded
+            // A suspended Application keeps what it owns.
+            let owned = recorded
                 .into_iter()
                 .flat_map(|recorded| recorded.inventory.entries.into_keys());
-            hub.state().note(&application.name, revision, kept);
-            return Ok(UnselectedObject::Suspended);
+            cluster
+                .state()
+                .claim_keys(&application.name, revision, owned);
+            return Ok(UnselectedState::Suspended);
         }
         let permit = self
-            .renderings
+            .render_permits
             .acquire()
             .await
             .map_err(|error| error.to_string())?;
@@ -172,23 +199,29 @@ impl ReconcileContext {
         let rendered = tokio::task::spawn_blocking(move || render(&declared)).await;
         drop(permit);
         let rendered = rendered
-            .map_err(|panic| format!("rendering ended unasked: {panic}"))?
-            .map_err(|why| why.message.to_string())?;
-        let served = hub
-            .cluster
+            .map_err(|panic| format!("a rendering exited unexpectedly: {panic}"))?
+            .map_err(|failure| failure.message.to_string())?;
+        let resources = cluster
+            .client
             .resources()
             .await
             .map_err(|error| error.to_string())?;
-        let (desired, _) =
-            plan::desired_objects(application, rendered.objects(), &ClusterKinds(served));
-        let now = Some(plan::hash_all(&desired));
-        hub.state().note(
-            &application.name,
-            revision,
-            desired.into_iter().map(|one| one.key),
-        );
+        let application = application.clone();
+        // Thousands of objects take a while to parse and hash.
+        let name = application.name.clone();
+        let (keys, hash) = blocking::run(move || {
+            let kinds = ClusterKinds(resources);
+            let (desired, _) = plan::desired_objects(&application, rendered.objects(), &kinds);
+            let hash = plan::hash_all(&desired);
+            (
+                desired.into_iter().map(|one| one.key).collect::<Vec<_>>(),
+                hash,
+            )
+        })
+        .await;
+        cluster.state().claim_keys(&name, revision, keys);
         let applied = recorded.is_some_and(|recorded| {
-            recorded.inventory.rendered == now
+            recorded.inventory.rendered == Some(hash)
                 && recorded
                     .history
                     .0
@@ -196,9 +229,9 @@ impl ReconcileContext {
                     .is_some_and(|newest| newest.result == RolloutOutcome::Applied)
         });
         Ok(if applied {
-            UnselectedObject::Applied
+            UnselectedState::Applied
         } else {
-            UnselectedObject::Behind
+            UnselectedState::OutOfSync
         })
     }
 }

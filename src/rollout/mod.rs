@@ -1,15 +1,15 @@
-//! Talking back: what became of merged requests on the clusters, as commit statuses and in the
-//! requests themselves.
+//! Rollout reports: the fate of merged pull requests on the clusters, as commit statuses and
+//! comments.
 //!
 //! ```text
-//! merged requests ─▶ Applications reached ─▶ stage (pure) ─▶ words (publish::rollout) ─▶ forge
-//!                            ▲ turns of the reconciler
+//! merged pull requests ─▶ Applications reached ─▶ stage (pure) ─▶ text (review::rollout) ─▶ forge
+//!                                ▲ status changes of the reconciler
 //! ```
 //!
-//! A task that sleeps until a request was merged; from then on it looks whenever some Application
-//! has turned, and sends what is not said yet. It ends with a request when its result is there, or
-//! when its time is over. What it has said is found again after a restart by the comment: who finds
-//! it as it should be has nothing to send.
+//! A task sleeps until a pull request is merged. From then on it looks whenever the status of an
+//! Application changes, and sends what is new. It is done with a pull request when the result is
+//! reported or its time is over. The comment carries the state: after a restart, an identical
+//! comment means that nothing is left to send.
 
 mod source;
 mod stage;
@@ -31,21 +31,20 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-/// How long things may take.
+/// The timing of reports.
 #[derive(Debug, Clone)]
 pub struct ReportTiming {
-    /// After a turn, how long further turns are waited for: a thousand Applications turn within
-    /// seconds.
+    /// How long status changes are gathered: a thousand Applications change within seconds.
     pub gather: Duration,
-    /// The least time between two words about one request while it is on its way. Its result is
-    /// told at once.
+    /// The least time between two reports about one pull request in progress. The result is
+    /// reported at once.
     pub pace: Duration,
-    /// How long what was merged before this task began may be unclear before anything is said: it
-    /// was told before, as a rule, and is only found again.
+    /// How long a pull request merged before this process started may be unclear before it is
+    /// reported: usually an earlier process reported it already.
     pub grace: Duration,
-    /// After an Application's own timeout, how much longer its result is waited for.
+    /// How long a result is awaited beyond the Application's own timeout.
     pub bound: Duration,
-    /// The wait after trouble, doubled each time up to sixty times as long.
+    /// The first delay after a failure, doubled each time up to sixty times as long.
     pub backoff: Duration,
 }
 
@@ -61,35 +60,32 @@ impl Default for ReportTiming {
     }
 }
 
-/// An Application that a request reaches.
+/// An Application that a pull request reaches.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RolloutTarget {
-    /// The cluster.
     pub cluster: String,
-    /// Its name.
     pub application: Name,
-    /// How long it may take.
     pub timeout: Duration,
 }
 
-/// What the task knows the world by: a repository's mirror and the clusters. Everything but
+/// The source of rollouts: a repository's mirror and the clusters. Every method but
 /// [`RolloutSource::rollouts`] may block.
 #[async_trait]
 pub trait RolloutSource: Send + Sync + 'static {
-    /// How the Applications of the repository are.
+    /// Returns the statuses of the repository's Applications.
     fn statuses(&self) -> Vec<ApplicationStatus>;
 
-    /// Tells of each turn of some status.
-    fn turns(&self) -> watch::Receiver<u64>;
+    /// Returns a receiver that is notified of every status change.
+    fn status_changes(&self) -> watch::Receiver<u64>;
 
-    /// The Applications that a request reaches; nothing while the commit that merged it has not
-    /// been read.
+    /// Returns the Applications that a pull request reaches; `None` until the merge commit has been
+    /// fetched.
     ///
     /// # Errors
     /// If the mirror cannot be read.
-    fn reached(&self, merged: &MergedRequest) -> Result<Option<Vec<RolloutTarget>>, GitError>;
+    fn targets(&self, merged: &MergedRequest) -> Result<Option<Vec<RolloutTarget>>, GitError>;
 
-    /// How a revision relates to the commit that merged a request.
+    /// Returns the relation of a revision to the merge commit of a pull request.
     ///
     /// # Errors
     /// If the mirror cannot be read.
@@ -100,43 +96,42 @@ pub trait RolloutSource: Send + Sync + 'static {
         revision: &str,
     ) -> Result<RevisionRelation, GitError>;
 
-    /// What became of the last revisions of all Applications on a cluster, the newest first.
+    /// Returns the last rollouts of all Applications on a cluster, newest first.
     ///
     /// # Errors
-    /// If the cluster cannot be asked.
+    /// If the cluster does not answer.
     async fn rollouts(&self, cluster: &str) -> Result<HashMap<Name, Vec<Rollout>>, ClusterError>;
 }
 
-/// Tells of the merged requests of one repository until it is stopped. It may be dropped at any
+/// Reports the merged pull requests of one repository until it is stopped. It may be dropped at any
 /// point.
 ///
-/// `merged` holds those of the last [`LATELY`](crate::review::rollout::LATELY); what was told
-/// already may stay in it.
+/// `merged` holds those of the last [`LATELY`](crate::review::rollout::LATELY), reported or not.
 pub async fn report(
-    ground: Arc<dyn RolloutSource>,
+    source: Arc<dyn RolloutSource>,
     forge: Arc<dyn Forge>,
     mut merged: watch::Receiver<Arc<[MergedRequest]>>,
     timing: ReportTiming,
     stop: CancellationToken,
 ) {
-    let mut turns = ground.turns();
+    let mut status_changes = source.status_changes();
     let gather = timing.gather;
-    let mut teller = RolloutReporter::new(ground, forge, timing);
+    let mut reporter = RolloutReporter::new(source, forge, timing);
     loop {
-        let list = Arc::clone(&merged.borrow_and_update());
-        teller.take(&list, jiff::Timestamp::now());
-        turns.mark_unchanged();
+        let requests = Arc::clone(&merged.borrow_and_update());
+        reporter.take(&requests, jiff::Timestamp::now());
+        status_changes.mark_unchanged();
         let wake = tokio::select! {
             biased;
             () = stop.cancelled() => return,
-            wake = teller.round() => wake,
+            wake = reporter.round() => wake,
         };
         tokio::select! {
             biased;
             () = stop.cancelled() => return,
             changed = merged.changed() => if changed.is_err() { return },
-            // While nobody waits for a result, no turn wakes.
-            turned = turns.changed(), if wake.on_turns => match turned {
+            // Without an open report, no status change wakes.
+            changed = status_changes.changed(), if wake.on_status_change => match changed {
                 Ok(()) => tokio::select! {
                     () = stop.cancelled() => return,
                     () = tokio::time::sleep(gather) => {}

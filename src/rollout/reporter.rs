@@ -1,8 +1,8 @@
-//! What is said of each request, and when.
+//! What is reported about each pull request, and when.
 
 use super::{ReportTiming, RolloutSource, RolloutTarget, StageInput, stage};
 use crate::{
-    core::{error::Classify, name::Name},
+    core::{error::Classify, name::Name, retry},
     io::{
         cluster::ClusterError,
         forge::{CommentOutcome, CommitStatus, Forge, ForgeError, ForgeProblem},
@@ -21,13 +21,13 @@ use std::{
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
-/// How the Applications are, by cluster and name.
+/// Statuses by cluster and name.
 type Statuses = HashMap<(String, Name), ApplicationStatus>;
 
-/// Which request, and the commit of its merge.
+/// The number of a pull request, and its merge commit.
 type MergeKey = (u64, String);
 
-/// Why something cannot be told now.
+/// Why a rollout cannot be reported now.
 #[derive(Debug, thiserror::Error)]
 enum ReportTrouble {
     #[error(transparent)]
@@ -36,12 +36,12 @@ enum ReportTrouble {
     Git(#[from] GitError),
     #[error(transparent)]
     Cluster(#[from] ClusterError),
-    #[error("a look at the mirror ended unasked: {0}")]
+    #[error("a read of the mirror exited unexpectedly: {0}")]
     Ended(#[from] tokio::task::JoinError),
 }
 
 impl ReportTrouble {
-    fn fault(&self) -> Option<&dyn Classify> {
+    fn classified(&self) -> Option<&dyn Classify> {
         match self {
             ReportTrouble::Forge(error) => Some(error),
             ReportTrouble::Git(error) => Some(error),
@@ -55,7 +55,7 @@ impl ReportTrouble {
 #[derive(Debug, Default)]
 pub(crate) struct ReportWake {
     pub at: Option<Instant>,
-    pub on_turns: bool,
+    pub on_status_change: bool,
 }
 
 impl ReportWake {
@@ -65,62 +65,57 @@ impl ReportWake {
 }
 
 pub(crate) struct RolloutReporter {
-    ground: Arc<dyn RolloutSource>,
+    source: Arc<dyn RolloutSource>,
     forge: Arc<dyn Forge>,
     timing: ReportTiming,
-    began: Timestamp,
-    talks: BTreeMap<MergeKey, RequestReport>,
-    /// Those of the list that nothing more is said of.
+    started_at: Timestamp,
+    reports: BTreeMap<MergeKey, RequestReport>,
+    /// Pull requests with nothing left to report.
     done: BTreeSet<MergeKey>,
-    /// The forge is not asked before that.
-    rest: RetryDelay,
+    /// The back-off of the forge.
+    back_off: RetryDelay,
 }
 
-/// A wait after trouble.
+/// An exponential back-off.
 #[derive(Debug, Default)]
 struct RetryDelay {
-    times: u32,
+    failures: u32,
     until: Option<Instant>,
 }
 
 impl RetryDelay {
-    fn begin(&mut self, error: &ReportTrouble, backoff: Duration) {
-        let doubled = backoff
-            .saturating_mul(1 << self.times.min(6))
-            .min(backoff.saturating_mul(60));
-        self.times = self.times.saturating_add(1);
-        self.until = Some(
-            Instant::now()
-                + error
-                    .fault()
-                    .and_then(Classify::retry_after)
-                    .unwrap_or(doubled),
-        );
+    fn begin(&mut self, error: &ReportTrouble, first: Duration) {
+        self.failures = self.failures.saturating_add(1);
+        let delay = error
+            .classified()
+            .and_then(Classify::retry_after)
+            .unwrap_or_else(|| retry::delay(self.failures, first, first.saturating_mul(60)));
+        self.until = Some(Instant::now() + delay);
     }
 }
 
-/// One request.
+/// The report about one pull request.
 struct RequestReport {
     merged: Arc<MergedRequest>,
-    heard: Instant,
-    /// Whether it was merged while this task ran, so that nobody has told anything yet.
-    fresh: bool,
+    first_seen: Instant,
+    /// Whether it was merged while this process ran, so that no earlier one reported it.
+    is_new: bool,
     targets: Option<Arc<Vec<RolloutTarget>>>,
-    /// What clusters had recorded when they were asked.
+    /// The records read so far.
     recorded: ClusterRecords,
-    /// Results that stay, whatever happens later.
-    last: BTreeMap<RolloutTarget, RolloutStage>,
-    /// Trouble that stays told while it is only tried again.
+    /// Final stages, which no later event changes.
+    final_stages: BTreeMap<RolloutTarget, RolloutStage>,
+    /// Failures that stay reported while they are retried.
     trouble: BTreeMap<RolloutTarget, RolloutStage>,
-    /// The comment's text, once it is known to stand there.
+    /// The comment known to exist.
     text: Option<String>,
-    /// The statuses that are known to stand there.
+    /// The statuses known to exist.
     statuses: BTreeMap<String, CommitStatus>,
-    told: Option<Instant>,
-    /// What the token may not do; it was said, and is not tried again.
-    mute: MutedForge,
-    /// Mirror and clusters are not asked before that.
-    rest: RetryDelay,
+    reported_at: Option<Instant>,
+    /// What the token may not write; logged once, and not retried.
+    muted: MutedForge,
+    /// The back-off of mirror and clusters.
+    back_off: RetryDelay,
 }
 
 #[derive(Default)]
@@ -131,148 +126,162 @@ struct MutedForge {
 
 impl RolloutReporter {
     pub fn new(
-        ground: Arc<dyn RolloutSource>,
+        source: Arc<dyn RolloutSource>,
         forge: Arc<dyn Forge>,
         timing: ReportTiming,
     ) -> Self {
         Self {
-            ground,
+            source,
             forge,
             timing,
-            began: Timestamp::now(),
-            talks: BTreeMap::new(),
+            started_at: Timestamp::now(),
+            reports: BTreeMap::new(),
             done: BTreeSet::new(),
-            rest: RetryDelay::default(),
+            back_off: RetryDelay::default(),
         }
     }
 
-    /// Takes up what is new in the list, and forgets what is not in it any more.
+    /// Adds new pull requests, and forgets those no longer listed.
     pub fn take(&mut self, list: &[MergedRequest], now: Timestamp) {
         let keys: BTreeSet<MergeKey> = list.iter().map(key).collect();
         self.done.retain(|key| keys.contains(key));
-        self.talks.retain(|key, _| keys.contains(key));
+        self.reports.retain(|key, _| keys.contains(key));
         for merged in list {
             let key = key(merged);
-            if self.done.contains(&key) || self.talks.contains_key(&key) {
+            if self.done.contains(&key) || self.reports.contains_key(&key) {
                 continue;
             }
             if !rollout::is_recent(merged.at, now) {
                 self.done.insert(key);
                 continue;
             }
-            let talk = RequestReport {
+            let report = RequestReport {
                 merged: Arc::new(merged.clone()),
-                heard: Instant::now(),
-                fresh: merged.at >= self.began,
+                first_seen: Instant::now(),
+                is_new: merged.at >= self.started_at,
                 targets: None,
                 recorded: ClusterRecords::default(),
-                last: BTreeMap::new(),
+                final_stages: BTreeMap::new(),
                 trouble: BTreeMap::new(),
                 text: None,
                 statuses: BTreeMap::new(),
-                told: None,
-                mute: MutedForge::default(),
-                rest: RetryDelay::default(),
+                reported_at: None,
+                muted: MutedForge::default(),
+                back_off: RetryDelay::default(),
             };
-            self.talks.insert(key, talk);
+            self.reports.insert(key, report);
         }
     }
 
-    /// Looks at every request once, and sends what is not said yet.
+    /// Looks at every pull request once, and sends what is new.
     pub async fn round(&mut self) -> ReportWake {
         let mut wake = ReportWake::default();
-        if self.talks.is_empty() {
+        if self.reports.is_empty() {
             return wake;
         }
-        if let Some(until) = self.rest.until.filter(|until| *until > Instant::now()) {
+        if let Some(until) = self.back_off.until.filter(|until| *until > Instant::now()) {
             wake.at(until);
             return wake;
         }
         let statuses = self
-            .ground
+            .source
             .statuses()
             .into_iter()
             .map(|status| ((status.cluster.clone(), status.application.clone()), status));
         let statuses: Arc<Statuses> = Arc::new(statuses.collect());
-        // Each cluster is asked once a round, and only if somebody needs it.
+        // Each cluster is read once a round, and only if needed.
         let mut recorded = ClusterRecords::default();
-        let mut talks = std::mem::take(&mut self.talks);
+        let mut reports = std::mem::take(&mut self.reports);
         let mut over = Vec::new();
-        for (key, talk) in &mut talks {
-            if let Some(until) = talk.rest.until.filter(|until| *until > Instant::now()) {
+        for (key, report) in &mut reports {
+            if let Some(until) = report
+                .back_off
+                .until
+                .filter(|until| *until > Instant::now())
+            {
                 wake.at(until);
                 continue;
             }
-            match self.tell(talk, &statuses, &mut recorded, &mut wake).await {
+            match self
+                .update(report, &statuses, &mut recorded, &mut wake)
+                .await
+            {
                 Ok(ended) => {
-                    talk.rest = RetryDelay::default();
+                    report.back_off = RetryDelay::default();
                     over.extend(ended.then(|| key.clone()));
                 }
                 Err(error) => {
                     let of_forge = matches!(error, ReportTrouble::Forge(_));
-                    let times = if of_forge {
-                        self.rest.times
+                    let failures = if of_forge {
+                        self.back_off.failures
                     } else {
-                        talk.rest.times
+                        report.back_off.failures
                     };
-                    if times == 0 {
-                        let hint = error.fault().and_then(Classify::hint);
+                    if failures == 0 {
+                        let hint = error.classified().and_then(Classify::hint);
                         warn!(
-                            request = talk.merged.request.number,
-                            hint, "the rollout of a merged request cannot be told yet: {error}"
+                            request = report.merged.request.number,
+                            hint, "cannot report the rollout of a merged pull request yet: {error}"
                         );
                     }
                     if of_forge {
-                        // The others have the same forge before them.
-                        self.rest.begin(&error, self.timing.backoff);
-                        self.rest.until.into_iter().for_each(|until| wake.at(until));
+                        // The others share the same forge.
+                        self.back_off.begin(&error, self.timing.backoff);
+                        self.back_off
+                            .until
+                            .into_iter()
+                            .for_each(|until| wake.at(until));
                         break;
                     }
-                    if Instant::now() >= talk.end(&self.timing) {
+                    if Instant::now() >= report.end(&self.timing) {
                         warn!(
-                            request = talk.merged.request.number,
-                            "its rollout is not told"
+                            request = report.merged.request.number,
+                            "gave up reporting its rollout"
                         );
                         over.push(key.clone());
                         continue;
                     }
-                    talk.rest.begin(&error, self.timing.backoff);
-                    talk.rest.until.into_iter().for_each(|until| wake.at(until));
+                    report.back_off.begin(&error, self.timing.backoff);
+                    report
+                        .back_off
+                        .until
+                        .into_iter()
+                        .for_each(|until| wake.at(until));
                 }
             }
         }
-        self.talks = talks;
+        self.reports = reports;
         for key in over {
-            self.talks.remove(&key);
+            self.reports.remove(&key);
             self.done.insert(key);
         }
-        wake.on_turns = !self.talks.is_empty();
+        wake.on_status_change = !self.reports.is_empty();
         wake
     }
 
-    /// Looks at one request, and sends what is not said yet; whether nothing more follows.
-    async fn tell(
+    /// Looks at one pull request, and sends what is new; returns whether it is done.
+    async fn update(
         &mut self,
-        talk: &mut RequestReport,
+        report: &mut RequestReport,
         statuses: &Arc<Statuses>,
         recorded: &mut ClusterRecords,
         wake: &mut ReportWake,
     ) -> Result<bool, ReportTrouble> {
         let now = Instant::now();
-        if talk.targets.is_none() {
-            let (ground, merged) = (Arc::clone(&self.ground), Arc::clone(&talk.merged));
-            talk.targets = tokio::task::spawn_blocking(move || ground.reached(&merged))
+        if report.targets.is_none() {
+            let (source, merged) = (Arc::clone(&self.source), Arc::clone(&report.merged));
+            report.targets = tokio::task::spawn_blocking(move || source.targets(&merged))
                 .await??
                 .map(Arc::new);
         }
-        let end = talk.end(&self.timing);
-        let Some(targets) = talk.targets.clone() else {
+        let end = report.end(&self.timing);
+        let Some(targets) = report.targets.clone() else {
             if now >= end {
-                let (number, commit) = (talk.merged.request.number, &talk.merged.commit);
+                let (number, commit) = (report.merged.request.number, &report.merged.commit);
                 warn!(
                     request = number,
                     commit,
-                    "the commit that merged a request never came to the branch; its rollout is not told"
+                    "the merge commit of a pull request never reached the branch; its rollout is not reported"
                 );
                 return Ok(true);
             }
@@ -281,12 +290,12 @@ impl RolloutReporter {
         };
         if targets.is_empty() {
             debug!(
-                request = talk.merged.request.number,
-                "it reaches no Application"
+                request = report.merged.request.number,
+                "the pull request reaches no Application"
             );
             return Ok(true);
         }
-        let mut reached = self.stages(talk, &targets, statuses, recorded).await?;
+        let mut reached = self.stages(report, &targets, statuses, recorded).await?;
         if now >= end {
             for one in reached
                 .iter_mut()
@@ -297,7 +306,7 @@ impl RolloutReporter {
                     _ => String::new(),
                 };
                 one.stage = RolloutStage::GivenUp {
-                    after: end.duration_since(talk.heard),
+                    after: end.duration_since(report.first_seen),
                     last,
                 };
             }
@@ -306,72 +315,78 @@ impl RolloutReporter {
         }
         let open = reached.iter().any(|one| one.stage.is_open());
         let over = now >= end || reached.iter().all(|one| one.stage.is_last());
-        // What was told by an earlier process is found again as soon as it is clear; until then it
-        // stays as it stands.
+        // A report of an earlier process is found again once the stages are clear; until then it
+        // stays.
         let (grace, pace) = (
-            talk.heard + self.timing.grace,
-            talk.told.map(|told| told + self.timing.pace),
+            report.first_seen + self.timing.grace,
+            report
+                .reported_at
+                .map(|reported_at| reported_at + self.timing.pace),
         );
-        let quiet = match talk.told {
-            None => (!talk.fresh).then_some(grace),
+        let quiet = match report.reported_at {
+            None => (!report.is_new).then_some(grace),
             Some(_) => pace,
         };
         if let Some(until) = quiet.filter(|until| open && !over && now < *until) {
             wake.at(until);
             return Ok(false);
         }
-        self.send(talk, &reached).await?;
-        self.rest = RetryDelay::default();
+        self.send(report, &reached).await?;
+        self.back_off = RetryDelay::default();
         Ok(over)
     }
 
-    /// How far each Application has come.
+    /// Returns the stages of all targets.
     async fn stages(
         &self,
-        talk: &mut RequestReport,
+        report: &mut RequestReport,
         targets: &Arc<Vec<RolloutTarget>>,
         statuses: &Arc<Statuses>,
         recorded: &mut ClusterRecords,
     ) -> Result<Vec<RolloutStatus>, ReportTrouble> {
-        // After a restart the clusters know what became of the revisions in between.
-        if !talk.fresh && talk.told.is_none() {
+        // After a restart, the records know the rollouts in between.
+        if !report.is_new && report.reported_at.is_none() {
             for target in targets
                 .iter()
-                .filter(|target| !talk.recorded.has(&target.cluster))
+                .filter(|target| !report.recorded.has(&target.cluster))
                 .collect::<Vec<_>>()
             {
-                let known = recorded.ask(&*self.ground, &target.cluster).await?;
-                talk.recorded.clusters.insert(target.cluster.clone(), known);
+                let known = recorded.ask(&*self.source, &target.cluster).await?;
+                report
+                    .recorded
+                    .clusters
+                    .insert(target.cluster.clone(), known);
             }
         }
-        let mut stages = self.look(talk, targets, statuses).await?;
-        // Only the newest revision is at hand: whether another one has really come in between is
-        // asked before it is said.
+        let mut stages = self.compute_stages(report, targets, statuses).await?;
+        // The status has only the newest revision: the record tells whether another one came in
+        // between.
         let unsure = |(target, stage): (&RolloutTarget, &RolloutStage)| {
-            (matches!(stage, RolloutStage::Superseded { .. }) && !talk.last.contains_key(target))
-                .then(|| target.cluster.clone())
+            (matches!(stage, RolloutStage::Superseded { .. })
+                && !report.final_stages.contains_key(target))
+            .then(|| target.cluster.clone())
         };
         let clusters: BTreeSet<String> = targets.iter().zip(&stages).filter_map(unsure).collect();
         if !clusters.is_empty() {
             for cluster in clusters {
-                let known = recorded.ask(&*self.ground, &cluster).await?;
-                talk.recorded.clusters.insert(cluster, known);
+                let known = recorded.ask(&*self.source, &cluster).await?;
+                report.recorded.clusters.insert(cluster, known);
             }
-            stages = self.look(talk, targets, statuses).await?;
+            stages = self.compute_stages(report, targets, statuses).await?;
         }
         let mut reached = Vec::new();
         for (target, mut stage) in targets.iter().zip(stages) {
             if stage.is_last() {
-                talk.last.insert(target.clone(), stage.clone());
+                report.final_stages.insert(target.clone(), stage.clone());
             }
-            match (&stage, talk.trouble.get(target)) {
+            match (&stage, report.trouble.get(target)) {
                 (RolloutStage::Failed(_), _) => {
-                    drop(talk.trouble.insert(target.clone(), stage.clone()))
+                    drop(report.trouble.insert(target.clone(), stage.clone()))
                 }
                 (RolloutStage::Applying | RolloutStage::Waiting(_), Some(trouble)) => {
                     stage = trouble.clone()
                 }
-                _ => drop(talk.trouble.remove(target)),
+                _ => drop(report.trouble.remove(target)),
             }
             reached.push(RolloutStatus {
                 application: target.application.clone(),
@@ -382,22 +397,22 @@ impl RolloutReporter {
         Ok(reached)
     }
 
-    async fn look(
+    async fn compute_stages(
         &self,
-        talk: &RequestReport,
+        report: &RequestReport,
         targets: &Arc<Vec<RolloutTarget>>,
         statuses: &Arc<Statuses>,
     ) -> Result<Vec<RolloutStage>, ReportTrouble> {
-        let (ground, merged, statuses, targets) = (
-            Arc::clone(&self.ground),
-            Arc::clone(&talk.merged),
+        let (source, merged, statuses, targets) = (
+            Arc::clone(&self.source),
+            Arc::clone(&report.merged),
             Arc::clone(statuses),
             Arc::clone(targets),
         );
-        let (last, recorded) = (talk.last.clone(), talk.recorded.clone());
-        let look = move || {
+        let (final_stages, recorded) = (report.final_stages.clone(), report.recorded.clone());
+        let compute = move || {
             let one = |target: &RolloutTarget| {
-                if let Some(stage) = last.get(target) {
+                if let Some(stage) = final_stages.get(target) {
                     return Ok(stage.clone());
                 }
                 let status = statuses.get(&(target.cluster.clone(), target.application.clone()));
@@ -408,7 +423,7 @@ impl RolloutReporter {
                         status,
                         rollouts: &rollouts,
                     },
-                    |revision| ground.relation(&merged, target, revision),
+                    |revision| source.relation(&merged, target, revision),
                 )
             };
             targets
@@ -416,88 +431,94 @@ impl RolloutReporter {
                 .map(one)
                 .collect::<Result<Vec<RolloutStage>, GitError>>()
         };
-        Ok(tokio::task::spawn_blocking(look).await??)
+        Ok(tokio::task::spawn_blocking(compute).await??)
     }
 
-    /// Sends what is not said yet: the statuses, then the comment, which seals them. The first time
-    /// the comment goes first: if it stands there already, an earlier process has said everything.
+    /// Sends what is new: the statuses, then the comment, which completes them. The first time the
+    /// comment goes first: if it exists already, an earlier process has sent everything.
     async fn send(
         &self,
-        talk: &mut RequestReport,
+        report: &mut RequestReport,
         reached: &[RolloutStatus],
     ) -> Result<(), ReportTrouble> {
-        let merged = Arc::clone(&talk.merged);
+        let merged = Arc::clone(&report.merged);
         let number = merged.request.number;
         let statuses = rollout::statuses(&merged, reached);
         let text = rollout::comment(&merged, reached, self.forge.limits().comment, |commit| {
             self.forge.commit_url(commit)
         });
-        let mut said = false;
-        if talk.text.is_none() && !talk.mute.comment {
-            let commented = self.comment(talk, &text).await?;
+        let mut sent = false;
+        if report.text.is_none() && !report.muted.comment {
+            let commented = self.comment(report, &text).await?;
             if commented == Some(CommentOutcome::Same) {
-                talk.statuses = statuses
+                report.statuses = statuses
                     .iter()
                     .map(|status| (status.context.clone(), status.clone()))
                     .collect();
             }
-            said |= commented.is_some_and(|commented| commented != CommentOutcome::Same);
+            sent |= commented.is_some_and(|commented| commented != CommentOutcome::Same);
         }
         for status in &statuses {
-            if talk.mute.statuses || talk.statuses.get(&status.context) == Some(status) {
+            if report.muted.statuses || report.statuses.get(&status.context) == Some(status) {
                 continue;
             }
             match self.forge.set_status(&merged.commit, status).await {
                 Ok(()) => {
-                    talk.statuses.insert(status.context.clone(), status.clone());
-                    said = true;
+                    report
+                        .statuses
+                        .insert(status.context.clone(), status.clone());
+                    sent = true;
                 }
                 Err(error) if is_final(&error) => {
                     warn!(
                         request = number,
                         hint = error.hint(),
-                        "rollouts are not told as commit statuses: {error}"
+                        "cannot report rollouts as commit statuses: {error}"
                     );
-                    talk.mute.statuses = true;
+                    report.muted.statuses = true;
                 }
                 Err(error) => return Err(error.into()),
             }
         }
-        if talk.text.as_ref() != Some(&text) && !talk.mute.comment {
-            said |= self
-                .comment(talk, &text)
+        if report.text.as_ref() != Some(&text) && !report.muted.comment {
+            sent |= self
+                .comment(report, &text)
                 .await?
                 .is_some_and(|commented| commented != CommentOutcome::Same);
         }
-        talk.told = Some(Instant::now());
-        if said {
+        report.reported_at = Some(Instant::now());
+        if sent {
             info!(
                 request = number,
                 commit = merged.commit,
-                "told how its rollout goes"
+                "reported the rollout of a pull request"
             );
         }
         Ok(())
     }
 
-    /// Writes the comment; nothing if the token may not.
+    /// Writes the comment; returns `None` if the token may not.
     async fn comment(
         &self,
-        talk: &mut RequestReport,
+        report: &mut RequestReport,
         text: &str,
     ) -> Result<Option<CommentOutcome>, ReportTrouble> {
-        match self.forge.comment(&talk.merged.request, MARKER, text).await {
+        match self
+            .forge
+            .comment(&report.merged.request, MARKER, text)
+            .await
+        {
             Ok(commented) => {
-                talk.text = Some(text.to_owned());
+                report.text = Some(text.to_owned());
                 Ok(Some(commented))
             }
             Err(error) if is_final(&error) => {
                 warn!(
-                    request = talk.merged.request.number,
+                    request = report.merged.request.number,
                     hint = error.hint(),
-                    "rollouts are not told in the request: {error}"
+                    "cannot report rollouts in the pull request: {error}"
                 );
-                talk.mute.comment = true;
+                report.muted.comment = true;
                 Ok(None)
             }
             Err(error) => Err(error.into()),
@@ -506,7 +527,7 @@ impl RolloutReporter {
 }
 
 impl RequestReport {
-    /// When nobody looks any more.
+    /// Returns when the report is given up.
     fn end(&self, timing: &ReportTiming) -> Instant {
         let longest = self
             .targets
@@ -514,12 +535,12 @@ impl RequestReport {
             .flat_map(|targets| targets.iter())
             .map(|target| target.timeout)
             .max();
-        self.heard + longest.unwrap_or_default() + timing.bound
+        self.first_seen + longest.unwrap_or_default() + timing.bound
     }
 }
 
-/// Whether trying again does not help: the token may not, the thing is gone, or the forge does not
-/// want it.
+/// Returns whether a retry is useless: the token lacks a right, the target is gone, or the forge
+/// refuses.
 fn is_final(error: &ForgeError) -> bool {
     matches!(
         error.problem,
@@ -535,7 +556,7 @@ fn key(merged: &MergedRequest) -> MergeKey {
     (merged.request.number, merged.commit.clone())
 }
 
-/// What clusters have recorded, as far as they were asked in this round.
+/// The records of clusters, as far as read.
 #[derive(Debug, Clone, Default)]
 struct ClusterRecords {
     clusters: BTreeMap<String, Arc<HashMap<Name, Vec<Rollout>>>>,
@@ -546,23 +567,23 @@ impl ClusterRecords {
         self.clusters.contains_key(cluster)
     }
 
-    /// What a cluster has recorded; it is asked once.
+    /// Returns the records of a cluster; reads them once.
     async fn ask(
         &mut self,
-        ground: &dyn RolloutSource,
+        source: &dyn RolloutSource,
         cluster: &str,
     ) -> Result<Arc<HashMap<Name, Vec<Rollout>>>, ClusterError> {
         if let Some(known) = self.clusters.get(cluster) {
             return Ok(Arc::clone(known));
         }
-        let rollouts = Arc::new(ground.rollouts(cluster).await?);
+        let rollouts = Arc::new(source.rollouts(cluster).await?);
         self.clusters
             .insert(cluster.to_owned(), Arc::clone(&rollouts));
         Ok(rollouts)
     }
 
-    /// The rollouts of an Application, the newest first: the status has the newest before it is
-    /// recorded.
+    /// Returns the rollouts of an Application, newest first. The status knows the newest before it
+    /// is recorded.
     fn of(&self, target: &RolloutTarget, status: Option<&ApplicationStatus>) -> Vec<Rollout> {
         let recorded = self
             .clusters

@@ -1,4 +1,4 @@
-//! The real ground: a repository's mirror, its declarations, and the reconciler.
+//! The rollout source in production: a repository's mirror, its declarations, and the reconciler.
 
 use super::{RevisionRelation, RolloutSource, RolloutTarget};
 use crate::{
@@ -21,33 +21,34 @@ use std::{
 };
 use tokio::sync::watch;
 
-/// Answers that are kept; with more all are forgotten and asked for again.
-const KEPT: usize = 10_000;
+/// The bound of each cache; a full one is cleared.
+const CACHE_SIZE: usize = 10_000;
 
-/// What the requests of one repository reach.
+/// The rollouts of one repository.
 pub struct FleetSource {
     repository: String,
     mirror: Arc<Mirror>,
-    worlds: watch::Receiver<Option<RepoSnapshot>>,
+    snapshots: watch::Receiver<Option<RepoSnapshot>>,
     reconciler: Arc<Reconciler>,
-    /// Commits never change, so that neither do answers about them: merge, revision, Application.
+    /// By merge, revision and Application. Commits never change, and neither do these.
     relations: Mutex<HashMap<(String, String, Name), RevisionRelation>>,
     /// Whether a revision contains a merge.
     contained: Mutex<HashMap<(String, String), bool>>,
 }
 
 impl FleetSource {
-    /// Of a repository, by its name in the process file; `worlds` tells its revisions.
+    /// Creates the source of a repository, by its name in tagboat.yaml; `snapshots` provides its
+    /// revisions.
     pub fn new(
         repository: &str,
         mirror: Arc<Mirror>,
-        worlds: watch::Receiver<Option<RepoSnapshot>>,
+        snapshots: watch::Receiver<Option<RepoSnapshot>>,
         reconciler: Arc<Reconciler>,
     ) -> Self {
         Self {
             repository: repository.to_owned(),
             mirror,
-            worlds,
+            snapshots,
             reconciler,
             relations: Mutex::default(),
             contained: Mutex::default(),
@@ -55,7 +56,7 @@ impl FleetSource {
     }
 
     fn application(&self, name: &Name) -> Option<Application> {
-        self.worlds
+        self.snapshots
             .borrow()
             .as_ref()?
             .declared
@@ -75,12 +76,12 @@ impl FleetSource {
             return Ok(*known);
         }
         let contains = self.mirror.contains(head, commit)?;
-        keep(&self.contained, key, contains);
+        cache(&self.contained, key, contains);
         Ok(contains)
     }
 
-    /// Whether everything that an Application renders from is the same at two commits.
-    fn same(
+    /// Returns whether everything that an Application renders from is equal at two commits.
+    fn renders_same(
         &self,
         application: &Application,
         one: ObjectId,
@@ -120,20 +121,20 @@ impl RolloutSource for FleetSource {
             .collect()
     }
 
-    fn turns(&self) -> watch::Receiver<u64> {
+    fn status_changes(&self) -> watch::Receiver<u64> {
         self.reconciler.status_changes()
     }
 
-    fn reached(&self, merged: &MergedRequest) -> Result<Option<Vec<RolloutTarget>>, GitError> {
+    fn targets(&self, merged: &MergedRequest) -> Result<Option<Vec<RolloutTarget>>, GitError> {
         let Some(RepoSnapshot {
             commit: head,
             declared,
             ..
-        }) = self.worlds.borrow().clone()
+        }) = self.snapshots.borrow().clone()
         else {
             return Ok(None);
         };
-        // What is no commit id came from a forge, and never comes to the branch.
+        // Not a commit id: the forge sent something else, which never reaches the branch.
         let Ok(commit) = merged.commit.parse::<ObjectId>() else {
             return Ok(None);
         };
@@ -182,21 +183,23 @@ impl RolloutSource for FleetSource {
         };
         let relation = match self.application(&target.application) {
             _ if head == commit => RevisionRelation::Same,
-            // A revision that was fetched once and is on no branch any more may be gone.
+            // A fetched revision that is on no branch any more may be gone.
             _ if self.mirror.at(head).is_err() || !self.contains(head, commit)? => {
                 RevisionRelation::Before
             }
-            Some(application) if self.same(&application, commit, head)? => RevisionRelation::Same,
+            Some(application) if self.renders_same(&application, commit, head)? => {
+                RevisionRelation::Same
+            }
             Some(_) | None => RevisionRelation::Other,
         };
-        keep(&self.relations, key, relation);
+        cache(&self.relations, key, relation);
         Ok(relation)
     }
 
     async fn rollouts(&self, cluster: &str) -> Result<HashMap<Name, Vec<Rollout>>, ClusterError> {
         let recorded = self.reconciler.records(Some(cluster)).await?;
-        // A namesake of another repository is at revisions that are not in the mirror: they count
-        // as before.
+        // A namesake of another repository has revisions that are not in the mirror: they count as
+        // before.
         Ok(recorded
             .into_iter()
             .map(|((_, name), recorded)| (name, recorded.history.0))
@@ -204,13 +207,12 @@ impl RolloutSource for FleetSource {
     }
 }
 
-/// What an Application renders from; its own folder where that cannot be said, as where it cannot
-/// be rendered.
+/// Returns the paths that an Application renders from; its own folder if they cannot be determined.
 fn reads(mirror: &Mirror, commit: ObjectId, source: &RenderSource) -> Vec<String> {
     render::reads(mirror, commit, source).unwrap_or_else(|_| vec![source.path.clone()])
 }
 
-/// Whether a file is `path`, or lies below it; everything lies below the empty path.
+/// Returns whether a file is `path` or lies below it. Every file lies below the empty path.
 fn is_below(file: &str, path: &str) -> bool {
     path.is_empty()
         || file
@@ -218,10 +220,10 @@ fn is_below(file: &str, path: &str) -> bool {
             .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-fn keep<K: std::hash::Hash + Eq, V>(kept: &Mutex<HashMap<K, V>>, key: K, value: V) {
-    let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
-    if kept.len() >= KEPT {
-        kept.clear();
+fn cache<K: std::hash::Hash + Eq, V>(entries: &Mutex<HashMap<K, V>>, key: K, value: V) {
+    let mut entries = entries.lock().unwrap_or_else(PoisonError::into_inner);
+    if entries.len() >= CACHE_SIZE {
+        entries.clear();
     }
-    kept.insert(key, value);
+    entries.insert(key, value);
 }

@@ -1,5 +1,4 @@
-//! How far an Application has come with one merged commit, from what the reconciler says now and
-//! what the cluster has recorded.
+//! The stage of an Application's rollout of one merge commit, from its status and its record.
 
 use crate::{
     objects::plan::{Rollout, RolloutOutcome},
@@ -9,30 +8,30 @@ use crate::{
 use jiff::Timestamp;
 use std::time::Duration;
 
-/// How a revision relates to a merged commit, for one Application.
+/// The relation of a revision to a merge commit, for one Application.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum RevisionRelation {
-    /// It does not contain the commit.
+    /// The revision does not contain the commit.
     Before,
-    /// It contains the commit, and nothing that the Application renders from has changed since.
+    /// The revision contains the commit, and the Application renders from the same content.
     Same,
-    /// It contains the commit, and what the Application renders from has changed since.
+    /// The revision contains the commit, but the Application renders from other content.
     Other,
 }
 
 /// What is known of an Application on its cluster.
 #[derive(Debug, Clone, Copy)]
 pub struct StageInput<'a> {
-    /// When the request was merged.
+    /// When the pull request was merged.
     pub merged: Timestamp,
-    /// How the Application is; nothing while the reconciler does not know it.
+    /// The status; `None` if the reconciler has none.
     pub status: Option<&'a ApplicationStatus>,
-    /// What became of its last revisions, the newest first. Those before the newest may be missing;
-    /// then it may seem superseded where it was not.
+    /// The last rollouts, newest first. If only the newest is known, the stage may seem superseded
+    /// although it was not.
     pub rollouts: &'a [Rollout],
 }
 
-/// How far it has come.
+/// Returns the stage of a rollout.
 ///
 /// # Errors
 /// If a revision cannot be compared.
@@ -44,7 +43,7 @@ pub fn stage<E>(
     let mut failed = None;
     for rollout in known.rollouts {
         match relation(&rollout.revision)? {
-            // What is older is before it, too.
+            // Older revisions are before it too.
             RevisionRelation::Before => break,
             RevisionRelation::Other => newer = Some(rollout),
             RevisionRelation::Same => {
@@ -98,9 +97,9 @@ pub fn stage<E>(
     })
 }
 
-/// By how it is now, at a revision that says the same as the merged commit.
+/// Returns the stage by the current status, at a revision with the same content.
 fn live(status: &ApplicationStatus, failed: Option<String>) -> RolloutStage {
-    let reason = || status.reason().unwrap_or_default();
+    let reason = || status.summary().unwrap_or_default();
     match status.state {
         // It has failed, and nothing newer is known.
         ApplicationState::Pending | ApplicationState::Waiting if failed.is_some() => {
@@ -119,17 +118,17 @@ fn live(status: &ApplicationStatus, failed: Option<String>) -> RolloutStage {
         ApplicationState::Synced | ApplicationState::Drifted => RolloutStage::Applying,
         ApplicationState::ConfirmationRequired => RolloutStage::ConfirmationRequired(reason()),
         ApplicationState::Degraded => RolloutStage::Failed(failed.unwrap_or_else(reason)),
-        // What may pass is tried again a few times first.
+        // A transient failure is retried a few times first.
         ApplicationState::Failed if !status.observed => RolloutStage::Waiting(reason()),
         ApplicationState::Failed => RolloutStage::Failed(failed.unwrap_or_else(reason)),
         ApplicationState::Suspended => RolloutStage::Suspended,
         ApplicationState::Orphaned | ApplicationState::Deleting => {
-            RolloutStage::Waiting("it is not declared any more".to_owned())
+            RolloutStage::Waiting("it is no longer declared".to_owned())
         }
     }
 }
 
-/// The clocks of a forge and of this machine differ: what seems to be earlier took no time.
+/// Returns the duration of a rollout; zero if the forge's clock is ahead.
 fn since(merged: Timestamp, done: Timestamp) -> Duration {
     Duration::try_from(done.duration_since(merged)).unwrap_or(Duration::ZERO)
 }
@@ -149,7 +148,7 @@ mod tests {
             .unwrap()
     }
 
-    /// Revisions are called after what they are: `b1` before, `s1` the same, `o1` another.
+    /// Revisions are named after their relation: `b1` before, `s1` the same, `o1` another.
     fn relation(revision: &str) -> Result<RevisionRelation, Infallible> {
         Ok(match revision.as_bytes()[0] {
             b'b' => RevisionRelation::Before,
@@ -185,7 +184,7 @@ mod tests {
         status
     }
 
-    fn told(status: Option<&ApplicationStatus>, rollouts: &[Rollout]) -> RolloutStage {
+    fn stage_of(status: Option<&ApplicationStatus>, rollouts: &[Rollout]) -> RolloutStage {
         stage(
             &StageInput {
                 merged: at(0),
@@ -198,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn now_counts_while_nothing_is_recorded_of_it() {
+    fn stage_without_record_follows_status() {
         let why = || "the reason".to_owned();
         let cases: &[(Option<&str>, ApplicationState, RolloutStage)] = &[
             (
@@ -283,26 +282,26 @@ mod tests {
             (
                 Some("s1"),
                 ApplicationState::Orphaned,
-                RolloutStage::Waiting("it is not declared any more".to_owned()),
+                RolloutStage::Waiting("it is no longer declared".to_owned()),
             ),
         ];
         for (revision, state, expected) in cases {
             let status = status(*revision, *state);
-            // What became of revisions before it says nothing about it.
+            // Earlier rollouts do not matter.
             for rollouts in [
                 vec![],
                 vec![rollout("b1", RolloutOutcome::Applied, -100)],
                 vec![rollout("b1", RolloutOutcome::Failed, -100)],
             ] {
                 assert_eq!(
-                    told(Some(&status), &rollouts),
+                    stage_of(Some(&status), &rollouts),
                     *expected,
                     "{revision:?} {state:?}"
                 );
             }
         }
-        assert_eq!(told(None, &[]), RolloutStage::Waiting(String::new()));
-        // What is tried again has not failed yet, and what is not settled may still turn.
+        assert_eq!(stage_of(None, &[]), RolloutStage::Waiting(String::new()));
+        // A failure that is retried is not final, nor is a status that is not observed.
         for (state, expected) in [
             (ApplicationState::Failed, RolloutStage::Waiting(why())),
             (ApplicationState::Synced, RolloutStage::Applying),
@@ -311,12 +310,12 @@ mod tests {
                 observed: false,
                 ..status(Some("s1"), state)
             };
-            assert_eq!(told(Some(&unsettled), &[]), expected);
+            assert_eq!(stage_of(Some(&unsettled), &[]), expected);
         }
     }
 
     #[test]
-    fn what_is_recorded_counts_for_good() {
+    fn stage_recorded_outcome_is_final() {
         use RolloutOutcome::{Applied, Degraded, Failed, Progressing, Superseded};
         let took = |seconds| RolloutStage::RolledOut(Duration::from_secs(seconds));
         let by = |revision: &str| RolloutStage::Superseded {
@@ -398,9 +397,10 @@ mod tests {
                 rollout: rollouts.first().cloned(),
                 ..status(Some(&rollouts[0].revision), state)
             };
-            assert_eq!(told(Some(&status), &rollouts), expected, "{what}");
+            assert_eq!(stage_of(Some(&status), &rollouts), expected, "{what}");
         }
-        // A failure is one whatever the reconciler has not found out again after a restart.
+        // A recorded failure counts, whatever the reconciler has not observed again after a
+        // restart.
         for (revision, state) in [
             (None, ApplicationState::Pending),
             (Some("b1"), ApplicationState::Synced),
@@ -409,14 +409,14 @@ mod tests {
         ] {
             let status = Some(status(revision, state));
             assert_eq!(
-                told(status.as_ref(), &[rollout("s1", Failed, 5)]),
+                stage_of(status.as_ref(), &[rollout("s1", Failed, 5)]),
                 broken("s1"),
                 "{revision:?} {state}"
             );
         }
-        assert_eq!(told(None, &[rollout("s1", Failed, 5)]), broken("s1"));
+        assert_eq!(stage_of(None, &[rollout("s1", Failed, 5)]), broken("s1"));
         assert_eq!(
-            told(
+            stage_of(
                 Some(&status(Some("s1"), ApplicationState::Applying)),
                 &[rollout("s1", Failed, 5)]
             ),

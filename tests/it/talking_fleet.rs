@@ -104,7 +104,7 @@ impl Served {
     }
 
     fn reached(&self, merged: &MergedRequest) -> Option<Vec<String>> {
-        let reached = self.fleet.reached(merged).unwrap()?;
+        let reached = self.fleet.targets(merged).unwrap()?;
         Some(
             reached
                 .iter()
@@ -270,7 +270,7 @@ fn only_the_repositorys_own_applications_are_seen() {
     let served = Served::new();
     let commit = served.read();
     let _context = served.sandbox.runtime.enter();
-    let turns = served.fleet.turns();
+    let turns = served.fleet.status_changes();
     let render: Arc<RenderFn> =
         Arc::new(|_| Err(reconcile::Message::application("nothing is rendered here").into()));
     let other = spec::read(

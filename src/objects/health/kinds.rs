@@ -1,11 +1,11 @@
-//! The other built-in kinds that kstatus has rules for.
+//! Rules of kstatus for built-in kinds other than workloads.
 
 use super::{Condition, Health, MalformedField, SCHEDULE_WINDOW, number, text};
 use crate::objects::object::Object;
 use jiff::Timestamp;
 use serde_json::Value;
 
-/// A Service is ready; one of type LoadBalancer as soon as it has an address in the cluster.
+/// A Service is current; one of type LoadBalancer once it has a cluster IP.
 pub(crate) fn service(object: &Object) -> Health {
     if text(object, "/spec/type", "ClusterIP") == "LoadBalancer"
         && text(object, "/spec/clusterIP", "").is_empty()
@@ -15,7 +15,7 @@ pub(crate) fn service(object: &Object) -> Health {
     Health::current("the Service is ready")
 }
 
-/// A claim waits until it is bound.
+/// A claim is in progress until it is bound.
 pub(crate) fn claim(object: &Object) -> Health {
     match text(object, "/status/phase", "unknown") {
         "Bound" => Health::current("the claim is bound"),
@@ -23,8 +23,8 @@ pub(crate) fn claim(object: &Object) -> Health {
     }
 }
 
-/// A Pod by its phase. One that ended without success is current: it will not change any more, and
-/// who made it judges that.
+/// A Pod is judged by its phase. One that ended without success is current: it does not change any
+/// more, and its controller judges it.
 pub(crate) fn pod(
     object: &Object,
     conditions: &[Condition<'_>],
@@ -89,8 +89,8 @@ fn crash_loops(object: &Object) -> Vec<&str> {
         .collect()
 }
 
-/// A Job is in progress until it starts. One that runs is current: a Job may run for days, and
-/// whoever waits for it to end looks for its condition Complete.
+/// A Job is in progress until it starts. A running one is current: it may run for days, and its
+/// condition Complete tells when it ends.
 pub(crate) fn job(object: &Object, conditions: &[Condition<'_>]) -> Health {
     let completions = number(
         object,
@@ -124,7 +124,7 @@ pub(crate) fn job(object: &Object, conditions: &[Condition<'_>]) -> Health {
     ))
 }
 
-/// A CRD is current once its resources are served; it fails where another one has its names.
+/// A CRD is current once its resources are served; it fails on a name conflict with another CRD.
 pub(crate) fn definition(conditions: &[Condition<'_>]) -> Health {
     for condition in conditions {
         match condition.kind {

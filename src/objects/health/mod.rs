@@ -1,10 +1,10 @@
-//! How a live object is: object → status and message.
+//! Health of live objects: status and message.
 //!
-//! The rules are those of kstatus (sigs.k8s.io/cli-utils, `pkg/kstatus`), which `kubectl`-like
-//! tools, Flux and kpt share, so that an object is as healthy here as it is there. In their order:
-//! deletion, an unobserved generation, the conditions Reconciling and Stalled, the rule of a
-//! built-in kind, the condition Ready; what says nothing of itself is current. [`pod_reasons`] says
-//! what kstatus leaves out: why the pods of a workload do not come up.
+//! The rules are those of kstatus (sigs.k8s.io/cli-utils, `pkg/kstatus`), which Flux and kpt share,
+//! so that an object is as healthy here as it is there. In their order: deletion, an unobserved
+//! generation, the conditions Reconciling and Stalled, the rule of a built-in kind, the condition
+//! Ready. An object without any of them is current. [`pod_problems`] adds what kstatus leaves out:
+//! why the pods of a workload do not become ready.
 
 mod kinds;
 mod pods;
@@ -19,7 +19,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use std::fmt;
 
-/// How an object is. The words are kstatus' own.
+/// The health of an object, in the terms of kstatus.
 #[derive(
     Debug,
     Clone,
@@ -34,22 +34,21 @@ use std::fmt;
     schemars::JsonSchema,
 )]
 pub enum HealthStatus {
-    /// It is as its spec wants it.
+    /// The object is as its spec demands.
     Current,
-    /// It is on its way there.
+    /// The object is on its way there.
     InProgress,
-    /// It does not get there by itself.
+    /// The object does not get there by itself.
     Failed,
-    /// It is being deleted.
     Terminating,
-    /// It is not there. No object says so of itself: this word is for those who looked for it.
+    /// The object does not exist; only a look-up can find that.
     NotFound,
-    /// What it says of itself cannot be understood.
+    /// Its status is malformed.
     Unknown,
 }
 
 impl HealthStatus {
-    /// The word, as JSON has it.
+    /// Returns the term, as JSON has it.
     pub fn as_str(self) -> &'static str {
         match self {
             HealthStatus::Current => "Current",
@@ -68,17 +67,15 @@ impl fmt::Display for HealthStatus {
     }
 }
 
-/// A status and why it is so, in one line that is safe to print.
+/// A status with its reason, in one line that is safe to print.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub struct Health {
-    /// How it is.
     pub status: HealthStatus,
-    /// Why.
     pub message: String,
 }
 
 impl Health {
-    /// A status with its reason; foreign text in it is made harmless and cut.
+    /// Creates a health; foreign text in the message is sanitised and truncated.
     pub fn new(status: HealthStatus, message: impl AsRef<str>) -> Self {
         Self {
             status,
@@ -99,22 +96,22 @@ impl Health {
     }
 }
 
-/// How long a Pod may be without a node before that counts as a failure (kstatus'
-/// `ScheduleWindow`).
+/// How long a Pod may stay unscheduled before that counts as a failure (kstatus' `ScheduleWindow`).
 const SCHEDULE_WINDOW: SignedDuration = SignedDuration::from_secs(15);
 
-/// How an object is, by what it says of itself. A Pod that no node takes has failed, however young
-/// it is: see [`of_at`].
+/// Returns the health of an object by its own status. An unschedulable Pod has failed whatever its
+/// age: see [`assess_at`].
 pub fn assess(object: &Object) -> Health {
     judge(object, None).unwrap_or_else(|why| Health::new(HealthStatus::Unknown, why))
 }
 
-/// [`of`] at a time: a Pod has 15 seconds from its creation to be scheduled, as kstatus has it.
+/// Returns the health at a time: a Pod gets 15 seconds from its creation to be scheduled, as in
+/// kstatus.
 pub fn assess_at(object: &Object, now: Timestamp) -> Health {
     judge(object, Some(now)).unwrap_or_else(|why| Health::new(HealthStatus::Unknown, why))
 }
 
-/// What an object says that cannot be understood.
+/// The description of a malformed field.
 type MalformedField = String;
 
 fn judge(object: &Object, now: Option<Timestamp>) -> Result<Health, MalformedField> {
@@ -157,8 +154,8 @@ fn judge(object: &Object, now: Option<Timestamp>) -> Result<Health, MalformedFie
     Ok(rule)
 }
 
-/// Whether the controller has not seen the present spec yet. An object without `observedGeneration`
-/// is not asked.
+/// Returns the health of an object whose controller has not observed its current generation.
+/// Objects without `observedGeneration` are skipped.
 fn generation(object: &Object) -> Result<Option<Health>, MalformedField> {
     let number = |pointer: &str| match object.pointer(pointer) {
         None => Ok(None),
@@ -181,8 +178,7 @@ fn generation(object: &Object) -> Result<Option<Health>, MalformedField> {
         }))
 }
 
-/// A kind that is not built in, by its condition Ready. One that has none says nothing, and counts
-/// as current.
+/// Judges any other kind by its condition Ready; without one it is current.
 fn ready(conditions: &[Condition<'_>]) -> Health {
     match conditions
         .iter()
@@ -190,12 +186,12 @@ fn ready(conditions: &[Condition<'_>]) -> Health {
     {
         None => Health::current("it is there"),
         Some(condition) if condition.is("True") => Health::current("it is ready"),
-        // Whether False is a way station or the end, the condition does not say; Stalled would.
+        // Ready=False may be temporary or final; only Stalled tells.
         Some(condition) => Health::in_progress(condition.text()),
     }
 }
 
-/// One of `status.conditions`.
+/// An entry of `status.conditions`.
 struct Condition<'o> {
     kind: &'o str,
     status: &'o str,
@@ -208,7 +204,7 @@ impl Condition<'_> {
         self.status == status
     }
 
-    /// Its message; where it has none, what else it says.
+    /// Returns the message, or else the reason or the status.
     fn text(&self) -> String {
         match (self.message, self.reason) {
             ("", "") => format!("{} is {}", self.kind, self.status),
@@ -245,7 +241,7 @@ fn conditions(object: &Object) -> Result<Vec<Condition<'_>>, MalformedField> {
         .collect()
 }
 
-/// A whole number of an object, or what counts where it has none.
+/// Returns an integer field, or a default.
 fn number(object: &Object, pointer: &str, usual: i64) -> i64 {
     object
         .pointer(pointer)
@@ -253,7 +249,7 @@ fn number(object: &Object, pointer: &str, usual: i64) -> i64 {
         .unwrap_or(usual)
 }
 
-/// A text of an object, or what counts where it has none.
+/// Returns a text field, or a default.
 fn text<'o>(object: &'o Object, pointer: &str, usual: &'o str) -> &'o str {
     object
         .pointer(pointer)
@@ -261,10 +257,10 @@ fn text<'o>(object: &'o Object, pointer: &str, usual: &'o str) -> &'o str {
         .unwrap_or(usual)
 }
 
-/// Characters kept of a message: controllers join what all their webhooks and nodes say.
+/// The longest message kept: controllers join the errors of all their webhooks and nodes.
 const LONGEST: usize = 500;
 
-/// Foreign text as one harmless line of at most [`LONGEST`] characters.
+/// Sanitises foreign text to one line of at most [`LONGEST`] characters.
 pub(crate) fn plain(text: &str) -> String {
     crate::core::error::harmless(text, LONGEST)
 }

@@ -1,21 +1,20 @@
-//! Why the pods of a workload do not come up, container by container.
+//! Problems of a workload's pods, container by container.
 
 use super::plain;
 use crate::objects::object::Object;
 use serde_json::Value;
 
-/// Something that keeps a pod from being ready.
+/// A cause that keeps a pod from being ready.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PodProblem {
-    /// The pod's name.
     pub pod: String,
-    /// The container; none where it is about the whole pod.
+    /// The container; `None` if the problem concerns the whole pod.
     pub container: Option<String>,
-    /// The reason in the cluster's word, as "ImagePullBackOff".
+    /// The reason code of the cluster, as "ImagePullBackOff".
     pub reason: String,
-    /// What the cluster says more, as one harmless line; may be empty.
+    /// Details as one sanitised line; may be empty.
     pub message: String,
-    /// Whether it lasts until somebody changes something; else it may pass by itself.
+    /// Whether it lasts until the user changes something.
     pub failing: bool,
 }
 
@@ -33,11 +32,11 @@ impl std::fmt::Display for PodProblem {
     }
 }
 
-/// Reasons a container waits that are ordinary on its way up.
+/// Waiting reasons of every normal start.
 const ORDINARY: [&str; 2] = ["ContainerCreating", "PodInitializing"];
 
-/// What keeps pods from being ready, in the order of their names, init containers before the
-/// others. Pods that are ready, have completed or are being deleted have nothing to say.
+/// Returns the problems of pods in the order of their names, init containers first. Pods that are
+/// ready, completed or terminating have none.
 pub fn pod_problems(pods: &[Object]) -> Vec<PodProblem> {
     let mut pods: Vec<&Object> = pods.iter().filter(|pod| !pod.is_terminating()).collect();
     pods.sort_by_key(|pod| (pod.namespace(), pod.name()));
@@ -86,7 +85,7 @@ fn of_pod(pod: &Object) -> Vec<PodProblem> {
             && field("status") == "False"
             && !field("reason").is_empty()
         {
-            // A gate is somebody's wish; only a scheduler that finds no node is in trouble.
+            // A scheduling gate is intended; Unschedulable is a problem.
             reasons.push(reason(
                 field("reason"),
                 field("message"),
@@ -117,7 +116,7 @@ fn of_pod(pod: &Object) -> Vec<PodProblem> {
     reasons
 }
 
-/// Reason, message, and whether it lasts.
+/// Returns reason, message, and whether the problem lasts.
 fn of_container(container: &Value, init: bool, ended: bool) -> Option<(String, String, bool)> {
     let text = |pointer: &str| {
         container
@@ -149,7 +148,7 @@ fn of_container(container: &Value, init: bool, ended: bool) -> Option<(String, S
         let reason = Some(text("/state/terminated/reason"))
             .filter(|reason| !reason.is_empty())
             .unwrap_or("Error");
-        // In a pod that goes on, the container is started again.
+        // In a running pod, the container is restarted.
         return Some((
             reason.to_owned(),
             last_end(container, "/state/terminated")?,
@@ -174,7 +173,7 @@ fn of_container(container: &Value, init: bool, ended: bool) -> Option<(String, S
     None
 }
 
-/// `exit code 1 (Error), restarted 4 times: the text it left`.
+/// Describes a termination: `exit code 1 (Error), restarted 4 times: message`.
 fn last_end(container: &Value, pointer: &str) -> Option<String> {
     let end = container.pointer(pointer).filter(|end| end.is_object())?;
     let text = |name: &str| {
@@ -213,9 +212,8 @@ fn last_end(container: &Value, pointer: &str) -> Option<String> {
     Some(said)
 }
 
-/// Namespace and label selector (as a list query has it) of the pods of a workload; nothing for
-/// what has none, for a workload without a namespace, and for a selector that would match every
-/// pod.
+/// Returns namespace and label selector of a workload's pods. `None` without a selector or
+/// namespace, and for a selector that would match every pod.
 pub fn pod_selector(workload: &Object) -> Option<(String, String)> {
     let gvk = workload.gvk();
     let has_pods = match (gvk.group.as_str(), gvk.kind.as_str()) {
@@ -264,7 +262,7 @@ pub fn pod_selector(workload: &Object) -> Option<(String, String)> {
         });
     }
     if terms.is_empty() && gvk.kind == "Job" {
-        // Its selector is written by the server; the label is there in any case.
+        // The API server sets the selector of a Job; the label always exists.
         terms.push(format!("batch.kubernetes.io/job-name={}", workload.name()));
     }
     (!terms.is_empty()).then(|| (namespace, terms.join(",")))

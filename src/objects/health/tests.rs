@@ -1,4 +1,4 @@
-//! Each rule by status blocks as clusters write them, and the property that nothing makes it panic.
+//! Each rule by status blocks as clusters write them, and a property test against panics.
 
 #![allow(
     clippy::needless_pass_by_value,
@@ -56,7 +56,7 @@ fn deletion_and_generation_come_before_everything() {
         Current,
         "it is ready",
     );
-    // Who does not count generations is not asked.
+    // Without generations there is nothing to observe.
     says(
         "a.io/v1",
         "A",
@@ -125,7 +125,7 @@ fn other_kinds_go_by_ready() {
         Current,
         "it is there",
     );
-    // Conditions of the other convention say nothing here.
+    // Conditions of the other convention have no meaning here.
     says(
         "v1",
         "Namespace",
@@ -463,7 +463,7 @@ fn jobs_services_claims_definitions_and_the_always_ready() {
             "{kind}"
         );
     }
-    // A kind of the same name in somebody else's group has no part in the rule.
+    // A kind of the same name in another group is not judged by the rule.
     says(
         "example.org/v1",
         "Deployment",

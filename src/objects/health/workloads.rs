@@ -1,12 +1,12 @@
-//! Workloads that keep a number of pods, by the numbers in their status.
+//! Rules of kstatus for workloads that keep a number of pods.
 
 use super::{Condition, Health, number, text};
 use crate::objects::object::Object;
 
-/// A Deployment has failed when its progress deadline has passed; it is current when every replica
-/// is new and available.
+/// A Deployment fails after its progress deadline; it is current when every replica is updated and
+/// available.
 pub(crate) fn deployment(object: &Object, conditions: &[Condition<'_>]) -> Health {
-    // Without a deadline (or with the greatest there is, which means the same) the controller never
+    // Without a deadline (or with the greatest value, which means the same) the controller never
     // writes Progressing.
     let unbounded = i64::from(i32::MAX);
     let mut progressed = number(object, "/spec/progressDeadlineSeconds", unbounded) == unbounded;
@@ -53,7 +53,7 @@ pub(crate) fn deployment(object: &Object, conditions: &[Condition<'_>]) -> Healt
     Health::in_progress(message)
 }
 
-/// A ReplicaSet cannot fail: it tries for ever.
+/// A ReplicaSet cannot fail: its controller retries for ever.
 pub(crate) fn replica_set(object: &Object, conditions: &[Condition<'_>]) -> Health {
     if let Some(failure) = conditions
         .iter()
@@ -83,7 +83,6 @@ pub(crate) fn replica_set(object: &Object, conditions: &[Condition<'_>]) -> Heal
     Health::in_progress(message)
 }
 
-/// A DaemonSet counts nodes.
 pub(crate) fn daemon_set(object: &Object) -> Health {
     let wanted = number(object, "/status/desiredNumberScheduled", -1);
     let scheduled = number(object, "/status/currentNumberScheduled", 0);
@@ -106,7 +105,7 @@ pub(crate) fn daemon_set(object: &Object) -> Health {
     Health::in_progress(message)
 }
 
-/// A StatefulSet writes no conditions: only its numbers and revisions count, and it cannot fail.
+/// A StatefulSet writes no conditions. Only its numbers and revisions count, and it cannot fail.
 pub(crate) fn stateful_set(object: &Object) -> Health {
     if text(object, "/spec/updateStrategy/type", "") == "OnDelete" {
         return Health::current("its pods are updated when somebody deletes them (OnDelete)");
@@ -124,7 +123,7 @@ pub(crate) fn stateful_set(object: &Object) -> Health {
     } else if there > wanted {
         format!("pods to be terminated: {}", there.saturating_sub(wanted))
     } else if partition != -1 {
-        // Only pods with an ordinal from the partition up are to be updated.
+        // Only pods from the partition up are updated.
         let due = wanted.saturating_sub(partition);
         if updated >= due {
             return Health::current(format!(

@@ -1,12 +1,12 @@
-//! Text → values and objects, as kubectl reads them, and back.
+//! Manifests: YAML and JSON text to objects, as kubectl reads them, and back.
 //!
-//! Nothing is guessed and nothing is thrown away: what is no object is named with its file and line
-//! ([`ManifestError`]), all mistakes of a file at once. Lists (`kind: List` and the other kinds of lists)
-//! are taken apart, documents without content skipped. Ciphertext (SOPS), LFS pointers and text
-//! that is not UTF-8 are mistakes, since a cluster must never get them.
+//! Nothing is guessed and nothing is dropped: what is no object is an error with file and line
+//! ([`ManifestError`]), all errors of a file at once. Lists (`kind: List` and others) are
+//! flattened, empty documents skipped. Ciphertext (SOPS), LFS pointers and text that is not UTF-8
+//! are errors: a cluster must never get them.
 //!
-//! Declarations of our own group and of Flux's image group are for tagboat, not for the cluster:
-//! they are left out, and said.
+//! Declarations of our own group and of Flux's image group are for tagboat, not for the cluster.
+//! They are skipped, and listed.
 
 mod scalar;
 mod value;
@@ -26,16 +26,15 @@ use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 use std::{collections::HashMap, fmt, sync::Arc};
 
-/// Flux's group of image kinds, whose objects `declare` reads.
+/// Flux's group of image kinds, whose objects `spec` reads.
 const FLUX: &str = "image.toolkit.fluxcd.io";
 
-/// A manifest that cannot be taken, with its place.
+/// A manifest that cannot be used, with its place.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, thiserror::Error)]
 #[error("{origin}: {message}")]
 pub struct ManifestError {
-    /// Where.
     pub origin: ObjectOrigin,
-    /// What is wrong, and what to do.
+    /// The problem and its remedy.
     pub message: String,
 }
 
@@ -45,19 +44,18 @@ impl Classify for ManifestError {
     }
 }
 
-/// What was read.
+/// The result of reading manifests.
 #[derive(Debug, Clone, Default)]
 pub struct Manifests {
-    /// The objects, in the order of the text, each with its place.
+    /// The objects in the order of the text, each with its place.
     pub objects: Vec<Object>,
-    /// Declarations, which are not for the cluster: kind and name.
+    /// Declarations, which are not for the cluster.
     pub left_out: Vec<(ObjectOrigin, ObjectKey)>,
-    /// What cannot be taken.
     pub mistakes: Vec<ManifestError>,
 }
 
 impl Manifests {
-    /// Reads a file and adds what it holds. The name decides: `.json` is JSON, all else YAML.
+    /// Reads a file. Its name decides the format: `.json` is JSON, anything else YAML.
     pub fn read(&mut self, file: &str, bytes: &[u8]) {
         let name: Arc<str> = Arc::from(file);
         let at = |line: usize| ObjectOrigin {
@@ -82,7 +80,7 @@ impl Manifests {
             yaml(text)
         };
         if let Some(first) = problems.first().filter(|_| text.contains("{{")) {
-            // What else is wrong with it follows from that.
+            // Any other error follows from that.
             let message =
                 "it is a template (it holds \"{{\"), not a manifest; templates belong into a chart"
                     .to_owned();
@@ -105,7 +103,7 @@ impl Manifests {
         }
     }
 
-    /// What a program printed, all of it at one origin.
+    /// Reads the output of a program; all of it has one origin.
     pub fn read_printed(&mut self, origin: &ObjectOrigin, text: &str) {
         let (documents, problems) = yaml(text);
         for SyntaxProblem { line, message } in problems {
@@ -119,7 +117,7 @@ impl Manifests {
         }
     }
 
-    /// Adds a mistake for each object that stands twice, naming both places.
+    /// Adds an error for each duplicate object, naming both places.
     pub fn find_duplicates(&mut self) {
         let mut seen: HashMap<ObjectKey, usize> = HashMap::new();
         for (index, object) in self.objects.iter().enumerate() {
@@ -207,7 +205,7 @@ impl Manifests {
             return;
         };
         for (index, mut item) in items.into_iter().enumerate() {
-            // The items of a DeploymentList need not say that they are Deployments.
+            // The items of a DeploymentList need not have a kind.
             if let (false, Value::Object(item)) = (of.is_empty(), &mut item) {
                 item.entry("kind").or_insert_with(|| of.into());
                 item.entry("apiVersion")
@@ -225,7 +223,7 @@ impl Manifests {
     }
 }
 
-/// Why fields make no object, in more words than [`ObjectError`] has.
+/// Returns why fields are no object, in more detail than [`ObjectError`].
 fn lacks(fields: &Map<String, Value>) -> Option<String> {
     let metadata = fields.get("metadata");
     let name = metadata.and_then(|metadata| metadata.get("name"));
@@ -276,7 +274,7 @@ fn lacks(fields: &Map<String, Value>) -> Option<String> {
     }
 }
 
-/// The text of a file.
+/// Decodes the text of a file.
 fn text_of(bytes: &[u8]) -> Result<&str, &'static str> {
     if bytes.starts_with(b"version https://git-lfs.github.com/spec/") {
         return Err("it is a pointer of Git LFS, not the file itself; manifests belong into Git");
@@ -296,7 +294,7 @@ fn shape(value: &Value) -> &'static str {
     }
 }
 
-/// The documents of a JSON text: one value after the other.
+/// Parses the documents of a JSON text, one value after the other.
 fn json(text: &str) -> (Vec<ManifestDocument>, Vec<SyntaxProblem>) {
     let (mut documents, mut problems) = (Vec::new(), Vec::new());
     let mut at = 0;
@@ -333,7 +331,7 @@ fn json(text: &str) -> (Vec<ManifestDocument>, Vec<SyntaxProblem>) {
     (documents, problems)
 }
 
-/// A JSON value whose objects have no key twice, with numbers as Kubernetes reads them.
+/// A JSON value without duplicate keys, with numbers as Kubernetes reads them.
 struct Strict(Value);
 
 impl<'de> serde::Deserialize<'de> for Strict {

@@ -1,23 +1,23 @@
-//! What a scalar means, as go-yaml v2 resolves it (its `resolve.go`), which is what kubectl and the
-//! API server's own tools use.
+//! Values of scalars, as go-yaml v2 resolves them (its `resolve.go`), which kubectl and the API
+//! server's own tools use.
 //!
-//! It is YAML 1.1 for the most part: `yes`, `on` and `y` are true, `0644` is 420, `1_000` is 1000.
-//! A date stays text. Base 60 does not exist. A float without a fraction becomes a whole number,
-//! since it passes through JSON on its way.
+//! Mostly YAML 1.1: `yes`, `on` and `y` are true, `0644` is 420, `1_000` is 1000. A date stays
+//! text. Base 60 does not exist. A float without a fraction becomes an integer, because it passes
+//! through JSON.
 
 use serde_json::{Number, Value};
 
-/// The value of a plain scalar.
+/// Resolves a plain scalar.
 pub fn resolve_plain(text: &str) -> Value {
     resolved(text).unwrap_or_else(|| Value::String(text.to_owned()))
 }
 
-/// Whether a text that is written without quotes would be read as the same text again.
+/// Returns whether a text without quotes is read as the same text.
 pub fn is_plain_text(text: &str) -> bool {
     resolved(text).is_none() && text != "<<"
 }
 
-/// The value of a scalar with a tag of YAML's own; nothing where the text is no such value.
+/// Resolves a scalar with a tag of YAML's own; `None` if the text does not match the tag.
 pub(crate) fn tagged(tag: &str, text: &str) -> Option<Value> {
     let value = resolved(text);
     match (tag, value) {
@@ -33,10 +33,9 @@ pub(crate) fn tagged(tag: &str, text: &str) -> Option<Value> {
     }
 }
 
-/// What a plain scalar is beside text.
+/// Resolves a plain scalar that is not text.
 fn resolved(text: &str) -> Option<Value> {
-    // Infinity and NaN are floats that JSON cannot carry: the caller sees null, and refuses it (see
-    // `is_number_json_lacks`).
+    // JSON has no infinity and no NaN: the caller refuses them (see `is_number_json_lacks`).
     match text {
         "" | "~" | "null" | "Null" | "NULL" => return Some(Value::Null),
         "y" | "Y" | "yes" | "Yes" | "YES" | "true" | "True" | "TRUE" | "on" | "On" | "ON" => {
@@ -49,7 +48,7 @@ fn resolved(text: &str) -> Option<Value> {
         _ => {}
     }
     match text.as_bytes().first()? {
-        // Here alone underscores may stand only between digits, as Go has it.
+        // Only here must underscores stand between digits, as in Go.
         b'.' => is_float(text, true)
             .then(|| text.replace('_', "").parse().ok())
             .flatten()
@@ -66,7 +65,7 @@ fn resolved(text: &str) -> Option<Value> {
     }
 }
 
-/// `.inf`, `.nan` and their spellings.
+/// Matches `.inf`, `.nan` and their spellings.
 pub(crate) fn is_number_json_lacks(text: &str) -> bool {
     matches!(
         text.strip_prefix(['+', '-']).unwrap_or(text),
@@ -74,7 +73,7 @@ pub(crate) fn is_number_json_lacks(text: &str) -> bool {
     ) || matches!(text, ".nan" | ".NaN" | ".NAN")
 }
 
-/// A whole number of 64 bits in one of Go's notations: 0x, 0o, 0b, and 0 alone for octal.
+/// Parses an integer of 64 bits in Go's notations: 0x, 0o, 0b, and a leading 0 for octal.
 fn integer(text: &str) -> Option<Value> {
     let (negative, digits) = match text.as_bytes().first()? {
         b'-' => (true, &text[1..]),
@@ -88,7 +87,7 @@ fn integer(text: &str) -> Option<Value> {
         [b'0', _, ..] => (8, &digits[1..]),
         _ => (10, digits),
     };
-    // The parser of the standard library takes a sign of its own.
+    // The standard library would accept a second sign.
     if !digits.starts_with(|c: char| c.is_ascii_hexdigit()) {
         return None;
     }
@@ -97,8 +96,8 @@ fn integer(text: &str) -> Option<Value> {
         (false, Ok(number)) => Some(number.into()),
         (true, Ok(number)) => Some((-number).into()),
         (true, Err(_)) if number == i64::MIN.unsigned_abs() => Some(i64::MIN.into()),
-        // Go's parser of unsigned numbers takes no sign, and what an int64 cannot hold is a float
-        // to Kubernetes.
+        // Go's parser of unsigned integers takes no sign, and what exceeds an int64 is a float in
+        // Kubernetes.
         (false, Err(_)) if !text.starts_with('+') => {
             Number::from_f64(number as f64).map(Value::Number)
         }
@@ -106,7 +105,7 @@ fn integer(text: &str) -> Option<Value> {
     }
 }
 
-/// `[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?`
+/// Matches `[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?`.
 fn is_float(text: &str, underscores: bool) -> bool {
     fn digits(bytes: &mut &[u8], underscores: bool) -> usize {
         let is_digit = |at: usize, bytes: &[u8]| bytes.get(at).is_some_and(u8::is_ascii_digit);
@@ -148,13 +147,13 @@ fn is_float(text: &str, underscores: bool) -> bool {
     rest.is_empty()
 }
 
-/// A float as it comes out of JSON: whole where it has no fraction and an int64 holds it; text
-/// where it is too large.
+/// Converts a float as JSON does: an integer if it has no fraction and fits an int64; `None` if it
+/// is infinite.
 pub(crate) fn float(number: f64) -> Option<Value> {
     if !number.is_finite() {
         return None;
     }
-    // Both bounds are exact floats; the upper one is the first that an int64 does not hold.
+    // Both bounds are exact floats; the upper one is the first that exceeds an int64.
     if number.fract() == 0.0
         && (-9_223_372_036_854_775_808.0..9_223_372_036_854_775_808.0).contains(&number)
     {
@@ -163,14 +162,14 @@ pub(crate) fn float(number: f64) -> Option<Value> {
     Number::from_f64(number).map(Value::Number)
 }
 
-/// A key as text, as kubectl makes it; nothing for null and numbers that it refuses.
+/// Converts a key to text as kubectl does; `None` for null and for numbers that it refuses.
 pub(crate) fn key(text: &str) -> Option<String> {
     Some(match resolved(text) {
         None => text.to_owned(),
         Some(Value::Bool(yes)) => yes.to_string(),
         Some(Value::Number(_)) => match integer(&text.replace('_', "")) {
             Some(Value::Number(number)) => number.as_i64()?.to_string(),
-            // A float is written as short as 32 bits need it.
+            // A float is written with the precision of 32 bits.
             _ => short(text.replace('_', "").parse().ok()?),
         },
         Some(_) => return None,

@@ -1,43 +1,39 @@
-//! YAML and JSON → values.
+//! YAML → values.
 
 use super::scalar;
 use crate::core::yaml::{self, Node, NodeKind, NodeStyle};
 use serde_json::{Map, Value};
 use std::collections::HashMap;
 
-/// Bytes that aliases may bring beyond what is written: a manifest repeats a few blocks, a "billion
+/// Bytes that aliases may add to what is written. A manifest repeats a few blocks; a "billion
 /// laughs" repeats for ever.
 const REPEATED: usize = 32 << 20;
 
-/// What a value costs beside its text, in bytes.
+/// The cost of a value beside its text, in bytes.
 const COST: usize = 64;
 
-/// Values within values: written ones (the parser stops at 255) and those that aliases put into
-/// them.
+/// The bound on nesting: written values (the parser stops at 255) and those that aliases add.
 const DEEPEST: usize = 300;
 
-/// Something wrong in a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SyntaxProblem {
-    /// Line, from 1.
+    /// The line, from 1.
     pub line: usize,
-    /// What is wrong, and what to do.
+    /// The problem and its remedy.
     pub message: String,
 }
 
-/// A document of a text.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ManifestDocument {
     /// The line of its first value, from 1.
     pub line: usize,
-    /// The lines of the items under `items`, where it has some.
+    /// The lines of the entries under `items`.
     pub items: Vec<usize>,
-    /// What it holds.
     pub value: Value,
 }
 
-/// The documents of a YAML text that hold something, as kubectl reads them; all problems of those
-/// that it would refuse, and keys written twice, which it would silently throw away.
+/// Parses the non-empty documents of a YAML text as kubectl does, with all problems. Duplicate
+/// keys, which kubectl silently drops, are problems.
 pub fn yaml(text: &str) -> (Vec<ManifestDocument>, Vec<SyntaxProblem>) {
     let stream = match yaml::parse(text) {
         Ok(stream) => stream,
@@ -140,11 +136,10 @@ impl ValueBuilder {
         map
     }
 
-    /// `<<`: what it brings replaces what stands before it, and is replaced by what comes after, as
-    /// go-yaml has it.
+    /// Merges `<<`: it overrides earlier keys, and later keys override it, as in go-yaml.
     fn merge(&mut self, node: Node<'_>, depth: usize, into: &mut Map<String, Value>) {
         let mappings: Vec<Node<'_>> = match node.kind() {
-            // Of several the first counts most.
+            // The first of several wins.
             NodeKind::Sequence { .. } => {
                 node.items().collect::<Vec<_>>().into_iter().rev().collect()
             }
@@ -195,7 +190,7 @@ impl ValueBuilder {
                 Some(value) => value,
                 None => self.refused(node, &format!("{:?} is no {}", shown(text), shown(tag))),
             },
-            // A tag that nobody knows leaves text as it is.
+            // An unknown tag leaves text as it is.
             Some(_) => Value::String(text.to_owned()),
         }
     }
@@ -206,7 +201,7 @@ impl ValueBuilder {
         self.repeated == 0
     }
 
-    /// What was repeated without end ends the reading.
+    /// Returns whether endless repetition ends the reading.
     fn is_over(&self) -> bool {
         self.repeated == 0
     }
@@ -217,7 +212,7 @@ impl ValueBuilder {
     }
 
     fn refuse(&mut self, node: Node<'_>, message: &str) {
-        // One text can be wrong in a thousand places; nobody reads them all.
+        // A text can have thousands of problems; the first hundred are enough.
         if self.problems.len() < 100 {
             self.problems.push(SyntaxProblem {
                 line: node.line() as usize,
@@ -238,7 +233,7 @@ fn decoded(text: &str) -> Option<String> {
     .ok()
 }
 
-/// The beginning of a text of the file, for a message.
+/// Returns the beginning of a text of the file, for a message.
 pub(crate) fn shown(text: &str) -> String {
     let mut cut: String = text.chars().take(80).collect();
     if cut.len() < text.len() {

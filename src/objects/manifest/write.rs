@@ -1,11 +1,11 @@
-//! Values → YAML that people can read and every reader reads alike: text that any of them could
-//! take for something else is quoted, text of several lines stands as it is below a `|`.
+//! Values → YAML that every reader reads alike: ambiguous text is quoted, and text of several lines
+//! is a block scalar.
 
 use super::scalar;
 use serde_json::{Map, Value};
 use std::fmt::Write as _;
 
-/// Several documents, each behind `---`.
+/// Writes several documents, each after `---`.
 pub fn to_yaml_stream<'v>(values: impl IntoIterator<Item = &'v Map<String, Value>>) -> String {
     let mut out = String::new();
     for value in values {
@@ -15,7 +15,7 @@ pub fn to_yaml_stream<'v>(values: impl IntoIterator<Item = &'v Map<String, Value
     out
 }
 
-/// One document; its fields in the order they have.
+/// Writes one document, with its fields in their order.
 pub fn to_yaml(value: &Map<String, Value>) -> String {
     let mut out = String::new();
     mapping(&mut out, value, 0);
@@ -37,7 +37,7 @@ fn mapping(out: &mut String, fields: &Map<String, Value>, indent: usize) {
     }
 }
 
-/// What follows the colon of a key at `indent`.
+/// Writes what follows the colon of a key at `indent`.
 fn field(out: &mut String, value: &Value, indent: usize) {
     match value {
         Value::Object(fields) if !fields.is_empty() => {
@@ -56,7 +56,7 @@ fn field(out: &mut String, value: &Value, indent: usize) {
     }
 }
 
-/// Items at the indent of their key, as kubectl writes them.
+/// Writes items at the indent of their key, as kubectl does.
 fn sequence(out: &mut String, list: &[Value], indent: usize) {
     for item in list {
         pad(out, indent);
@@ -78,7 +78,7 @@ fn sequence(out: &mut String, list: &[Value], indent: usize) {
     }
 }
 
-/// A scalar or an empty collection, and the end of its line. `indent` is for the lines of a block.
+/// Writes a scalar or an empty collection, and the end of its line. `indent` is for block scalars.
 fn scalar_or_empty(out: &mut String, value: &Value, indent: usize) {
     match value {
         Value::Object(_) => out.push_str("{}"),
@@ -93,7 +93,7 @@ fn scalar_or_empty(out: &mut String, value: &Value, indent: usize) {
     out.push('\n');
 }
 
-/// A number; a float with the point that YAML 1.1 wants before an exponent.
+/// Writes a number; a float gets the point that YAML 1.1 demands before an exponent.
 fn number(out: &mut String, number: &serde_json::Number) {
     let written = number.to_string();
     match written.split_once('e') {
@@ -104,11 +104,10 @@ fn number(out: &mut String, number: &serde_json::Number) {
     }
 }
 
-/// Whether a text reads best, and exactly, as lines below a `|`.
+/// Returns whether a text is read back exactly from a block scalar.
 fn is_block(text: &str) -> bool {
     let lines = text.trim_end_matches('\n');
-    // A first line that begins with a blank would need its indent said, and blanks alone in a line
-    // are lost on people.
+    // A leading blank would need an indentation indicator, and trailing blanks are invisible.
     lines.contains('\n')
         && !text.starts_with([' ', '\n', '\t'])
         && text
@@ -133,7 +132,7 @@ fn block(out: &mut String, text: &str, indent: usize) {
     }
 }
 
-/// Text on one line: bare where nobody can take it for anything else, in double quotes otherwise.
+/// Writes text on one line, in double quotes if it is ambiguous.
 fn text(out: &mut String, text: &str) {
     if is_bare(text) {
         out.push_str(text);
@@ -164,8 +163,7 @@ fn text(out: &mut String, text: &str) {
 
 fn is_bare(text: &str) -> bool {
     let first = text.chars().next();
-    // Letters first, or what paths and images begin with; digits, since most versions do: the
-    // scalar rules judge them.
+    // Starts with a letter, or like a path, an image or a version; the scalar rules judge digits.
     first.is_some_and(|c| c.is_ascii_alphanumeric() || matches!(c, '/' | '_' | '.'))
         && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '/' | '_' | '.' | '-' | ':' | '+' | '=' | '@' | '(' | ')' | '<' | '>' | ' ' | '*' | ';' | '$' | '~' | '^'))
         && !text.contains(": ")
@@ -176,7 +174,7 @@ fn is_bare(text: &str) -> bool {
         && !(text.starts_with(|c: char| c.is_ascii_digit() || c == '.') && text.chars().all(|c| c.is_ascii_hexdigit() || "xob_.:+-TZtz ".contains(c)))
 }
 
-/// What a terminal and YAML show as it is.
+/// Returns whether a terminal and YAML show a character as it is.
 fn is_printable(c: char) -> bool {
     !c.is_control()
         && !matches!(c, '\u{85}' | '\u{a0}' | '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fffe}'..='\u{ffff}')

@@ -1,19 +1,16 @@
-//! Objects at rest.
+//! Objects in compact form.
 
 use super::{Object, ObjectError, ObjectOrigin};
 use std::sync::Arc;
 
-/// An object at rest: its JSON, a fifth of the room that a tree takes. Ten thousand are kept while
-/// nothing changes.
+/// An object as its JSON text: a fifth of the memory of a tree. Ten thousand are kept at rest.
 #[derive(Debug, Clone)]
 pub struct CompactObject {
     json: Arc<str>,
-    /// Where it stands.
     pub origin: Option<ObjectOrigin>,
 }
 
 impl CompactObject {
-    /// Puts an object to rest.
     pub fn new(object: Object) -> Self {
         let origin = object.origin.clone();
         Self {
@@ -22,15 +19,15 @@ impl CompactObject {
         }
     }
 
-    /// Whether it is the same text, not only an equal one.
-    pub fn is(&self, other: &Self) -> bool {
+    /// Returns whether both share the same text, not only equal ones.
+    pub fn ptr_eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.json, &other.json)
     }
 
-    /// The object.
+    /// Parses the object.
     ///
     /// # Errors
-    /// None that can be met: the text was an object.
+    /// None in practice: the text was written from an object.
     pub fn object(&self) -> Result<Object, ObjectError> {
         let value = serde_json::from_str(&self.json).map_err(|_| ObjectError::Shape("damaged"))?;
         let object = Object::new(value)?;
@@ -40,7 +37,6 @@ impl CompactObject {
         })
     }
 
-    /// How many bytes it takes.
     pub fn bytes(&self) -> usize {
         self.json.len()
     }

@@ -1,8 +1,7 @@
-//! The words of a cluster: what kind a thing is, which thing it is, and the thing itself as JSON.
+//! Kubernetes objects: their kind, their key, and their content as JSON.
 //!
-//! An [`Object`] is a manifest or a live object with everything that makes it one: an apiVersion, a
-//! kind and a name. What is written about it in annotations ([`ObjectSettings`]) is read here, under our
-//! own prefix and under Flux's.
+//! An [`Object`] is a manifest or a live object with an apiVersion, a kind and a name.
+//! [`ObjectSettings`] are its annotations under our own prefix and under Flux's.
 
 mod compact;
 mod settings;
@@ -18,22 +17,19 @@ use std::{fmt, ops::Deref, sync::Arc};
 /// The prefix of our labels and annotations, and the group of our declarations.
 pub const PREFIX: &str = "tagboat.dev";
 
-/// The field manager of everything we apply.
+/// The field manager of our applies.
 pub const MANAGER: &str = "tagboat";
 
-/// Group, version and kind.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Gvk {
     /// The API group; empty for the core group.
     pub group: String,
-    /// The version, as "v1".
     pub version: String,
-    /// The kind, as "Deployment".
     pub kind: String,
 }
 
 impl Gvk {
-    /// From an `apiVersion` ("apps/v1", "v1") and a kind.
+    /// Parses an `apiVersion` ("apps/v1", "v1").
     pub fn new(api_version: &str, kind: &str) -> Self {
         let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
         Self {
@@ -43,7 +39,7 @@ impl Gvk {
         }
     }
 
-    /// As it is written in an object: "apps/v1" or "v1".
+    /// Returns the `apiVersion`: "apps/v1" or "v1".
     pub fn api_version(&self) -> String {
         if self.group.is_empty() {
             self.version.clone()
@@ -52,7 +48,7 @@ impl Gvk {
         }
     }
 
-    /// Whether it is this kind of this group, in whatever version.
+    /// Returns whether group and kind match, in any version.
     pub fn is(&self, group: &str, kind: &str) -> bool {
         self.group == group && self.kind == kind
     }
@@ -67,29 +63,25 @@ impl fmt::Display for Gvk {
     }
 }
 
-/// Which thing of a cluster it is. The version is no part of it: one thing is served in several.
+/// The identity of an object in a cluster. The version is no part of it: one object is served in
+/// several.
 ///
-/// Its words are kept once: a clone is a pointer. What is wanted, owned, live and watched is kept
-/// by key, ten thousand times.
+/// The parts are shared: a clone is a pointer. Desired, owned, live and watched objects are stored
+/// by key, ten thousand of each.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ObjectKey(Arc<KeyParts>);
 
-/// The words of a [`ObjectKey`].
 #[derive(Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct KeyParts {
     /// The API group; empty for the core group.
     pub group: String,
-    /// The kind.
     pub kind: String,
-    /// The namespace; none for what belongs to the whole cluster (and for manifests that do not
-    /// say).
+    /// The namespace; `None` for cluster-scoped objects, and for manifests without one.
     pub namespace: Option<String>,
-    /// The name.
     pub name: String,
 }
 
 impl ObjectKey {
-    /// From its words.
     pub fn new(
         group: impl Into<String>,
         kind: impl Into<String>,
@@ -113,7 +105,8 @@ impl Deref for ObjectKey {
     }
 }
 
-/// `Deployment shop/web`, `Namespace shop`; the group is said where the kind alone could mislead.
+/// Writes `Deployment shop/web` or `Namespace shop`, with the group if the kind alone could
+/// mislead.
 impl fmt::Display for ObjectKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.kind)?;
@@ -127,13 +120,12 @@ impl fmt::Display for ObjectKey {
     }
 }
 
-/// Where a manifest stands, for messages.
+/// The place of a manifest, for messages.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ObjectOrigin {
-    /// The file, from the root of the repository or folder.
+    /// The path from the root of the repository or folder.
     pub file: Arc<str>,
-    /// The first line of the document, from 1; 0 where a program made the text and lines mean
-    /// nothing.
+    /// The first line of the document, from 1; 0 in the output of a program.
     pub line: usize,
 }
 
@@ -149,27 +141,24 @@ impl fmt::Display for ObjectOrigin {
 /// Why a value is no object.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ObjectError {
-    /// It is text, a number or a list.
     #[error("it is {0}, not an object")]
     Shape(&'static str),
-    /// A field that every object has is missing, empty or not text.
+    /// A required field is missing, empty or not text.
     #[error("it has no {0}")]
     Missing(&'static str),
 }
 
-/// An object with apiVersion, kind and metadata.name.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Object {
     value: Map<String, Value>,
-    /// Where its manifest stands, if it comes from one.
     pub origin: Option<ObjectOrigin>,
 }
 
 impl Object {
-    /// Takes a value that is one.
+    /// Checks that a value is an object.
     ///
     /// # Errors
-    /// [`ObjectError`] names what is missing.
+    /// The missing field.
     pub fn new(value: Value) -> Result<Self, ObjectError> {
         let value = match value {
             Value::Object(value) => value,
@@ -205,29 +194,25 @@ impl Object {
         })
     }
 
-    /// The same object, known to stand at `origin`.
     #[must_use]
     pub fn at(mut self, origin: ObjectOrigin) -> Self {
         self.origin = Some(origin);
         self
     }
 
-    /// Its fields.
+    /// Returns the fields.
     pub fn value(&self) -> &Map<String, Value> {
         &self.value
     }
 
-    /// All of it.
     pub fn into_value(self) -> Value {
         Value::Object(self.value)
     }
 
-    /// Its group, version and kind.
     pub fn gvk(&self) -> Gvk {
         Gvk::new(self.text("apiVersion"), self.text("kind"))
     }
 
-    /// Which thing it is.
     pub fn key(&self) -> ObjectKey {
         let Gvk { group, kind, .. } = self.gvk();
         ObjectKey::new(
@@ -238,18 +223,16 @@ impl Object {
         )
     }
 
-    /// The name.
     pub fn name(&self) -> &str {
         self.metadata("name").unwrap_or_default()
     }
 
-    /// The namespace, if one is written.
     pub fn namespace(&self) -> Option<&str> {
         self.metadata("namespace")
             .filter(|namespace| !namespace.is_empty())
     }
 
-    /// Writes or removes the namespace.
+    /// Sets or removes the namespace.
     pub fn set_namespace(&mut self, namespace: Option<&str>) {
         let Some(Value::Object(metadata)) = self.value.get_mut("metadata") else {
             return;
@@ -260,32 +243,27 @@ impl Object {
         };
     }
 
-    /// The identity the server gave it; none for a manifest.
     pub fn uid(&self) -> Option<&str> {
         self.metadata("uid")
     }
 
-    /// The server's version of it; none for a manifest.
     pub fn resource_version(&self) -> Option<&str> {
         self.metadata("resourceVersion")
     }
 
-    /// Whether it is on its way out.
+    /// Returns whether its deletion has begun.
     pub fn is_terminating(&self) -> bool {
         self.metadata("deletionTimestamp").is_some()
     }
 
-    /// A label's value.
     pub fn label(&self, key: &str) -> Option<&str> {
         self.pointer("/metadata/labels")?.get(key)?.as_str()
     }
 
-    /// An annotation's value.
     pub fn annotation(&self, key: &str) -> Option<&str> {
         self.pointer("/metadata/annotations")?.get(key)?.as_str()
     }
 
-    /// Writes a label.
     pub fn set_label(&mut self, key: &str, value: &str) {
         let Some(Value::Object(metadata)) = self.value.get_mut("metadata") else {
             return;
@@ -294,18 +272,18 @@ impl Object {
             .entry("labels")
             .or_insert_with(|| Value::Object(Map::new()));
         if !labels.is_object() {
-            // `labels:` without a value is written often enough; it means none.
+            // `labels:` without a value is common, and means none.
             *labels = Value::Object(Map::new());
         }
         labels[key] = value.into();
     }
 
-    /// What its annotations say about applying it.
+    /// Returns the settings from its annotations.
     pub fn settings(&self) -> ObjectSettings {
         ObjectSettings::of(self)
     }
 
-    /// A value by RFC 6901 pointer.
+    /// Returns the value at an RFC 6901 pointer.
     pub fn pointer(&self, pointer: &str) -> Option<&Value> {
         let rest = pointer.strip_prefix('/')?;
         let (first, rest) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
@@ -314,8 +292,7 @@ impl Object {
             .pointer(rest)
     }
 
-    /// Removes what only a server writes and no manifest may bring: managed fields, versions,
-    /// identity, status.
+    /// Removes the fields that only API servers write: managed fields, versions, identity, status.
     pub fn strip(&mut self) {
         self.value.shift_remove("status");
         if let Some(Value::Object(metadata)) = self.value.get_mut("metadata") {
@@ -333,7 +310,7 @@ impl Object {
         }
     }
 
-    /// Changes its fields; apiVersion, kind and name stay what they are.
+    /// Edits the fields; an edit that removes apiVersion, kind or name fails.
     pub fn edit(
         &mut self,
         change: impl FnOnce(&mut Map<String, Value>),

@@ -1,51 +1,41 @@
-//! What annotations say about applying an object, under our prefix and under Flux's, whose meanings
-//! they keep.
+//! Annotations about applying an object, under our prefix and under Flux's, with Flux's meaning.
 
 use super::{Object, PREFIX};
 
-/// Flux's prefix of the same annotations.
 const FLUX: &str = "kustomize.toolkit.fluxcd.io";
 
-/// How an object is applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum ApplyMode {
-    /// What the manifest says counts, whoever wrote it before.
+    /// The manifest wins over other managers.
     #[default]
     Override,
-    /// Fields that other tools own and the manifest does not name stay theirs: nothing is taken
-    /// over.
+    /// Fields of other managers that the manifest does not name stay theirs.
     Merge,
-    /// Created where it is missing, then left alone.
+    /// Created if missing, then left alone.
     IfNotPresent,
     /// Never applied.
     Ignore,
 }
 
-/// What the annotations of an object ask for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ObjectSettings {
-    /// `reconcile: disabled`: left alone in every way, drift included.
+    /// `reconcile: disabled`: left alone, drift included.
     pub reconcile_disabled: bool,
     /// `prune: disabled`: never deleted.
     pub prune_disabled: bool,
-    /// `ssa`.
     pub ssa: ApplyMode,
-    /// `force: enabled`: created anew where a field cannot be changed.
+    /// `force: enabled`: re-created if an immutable field changes.
     pub force: bool,
 }
 
-/// The annotations by their last part.
+/// An annotation, by the last part of its key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ObjectSetting {
-    /// `reconcile`
     Reconcile,
-    /// `prune`
     Prune,
-    /// `ssa`
     Ssa,
-    /// `force`
     Force,
-    /// `depends-on`, ours alone.
+    /// Only under our prefix.
     DependsOn,
 }
 
@@ -60,7 +50,7 @@ impl ObjectSetting {
         }
     }
 
-    /// Its text: ours before Flux's.
+    /// Returns the value; our prefix goes before Flux's.
     pub fn of(self, object: &Object) -> Option<&str> {
         [PREFIX, FLUX]
             .iter()

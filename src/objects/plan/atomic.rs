@@ -1,22 +1,20 @@
-//! Which maps and lists a server takes as one value each.
+//! The maps and lists that an API server treats as one value.
 //!
-//! A map or list of a kind is either many values, each of which may be somebody's, or a single one
-//! (`x-kubernetes-map-type: atomic`, `x-kubernetes-list-type: atomic`). What somebody adds to the
-//! former is theirs; what somebody adds to the latter changes what Git says. Which is which is
-//! learnt from the server's books of our own apply.
+//! A map or list is granular, with owners for each entry, or atomic (`x-kubernetes-map-type:
+//! atomic`, `x-kubernetes-list-type: atomic`). An entry added to a granular one belongs to its
+//! manager; an entry added to an atomic one changes what Git says. Which is which is learnt from
+//! the `managedFields` of our own applies.
 
 use std::{collections::HashSet, fmt, sync::Arc};
 
-/// The maps and lists of a manifest that are one value each, by [`FieldPattern`]. Most objects share
-/// theirs with all of their kind, and a clone costs nothing.
+/// The atomic fields of a manifest, by [`FieldPattern`]. Most objects share theirs with all of
+/// their kind, and a clone costs nothing.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct KindAtomicFields(Option<Arc<Vec<Box<str>>>>);
 
 impl KindAtomicFields {
-    /// None.
     pub const NONE: Self = Self(None);
 
-    /// From their places, in whatever order.
     pub fn new(mut places: Vec<Box<str>>) -> Self {
         places.sort();
         places.dedup();
@@ -24,26 +22,24 @@ impl KindAtomicFields {
         Self((!places.is_empty()).then(|| Arc::new(places)))
     }
 
-    /// Their places, sorted.
+    /// Returns the patterns, sorted.
     pub fn places(&self) -> &[Box<str>] {
         self.0.as_deref().map_or(&[], Vec::as_slice)
     }
 
-    /// Whether there are none: what is empty is an object of many values, or one of which nothing
-    /// has been learnt.
+    /// Returns whether there are none: all fields are granular, or nothing was learnt yet.
     pub fn is_empty(&self) -> bool {
         self.0.is_none()
     }
 
-    /// Whether the value at a place is one of them.
     pub fn contains(&self, place: &FieldPattern) -> bool {
         self.places()
             .binary_search_by(|known| (**known).cmp(place.0.as_str()))
             .is_ok()
     }
 
-    /// Without those that one of these JSON pointers reaches into: where a part is somebody else's,
-    /// parts are looked at.
+    /// Returns the fields that no JSON pointer reaches into. Where a part is released, the parts
+    /// are compared.
     #[must_use]
     pub fn not_reached_by(&self, pointers: &[String]) -> Self {
         if self.is_empty() || pointers.is_empty() {
@@ -69,7 +65,7 @@ impl fmt::Debug for KindAtomicFields {
     }
 }
 
-/// Whether a JSON pointer names something below a place.
+/// Returns whether a JSON pointer names something below a field.
 fn reaches_into(pointer: &str, place: &str) -> bool {
     let mut steps = pointer.trim_end_matches('/').split('/').skip(1);
     let fits = place.split('/').skip(1).all(|part| match steps.next() {
@@ -80,26 +76,26 @@ fn reaches_into(pointer: &str, place: &str) -> bool {
     fits && steps.next().is_some()
 }
 
-/// What stands for each element of a list.
+/// Matches every element of a list.
 const ELEMENT: &str = "*";
 
-/// Where in all objects of a kind, as `/spec/containers/*/env`: a JSON pointer with a star for each
-/// element of a list. A field that is named like one is written `~2`.
+/// A field of all objects of a kind, as `/spec/containers/*/env`: a JSON pointer with a star for
+/// each list element. A field named `*` is written `~2`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct FieldPattern(String);
 
 impl FieldPattern {
-    /// Steps into a field; the mark leads back.
+    /// Appends a field; returns a mark for [`Self::back`].
     pub fn field(&mut self, name: &str) -> usize {
         self.step(&escaped(name))
     }
 
-    /// Steps into the elements of a list; the mark leads back.
+    /// Appends the elements of a list; returns a mark for [`Self::back`].
     pub fn element(&mut self) -> usize {
         self.step(ELEMENT)
     }
 
-    /// Steps back to where a mark was given.
+    /// Returns to a mark.
     pub fn back(&mut self, mark: usize) {
         self.0.truncate(mark);
     }
@@ -125,34 +121,34 @@ fn escaped(name: &str) -> String {
     }
 }
 
-/// All that are in use, each kept once.
+/// Interns the atomic fields in use.
 #[derive(Debug, Default)]
 pub struct AtomicFields {
-    known: HashSet<KindAtomicFields>,
-    /// When to look for those that nobody has any more.
-    tidy: usize,
+    interned: HashSet<KindAtomicFields>,
+    /// The size at which unused sets are dropped.
+    next_cleanup: usize,
 }
 
 impl AtomicFields {
-    /// The one that is the same as this.
-    pub fn shared(&mut self, atoms: KindAtomicFields) -> KindAtomicFields {
-        if atoms.is_empty() {
-            return atoms;
+    /// Returns the interned set equal to this one.
+    pub fn intern(&mut self, atomic_fields: KindAtomicFields) -> KindAtomicFields {
+        if atomic_fields.is_empty() {
+            return atomic_fields;
         }
-        if let Some(known) = self.known.get(&atoms) {
+        if let Some(known) = self.interned.get(&atomic_fields) {
             return known.clone();
         }
-        if self.known.len() >= self.tidy {
-            self.known.retain(|known| {
+        if self.interned.len() >= self.next_cleanup {
+            self.interned.retain(|known| {
                 known
                     .0
                     .as_ref()
                     .is_some_and(|places| Arc::strong_count(places) > 1)
             });
-            self.tidy = 2 * self.known.len() + 64;
+            self.next_cleanup = 2 * self.interned.len() + 64;
         }
-        self.known.insert(atoms.clone());
-        atoms
+        self.interned.insert(atomic_fields.clone());
+        atomic_fields
     }
 }
 
@@ -178,15 +174,15 @@ mod tests {
         let mark = there.field("*");
         assert_eq!(there.to_string(), "/spec/a~1b~0*/*/~2");
         there.back(mark);
-        let atoms = KindAtomicFields::new(vec![
+        let atomic_fields = KindAtomicFields::new(vec![
             there.to_string().into(),
             "/rules".into(),
             "/rules".into(),
         ]);
-        assert_eq!(atoms.places().len(), 2);
-        assert!(atoms.contains(&there) && atoms.contains(&place(&[Some("rules")])));
+        assert_eq!(atomic_fields.places().len(), 2);
+        assert!(atomic_fields.contains(&there) && atomic_fields.contains(&place(&[Some("rules")])));
         assert!(
-            !atoms.contains(&place(&[Some("spec")]))
+            !atomic_fields.contains(&place(&[Some("spec")]))
                 && !KindAtomicFields::NONE.contains(&FieldPattern::default())
         );
         assert_eq!(KindAtomicFields::new(Vec::new()), KindAtomicFields::NONE);
@@ -194,7 +190,7 @@ mod tests {
 
     #[test]
     fn what_a_pointer_reaches_into_is_looked_at_in_parts() {
-        let atoms = KindAtomicFields::new(
+        let atomic_fields = KindAtomicFields::new(
             ["/spec/rules", "/spec/list/*/selector", "/spec/~2"]
                 .map(Into::into)
                 .to_vec(),
@@ -210,7 +206,10 @@ mod tests {
             ("", 3),
         ] {
             assert_eq!(
-                atoms.not_reached_by(&[pointer.to_owned()]).places().len(),
+                atomic_fields
+                    .not_reached_by(&[pointer.to_owned()])
+                    .places()
+                    .len(),
                 left,
                 "{pointer:?}"
             );
@@ -221,18 +220,18 @@ mod tests {
     fn those_that_are_the_same_are_kept_once_and_those_that_nobody_has_are_let_go() {
         let mut all = AtomicFields::default();
         let one = |number: usize| KindAtomicFields::new(vec![format!("/{number}").into()]);
-        let first = all.shared(one(0));
+        let first = all.intern(one(0));
         assert!(Arc::ptr_eq(
             first.0.as_ref().unwrap(),
-            all.shared(one(0)).0.as_ref().unwrap()
+            all.intern(one(0)).0.as_ref().unwrap()
         ));
         for number in 1..10_000 {
-            all.shared(one(number));
+            all.intern(one(number));
         }
         assert!(
-            all.known.len() < 200 && all.known.contains(&first),
+            all.interned.len() < 200 && all.interned.contains(&first),
             "{}",
-            all.known.len()
+            all.interned.len()
         );
     }
 }

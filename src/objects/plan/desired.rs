@@ -1,5 +1,4 @@
-//! Rendered objects → what is wanted in the cluster: each in its namespace, with its owner's
-//! labels, in an order.
+//! Rendered objects → desired objects: namespaced, labelled with their owner, and ordered.
 
 use super::field_paths::{self, ValueHash};
 use crate::{
@@ -13,41 +12,37 @@ use base64::Engine as _;
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-/// The labels that name the Application an object belongs to.
+/// The labels that name the owner of an object.
 pub const OWNER_LABELS: [&str; 2] = ["tagboat.dev/namespace", "tagboat.dev/name"];
 
 /// The label of the ConfigMaps that hold records.
 pub const RECORD_LABEL: &str = "tagboat.dev/record";
 
-/// What is known of the kinds that a cluster serves.
+/// The scopes of the kinds that a cluster serves.
 pub trait KindScopes {
-    /// Whether objects of a kind lie in namespaces; nothing if the kind is not served (yet).
+    /// Returns whether a kind is namespaced; `None` if it is not served (yet).
     fn namespaced(&self, gvk: &Gvk) -> Option<bool>;
 }
 
-/// An object as it is wanted.
 #[derive(Debug, Clone)]
 pub struct DesiredObject {
     /// The object, in its namespace and with its owner's labels.
     pub manifest: CompactObject,
-    /// Which it is.
     pub key: ObjectKey,
-    /// The version it is written in.
+    /// The API version of the manifest.
     pub version: String,
-    /// What its annotations ask for.
     pub settings: ObjectSettings,
-    /// Stands for its content.
+    /// The hash of the manifest.
     pub hash: ValueHash,
-    /// When it is sent: after everything of lower waves has been answered.
+    /// Lower waves are answered before it is sent.
     pub wave: u8,
-    /// What must have succeeded before it is sent, by place in the list.
+    /// Objects that must be applied first.
     pub after: Vec<ApplyOrder>,
     /// Whether the cluster serves its kind.
-    pub known: bool,
+    pub served: bool,
 }
 
 impl DesiredObject {
-    /// Its group, version and kind.
     pub fn gvk(&self) -> Gvk {
         Gvk {
             group: self.key.group.clone(),
@@ -57,27 +52,24 @@ impl DesiredObject {
     }
 }
 
-/// Something that must have come first.
+/// A dependency on another object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ApplyOrder {
-    /// Its place in the list.
+    /// The index of the dependency.
     pub index: usize,
-    /// Whether it must also be healthy, not only applied.
+    /// Whether the dependency must be healthy, not only applied.
     pub healthy: bool,
 }
 
 /// An object that cannot be applied as it is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RefusedObject {
-    /// Which it is.
     pub key: ObjectKey,
-    /// Where it stands.
     pub origin: Option<ObjectOrigin>,
-    /// Why.
     pub why: String,
 }
 
-/// Puts rendered objects in their places. Refused objects stop nobody but those that need them.
+/// Turns rendered objects into desired ones. A refused object stops only its dependents.
 pub fn desired_objects(
     application: &Application,
     objects: Vec<Object>,
@@ -164,7 +156,7 @@ pub fn desired_objects(
             OrderingHints::of(&object),
         );
         let manifest = CompactObject::new(object);
-        let (version, after, known) = (gvk.version, Vec::new(), served.is_some());
+        let (version, after, served) = (gvk.version, Vec::new(), served.is_some());
         desired.push((
             DesiredObject {
                 manifest,
@@ -174,7 +166,7 @@ pub fn desired_objects(
                 hash,
                 wave,
                 after,
-                known,
+                served,
             },
             needs,
         ));
@@ -182,11 +174,11 @@ pub fn desired_objects(
     (depend(desired, &places, &mut refused), refused)
 }
 
-/// What an object says about the order of things.
+/// What an object declares about the order.
 struct OrderingHints {
     /// The text of `depends-on`.
     depends_on: String,
-    /// The group and kind it declares, if it is a CRD.
+    /// The group and kind of a CRD.
     declares: Option<(String, String)>,
 }
 
@@ -213,7 +205,7 @@ impl OrderingHints {
     }
 }
 
-/// The Application whose labels an object carries.
+/// Returns the Application whose labels an object carries.
 pub fn owner(object: &Object) -> Option<Name> {
     Name::new(
         object.label(OWNER_LABELS[0])?,
@@ -222,8 +214,7 @@ pub fn owner(object: &Object) -> Option<Name> {
     .ok()
 }
 
-/// Kinds that are declared by the objects themselves: (group, kind) → whether they lie in
-/// namespaces.
+/// Returns the kinds declared by CRDs among the objects, and whether they are namespaced.
 fn declared(objects: &[Object]) -> BTreeMap<(String, String), bool> {
     let text = |object: &Object, pointer: &str| {
         object
@@ -249,9 +240,9 @@ fn declared(objects: &[Object]) -> BTreeMap<(String, String), bool> {
 
 const CRD: (&str, &str) = ("apiextensions.k8s.io", "CustomResourceDefinition");
 
-/// The write-only `stringData` of a Secret becomes `data`, as a server does it: else nobody could
-/// see it drift. An empty value is an empty text to it, anything else that is no text a mistake;
-/// which is said without the value.
+/// Moves the write-only `stringData` of a Secret into `data`, as an API server does, so that drift
+/// is visible. A null is an empty text; any other value is refused, and the message does not quote
+/// it.
 fn encode(object: &mut Object) -> Result<(), String> {
     let plain = match object.value().get("stringData") {
         None => return Ok(()),
@@ -306,9 +297,8 @@ fn encode(object: &mut Object) -> Result<(), String> {
     edited.map_err(|error| error.to_string())
 }
 
-/// The rules of a ClusterRole that is put together of others are its controller's, which overwrites
-/// whatever is written there (Kubernetes, "Using RBAC Authorization", Aggregated ClusterRoles);
-/// many manifests write an empty list to say so.
+/// Removes the rules of an aggregated ClusterRole, which its controller overwrites (Kubernetes,
+/// "Using RBAC Authorization", Aggregated ClusterRoles). Many manifests declare an empty list.
 fn leave_rules(object: &mut Object) {
     let aggregated = |object: &Object| {
         object
@@ -336,9 +326,8 @@ fn shape(value: &Value) -> &'static str {
     }
 }
 
-/// When a kind is sent. What others refer to comes first; what judges others (webhooks, admission
-/// policies) comes last. Between kinds of one wave there is no order; custom resources come with
-/// what is left.
+/// Returns the wave of a kind: referenced kinds first, webhooks and admission policies last. Kinds
+/// of one wave have no order.
 pub(crate) fn wave(gvk: &Gvk) -> u8 {
     match (gvk.group.as_str(), gvk.kind.as_str()) {
         ("", "Namespace") | CRD => 0,
@@ -366,7 +355,7 @@ pub(crate) fn wave(gvk: &Gvk) -> u8 {
     }
 }
 
-/// Works out what must come before what.
+/// Resolves the dependencies of all objects.
 fn depend(
     desired: Vec<(DesiredObject, OrderingHints)>,
     places: &HashMap<ObjectKey, usize>,
@@ -428,7 +417,7 @@ fn depend(
     for index in circles(&desired) {
         bad.push((index, format!("its {PREFIX}/depends-on leads in a circle")));
     }
-    // Whoever depends on a refused object is refused with it.
+    // A dependent of a refused object is refused with it.
     let mut gone: BTreeMap<usize, String> = BTreeMap::new();
     for (index, why) in bad {
         gone.entry(index).or_insert(why);
@@ -483,8 +472,8 @@ fn depend(
     left
 }
 
-/// `apps/namespaces/shop/Deployment/web` or `rbac.authorization.k8s.io/ClusterRole/web`; the core
-/// group is empty: the form of `config.kubernetes.io/depends-on`.
+/// Parses `apps/namespaces/shop/Deployment/web` or `rbac.authorization.k8s.io/ClusterRole/web`, the
+/// form of `config.kubernetes.io/depends-on`; the core group is empty.
 fn reference(text: &str) -> Option<ObjectKey> {
     let parts: Vec<&str> = text.split('/').collect();
     let (group, namespace, kind, name) = match parts.as_slice() {
@@ -497,10 +486,11 @@ fn reference(text: &str) -> Option<ObjectKey> {
     Some(ObjectKey::new(*group, *kind, namespace, *name))
 }
 
-/// Those that wait for themselves. A lower wave is waited for, too, so that a Namespace cannot
-/// depend on what lies in it.
+/// Returns the objects that depend on themselves. A lower wave counts as a dependency, so that a
+/// Namespace cannot depend on an object in it.
 fn circles(desired: &[DesiredObject]) -> Vec<usize> {
-    // Repeatedly take away what waits for nothing; what stays is in a circle or behind one.
+    // Remove what has no open dependency until nothing changes; the rest is in a cycle or behind
+    // one.
     let mut left: HashSet<usize> = (0..desired.len()).collect();
     loop {
         let free: Vec<usize> = left
@@ -520,7 +510,7 @@ fn circles(desired: &[DesiredObject]) -> Vec<usize> {
             left.remove(&index);
         }
     }
-    // Of those behind a circle the circle is the cause.
+    // Behind a cycle, the cycle is the cause.
     let mut circle: Vec<usize> = left
         .iter()
         .copied()

@@ -1,10 +1,9 @@
-//! The leaves of a manifest, and what a live object has in their places.
+//! The leaves of a manifest, and the live values in their places.
 //!
-//! Drift is judged over the paths that the manifest names and nothing else: what servers, webhooks
-//! and other people add beside them is theirs. Lists of objects are matched as server-side apply
-//! matches them, by the fields that identify an element, so that a side-car put in front moves
-//! nothing. A map or list that is one value to the server ([`KindAtomicFields`]) is one here, with all that is
-//! in it.
+//! Drift is judged over the leaves that the manifest names; what API servers, webhooks and users
+//! add beside them is theirs. List elements are matched as server-side apply matches them, by their
+//! identifying fields, so that a side-car in front moves nothing. An atomic map or list
+//! ([`KindAtomicFields`]) is one leaf.
 
 use super::{
     DesiredObject,
@@ -15,26 +14,23 @@ use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 use std::fmt;
 
-/// One step of a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FieldStep {
-    /// A field.
     Field(String),
-    /// An element of a list: its place in the manifest, and the fields that identify it, if it has
-    /// such.
+    /// A list element, by its identifying fields if it has any.
     Element {
-        /// Its place in the manifest, from 0.
+        /// The index in the manifest, from 0.
         index: usize,
-        /// What identifies it, as ("name", "web").
+        /// The identifying fields, as ("name", "web").
         identity: Vec<(String, Value)>,
     },
 }
 
-/// Where in an object.
+/// The path of a field in an object.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct FieldPath(pub Vec<FieldStep>);
 
-/// `/spec/template/spec/containers[name=web]/image`
+/// Writes `/spec/template/spec/containers[name=web]/image`.
 impl fmt::Display for FieldPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for part in &self.0 {
@@ -59,7 +55,7 @@ impl fmt::Display for FieldPath {
 }
 
 impl FieldPath {
-    /// Whether a JSON pointer names this place or one above it.
+    /// Returns whether a JSON pointer names this path or a parent of it.
     pub fn is_below(&self, pointer: &str) -> bool {
         let mut parts = self.0.iter();
         pointer
@@ -75,8 +71,8 @@ impl FieldPath {
             })
     }
 
-    /// The JSON pointer of this place in another object, lists matched by identity; nothing if it
-    /// is not there.
+    /// Returns the JSON pointer of this path in another object, with list elements matched by
+    /// identity.
     pub fn pointer_in(&self, object: &Object) -> Option<String> {
         let mut pointer = String::new();
         let mut parts = self.0.iter();
@@ -105,7 +101,7 @@ impl FieldPath {
         Some(pointer)
     }
 
-    /// The value at this place of another object, lists matched by identity.
+    /// Returns the value at this path in another object, with list elements matched by identity.
     pub fn of<'v>(&self, object: &'v Object) -> Option<&'v Value> {
         let mut parts = self.0.iter();
         let Some(FieldStep::Field(first)) = parts.next() else {
@@ -124,7 +120,7 @@ impl FieldPath {
     }
 }
 
-/// The fields that identify an element of a list, in the order in which they are tried: the
+/// Identifying fields of list elements, in the order in which they are tried: the
 /// `x-kubernetes-list-map-keys` of the built-in kinds.
 const IDENTITIES: &[&[&str]] = &[
     &["name"],
@@ -139,43 +135,42 @@ const IDENTITIES: &[&[&str]] = &[
     &["key"],
 ];
 
-/// Fields with a default that manifests leave out and servers write.
+/// Defaults that manifests omit and API servers add.
 const DEFAULTS: &[(&str, &str)] = &[("protocol", "TCP")];
 
-/// What the server's books say of an object.
+/// The field ownership of a live object.
 #[derive(Clone, Copy)]
 pub struct FieldOwnership<'b> {
-    /// The maps and lists of its manifest that are one value each.
-    pub atoms: &'b KindAtomicFields,
-    /// Whether somebody else has written the whole of a map that the manifest has empty. Of an
-    /// empty one nothing else tells whether it is one value.
+    /// The atomic maps and lists of the manifest.
+    pub atomic_fields: &'b KindAtomicFields,
+    /// Returns whether another manager owns the whole of a map that the manifest leaves empty.
+    /// Nothing else tells whether an empty map is atomic.
     pub overwritten: &'b dyn Fn(&FieldPath) -> bool,
 }
 
 impl Default for FieldOwnership<'_> {
-    /// Nothing is known: every map and list of objects is many values.
+    /// Treats every map and list of objects as granular.
     fn default() -> Self {
         const NONE: &KindAtomicFields = &KindAtomicFields::NONE;
         Self {
-            atoms: NONE,
+            atomic_fields: NONE,
             overwritten: &|_| false,
         }
     }
 }
 
-/// Visits each leaf of a manifest with what a live object has there, in an order that depends on
-/// the content alone. Not visited: what makes the object the one it is (apiVersion, kind, name,
-/// namespace) and its status.
+/// Visits each leaf of a manifest with its live value, in an order that depends on the content
+/// alone. Skips apiVersion, kind, name, namespace and status.
 pub fn visit_leaves(
     manifest: &Object,
     live: &Object,
-    books: FieldOwnership<'_>,
+    ownership: FieldOwnership<'_>,
     visit: &mut dyn FnMut(&FieldPath, &Value, Option<&Value>),
 ) {
     let mut walk = FieldWalker {
         path: FieldPath::default(),
         place: FieldPattern::default(),
-        books,
+        ownership,
         visit,
     };
     for name in sorted(manifest.value()) {
@@ -192,7 +187,7 @@ pub fn visit_leaves(
 struct FieldWalker<'w> {
     path: FieldPath,
     place: FieldPattern,
-    books: FieldOwnership<'w>,
+    ownership: FieldOwnership<'w>,
     visit: &'w mut dyn FnMut(&FieldPath, &Value, Option<&Value>),
 }
 
@@ -207,8 +202,10 @@ impl FieldWalker<'_> {
 
     fn descend(&mut self, desired: &Value, there: Option<&Value>) {
         match desired {
-            // A single value to the server.
-            Value::Object(_) | Value::Array(_) if self.books.atoms.contains(&self.place) => {
+            // Atomic: one leaf.
+            Value::Object(_) | Value::Array(_)
+                if self.ownership.atomic_fields.contains(&self.place) =>
+            {
                 (self.visit)(&self.path, desired, there)
             }
             Value::Object(fields) if !fields.is_empty() => {
@@ -220,12 +217,12 @@ impl FieldWalker<'_> {
                     self.field(name, &fields[name], there.and_then(|there| there.get(name)));
                 }
             }
-            // An empty value is as good as none to a server, which may drop it or fill it; others
-            // may fill it, unless it is one value.
+            // API servers may drop or fill an empty map, and so may other managers unless it is
+            // atomic.
             Value::Object(_) => {
                 let filled = |there: &Value| {
                     there.as_object().is_some_and(|fields| {
-                        !fields.is_empty() && (self.books.overwritten)(&self.path)
+                        !fields.is_empty() && (self.ownership.overwritten)(&self.path)
                     })
                 };
                 let there = there.map(|there| {
@@ -258,7 +255,7 @@ impl FieldWalker<'_> {
                 }
                 self.place.back(mark);
             }
-            // Of a set that others add to, our members count.
+            // Other managers add to the set: each of our members is a leaf.
             Value::Array(members) if self.path.to_string() == "/metadata/finalizers" => {
                 for (index, member) in members.iter().enumerate() {
                     let found = there
@@ -277,7 +274,7 @@ impl FieldWalker<'_> {
     }
 }
 
-/// The first identity that all elements have and no two share.
+/// Returns the first identity that all elements have and no two share.
 fn identity_of(elements: &[Value]) -> &'static [&'static str] {
     let fits = |keys: &&&[&str]| {
         let mut seen = std::collections::BTreeSet::new();
@@ -293,7 +290,7 @@ fn identity_of(elements: &[Value]) -> &'static [&'static str] {
     IDENTITIES.iter().find(fits).copied().unwrap_or(&[])
 }
 
-/// A field of an element, its default where it has a known one.
+/// Returns a field of an element, or its known default.
 fn field(element: &Value, key: &str) -> Option<Value> {
     let default = || {
         DEFAULTS
@@ -331,7 +328,7 @@ fn plain(value: &Value) -> String {
         .map_or_else(|| value.to_string(), str::to_owned)
 }
 
-/// Sixteen bytes that stand for values: as much as is needed so that no two meet by chance.
+/// A truncated SHA-256: 16 bytes are enough against accidental collisions.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ValueHash([u8; 16]);
 
@@ -383,7 +380,7 @@ impl<'de> serde::Deserialize<'de> for ValueHash {
     }
 }
 
-/// Stands for the content of a manifest, whatever the order of its fields.
+/// Hashes a manifest, independent of the order of its fields.
 pub fn hash_manifest(manifest: &Object) -> ValueHash {
     let mut hash = Sha256::new();
     let gvk = manifest.gvk();
@@ -392,7 +389,7 @@ pub fn hash_manifest(manifest: &Object) -> ValueHash {
     ValueHash::finish(hash)
 }
 
-/// Stands for the content of all manifests of an Application, in whatever order.
+/// Hashes all manifests of an Application, independent of their order.
 pub fn hash_all(desired: &[DesiredObject]) -> ValueHash {
     let mut all: Vec<(&ObjectKey, ValueHash)> =
         desired.iter().map(|one| (&one.key, one.hash)).collect();
@@ -405,20 +402,18 @@ pub fn hash_all(desired: &[DesiredObject]) -> ValueHash {
     ValueHash::finish(hash)
 }
 
-/// Stands for what a live object has at the leaves of a manifest, each of which is visited as by
-/// [`each`]. Those of which the visitor says that they are left to others do not count: whatever is
-/// there, they are taken to be as the manifest has them, so that nothing changes when a leaf
-/// becomes somebody else's.
+/// Hashes the live values at the leaves of a manifest. A leaf for which `is_released` returns true
+/// counts with the value of the manifest, so that a release changes nothing.
 pub fn hash_live(
     manifest: &Object,
     live: &Object,
-    books: FieldOwnership<'_>,
-    theirs: &mut dyn FnMut(&FieldPath, &Value, Option<&Value>) -> bool,
+    ownership: FieldOwnership<'_>,
+    is_released: &mut dyn FnMut(&FieldPath, &Value, Option<&Value>) -> bool,
 ) -> ValueHash {
     let mut hash = Sha256::new();
-    visit_leaves(manifest, live, books, &mut |path, desired, there| {
+    visit_leaves(manifest, live, ownership, &mut |path, desired, there| {
         hash.update(path.to_string());
-        match if theirs(path, desired, there) {
+        match if is_released(path, desired, there) {
             Some(desired)
         } else {
             there

@@ -1,9 +1,8 @@
-//! What an Application owns in its cluster, and what became of its last revisions: the model and
-//! its text.
+//! The inventory of an Application and the history of its rollouts: model and text.
 //!
-//! It lies in the cluster itself, so that a new process, on another machine, with an empty store,
-//! knows what to prune. An entry is written before the object is first applied: whatever dies in
-//! between, nothing is orphaned.
+//! Both are stored in the cluster, so that a new process on another machine with an empty store
+//! knows what to prune. An entry is written before its object is first applied, so that a crash
+//! orphans nothing.
 
 use super::{atomic::KindAtomicFields, field_paths::ValueHash};
 use crate::{objects::object::ObjectKey, spec::DeletionPolicy};
@@ -14,91 +13,84 @@ use std::{
     fmt,
 };
 
-/// How many revisions are remembered.
+/// Revisions kept in the history.
 const REVISIONS: usize = 20;
 
-/// Names of the texts in a record.
+/// The keys of a record's data.
 pub mod text {
-    /// What is owned.
     pub const INVENTORY: &str = "inventory.json";
-    /// The last revisions.
     pub const HISTORY: &str = "history.json";
 }
 
-/// What an Application owns.
+/// The objects that an Application owns, and the declaration its removal needs.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Inventory {
-    /// The name of the config repository it comes from.
+    /// The name of the declaring repository.
     pub repository: String,
-    /// Where that lies: host and path.
+    /// Host and path of the repository.
     pub address: String,
-    /// The part of it that is read: branch and folder.
+    /// The branch and folder of the repository.
     pub part: String,
-    /// The revision that was applied last, whole or in part.
+    /// The revision that was applied last.
     pub revision: Option<String>,
-    /// Stands for everything that was rendered when all of it was applied last.
+    /// The hash of all manifests when all of them were applied last.
     pub rendered: Option<ValueHash>,
-    /// What happens to the objects when the Application is deleted, as last declared.
+    /// The declared `deletionPolicy`.
     pub deletion: DeletionPolicy,
-    /// Whether objects that vanish are deleted, as last declared.
+    /// The declared `prune`.
     pub prune: bool,
-    /// The account it acts as, as last declared.
+    /// The declared `serviceAccountName`.
     pub service_account: Option<String>,
-    /// The revision for which a person said yes to a large prune.
+    /// The revision whose deletions the user confirmed.
     pub confirmed: Option<String>,
-    /// How many objects there were when everything had last been applied and nothing was left to
-    /// delete: what a prune is measured against.
+    /// The number of objects when everything was applied and nothing was left to delete. A prune is
+    /// measured against it.
     pub objects: Option<usize>,
-    /// Why an Application that is no longer declared is not deleted without a yes.
-    pub doubt: Option<String>,
-    /// The objects.
+    /// Why the objects of a removed Application are not deleted without a confirmation.
+    pub delete_guard: Option<String>,
     pub entries: BTreeMap<ObjectKey, InventoryEntry>,
-    /// Those of them that are known by their labels alone, since a record was lost.
-    pub found: BTreeSet<ObjectKey>,
+    /// Entries known by their labels alone, since a record was lost.
+    pub recovered: BTreeSet<ObjectKey>,
 }
 
-/// An object that is owned.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InventoryEntry {
-    /// The version it was applied in.
+    /// The API version it was applied in.
     pub version: String,
-    /// What came of it; nothing if its apply has not been answered yet.
+    /// The answer to its apply; `None` until it is answered.
     pub applied: Option<AppliedState>,
 }
 
-/// What the server answered to an apply.
+/// The state after an apply, from its answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AppliedState {
-    /// The object's identity.
     pub uid: String,
-    /// Stands for the manifest.
+    /// The hash of the manifest.
     pub manifest: ValueHash,
-    /// Stands for what the server had at the manifest's leaves.
+    /// The hash of the live values at the manifest's leaves.
     pub live: ValueHash,
-    /// The maps and lists that were one leaf each.
+    /// The maps and lists that the API server treats as one value.
     #[serde(skip)]
-    pub atoms: KindAtomicFields,
-    /// Whether it was there already and was left as it was (`ssa: IfNotPresent`): it has no labels
-    /// of ours, so no watch shows it.
+    pub atomic_fields: KindAtomicFields,
+    /// Whether an existing object was left as it is (`ssa: IfNotPresent`). It carries no labels of
+    /// ours, so no watch shows it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub untouched: bool,
-    /// The `spec.replicas` of the manifest: where somebody scales, a change of them tells what Git
-    /// means.
+    /// The `spec.replicas` of the manifest. A change in Git overrides a manual scale.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replicas: Option<i32>,
 }
 
-/// What became of a revision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum RolloutOutcome {
-    /// Everything was applied; what is waited for is not healthy yet.
+    /// Everything was applied; objects are not healthy yet.
     Progressing,
-    /// Everything was applied, and is healthy where that is waited for.
+    /// Everything was applied, and is healthy where `wait` is set.
     Applied,
-    /// Something could not be applied.
+    /// An object could not be applied.
     Failed,
-    /// Everything was applied, but it did not become healthy.
+    /// Everything was applied, but an object did not become healthy.
     Degraded,
     /// A newer revision came first.
     Superseded,
@@ -116,28 +108,25 @@ impl fmt::Display for RolloutOutcome {
     }
 }
 
-/// A revision, its result, and since when: what pass A may know of pass B.
+/// The outcome of a revision. The update pass knows nothing else of the reconcile pass.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Rollout {
-    /// The revision of the config repository.
     pub revision: String,
-    /// What became of it.
     pub result: RolloutOutcome,
-    /// Since when.
     pub since: Timestamp,
-    /// Why, in words; empty where all is well.
+    /// The reason; empty on success.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub message: String,
 }
 
-/// The last revisions, the newest first.
+/// The last rollouts, newest first.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct RolloutHistory(pub Vec<Rollout>);
 
 impl RolloutHistory {
-    /// Notes a rollout. A result for the newest revision takes the place of what was known of it,
-    /// its time only if the result is another one.
+    /// Adds a rollout. A result for the newest revision replaces the earlier one, and keeps its
+    /// time if the result is the same.
     pub fn note(&mut self, rollout: Rollout) {
         match self.0.first_mut() {
             Some(newest) if newest.revision == rollout.revision => {
@@ -160,23 +149,23 @@ impl RolloutHistory {
         }
     }
 
-    /// From its text.
+    /// Parses the text of a record.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// A description of the damage.
     pub fn parse(text: &str) -> Result<Self, String> {
         serde_json::from_str(text).map_err(|error| error.to_string())
     }
 }
 
-/// Texts for people who look with kubectl: one line an entry.
+/// Writes one line an entry, readable with kubectl.
 impl fmt::Display for RolloutHistory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         lines(f, &self.0)
     }
 }
 
-/// The inventory as it is written.
+/// The first line of an inventory's text.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct SerializedInventory {
@@ -200,10 +189,10 @@ struct SerializedInventory {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     objects: Option<usize>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    doubt: Option<String>,
-    /// What entries name by number.
+    delete_guard: Option<String>,
+    /// The sets that entries reference by index.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    atoms: Vec<Vec<Box<str>>>,
+    atomic_fields: Vec<Vec<Box<str>>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -216,11 +205,11 @@ struct SerializedEntry {
     namespace: Option<String>,
     name: String,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    found: bool,
+    recovered: bool,
     #[serde(flatten)]
     applied: Option<AppliedState>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    atoms: Option<usize>,
+    atomic_fields: Option<usize>,
 }
 
 impl fmt::Display for Inventory {
@@ -237,18 +226,19 @@ impl fmt::Display for Inventory {
             confirmed,
             ..
         } = self;
-        let atoms = |entry: &InventoryEntry| {
+        let atomic_fields = |entry: &InventoryEntry| {
             entry
                 .applied
                 .as_ref()
-                .map(|applied| applied.atoms.clone())
-                .filter(|atoms| !atoms.is_empty())
+                .map(|applied| applied.atomic_fields.clone())
+                .filter(|atomic_fields| !atomic_fields.is_empty())
         };
-        let all: BTreeSet<KindAtomicFields> = self.entries.values().filter_map(atoms).collect();
+        let all: BTreeSet<KindAtomicFields> =
+            self.entries.values().filter_map(atomic_fields).collect();
         let number: BTreeMap<&KindAtomicFields, usize> = all
             .iter()
             .enumerate()
-            .map(|(number, atoms)| (atoms, number))
+            .map(|(number, atomic_fields)| (atomic_fields, number))
             .collect();
         let head = SerializedInventory {
             repository: repository.clone(),
@@ -261,8 +251,11 @@ impl fmt::Display for Inventory {
             service_account: service_account.clone(),
             confirmed: confirmed.clone(),
             objects: self.objects,
-            doubt: self.doubt.clone(),
-            atoms: all.iter().map(|atoms| atoms.places().to_vec()).collect(),
+            delete_guard: self.delete_guard.clone(),
+            atomic_fields: all
+                .iter()
+                .map(|atomic_fields| atomic_fields.places().to_vec())
+                .collect(),
         };
         let entries = self.entries.iter().map(|(key, entry)| SerializedEntry {
             group: key.group.clone(),
@@ -270,9 +263,10 @@ impl fmt::Display for Inventory {
             kind: key.kind.clone(),
             namespace: key.namespace.clone(),
             name: key.name.clone(),
-            found: self.found.contains(key),
+            recovered: self.recovered.contains(key),
             applied: entry.applied.clone(),
-            atoms: atoms(entry).and_then(|atoms| number.get(&atoms).copied()),
+            atomic_fields: atomic_fields(entry)
+                .and_then(|atomic_fields| number.get(&atomic_fields).copied()),
         });
         writeln!(
             f,
@@ -291,17 +285,15 @@ impl fmt::Display for Inventory {
 }
 
 impl Inventory {
-    /// Forgets an object.
     pub fn remove(&mut self, key: &ObjectKey) {
         self.entries.remove(key);
-        self.found.remove(key);
+        self.recovered.remove(key);
     }
 
-    /// From its text: a line of JSON for the whole, then one for each object.
+    /// Parses a text: one line of JSON for the inventory, one for each object.
     ///
     /// # Errors
-    /// What is wrong with it, and in which line. Nothing of a damaged inventory is used: half of
-    /// one would prune.
+    /// The damage with its line. A damaged inventory is not used at all: half of one would prune.
     pub fn parse(text: &str) -> Result<Self, String> {
         let mut lines = text
             .lines()
@@ -322,11 +314,11 @@ impl Inventory {
             service_account,
             confirmed,
             objects,
-            doubt,
-            atoms: all,
+            delete_guard,
+            atomic_fields: all,
         } = serde_json::from_str(head.1).map_err(|error| wrong(head, error))?;
         let all: Vec<KindAtomicFields> = all.into_iter().map(KindAtomicFields::new).collect();
-        let (mut entries, mut labelled) = (BTreeMap::new(), BTreeSet::new());
+        let (mut entries, mut recovered_keys) = (BTreeMap::new(), BTreeSet::new());
         for line in lines {
             let SerializedEntry {
                 group,
@@ -334,19 +326,19 @@ impl Inventory {
                 kind,
                 namespace,
                 name,
-                found,
+                recovered,
                 mut applied,
-                atoms,
+                atomic_fields,
             } = serde_json::from_str(line.1).map_err(|error| wrong(line, error))?;
-            if let (Some(applied), Some(number)) = (&mut applied, atoms) {
-                let known = all
-                    .get(number)
-                    .ok_or_else(|| format!("line {}: there are no atoms {number}", line.0 + 1))?;
-                applied.atoms = known.clone();
+            if let (Some(applied), Some(number)) = (&mut applied, atomic_fields) {
+                let known = all.get(number).ok_or_else(|| {
+                    format!("line {}: there are no atomic fields {number}", line.0 + 1)
+                })?;
+                applied.atomic_fields = known.clone();
             }
             let key = ObjectKey::new(group, kind, namespace, name);
-            if found {
-                labelled.insert(key.clone());
+            if recovered {
+                recovered_keys.insert(key.clone());
             }
             entries.insert(key, InventoryEntry { version, applied });
         }
@@ -369,9 +361,9 @@ impl Inventory {
             service_account,
             confirmed,
             objects,
-            doubt,
+            delete_guard,
             entries,
-            found: labelled,
+            recovered: recovered_keys,
             ..of
         })
     }

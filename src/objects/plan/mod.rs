@@ -1,13 +1,13 @@
-//! What is wanted + what is owned + what is live → what to do, and why; the same for `sync`, `sync
+//! The plan: desired, owned and live objects → actions with reasons. The same for `sync`, `sync
 //! --dry-run` and the daemon.
 //!
 //! ```text
-//! rendered objects ─▶ wanted ─▶ action (each object) ─▶ prune (when every object was applied)
-//!                       ▲           ▲    ▲                ▲
-//!                     Kinds    Inventory Live          Guards
+//! rendered objects ─▶ desired ─▶ action (each object) ─▶ prune (when every object is applied)
+//!                        ▲           ▲    ▲                 ▲
+//!                   KindScopes Inventory LiveObject       guards
 //! ```
 //!
-//! Nothing here asks a cluster: whoever calls has watched it.
+//! Nothing here sends a request: callers bring what they have watched.
 
 mod atomic;
 mod inventory;
@@ -41,69 +41,62 @@ use crate::{
 /// What is kept of a live object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LiveObject {
-    /// Its identity.
     pub uid: String,
-    /// Stands for what it has at the manifest's leaves; nothing where there is no manifest (any
-    /// more).
+    /// The hash of its values at the manifest's leaves; `None` without a manifest.
     pub hash: Option<ValueHash>,
-    /// Whose labels it carries.
+    /// The Application whose labels it carries.
     pub owner: Option<Name>,
-    /// Whether it is on its way out.
     pub terminating: bool,
-    /// Whether its annotations forbid to delete it: `prune: disabled`.
+    /// Whether the annotation `prune: disabled` protects it from deletion.
     pub keep: bool,
-    /// Whether its annotations forbid to touch it: `reconcile: disabled`, as whoever is on call
-    /// sets it.
+    /// Whether the annotation `reconcile: disabled` freezes it, as an on-call engineer sets it.
     pub disabled: bool,
 }
 
-/// Who else lays claim to an object.
+/// The claims of other Applications to an object.
 pub trait ObjectClaims {
-    /// Whether an Application wants the object in the revision that is applied now; nothing while
-    /// that is not known.
-    fn wants(&self, application: &Name, key: &ObjectKey) -> Option<bool>;
+    /// Returns whether an Application desires an object at its current revision; `None` until that
+    /// revision is read.
+    fn claims(&self, application: &Name, key: &ObjectKey) -> Option<bool>;
 
-    /// Other Applications of this process that want it now.
-    fn wanted_by(&self, key: &ObjectKey) -> Vec<Name>;
+    /// Returns the Applications of this process that desire an object.
+    fn claimants(&self, key: &ObjectKey) -> Vec<Name>;
 
-    /// The Application whose record lies where the object would.
+    /// Returns the Application whose record has the key of an object.
     fn record_of(&self, _: &ObjectKey) -> Option<Name> {
         None
     }
 }
 
-/// What to do with an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ObjectAction {
-    /// Send it.
     Apply(ApplyReason),
-    /// Nothing is to be done.
     Leave(SkipReason),
-    /// Not yet, and why.
+    /// Not applied yet, with the reason.
     Wait(String),
-    /// Never as things are, and why.
+    /// Not applied until something changes, with the reason.
     Refuse(String),
 }
 
-/// Why an object is sent.
+/// Why an object is applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ApplyReason {
-    /// It is not there.
+    /// It does not exist.
     New,
-    /// It was there, and somebody deleted it.
+    /// It was deleted outside Git.
     Deleted,
     /// Its manifest changed.
     Changed,
-    /// Somebody changed it.
+    /// It was changed outside Git.
     Drifted,
-    /// It belonged to somebody else.
+    /// It belonged to another owner.
     Taken,
     /// It was sent before, and the answer was lost.
     Unanswered,
 }
 
 impl ApplyReason {
-    /// In a word, for lines.
+    /// Returns the action as a verb.
     pub fn as_str(self) -> &'static str {
         match self {
             ApplyReason::New => "create",
@@ -115,27 +108,24 @@ impl ApplyReason {
         }
     }
 
-    /// Whether the cluster moved, not Git.
+    /// Returns whether the cluster changed, not Git.
     pub fn is_drift(self) -> bool {
         matches!(self, ApplyReason::Deleted | ApplyReason::Drifted)
     }
 }
 
-/// Why an object is left alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum SkipReason {
-    /// It is as it is wanted.
     Synced,
     /// `reconcile: disabled` or `ssa: Ignore` in Git.
     Disabled,
     /// `reconcile: disabled` on the live object.
     Frozen,
-    /// `ssa: IfNotPresent`, and it is there.
+    /// `ssa: IfNotPresent`, and it exists.
     Present,
 }
 
-/// Whether an object is left to others as it is, so that nothing becomes of it here: who needs it
-/// does not wait for that.
+/// Returns whether an object is left as it is, so that dependents need not wait for its apply.
 pub fn is_left_alone(
     one: &DesiredObject,
     entry: Option<&InventoryEntry>,
@@ -150,7 +140,7 @@ pub fn is_left_alone(
         || (one.settings.ssa == ApplyMode::IfNotPresent && (live.is_some() || untouched))
 }
 
-/// What to do with one object.
+/// Decides the action for one object.
 pub fn decide_action(
     application: &Name,
     one: &DesiredObject,
@@ -163,40 +153,40 @@ pub fn decide_action(
     }
     if let Some(of) = claims.record_of(&one.key) {
         return ObjectAction::Refuse(format!(
-            "it has the name of tagboat's record of Application {of}; give it another one"
+            "it has the name of tagboat's record of Application {of}; rename it"
         ));
     }
     if live.is_some_and(|live| live.disabled) {
         return ObjectAction::Leave(SkipReason::Frozen);
     }
-    let others = claims.wanted_by(&one.key);
+    let others = claims.claimants(&one.key);
     match live.and_then(|live| live.owner.as_ref()) {
-        Some(owner) if owner != application => match claims.wants(owner, &one.key) {
+        Some(owner) if owner != application => match claims.claims(owner, &one.key) {
             Some(true) => {
                 return ObjectAction::Refuse(format!(
-                    "it belongs to Application {owner}, which wants it, too; remove it from one of them"
+                    "it belongs to Application {owner}, which declares it too; remove it from one of them"
                 ));
             }
             Some(false) => {}
             None => {
                 return ObjectAction::Wait(format!(
-                    "it belongs to Application {owner}, of which this revision has not been read yet"
+                    "it belongs to Application {owner}, which has not been read at this revision yet"
                 ));
             }
         },
-        // Nobody owns it yet: the first by name gets it, so that two do not take it from each
+        // Without an owner, the first claimant by name gets it, so that two do not overwrite each
         // other.
         None => {
             if let Some(first) = others.iter().filter(|other| *other < application).min() {
                 return ObjectAction::Refuse(format!(
-                    "Application {first} wants it, too, and comes first; remove it from one of them"
+                    "Application {first} declares it too, and comes first by name; remove it from one of them"
                 ));
             }
         }
         _ => {}
     }
-    // A kind that an object of the same Application declares is waited for there.
-    if !one.known && one.after.is_empty() {
+    // A kind whose CRD belongs to the same Application is waited for as a dependency.
+    if !one.served && one.after.is_empty() {
         return ObjectAction::Wait(format!("the cluster does not serve {} (yet)", one.gvk()));
     }
     let applied = entry.and_then(|entry| entry.applied.as_ref());
@@ -206,7 +196,7 @@ pub fn decide_action(
         } else {
             ApplyReason::New
         }),
-        // No watch shows it, which says nothing of whether it is there.
+        // It carries no labels of ours, so absence from the watch proves nothing.
         (None, Some(applied)) if applied.untouched => match one.settings.ssa {
             ApplyMode::IfNotPresent => ObjectAction::Leave(SkipReason::Present),
             _ => ObjectAction::Apply(ApplyReason::Taken),

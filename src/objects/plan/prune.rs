@@ -1,236 +1,256 @@
-//! Which objects that are owned and no longer wanted go, which stay, and when somebody must say yes
-//! first.
+//! What becomes of owned objects that are no longer desired: deleted, dropped, handed over, or
+//! confirmed by the user first.
 
 use super::{
     Inventory, LiveObject,
-    desired::{DesiredObject, OWNER_LABELS},
+    desired::{DesiredObject, OWNER_LABELS, wave},
 };
 use crate::{
     core::name::Name,
     objects::object::{Gvk, ObjectKey},
 };
-use std::collections::HashSet;
+use std::{cmp::Reverse, collections::HashSet};
 
-/// An object to be deleted.
+/// An object to delete.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PruneTarget {
-    /// Which.
     pub key: ObjectKey,
-    /// The version it was applied in.
+    /// The API version it was applied in.
     pub version: String,
-    /// The identity it must still have.
+    /// A precondition of the deletion.
     pub uid: String,
 }
 
-/// What becomes of objects that are no longer wanted.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PrunePlan {
-    /// Deleted, in this order.
+    /// Objects to delete, in this order.
     pub delete: Vec<PruneTarget>,
-    /// Owned no longer: they are gone, or somebody else's, or stay for the reason given.
+    /// Objects that are no longer owned: gone, owned by others, or kept for the given reason.
     pub drop: Vec<(ObjectKey, Option<String>)>,
-    /// Not there; but they were sent, and nobody knows what the server did with that: it may still
-    /// do it.
+    /// Absent objects whose apply was never answered, so that the API server may still create
+    /// them.
     pub unanswered: Vec<ObjectKey>,
-    /// On their way out already.
-    pub going: Vec<ObjectKey>,
-    /// Still ours, and wanted by somebody else, whose apply will make them theirs.
-    pub handed: Vec<ObjectKey>,
-    /// Nothing is deleted before somebody says yes, and why.
-    pub needs_yes: Option<String>,
+    /// Objects whose deletion has begun.
+    pub terminating: Vec<ObjectKey>,
+    /// Objects that another Application desires, whose apply will take them over.
+    pub handed_over: Vec<ObjectKey>,
+    /// Why the user must confirm the deletions first.
+    pub confirmation: Option<String>,
 }
 
-/// Objects beyond which a prune of more than half of everything needs a yes.
-const MANY: usize = 10;
-
-/// What is the same whenever objects of a kind go: with them goes what lies in them.
-const PRECIOUS: [(&str, &str); 3] = [
-    ("", "Namespace"),
-    ("apiextensions.k8s.io", "CustomResourceDefinition"),
-    ("", "PersistentVolumeClaim"),
-];
-
-/// Whether deleting an object of the kind deletes more than itself.
-fn precious(key: &ObjectKey) -> bool {
-    PRECIOUS.contains(&(key.group.as_str(), key.kind.as_str()))
-}
-
-/// Whose objects they are, and what is declared about deleting them.
+/// The owner of the objects, and what it declares about deletions.
 #[derive(Debug, Clone, Copy)]
 pub struct ObjectOwner<'a> {
-    /// The Application.
     pub application: &'a Name,
-    /// Whether it deletes what vanishes; for one that is being deleted, whether its policy is
-    /// Delete.
+    /// Whether objects that vanish from Git are deleted; for a removed Application, whether its
+    /// deletion policy is Delete.
     pub prune: bool,
-    /// Whether it is being deleted itself: then nothing more is rendered, and that needs no yes.
+    /// Whether the Application was removed; then rendering nothing needs no confirmation.
     pub deleting: bool,
-    /// The revision that is applied; a yes counts for it alone.
+    /// The applied revision. A confirmation is valid for one revision.
     pub revision: &'a str,
 }
 
-/// Works out what becomes of what is owned and no longer wanted. `live` has every object with this
-/// owner's labels; `elsewhere` says whether another Application wants an object.
+/// Plans what becomes of owned objects that are no longer desired.
+///
+/// `live` knows every object with the labels of this owner.
 pub fn plan_prune<'l>(
     owner: ObjectOwner<'_>,
     desired: &[DesiredObject],
     inventory: &Inventory,
     live: impl Fn(&ObjectKey) -> Option<&'l LiveObject>,
-    elsewhere: impl Fn(&ObjectKey) -> bool,
+    is_claimed_elsewhere: impl Fn(&ObjectKey) -> bool,
 ) -> PrunePlan {
-    let ObjectOwner {
-        application,
-        prune,
-        deleting,
-        revision,
-    } = owner;
-    let keep: HashSet<&ObjectKey> = desired.iter().map(|one| &one.key).collect();
-    let mut pruning = PrunePlan::default();
+    let desired_keys: HashSet<&ObjectKey> = desired.iter().map(|one| &one.key).collect();
+    let mut plan = PrunePlan::default();
     for (key, entry) in inventory
         .entries
         .iter()
-        .filter(|(key, _)| !keep.contains(key))
+        .filter(|(key, _)| !desired_keys.contains(key))
     {
-        let known = entry.applied.as_ref().map(|applied| applied.uid.as_str());
-        match live(key) {
-            None if entry.applied.is_none() => pruning.unanswered.push(key.clone()),
-            None => pruning.drop.push((key.clone(), None)),
-            Some(live) if live.owner.as_ref() != Some(application) => {
-                pruning.drop.push((key.clone(), None))
+        let Some(live) = live(key) else {
+            match entry.applied {
+                None => plan.unanswered.push(key.clone()),
+                Some(_) => plan.drop.push((key.clone(), None)),
             }
-            Some(_) if elsewhere(key) => pruning.handed.push(key.clone()),
-            Some(live) if live.terminating => pruning.going.push(key.clone()),
-            Some(_) if !prune => pruning.drop.push((
-                key.clone(),
-                Some("it stays in the cluster: prune is not set".to_owned()),
-            )),
-            Some(live) if live.disabled => pruning.drop.push((
-                key.clone(),
-                Some("it stays in the cluster: reconcile: disabled".to_owned()),
-            )),
-            Some(live) if live.keep => pruning.drop.push((
-                key.clone(),
-                Some("it stays in the cluster: prune: disabled".to_owned()),
-            )),
-            Some(live) if known.is_some_and(|uid| uid != live.uid) => {
-                pruning.drop.push((
-                    key.clone(),
-                    Some("it stays in the cluster: somebody has created it anew".to_owned()),
-                ));
-            }
-            Some(live) => {
-                pruning.delete.push(PruneTarget {
+            continue;
+        };
+        if live.owner.as_ref() != Some(owner.application) {
+            plan.drop.push((key.clone(), None));
+        } else if is_claimed_elsewhere(key) {
+            plan.handed_over.push(key.clone());
+        } else if live.terminating {
+            plan.terminating.push(key.clone());
+        } else {
+            let uid = entry.applied.as_ref().map(|applied| applied.uid.as_str());
+            match kept(owner, live, uid) {
+                Some(why) => plan.drop.push((key.clone(), Some(why.to_owned()))),
+                None => plan.delete.push(PruneTarget {
                     key: key.clone(),
                     version: entry.version.clone(),
                     uid: live.uid.clone(),
-                });
+                }),
             }
         }
     }
-    // Against the order of applying; of one wave by name, so that two runs do the same.
-    pruning.delete.sort_by_key(|prune| {
+    // The reverse of the apply order; within a wave by name, so that every run does the same.
+    plan.delete.sort_by_key(|object| {
         let gvk = Gvk {
-            group: prune.key.group.clone(),
-            version: prune.version.clone(),
-            kind: prune.key.kind.clone(),
+            group: object.key.group.clone(),
+            version: object.version.clone(),
+            kind: object.key.kind.clone(),
         };
-        (
-            std::cmp::Reverse(super::desired::wave(&gvk)),
-            prune.key.clone(),
-        )
+        (Reverse(wave(&gvk)), object.key.clone())
     });
-    if inventory.confirmed.as_deref() != Some(revision) {
-        let whole = doubts(
-            desired.is_empty() && !deleting,
-            inventory,
-            &pruning.delete,
-            deleting,
-        );
-        let all = [whole, strange(inventory, &pruning.delete)];
-        let all: Vec<String> = all.into_iter().flatten().collect();
-        pruning.needs_yes = (!all.is_empty()).then(|| all.join("; "));
-    }
-    pruning
+    plan.confirmation = confirmation(&GuardInput {
+        owner,
+        inventory,
+        delete: &plan.delete,
+        renders_nothing: desired.is_empty(),
+    });
+    plan
 }
 
-/// Objects named where only their labels say whose they are.
-const LISTED: usize = 20;
-
-/// Objects that no inventory has ever named are listed: somebody else may have copied the labels.
-fn strange(inventory: &Inventory, delete: &[PruneTarget]) -> Option<String> {
-    let found: Vec<String> = delete
-        .iter()
-        .filter(|prune| inventory.found.contains(&prune.key))
-        .map(|prune| prune.key.to_string())
-        .collect();
-    let more = found.len().saturating_sub(LISTED);
-    let more = if more > 0 {
-        format!(" and {more} more")
-    } else {
-        String::new()
-    };
-    (!found.is_empty()).then(|| {
-        let named = found.iter().take(LISTED).cloned().collect::<Vec<_>>().join(", ");
-        format!(
-            "{named}{more} would be deleted, known by labels alone since a record was lost; take the label {} off what is to stay",
-            OWNER_LABELS[1]
-        )
-    })
-}
-
-/// Why a prune is not done without a yes.
-fn doubts(
-    empty: bool,
-    inventory: &Inventory,
-    delete: &[PruneTarget],
-    deleting: bool,
-) -> Option<String> {
-    // What was just created is no part of what there was.
-    let all = inventory.objects.unwrap_or_default().max(delete.len());
-    let treasures: Vec<String> = delete
-        .iter()
-        .filter(|prune| precious(&prune.key))
-        .map(|prune| prune.key.to_string())
-        .collect();
-    if delete.is_empty() {
-        None
-    } else if let Some(doubt) = inventory.doubt.as_ref().filter(|_| deleting) {
-        Some(format!(
-            "{doubt}, and {} would be deleted",
-            counted(delete.len())
-        ))
-    } else if empty {
-        Some(format!(
-            "nothing is rendered any more, and {} would be deleted",
-            counted(delete.len())
-        ))
-    } else if !treasures.is_empty() {
-        let named = treasures
-            .iter()
-            .take(3)
-            .cloned()
-            .collect::<Vec<_>>()
-            .join(", ");
-        let more = treasures.len().saturating_sub(3);
-        Some(format!(
-            "{named}{} would be deleted with all that is in them",
-            if more > 0 {
-                format!(" and {more} more")
-            } else {
-                String::new()
-            }
-        ))
-    } else if !deleting && delete.len() > MANY && delete.len() * 2 > all {
-        Some(format!(
-            "{} of {all} would be deleted",
-            counted(delete.len())
-        ))
+/// Returns why an object stays in the cluster.
+fn kept(owner: ObjectOwner<'_>, live: &LiveObject, uid: Option<&str>) -> Option<&'static str> {
+    if !owner.prune {
+        Some("it stays in the cluster: prune is not set")
+    } else if live.disabled {
+        Some("it stays in the cluster: reconcile: disabled")
+    } else if live.keep {
+        Some("it stays in the cluster: prune: disabled")
+    } else if uid.is_some_and(|uid| uid != live.uid) {
+        Some("it stays in the cluster: it was re-created outside Git")
     } else {
         None
     }
 }
 
-fn counted(count: usize) -> String {
+/// The facts that decide whether deletions need a confirmation.
+pub(crate) struct GuardInput<'a> {
+    pub owner: ObjectOwner<'a>,
+    pub inventory: &'a Inventory,
+    pub delete: &'a [PruneTarget],
+    pub renders_nothing: bool,
+}
+
+/// A condition under which deletions need a confirmation.
+pub(crate) struct PruneGuard {
+    pub name: &'static str,
+    pub message: fn(&GuardInput<'_>) -> Option<String>,
+}
+
+/// Guards about the extent of the deletions; the first that applies is reported.
+pub(crate) const EXTENT_GUARDS: [PruneGuard; 4] = [
+    PruneGuard {
+        name: "removed",
+        message: |input| {
+            let guard = input.inventory.delete_guard.as_ref()?;
+            let objects = count_objects(input.delete.len());
+            input
+                .owner
+                .deleting
+                .then(|| format!("{guard}, and {objects} would be deleted"))
+        },
+    },
+    PruneGuard {
+        name: "empty",
+        message: |input| {
+            let objects = count_objects(input.delete.len());
+            (input.renders_nothing && !input.owner.deleting)
+                .then(|| format!("nothing is rendered any more, and {objects} would be deleted"))
+        },
+    },
+    PruneGuard {
+        name: "cascade",
+        message: |input| {
+            let keys = input.delete.iter().map(|object| &object.key);
+            let cascading: Vec<&ObjectKey> = keys.filter(|key| cascades(key)).collect();
+            let named = name_objects(&cascading, NAMED_CASCADES);
+            (!cascading.is_empty())
+                .then(|| format!("{named} would be deleted with everything in them"))
+        },
+    },
+    PruneGuard {
+        name: "majority",
+        message: |input| {
+            let deletions = input.delete.len();
+            // Objects created by this revision are no part of what there was.
+            let all = input.inventory.objects.unwrap_or_default().max(deletions);
+            let objects = count_objects(deletions);
+            (!input.owner.deleting && deletions > FEW && deletions * 2 > all)
+                .then(|| format!("{objects} of {all} would be deleted"))
+        },
+    },
+];
+
+/// A guard about objects that no inventory has ever named: their labels may be copies.
+pub(crate) const RECOVERED_GUARD: PruneGuard = PruneGuard {
+    name: "recovered",
+    message: |input| {
+        let keys = input.delete.iter().map(|object| &object.key);
+        let recovered: Vec<&ObjectKey> = keys
+            .filter(|key| input.inventory.recovered.contains(key))
+            .collect();
+        let named = name_objects(&recovered, NAMED_RECOVERED);
+        (!recovered.is_empty()).then(|| {
+            format!(
+                "{named} would be deleted, known by labels alone since a record was lost; remove the label {} from what is to stay",
+                OWNER_LABELS[1]
+            )
+        })
+    },
+};
+
+/// Deletions that need no confirmation even if they are most of the objects.
+const FEW: usize = 10;
+
+const NAMED_CASCADES: usize = 3;
+
+const NAMED_RECOVERED: usize = 20;
+
+/// Kinds whose deletion deletes what they contain.
+const CASCADING_KINDS: [(&str, &str); 3] = [
+    ("", "Namespace"),
+    ("apiextensions.k8s.io", "CustomResourceDefinition"),
+    ("", "PersistentVolumeClaim"),
+];
+
+fn cascades(key: &ObjectKey) -> bool {
+    CASCADING_KINDS.contains(&(key.group.as_str(), key.kind.as_str()))
+}
+
+/// Returns why deletions need a confirmation, unless the user gave it for this revision.
+fn confirmation(input: &GuardInput<'_>) -> Option<String> {
+    if input.delete.is_empty() || input.inventory.confirmed.as_deref() == Some(input.owner.revision)
+    {
+        return None;
+    }
+    let reasons: Vec<String> = raised_guards(input)
+        .into_iter()
+        .map(|(_, message)| message)
+        .collect();
+    (!reasons.is_empty()).then(|| reasons.join("; "))
+}
+
+/// Returns the names and messages of the guards that apply.
+pub(crate) fn raised_guards(input: &GuardInput<'_>) -> Vec<(&'static str, String)> {
+    let raised = |guard: &PruneGuard| Some((guard.name, (guard.message)(input)?));
+    let extent = EXTENT_GUARDS.iter().find_map(raised);
+    extent.into_iter().chain(raised(&RECOVERED_GUARD)).collect()
+}
+
+/// Names the first objects, and counts the others.
+fn name_objects(keys: &[&ObjectKey], limit: usize) -> String {
+    let named = keys.iter().take(limit).map(ToString::to_string);
+    let named = named.collect::<Vec<_>>().join(", ");
+    match keys.len().saturating_sub(limit) {
+        0 => named,
+        more => format!("{named} and {more} more"),
+    }
+}
+
+fn count_objects(count: usize) -> String {
     if count == 1 {
         "1 object".to_owned()
     } else {

@@ -1,24 +1,21 @@
-//! Objects as people may see them: without what only servers write, and without the values of
-//! Secrets.
+//! Objects for display: without server-side fields, and with the values of Secrets masked.
 
 use crate::objects::object::Object;
 use base64::Engine as _;
 use serde_json::{Map, Value};
 
-/// What stands in place of a Secret's value.
 const HIDDEN: &str = "***";
 
-/// The fields of a Secret that hold values.
 const VALUES: [&str; 2] = ["data", "stringData"];
 
-/// Annotations in which tools keep the whole object as they sent it.
+/// Annotations in which tools keep a copy of the whole object.
 const COPIES: [&str; 2] = [
     "kubectl.kubernetes.io/last-applied-configuration",
     "deployment.kubernetes.io/revision",
 ];
 
-/// Two states of an object for a comparison: without the server's own fields; of a Secret one sees
-/// that a value differs, not which it is.
+/// Returns two states of an object for a comparison, without server-side fields. A Secret shows
+/// that a value differs, not which value it is.
 pub fn redact_pair(
     before: Option<&Object>,
     after: Option<&Object>,
@@ -40,7 +37,7 @@ pub fn redact_pair(
         let both = [before, after];
         for (object, side) in [(&mut left, "before"), (&mut right, "after")] {
             let Some(object) = object else { continue };
-            // The edit leaves alone what makes an object.
+            // Only apiVersion, kind and name can make an edit fail.
             let _ = object.edit(|fields| {
                 for field in VALUES {
                     let of = |object: Option<&Object>| object?.value().get(field).cloned();
@@ -51,7 +48,7 @@ pub fn redact_pair(
                                 *shown = mark(value(before) == value(after), side).into();
                             }
                         }
-                        // No map of values, and what it is is nobody's business either.
+                        // Not a map: masked as a whole.
                         Some(other) if !other.is_null() => {
                             *other = mark(of(before) == of(after), side).into()
                         }
@@ -70,8 +67,8 @@ pub fn redact_pair(
     (left, right)
 }
 
-/// A text that may quote an object, without the values of Secrets: a server's refusal, a warning.
-/// Where a piece of a value stands in it, cut off or not, it is masked.
+/// Masks the values of Secrets in a text that may quote them, as a refusal or a warning does, also
+/// if a value is cut off.
 pub fn mask_values(text: &str, objects: [Option<&Object>; 2]) -> String {
     let values = values(objects);
     if values.is_empty() {
@@ -84,8 +81,8 @@ pub fn mask_values(text: &str, objects: [Option<&Object>; 2]) -> String {
         .map(String::as_bytes)
         .filter(|value| !value.is_empty())
     {
-        // A short value is looked for as it is quoted, since it stands in many words; of a long one
-        // every piece counts.
+        // A short value is masked only in quotes, because it occurs in many words; of a long one,
+        // every fragment is masked.
         if value.len() < PIECE {
             for quote in [b'"', b'\''] {
                 let quoted: Vec<u8> = [&[quote], value, &[quote]].concat();
@@ -120,14 +117,14 @@ pub fn mask_values(text: &str, objects: [Option<&Object>; 2]) -> String {
     out
 }
 
-/// Bytes in a row that are a piece of a value, and no word that happens to be the same.
+/// The length of a fragment that is no coincidence.
 const PIECE: usize = 6;
 
 fn is_secret(object: &Object) -> bool {
     object.gvk().is("", "Secret")
 }
 
-/// The values of Secrets, encoded and decoded.
+/// Returns the values of Secrets, encoded and decoded.
 fn values(objects: [Option<&Object>; 2]) -> Vec<String> {
     let mut out = Vec::new();
     for object in objects
@@ -168,7 +165,7 @@ fn text(value: &Value) -> String {
         .map_or_else(|| value.to_string(), str::to_owned)
 }
 
-/// Masks annotations of a Secret that hold a copy of it, or a piece of a value.
+/// Masks annotations of a Secret that hold a copy of it, or a fragment of a value.
 fn without_copies(annotations: &mut Map<String, Value>, both: [Option<&Object>; 2]) {
     for value in annotations.values_mut() {
         let said = text(value);
@@ -180,12 +177,12 @@ fn without_copies(annotations: &mut Map<String, Value>, both: [Option<&Object>; 
     }
 }
 
-/// An object without what only servers and kubectl write.
+/// Removes what only API servers and kubectl write.
 fn bare(object: &Object) -> Object {
     let mut object = object.clone();
     object.strip();
     let _ = object.edit(|fields| {
-        // In the order in which people write them.
+        // In the usual order of manifests.
         let first = ["apiVersion", "kind", "metadata"].map(|name| fields.shift_remove_entry(name));
         let rest = std::mem::take(fields);
         fields.extend(first.into_iter().flatten().chain(rest));

@@ -169,13 +169,13 @@ fn of_a_single_value_everything_counts_and_what_was_recorded_before_still_holds(
         role(json!([{"verbs": ["get"]}])),
         role(json!([{"verbs": ["get"]}, {"verbs": ["*"]}])),
     );
-    let atoms = KindAtomicFields::new(vec!["/rules".into()]);
+    let atomic_fields = KindAtomicFields::new(vec!["/rules".into()]);
     let whole = FieldOwnership {
-        atoms: &atoms,
+        atomic_fields: &atomic_fields,
         ..FieldOwnership::default()
     };
-    let hash = |live: &Object, books: FieldOwnership<'_>| {
-        hash_live(&git, live, books, &mut |_, _, _| false)
+    let hash = |live: &Object, ownership: FieldOwnership<'_>| {
+        hash_live(&git, live, ownership, &mut |_, _, _| false)
     };
     assert_ne!(hash(&git, whole), hash(&more, whole));
     assert_eq!(
@@ -487,10 +487,10 @@ fn circles_and_lost_dependencies_stop_only_those_in_them() {
 #[derive(Default)]
 struct OtherClaims(Vec<&'static str>, bool);
 impl ObjectClaims for OtherClaims {
-    fn wants(&self, application: &Name, _: &ObjectKey) -> Option<bool> {
+    fn claims(&self, application: &Name, _: &ObjectKey) -> Option<bool> {
         (!self.1).then(|| self.0.iter().any(|other| application.to_string() == *other))
     }
-    fn wanted_by(&self, _: &ObjectKey) -> Vec<Name> {
+    fn claimants(&self, _: &ObjectKey) -> Vec<Name> {
         self.0.iter().map(|other| other.parse().unwrap()).collect()
     }
 }
@@ -516,7 +516,7 @@ fn each_object_gets_the_one_action_that_its_state_asks_for() {
             uid: "u".into(),
             manifest,
             live: live_hash,
-            atoms: KindAtomicFields::NONE,
+            atomic_fields: KindAtomicFields::NONE,
             untouched: false,
             replicas: None,
         }),
@@ -633,7 +633,7 @@ fn each_object_gets_the_one_action_that_its_state_asks_for() {
             None,
             Some(&other("dev/z")),
             &later,
-            "Refuse(\"it belongs to Application dev/z, which wants it, too; remove it from one of them\")",
+            "Refuse(\"it belongs to Application dev/z, which declares it too; remove it from one of them\")",
         ),
         (
             "its owner not read yet",
@@ -641,7 +641,7 @@ fn each_object_gets_the_one_action_that_its_state_asks_for() {
             None,
             Some(&other("dev/z")),
             &OtherClaims(vec![], true),
-            "Wait(\"it belongs to Application dev/z, of which this revision has not been read yet\")",
+            "Wait(\"it belongs to Application dev/z, which has not been read at this revision yet\")",
         ),
         (
             "wanted by a later one",
@@ -657,7 +657,7 @@ fn each_object_gets_the_one_action_that_its_state_asks_for() {
             None,
             None,
             &earlier,
-            "Refuse(\"Application dev/a wants it, too, and comes first; remove it from one of them\")",
+            "Refuse(\"Application dev/a declares it too, and comes first by name; remove it from one of them\")",
         ),
         (
             "ours, wanted by an earlier one",
@@ -768,7 +768,7 @@ fn owned(keys: &[&str]) -> Inventory {
         uid: "u".into(),
         manifest: hash,
         live: hash,
-        atoms: KindAtomicFields::NONE,
+        atomic_fields: KindAtomicFields::NONE,
         untouched: false,
         replicas: None,
     });
@@ -884,7 +884,7 @@ fn only_what_is_surely_ours_is_deleted_and_much_of_it_only_after_a_yes() {
         [key("ConfigMap shop/unanswered")],
         "it may still come"
     );
-    assert_eq!(found.handed, [key("ConfigMap shop/wanted")]);
+    assert_eq!(found.handed_over, [key("ConfigMap shop/wanted")]);
     assert_eq!(
         found
             .delete
@@ -893,7 +893,7 @@ fn only_what_is_surely_ours_is_deleted_and_much_of_it_only_after_a_yes() {
             .collect::<Vec<_>>(),
         ["Deployment shop/web", "ConfigMap shop/old"]
     );
-    assert_eq!(found.going, [key("ConfigMap shop/going")]);
+    assert_eq!(found.terminating, [key("ConfigMap shop/going")]);
     assert_eq!(
         found
             .drop
@@ -901,14 +901,14 @@ fn only_what_is_surely_ours_is_deleted_and_much_of_it_only_after_a_yes() {
             .map(|(key, why)| format!("{}: {}", key.name, why.as_deref().unwrap_or("-")))
             .collect::<Vec<_>>(),
         [
-            "anew: it stays in the cluster: somebody has created it anew",
+            "anew: it stays in the cluster: it was re-created outside Git",
             "frozen: it stays in the cluster: reconcile: disabled",
             "gone: -",
             "kept: it stays in the cluster: prune: disabled",
             "theirs: -",
         ]
     );
-    assert_eq!(found.needs_yes, None);
+    assert_eq!(found.confirmation, None);
     assert_eq!(
         plan_prune(
             ObjectOwner {
@@ -954,12 +954,12 @@ fn guards_ask_for_a_yes_that_counts_for_one_revision() {
         (
             vec!["Namespace shop", "ConfigMap shop/a"],
             &keep,
-            Some("Namespace shop would be deleted with all that is in them"),
+            Some("Namespace shop would be deleted with everything in them"),
         ),
         (
             vec!["PersistentVolumeClaim shop/a"],
             &keep,
-            Some("PersistentVolumeClaim shop/a would be deleted with all that is in them"),
+            Some("PersistentVolumeClaim shop/a would be deleted with everything in them"),
         ),
         (vec![], &[][..], None),
     ] {
@@ -977,7 +977,7 @@ fn guards_ask_for_a_yes_that_counts_for_one_revision() {
                 |_| Some(&mine),
                 |_| false,
             )
-            .needs_yes
+            .confirmation
         };
         assert_eq!(found(&inventory).as_deref(), expected, "{all:?}");
         inventory.confirmed = Some("r1".into());
@@ -997,18 +997,19 @@ fn guards_ask_for_a_yes_that_counts_for_one_revision() {
         deleting: true,
         revision: "r2",
     };
-    let found =
-        |all: &[&str]| plan_prune(deleting, &[], &owned(all), |_| Some(&mine), |_| false).needs_yes;
+    let found = |all: &[&str]| {
+        plan_prune(deleting, &[], &owned(all), |_| Some(&mine), |_| false).confirmation
+    };
     assert_eq!(found(&many), None);
     assert_eq!(
         found(&["Namespace shop"]).as_deref(),
-        Some("Namespace shop would be deleted with all that is in them")
+        Some("Namespace shop would be deleted with everything in them")
     );
     let doubted = Inventory {
-        doubt: Some("repository r declares nothing".into()),
+        delete_guard: Some("repository r declares nothing".into()),
         ..owned(&["ConfigMap shop/a"])
     };
-    let asked = plan_prune(deleting, &[], &doubted, |_| Some(&mine), |_| false).needs_yes;
+    let asked = plan_prune(deleting, &[], &doubted, |_| Some(&mine), |_| false).confirmation;
     assert_eq!(
         asked.as_deref(),
         Some("repository r declares nothing, and 1 object would be deleted")
@@ -1043,9 +1044,9 @@ fn the_inventory_reads_what_it_writes_and_nothing_of_what_is_damaged() {
     inventory.address = "git.example.org/shop/fleet".into();
     inventory.part = "main:policies".into();
     inventory.confirmed = Some("abc".into());
-    inventory.doubt = Some("none".into());
-    inventory.found.insert(key("Namespace shop"));
-    let atoms = |inventory: &mut Inventory, atoms| {
+    inventory.delete_guard = Some("none".into());
+    inventory.recovered.insert(key("Namespace shop"));
+    let atomic_fields = |inventory: &mut Inventory, atomic_fields| {
         inventory
             .entries
             .get_mut(&key("Deployment shop/web"))
@@ -1053,23 +1054,23 @@ fn the_inventory_reads_what_it_writes_and_nothing_of_what_is_damaged() {
             .applied
             .as_mut()
             .unwrap()
-            .atoms = atoms
+            .atomic_fields = atomic_fields
     };
     let before = inventory.to_string();
-    atoms(
+    atomic_fields(
         &mut inventory,
         KindAtomicFields::new(vec!["/spec/selector".into()]),
     );
     let text = inventory.to_string();
     assert_eq!(Inventory::parse(&text).unwrap(), inventory);
-    let missing = text.replace(r#","atoms":[["/spec/selector"]]"#, "");
+    let missing = text.replace(r#","atomic_fields":[["/spec/selector"]]"#, "");
     assert_eq!(
         Inventory::parse(&missing).unwrap_err(),
         "line 3: there are no atoms 0"
     );
     // A record of a time before atoms were known.
     assert!(!before.contains("atoms"), "{before}");
-    atoms(&mut inventory, KindAtomicFields::NONE);
+    atomic_fields(&mut inventory, KindAtomicFields::NONE);
     assert_eq!(Inventory::parse(&before).unwrap(), inventory);
     let cut = &text[..text.len() - 10];
     assert!(

@@ -1,21 +1,24 @@
-//! Taking up a job: what is wanted from now on, and who must know of it.
+//! Acceptance: turns work into a target, and registers its claims.
 
 use super::{
-    AcceptedRevision, AppReconciler, Requeue, Target, Work, options::ReconcileOptions, short,
-};
-use crate::reconcile::{
-    ClusterKinds, RepositoryId,
-    cluster_state::{
-        CONSULT, Taken,
-        observed::{self, WatchedManifest},
-    },
-    status::{ApplicationState, ApplicationStatus, Message},
+    AppReconciler, Requeue, Unreadable,
+    options::ReconcileOptions,
+    short,
+    work::{AcceptedRevision, Target, Work},
 };
 use crate::{
     io::cluster::ClusterError,
     objects::{
         object::{Gvk, ObjectKey},
         plan::{self, DesiredObject, InventoryEntry},
+    },
+    reconcile::{
+        ClusterKinds, Reason, RepositoryId, blocking,
+        cluster_state::{
+            NameHolder, RECORD_TTL,
+            observed::{self, WatchedManifest},
+        },
+        status::{ApplicationState, ApplicationStatus, Message},
     },
     spec::{DeletionPolicy, Ignore},
 };
@@ -24,257 +27,288 @@ use tokio::time::Instant;
 use tracing::warn;
 
 impl AppReconciler {
-    /// Another repository has an Application of this name on this cluster. Nothing is done, and
-    /// nothing of the other's is touched, until it has given the name up.
-    pub(crate) fn turned_away(&mut self, taken: &Taken) -> Requeue {
-        if matches!(self.job, Some(Work::Gone { .. })) {
-            return Requeue::Ended;
+    /// Reports that another repository holds the name on this cluster, and touches nothing until
+    /// it is released.
+    pub(crate) fn name_taken(&mut self, holder: &NameHolder) -> Requeue {
+        if matches!(self.work, Some(Work::Remove { .. })) {
+            return Requeue::Done;
         }
-        self.hub.state().renounce(&self.repository.name, &self.name);
-        self.status.revision = self.job.as_ref().map(|job| job.revision().to_owned());
-        (self.status.state, self.status.observed) = (ApplicationState::Failed, true);
-        let holder = match taken {
-            Taken::Here(holder) => holder,
-            Taken::Recorded(recorded) => recorded,
+        self.cluster
+            .state()
+            .drop_claim(&self.repository.name, &self.name);
+        self.status.revision = self.work.as_ref().map(|work| work.revision().to_owned());
+        let (repository, requeue) = match holder {
+            NameHolder::Followed(repository) => (&**repository, Requeue::OnDependency),
+            NameHolder::Recorded(repository) => {
+                (repository, Requeue::At(Some(Instant::now() + RECORD_TTL)))
+            }
         };
-        self.status.problems = vec![self.rival(holder)];
-        match taken {
-            Taken::Here(_) => Requeue::Turned,
-            Taken::Recorded(_) => Requeue::At(Some(Instant::now() + CONSULT)),
-        }
+        self.fail(Reason::NameConflict, self.name_conflict(repository));
+        requeue
     }
 
-    /// Takes up a job; gives it back if the cluster cannot say what it serves.
-    pub(crate) async fn read(&mut self, job: Work) -> Result<(), (Work, ClusterError)> {
-        let read = match job {
-            Work::Broken { revision, row } => {
-                if self.broken.as_ref() != Some(&row) {
-                    let cluster = self.hub.cluster.name();
-                    warn!(application = %self.name, cluster, revision = short(&revision), hint = row.hint, "{row}");
-                }
-                // Not read: who would prune what this one may want waits.
-                self.hub.state().mark_broken(&self.name, &revision);
-                self.status.revision = Some(revision);
-                self.status.state = ApplicationState::Failed;
-                self.status.problems = vec![row.clone()];
-                self.status.observed = true;
-                self.broken = Some(row);
-                return Ok(());
-            }
-            Work::Suspend { revision } => {
-                self.current = None;
-                self.broken = None;
-                self.hub.state().hold(
-                    &self.name,
-                    &revision,
-                    self.inventory.entries.keys().cloned(),
-                );
-                self.status = ApplicationStatus {
-                    rollout: self.history.0.first().cloned(),
-                    ..ApplicationStatus::new(
-                        self.name.clone(),
-                        &self.repository.name,
-                        self.hub.cluster.name(),
-                    )
-                };
-                self.status.objects = self.inventory.entries.len();
-                (
-                    self.status.revision,
-                    self.status.state,
-                    self.status.observed,
-                ) = (Some(revision), ApplicationState::Suspended, true);
-                return Ok(());
-            }
+    fn fail(&mut self, reason: Reason, problem: Message) {
+        self.status
+            .set_state(ApplicationState::Failed, reason, true);
+        self.status.problems = vec![problem];
+    }
+
+    /// Accepts work; returns it with the error if the API server cannot say what it serves.
+    pub(crate) async fn accept(&mut self, work: Work) -> Result<(), (Work, ClusterError)> {
+        match work {
+            Work::Apply(accepted) => return self.accept_revision(accepted).await,
             Work::Same { revision } => {
-                self.broken = None;
-                self.hub.state().mark_read(&self.name, &revision);
+                self.unreadable = None;
+                self.cluster.state().mark_read(&self.name, &revision);
                 self.status.revision = Some(revision.clone());
-                if let Some(current) = &mut self.current {
-                    current.revision = revision;
+                if let Some(target) = &mut self.target {
+                    target.revision = revision;
                 }
-                return Ok(());
             }
-            Work::Gone { revision, doubt } => {
-                self.broken = None;
-                if self.inventory.entries.is_empty() && self.record.is_none() {
-                    // It never came to anything.
-                    (self.current, self.status.state) = (None, ApplicationState::Deleting);
-                    return Ok(());
-                }
-                if self.inventory.deletion == DeletionPolicy::Orphan {
-                    if self.status.state != ApplicationState::Orphaned {
-                        let hint =
-                            "Declare it again, or delete its objects and its record by hand.";
-                        let objects = self.inventory.entries.len();
-                        warn!(application = %self.name, cluster = self.hub.cluster.name(), revision = short(&revision), objects, hint, "nobody declares it any more; its objects stay");
-                    }
-                    self.current = None;
-                    self.status.objects = self.inventory.entries.len();
-                    (
-                        self.status.revision,
-                        self.status.state,
-                        self.status.observed,
-                    ) = (Some(revision), ApplicationState::Orphaned, true);
-                    self.status.problems = Vec::new();
-                    return Ok(());
-                }
-                let served = match self.hub.cluster.resources().await {
-                    Ok(served) => served,
-                    Err(error) => return Err((Work::Gone { revision, doubt }, error)),
-                };
-                if self.inventory.doubt.is_none() && doubt.is_some() {
-                    (self.inventory.doubt, self.dirty) = (doubt, true);
-                }
-                self.hub.watch(self.kinds(), &served).await;
-                self.hub
-                    .state()
-                    .claim(&self.name, &revision, &[], |one| watched(one, &[], None));
-                self.current = Some(Target {
-                    terms: ReconcileOptions::recorded(&self.inventory),
-                    revision,
-                    desired: Vec::new(),
-                    refused: Vec::new(),
-                    notes: Vec::new(),
-                    rendered: plan::hash_all(&[]),
-                    deadline: Instant::now(),
-                    deleting: true,
-                    told: None,
-                    released: true,
-                    unplaced: None,
-                });
-                return Ok(());
-            }
-            Work::Apply(read) => read,
+            Work::Unreadable {
+                revision,
+                reason,
+                message,
+            } => self.accept_unreadable(revision, Unreadable { reason, message }),
+            Work::Suspend { revision } => self.accept_suspension(revision),
+            Work::Remove {
+                revision,
+                delete_guard,
+            } => return self.accept_removal(revision, delete_guard).await,
+        }
+        Ok(())
+    }
+
+    fn accept_unreadable(&mut self, revision: String, unreadable: Unreadable) {
+        if self.unreadable.as_ref() != Some(&unreadable) {
+            let cluster = self.cluster.client.name();
+            let message = &unreadable.message;
+            warn!(application = %self.name, cluster, revision = short(&revision), hint = message.hint, "{message}");
+        }
+        // The revision stays unread: a prune of an object that it may declare waits.
+        self.cluster.state().mark_unreadable(&self.name, &revision);
+        self.status.revision = Some(revision);
+        self.fail(unreadable.reason, unreadable.message.clone());
+        self.unreadable = Some(unreadable);
+    }
+
+    fn accept_suspension(&mut self, revision: String) {
+        self.target = None;
+        self.unreadable = None;
+        // A suspended Application keeps what it owns.
+        let owned: Vec<ObjectKey> = self.inventory.entries.keys().cloned().collect();
+        self.cluster
+            .state()
+            .claim_keys(&self.name, &revision, owned);
+        let cluster = self.cluster.client.name();
+        self.status = ApplicationStatus {
+            rollout: self.history.0.first().cloned(),
+            objects: self.inventory.entries.len(),
+            revision: Some(revision),
+            ..ApplicationStatus::new(self.name.clone(), &self.repository.name, cluster)
         };
-        let recorded = RepositoryId::from(&self.inventory);
-        if !self.repository.may_take_over(&recorded) {
-            self.status.revision = Some(read.revision);
-            self.status.state = ApplicationState::Failed;
-            self.status.observed = true;
-            self.status.problems = vec![self.rival(&recorded)];
-            self.hub.state().renounce(&self.repository.name, &self.name);
+        self.status
+            .set_state(ApplicationState::Suspended, Reason::Suspended, true);
+    }
+
+    async fn accept_removal(
+        &mut self,
+        revision: String,
+        delete_guard: Option<String>,
+    ) -> Result<(), (Work, ClusterError)> {
+        self.unreadable = None;
+        if self.inventory.entries.is_empty() && self.record.is_none() {
+            // Nothing was ever applied.
+            self.target = None;
+            self.status
+                .set_state(ApplicationState::Deleting, Reason::Deleting, false);
             return Ok(());
         }
-        let served = match self.hub.cluster.resources().await {
-            Ok(served) => served,
-            Err(error) => return Err((Work::Apply(read), error)),
+        if self.inventory.deletion == DeletionPolicy::Orphan {
+            self.orphan(revision);
+            return Ok(());
+        }
+        let resources = match self.cluster.client.resources().await {
+            Ok(resources) => resources,
+            Err(error) => {
+                let work = Work::Remove {
+                    revision,
+                    delete_guard,
+                };
+                return Err((work, error));
+            }
+        };
+        if self.inventory.delete_guard.is_none() && delete_guard.is_some() {
+            self.inventory.delete_guard = delete_guard;
+            self.dirty = true;
+        }
+        self.cluster.watch(self.owned_kinds(), &resources).await;
+        self.cluster
+            .state()
+            .claim(&self.name, &revision, &[], |one| {
+                watched_manifest(one, &[], None)
+            });
+        self.target = Some(Target {
+            options: ReconcileOptions::for_removal(&self.inventory),
+            revision,
+            desired: Vec::new(),
+            refused: Vec::new(),
+            notes: Vec::new(),
+            hash: plan::hash_all(&[]),
+            deadline: Instant::now(),
+            deleting: true,
+            reported: None,
+            dependencies_met: true,
+            unserved_source: None,
+        });
+        Ok(())
+    }
+
+    fn orphan(&mut self, revision: String) {
+        let objects = self.inventory.entries.len();
+        if self.status.state != ApplicationState::Orphaned {
+            let cluster = self.cluster.client.name();
+            let hint = "Declare it again, or delete its objects and its record by hand.";
+            warn!(application = %self.name, cluster, revision = short(&revision), objects, hint, "Application removed from Git; objects kept (deletionPolicy: Orphan)");
+        }
+        self.target = None;
+        self.status.objects = objects;
+        self.status.revision = Some(revision);
+        self.status
+            .set_state(ApplicationState::Orphaned, Reason::Orphaned, true);
+        self.status.problems = Vec::new();
+    }
+
+    async fn accept_revision(
+        &mut self,
+        accepted: Box<AcceptedRevision>,
+    ) -> Result<(), (Work, ClusterError)> {
+        let recorded = RepositoryId::from(&self.inventory);
+        if !self.repository.may_take_over(&recorded) {
+            self.status.revision = Some(accepted.revision);
+            self.fail(Reason::NameConflict, self.name_conflict(&recorded));
+            self.cluster
+                .state()
+                .drop_claim(&self.repository.name, &self.name);
+            return Ok(());
+        }
+        let resources = match self.cluster.client.resources().await {
+            Ok(resources) => resources,
+            Err(error) => return Err((Work::Apply(accepted), error)),
         };
         let AcceptedRevision {
             application,
             revision,
             rendered,
-        } = *read;
-        let notes = rendered.warnings.iter().map(Message::application).collect();
-        let source = Arc::clone(&rendered);
-        let (mut desired, refused) = plan::desired_objects(
-            &application,
-            rendered.objects(),
-            &ClusterKinds(Arc::clone(&served)),
-        );
-        desired.shrink_to_fit();
-        {
-            let state = self.hub.state();
-            desired
-                .iter_mut()
-                .for_each(|one| one.key = state.same_of(&self.name, one.key.clone()));
-        }
-        let rendered = plan::hash_all(&desired);
-        self.broken = None;
-        let same = self
-            .current
-            .as_ref()
-            .is_some_and(|current| current.rendered == rendered && !current.deleting);
-        let terms = ReconcileOptions::of(&application);
+        } = *accepted;
+        let (desired, refused) = {
+            let (application, rendered) = (application.clone(), Arc::clone(&rendered));
+            let kinds = ClusterKinds(Arc::clone(&resources));
+            let bytes = rendered
+                .manifests
+                .iter()
+                .map(|manifest| manifest.bytes())
+                .sum();
+            let plan = move || plan::desired_objects(&application, rendered.objects(), &kinds);
+            blocking::compute(bytes, plan).await
+        };
+        let desired = self.intern(desired);
+        let options = ReconcileOptions::from(&application);
+        self.unreadable = None;
         let entries = &self.inventory.entries;
-        self.hub
+        self.cluster
             .state()
             .claim(&self.name, &revision, &desired, |one| {
-                watched(one, &terms.ignore, entries.get(&one.key))
+                watched_manifest(one, &options.ignore, entries.get(&one.key))
             });
         let kinds: Vec<_> = desired
             .iter()
             .map(DesiredObject::gvk)
-            .chain(self.kinds())
+            .chain(self.owned_kinds())
             .collect();
-        self.hub.watch(kinds, &served).await;
-        let known: HashSet<&ObjectKey> = desired.iter().map(|one| &one.key).collect();
-        self.failing.retain(|key, _| known.contains(key));
-        self.reasons.forget();
-        let settings = (
-            application.deletion,
-            application.prune,
-            application.service_account.clone(),
-        );
-        let terms_recorded = (
-            self.inventory.deletion,
-            self.inventory.prune,
-            self.inventory.service_account.clone(),
-        );
-        let doubted = self.inventory.doubt.take().is_some();
-        if self.record.is_some()
-            && (settings != terms_recorded || recorded != *self.repository || doubted)
-        {
-            self.dirty = true;
-        }
-        (
-            self.inventory.deletion,
-            self.inventory.prune,
-            self.inventory.service_account,
-        ) = settings;
-        let RepositoryId {
-            name,
-            address,
-            part,
-        } = (*self.repository).clone();
-        (
-            self.inventory.repository,
-            self.inventory.address,
-            self.inventory.part,
-        ) = (name, address, part);
-        let (told, released) = match &self.current {
-            // Another revision that says the same is no rollout.
-            Some(current) if same => (current.told, current.released),
-            _ => (None, false),
-        };
-        let deadline = Instant::now() + application.timeout;
-        let unplaced = desired
-            .iter()
-            .any(|one| !one.known)
-            .then(|| Box::new((application, source)));
-        self.current = Some(Target {
-            terms,
+        self.cluster.watch(kinds, &resources).await;
+        let keys: HashSet<&ObjectKey> = desired.iter().map(|one| &one.key).collect();
+        self.failures.retain(|key, _| keys.contains(key));
+        self.pod_reports.clear();
+        self.record_declaration(&application, &recorded);
+        let hash = plan::hash_all(&desired);
+        // A revision with the same manifests continues the rollout.
+        let same = self
+            .target
+            .as_ref()
+            .filter(|target| target.hash == hash && !target.deleting);
+        let (reported, dependencies_met) =
+            same.map_or((None, false), |same| (same.reported, same.dependencies_met));
+        let mut target = Target {
+            options,
             revision,
-            desired,
             refused,
-            notes,
-            rendered,
-            deadline,
+            notes: rendered.warnings.iter().map(Message::application).collect(),
+            hash,
+            deadline: Instant::now() + application.timeout,
             deleting: false,
-            told,
-            released,
-            unplaced,
-        });
+            reported,
+            dependencies_met,
+            unserved_source: None,
+            desired,
+        };
+        if target.has_unserved_kinds() {
+            target.unserved_source = Some(Box::new((application, rendered)));
+        }
+        self.target = Some(target);
         Ok(())
     }
 
-    /// What is said where another repository has the name.
-    pub(crate) fn rival(&self, holder: &RepositoryId) -> Message {
+    /// Shares the memory of equal keys among thousands of objects.
+    fn intern(&self, mut desired: Vec<DesiredObject>) -> Vec<DesiredObject> {
+        desired.shrink_to_fit();
+        let state = self.cluster.state();
+        for one in &mut desired {
+            one.key = state.intern_recorded(&self.name, one.key.clone());
+        }
+        desired
+    }
+
+    /// Copies what a removal of the Application must know into the inventory.
+    fn record_declaration(
+        &mut self,
+        application: &crate::spec::Application,
+        recorded: &RepositoryId,
+    ) {
+        let inventory = &mut self.inventory;
+        let was_guarded = inventory.delete_guard.take().is_some();
+        let unchanged = inventory.deletion == application.deletion
+            && inventory.prune == application.prune
+            && inventory.service_account == application.service_account
+            && *recorded == *self.repository;
+        if self.record.is_some() && (!unchanged || was_guarded) {
+            self.dirty = true;
+        }
+        inventory.deletion = application.deletion;
+        inventory.prune = application.prune;
+        inventory
+            .service_account
+            .clone_from(&application.service_account);
+        inventory.repository.clone_from(&self.repository.name);
+        inventory.address.clone_from(&self.repository.address);
+        inventory.part.clone_from(&self.repository.part);
+    }
+
+    /// Returns the problem of a name that another repository holds.
+    pub(crate) fn name_conflict(&self, holder: &RepositoryId) -> Message {
         let (namespace, name) = (self.name.namespace(), self.name.name());
         let hint = if holder.address == self.repository.address && !holder.address.is_empty() {
-            "Is it the same repository? Then its name in tagboat.yaml (repositories[].name) has changed, which concerns all its Applications: call it as before, or delete their records."
+            "If it is the same repository, its name in tagboat.yaml (repositories[].name) has changed, which concerns all its Applications: restore the name, or delete their records."
         } else {
             "Give one of them another name or namespace, or delete the record to hand the objects over."
         };
-        Message {
-            hint: Some(hint.to_owned()),
-            ..Message::application(format!(
-                "repository {holder} has an Application of this name on this cluster (record ConfigMap {namespace}/tagboat-{name})"
-            ))
-        }
+        Message::application(format!(
+            "repository {holder} has an Application of this name on this cluster (record ConfigMap {namespace}/tagboat-{name})"
+        ))
+        .with_hint(Some(hint.to_owned()))
     }
 
-    /// The kinds of what is owned.
-    fn kinds(&self) -> Vec<Gvk> {
+    fn owned_kinds(&self) -> Vec<Gvk> {
         self.inventory
             .entries
             .iter()
@@ -287,8 +321,9 @@ impl AppReconciler {
     }
 }
 
-/// How a wanted object is judged: against what the last apply of this very manifest answered.
-fn watched(
+/// Returns the manifest that judges a live object; with the answer to its last apply, if that sent
+/// the same manifest.
+fn watched_manifest(
     one: &DesiredObject,
     rules: &[Ignore],
     entry: Option<&InventoryEntry>,
@@ -298,10 +333,10 @@ fn watched(
         .filter(|applied| applied.manifest == one.hash);
     WatchedManifest {
         manifest: one.manifest.clone(),
-        ignore: observed::ignored(rules, &one.key),
+        ignore: observed::ignore_pointers(rules, &one.key),
         expected: applied.map(|applied| applied.live),
-        atoms: applied
-            .map(|applied| applied.atoms.clone())
+        atomic_fields: applied
+            .map(|applied| applied.atomic_fields.clone())
             .unwrap_or_default(),
     }
 }

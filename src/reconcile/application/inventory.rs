@@ -1,8 +1,6 @@
-//! What is remembered of an Application in its cluster: read once, written when something has come
-//! of a revision.
+//! The record of an Application in its cluster: read once, written when a pass changed it.
 
-use super::{ANSWERABLE, AppReconciler, short};
-use crate::reconcile::RepositoryId;
+use super::{ANSWER_TIMEOUT, AppReconciler, short};
 use crate::{
     core::error::{Classify as _, ErrorKind},
     io::cluster::{ApplicationRecord, ClusterError, ClusterProblem},
@@ -10,133 +8,138 @@ use crate::{
         object::ObjectKey,
         plan::{Inventory, InventoryEntry, Rollout, RolloutHistory, RolloutOutcome, text},
     },
+    reconcile::{RepositoryId, blocking},
 };
 use jiff::Timestamp;
+use std::collections::btree_map::Entry;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
+/// Writes per save, if other processes write the same record.
+const SAVE_ATTEMPTS: usize = 3;
+
+/// Bytes of JSON for one inventory entry, to estimate the work.
+const ENTRY_BYTES: usize = 300;
+
 impl AppReconciler {
-    /// What lies in the cluster.
+    /// Loads the record from the cluster.
     pub(crate) async fn load(&mut self) -> Result<(), ClusterError> {
-        self.record = self.hub.take_record(&self.name).await?;
-        if let Some(record) = &self.record {
-            let text = |name: &str| record.data.get(name).map(String::as_str);
-            let damaged = match (&record.damaged, text(text::INVENTORY).map(Inventory::parse)) {
-                (None, Some(Ok(mut inventory))) => {
-                    let mut state = self.hub.state();
-                    inventory.entries = inventory
-                        .entries
-                        .into_iter()
-                        .map(|(key, entry)| (state.same_of(&self.name, key), entry))
-                        .collect();
-                    for applied in inventory
-                        .entries
-                        .values_mut()
-                        .filter_map(|entry| entry.applied.as_mut())
-                    {
-                        applied.atoms = state.atoms.shared(std::mem::take(&mut applied.atoms));
-                    }
-                    self.inventory = inventory;
-                    None
-                }
-                (None, Some(Err(why))) => Some(why),
+        self.record = self.cluster.take_record(&self.name).await?;
+        if let Some(record) = &mut self.record {
+            // Ten thousand objects at rest: the parsed inventory replaces the text.
+            let mut data = std::mem::take(&mut record.data);
+            let inventory = data.remove(text::INVENTORY);
+            let damaged = match (record.damaged.clone(), inventory) {
+                (Some(why), _) => Some(why),
                 (None, None) => Some("it is missing".to_owned()),
-                (Some(why), _) => Some(why.clone()),
+                (None, Some(text)) => {
+                    let parsed =
+                        blocking::compute(text.len(), move || Inventory::parse(&text)).await;
+                    parsed.map(|inventory| self.set_inventory(inventory)).err()
+                }
             };
             if let Some(why) = damaged {
-                warn!(application = %self.name, cluster = self.hub.cluster.name(), "its inventory is damaged ({why}); it is begun anew from the labels of what is live");
-                (self.lost, self.dirty) = (true, true);
+                warn!(application = %self.name, cluster = self.cluster.client.name(), "its inventory is damaged ({why}); it is rebuilt from the labels of live objects");
+                self.inventory_lost = true;
+                self.dirty = true;
             }
-            if let Some(Ok(history)) = text(text::HISTORY).map(RolloutHistory::parse) {
+            let history = data.get(text::HISTORY);
+            if let Some(Ok(history)) = history.map(|text| RolloutHistory::parse(text)) {
                 self.history = history;
             }
             self.status.rollout = self.history.0.first().cloned();
-            // What the process before this one sent last may still be under way.
-            self.answerable = Instant::now() + ANSWERABLE;
+            // The last applies of a previous process may still be under way.
+            self.answers_until = Instant::now() + ANSWER_TIMEOUT;
         }
-        // Without a record, too, something may be there: somebody has deleted it.
-        self.lost |= self.record.is_none();
-        // Ten thousand objects at rest: the same is not kept as text, too.
-        if let Some(record) = &mut self.record {
-            record.data.clear();
-        }
+        // A missing record may have been deleted by hand while its objects exist.
+        self.inventory_lost |= self.record.is_none();
         self.loaded = true;
         Ok(())
     }
 
-    /// Takes into a lost inventory what carries our labels. Of kinds that cannot be watched nothing
-    /// is seen: they are looked at when they can.
-    pub(crate) fn find_lost(&mut self) {
-        if self.lost {
-            self.lost = !self.unlisted.is_empty();
-            let state = self.hub.state();
-            for (key, seen) in state.labelled(&self.name) {
-                if let std::collections::btree_map::Entry::Vacant(place) =
-                    self.inventory.entries.entry(key.clone())
-                {
-                    place.insert(InventoryEntry {
-                        version: seen.version.clone(),
-                        applied: None,
-                    });
-                    self.inventory.found.insert(key.clone());
-                    self.dirty = true;
-                }
+    /// Sets the inventory; its keys and atomic fields share memory with those in use.
+    fn set_inventory(&mut self, mut inventory: Inventory) {
+        let mut state = self.cluster.state();
+        inventory.entries = inventory
+            .entries
+            .into_iter()
+            .map(|(key, entry)| (state.intern_recorded(&self.name, key), entry))
+            .collect();
+        for applied in inventory
+            .entries
+            .values_mut()
+            .filter_map(|entry| entry.applied.as_mut())
+        {
+            let atomic_fields = std::mem::take(&mut applied.atomic_fields);
+            applied.atomic_fields = state.atomic_fields.intern(atomic_fields);
+        }
+        drop(state);
+        self.inventory = inventory;
+    }
+
+    /// Adds live objects with our labels to a lost inventory.
+    ///
+    /// Objects of a kind whose watch fails are added when it works.
+    pub(crate) fn recover_inventory(&mut self) {
+        if !self.inventory_lost {
+            return;
+        }
+        self.inventory_lost = !self.unlisted.is_empty();
+        let state = self.cluster.state();
+        for (key, observed) in state.labelled(&self.name) {
+            if let Entry::Vacant(entry) = self.inventory.entries.entry(key.clone()) {
+                entry.insert(InventoryEntry {
+                    version: observed.version.clone(),
+                    applied: None,
+                });
+                self.inventory.recovered.insert(key.clone());
+                self.dirty = true;
             }
         }
     }
 
-    /// Whether the namespace of the record is among the objects, and on its way out: what is
-    /// written there now would make it anew.
-    fn loses_its_namespace(&self) -> bool {
+    /// Returns whether the namespace of the record is an owned object that is terminating, so that
+    /// a write would create the record again or fail.
+    fn record_namespace_terminates(&self) -> bool {
         let key = ObjectKey::new("", "Namespace", None, self.name.namespace());
-        let goes = || {
+        let is_terminating = || {
             self.deleting.contains(&key)
                 || self
-                    .hub
+                    .cluster
                     .state()
                     .live(&key)
                     .is_some_and(|live| live.terminating)
         };
-        self.inventory.entries.contains_key(&key) && goes()
+        self.inventory.entries.contains_key(&key) && is_terminating()
     }
 
-    /// Writes the record where it is behind. Gives whether nothing is left of an Application that
-    /// is being deleted: then there is nothing to write any more.
-    pub(crate) async fn note_down(&mut self) -> Result<bool, ClusterError> {
-        let deleting = self
-            .current
-            .as_ref()
-            .is_some_and(|current| current.deleting);
+    /// Writes the record if it is dirty; returns whether the Application is completely deleted and
+    /// needs no record.
+    pub(crate) async fn save_if_dirty(&mut self) -> Result<bool, ClusterError> {
+        let deleting = self.target.as_ref().is_some_and(|target| target.deleting);
         if deleting && self.inventory.entries.is_empty() {
             return Ok(true);
         }
-        if self.dirty && !(deleting && self.loses_its_namespace()) {
+        if self.dirty && !(deleting && self.record_namespace_terminates()) {
             self.save().await?;
         }
         Ok(false)
     }
 
-    /// Writes the record: before the first apply of an object, and when something has come of it.
+    /// Writes the record; merges it with what another process wrote meanwhile.
     pub(crate) async fn save(&mut self) -> Result<(), ClusterError> {
-        /// How often somebody else's write is taken in.
-        const TRIES: usize = 3;
         for attempt in 1.. {
             let mut record = self
                 .record
                 .clone()
                 .unwrap_or_else(|| ApplicationRecord::new(self.name.clone(), Default::default()));
-            record
-                .data
-                .insert(text::INVENTORY.to_owned(), self.inventory.to_string());
+            let inventory = self.inventory_text().await;
+            record.data.insert(text::INVENTORY.to_owned(), inventory);
             record
                 .data
                 .insert(text::HISTORY.to_owned(), self.history.to_string());
-            match self
-                .hub
-                .cluster
-                .save(&mut record, &self.repository.to_string())
-                .await
-            {
+            let client = &self.cluster.client;
+            match client.save(&mut record, &self.repository.to_string()).await {
                 Ok(()) => {
                     record.data.clear();
                     self.record = Some(record);
@@ -144,31 +147,8 @@ impl AppReconciler {
                     self.status.rollout = self.history.0.first().cloned();
                     return Ok(());
                 }
-                Err(error) if error.kind() == ErrorKind::Conflict && attempt < TRIES => {
-                    // What somebody else has noted is kept: of two inventories the union orphans
-                    // nothing.
-                    let found = self.hub.reread(&self.name).await?;
-                    let theirs = found.as_ref().and_then(|record| {
-                        Inventory::parse(record.data.get(text::INVENTORY)?).ok()
-                    });
-                    let theirs = theirs.unwrap_or_default();
-                    let owner = RepositoryId::from(&theirs);
-                    if !self.repository.may_take_over(&owner) {
-                        let why = self.rival(&owner).message;
-                        return Err(ClusterError {
-                            problem: Box::new(ClusterProblem::Refused { why }),
-                            ..error
-                        });
-                    }
-                    self.record = found;
-                    for (key, entry) in theirs.entries {
-                        if !self.inventory.entries.contains_key(&key) {
-                            if theirs.found.contains(&key) {
-                                self.inventory.found.insert(key.clone());
-                            }
-                            self.inventory.entries.insert(key, entry);
-                        }
-                    }
+                Err(error) if error.kind() == ErrorKind::Conflict && attempt < SAVE_ATTEMPTS => {
+                    self.merge_record(error).await?;
                 }
                 Err(error) => return Err(error),
             }
@@ -176,72 +156,108 @@ impl AppReconciler {
         Ok(())
     }
 
-    /// Notes what became of the revision, and tells it once.
-    pub(crate) fn outcome(&mut self, result: RolloutOutcome, message: String) {
-        let Some(current) = &mut self.current else {
+    async fn inventory_text(&self) -> String {
+        let bytes = self.inventory.entries.len() * ENTRY_BYTES;
+        if bytes < blocking::THRESHOLD {
+            return self.inventory.to_string();
+        }
+        let inventory = self.inventory.clone();
+        blocking::compute(bytes, move || inventory.to_string()).await
+    }
+
+    /// Merges the record that another process wrote: the union of two inventories orphans nothing.
+    async fn merge_record(&mut self, conflict: ClusterError) -> Result<(), ClusterError> {
+        let found = self.cluster.reread(&self.name).await?;
+        let theirs = found
+            .as_ref()
+            .and_then(|record| Inventory::parse(record.data.get(text::INVENTORY)?).ok())
+            .unwrap_or_default();
+        let owner = RepositoryId::from(&theirs);
+        if !self.repository.may_take_over(&owner) {
+            let why = self.name_conflict(&owner).message;
+            return Err(ClusterError {
+                problem: Box::new(ClusterProblem::Refused { why }),
+                ..conflict
+            });
+        }
+        self.record = found;
+        for (key, entry) in theirs.entries {
+            if self.inventory.entries.contains_key(&key) {
+                continue;
+            }
+            if theirs.recovered.contains(&key) {
+                self.inventory.recovered.insert(key.clone());
+            }
+            self.inventory.entries.insert(key, entry);
+        }
+        Ok(())
+    }
+
+    /// Records the outcome of the revision, and logs it once.
+    pub(crate) fn record_outcome(&mut self, result: RolloutOutcome, message: String) {
+        let Some(target) = &mut self.target else {
             return;
         };
-        if current.deleting {
+        if target.deleting {
             return;
         }
         let newest = self.history.0.first();
-        let applied = newest.is_some_and(|newest| newest.result == RolloutOutcome::Applied);
-        // A revision that changed nothing here is no news, unless the last word was another one.
-        if self.inventory.rendered == Some(current.rendered)
-            && applied
+        let was_applied = newest.is_some_and(|newest| newest.result == RolloutOutcome::Applied);
+        // A revision that changed nothing here is no rollout, unless the last one went wrong.
+        if self.inventory.rendered == Some(target.hash)
+            && was_applied
             && result == RolloutOutcome::Applied
         {
-            current.told = Some(result);
+            target.reported = Some(result);
             return;
         }
-        // What worked once and is unwell now is a matter of status, not of the revision.
-        if current.told == Some(RolloutOutcome::Applied) && result != RolloutOutcome::Failed {
+        // Health that degrades after a successful rollout is a matter of status, not of the
+        // revision.
+        if target.reported == Some(RolloutOutcome::Applied) && result != RolloutOutcome::Failed {
             return;
         }
-        let rollout = Rollout {
-            revision: current.revision.clone(),
+        let before = self.history.clone();
+        self.history.note(Rollout {
+            revision: target.revision.clone(),
             result,
             since: Timestamp::now(),
             message,
-        };
-        let before = self.history.clone();
-        self.history.note(rollout);
-        if self.history != before {
-            self.dirty = true;
-        }
+        });
+        self.dirty |= self.history != before;
         if result == RolloutOutcome::Applied {
-            self.inventory.rendered = Some(current.rendered);
-            self.inventory.revision = Some(current.revision.clone());
+            self.inventory.rendered = Some(target.hash);
+            self.inventory.revision = Some(target.revision.clone());
         }
-        if current.told != Some(result) {
-            current.told = Some(result);
-            let message = self
-                .history
-                .0
-                .first()
-                .map(|newest| newest.message.clone())
-                .unwrap_or_default();
-            let (application, cluster, revision) = (
-                &self.name,
-                self.hub.cluster.name(),
-                short(&current.revision),
-            );
-            match result {
-                RolloutOutcome::Applied => {
-                    info!(%application, cluster, revision, objects = current.desired.len(), "in step")
-                }
-                RolloutOutcome::Progressing => {
-                    info!(%application, cluster, revision, "applied; waiting for health")
-                }
-                RolloutOutcome::Superseded => {}
-                RolloutOutcome::Failed => {
-                    error!(%application, cluster, revision, "not applied: {message}")
-                }
-                RolloutOutcome::Degraded => {
-                    error!(%application, cluster, revision, "applied, but not healthy: {message}")
-                }
+        let is_new = target.reported.replace(result) != Some(result);
+        self.status.rollout = self.history.0.first().cloned();
+        if is_new {
+            self.log_outcome(result);
+        }
+    }
+
+    fn log_outcome(&self, result: RolloutOutcome) {
+        let Some(target) = &self.target else {
+            return;
+        };
+        let (application, cluster) = (&self.name, self.cluster.client.name());
+        let revision = short(&target.revision);
+        let newest = self.history.0.first();
+        let message = newest.map_or("", |newest| newest.message.as_str());
+        match result {
+            RolloutOutcome::Applied => {
+                let objects = target.desired.len();
+                info!(%application, cluster, revision, objects, "synced");
+            }
+            RolloutOutcome::Progressing => {
+                info!(%application, cluster, revision, "applied; waiting for health");
+            }
+            RolloutOutcome::Superseded => {}
+            RolloutOutcome::Failed => {
+                error!(%application, cluster, revision, "not applied: {message}");
+            }
+            RolloutOutcome::Degraded => {
+                error!(%application, cluster, revision, "applied, but not healthy: {message}");
             }
         }
-        self.status.rollout = self.history.0.first().cloned();
     }
 }

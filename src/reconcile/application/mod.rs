@@ -1,11 +1,12 @@
-//! One Application on its cluster: a task that sleeps until something concerns it, looks at
-//! everything anew, and does what is to be done. It holds no worker while it waits, and nothing
-//! while nothing changes.
+//! The task of one Application on its cluster.
+//!
+//! It sleeps until an event concerns it, assesses everything from the start, and acts. While it
+//! waits it holds no worker, and while nothing changes it sends no request.
 //!
 //! ```text
-//! job ─▶ read ─▶ listed? ─▶ dependencies? ─▶ look ─▶ send ─▶ prune ─▶ health ─▶ outcome ─▶ sleep
-//!                                             ▲                                            │
-//!                                             └──────── an event, a timer, a job ◀─────────┘
+//! work ─▶ accept ─▶ watches? ─▶ dependencies? ─▶ assess ─▶ apply ─▶ prune ─▶ health ─▶ outcome
+//!                                                  ▲                                      │
+//!                                                  └────── event, timer, work ◀─ sleep ◀──┘
 //! ```
 
 pub(crate) mod accept;
@@ -14,18 +15,20 @@ pub(crate) mod assess;
 pub(crate) mod inventory;
 pub(crate) mod options;
 pub(crate) mod outcome;
+pub(crate) mod pods;
+pub(crate) mod prune;
+pub(crate) mod repair;
+pub(crate) mod work;
+
+pub(crate) use work::{AcceptedRevision, Work};
 
 use super::{
-    ApplicationHandle, ApplicationRequest, ReconcileContext, RepositoryId,
-    application::{
-        assess::{Assessment, FailedObject, RepairBackoff},
-        options::ReconcileOptions,
-    },
+    ApplicationHandle, ApplicationRequest, Reason, ReconcileContext, RepositoryId,
     cluster_state::{
-        ClusterHandle, Trouble, Unlisted,
+        ClusterHandle, Unlisted, WatchTrouble,
         observed::{self, WatchedManifest},
     },
-    context::ApplicationPlace,
+    context::ApplicationKey,
     permits::WorkPermit,
     status::{ApplicationState, ApplicationStatus, Message},
 };
@@ -33,20 +36,19 @@ use crate::{
     core::{
         error::{Classify, ErrorKind},
         name::Name,
+        retry,
     },
-    io::{
-        cluster::{ApplicationRecord, ClusterError, RequestIdentity},
-        render::Rendered,
-    },
+    io::cluster::{ApplicationRecord, ClusterError, RequestIdentity},
     objects::{
         object::ObjectKey,
-        plan::{
-            DesiredObject, Inventory, KindAtomicFields, RefusedObject, RolloutHistory,
-            RolloutOutcome, ValueHash,
-        },
+        plan::{Inventory, KindAtomicFields, RolloutHistory, ValueHash},
     },
-    spec::Application,
 };
+use assess::{Assessment, FailedObject};
+use outcome::OutcomeInput;
+use pods::PodReports;
+use prune::PruneResult;
+use repair::RepairBackoff;
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
@@ -54,412 +56,392 @@ use std::{
 };
 use tokio::time::Instant;
 use tracing::{info, warn};
+use work::Target;
 
-/// What an Application is to do.
-#[derive(Debug)]
-pub(crate) enum Work {
-    /// Bring this about.
-    Apply(Box<AcceptedRevision>),
-    /// The same as before, at another revision.
-    Same { revision: String },
-    /// It could not be read at this revision; what was read before stays in force.
-    Broken { revision: String, row: Message },
-    /// It rests.
-    Suspend { revision: String },
-    /// Nobody declares it any more; with why that is not believed without a yes.
-    Gone {
-        revision: String,
-        doubt: Option<String>,
-    },
+/// Why the newest revision cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Unreadable {
+    pub reason: Reason,
+    pub message: Message,
 }
 
-impl Work {
-    /// The revision it comes from.
-    pub(crate) fn revision(&self) -> &str {
-        match self {
-            Work::Apply(read) => &read.revision,
-            Work::Same { revision }
-            | Work::Broken { revision, .. }
-            | Work::Suspend { revision }
-            | Work::Gone { revision, .. } => revision,
-        }
-    }
-
-    /// The job that stands for both this one and one that nobody has taken up: what is the same as
-    /// before is the same as what is waiting.
-    pub fn after(self, waiting: Option<Self>) -> Self {
-        match (self, waiting) {
-            (Work::Same { revision }, Some(Work::Apply(waiting))) => {
-                Work::Apply(Box::new(AcceptedRevision {
-                    revision,
-                    ..*waiting
-                }))
-            }
-            (job, _) => job,
-        }
-    }
-}
-
-/// An Application at a revision, rendered.
-#[derive(Debug)]
-pub(crate) struct AcceptedRevision {
-    pub application: Application,
-    pub revision: String,
-    pub rendered: Arc<Rendered>,
-}
-
-/// What is being brought about.
-pub(crate) struct Target {
-    pub terms: ReconcileOptions,
-    pub revision: String,
-    pub desired: Vec<DesiredObject>,
-    pub refused: Vec<RefusedObject>,
-    pub notes: Vec<Message>,
-    /// Stands for all manifests.
-    pub rendered: ValueHash,
-    /// When it has failed, if it is not healthy by then.
-    pub deadline: Instant,
-    /// Whether the Application is gone, and its objects are to go.
-    pub deleting: bool,
-    /// Whether its outcome was told.
-    pub told: Option<RolloutOutcome>,
-    /// Whether what others depend on was there once.
-    pub released: bool,
-    /// What it was read from, as long as the cluster does not serve all its kinds.
-    pub unplaced: Option<Box<(Application, Arc<Rendered>)>>,
-}
-
-/// The task of one Application.
 pub(crate) struct AppReconciler {
     pub name: Name,
     pub repository: Arc<RepositoryId>,
-    pub hub: Arc<ClusterHandle>,
-    pub shared: Arc<ReconcileContext>,
+    pub cluster: Arc<ClusterHandle>,
+    pub context: Arc<ReconcileContext>,
     pub handle: ApplicationHandle,
     pub status: ApplicationStatus,
-    pub(crate) job: Option<Work>,
-    /// Whether the name on this cluster is this repository's.
-    seated: bool,
-    pub(crate) current: Option<Target>,
+    /// Work that no pass has accepted yet.
+    pub(crate) work: Option<Work>,
+    /// Whether the name on this cluster is reserved for this repository.
+    owns_name: bool,
+    pub(crate) target: Option<Target>,
     pub(crate) record: Option<ApplicationRecord>,
+    /// Whether the record was read.
     pub(crate) loaded: bool,
-    /// Whether the inventory could not be read.
-    pub(crate) lost: bool,
+    /// Whether the inventory must be rebuilt from labels.
+    pub(crate) inventory_lost: bool,
     pub(crate) inventory: Inventory,
     pub(crate) history: RolloutHistory,
-    /// Whether the record in the cluster is behind.
+    /// Whether the record in the cluster is out of date.
     pub(crate) dirty: bool,
-    pub(crate) failing: HashMap<ObjectKey, FailedObject>,
-    pub(crate) pace: HashMap<ObjectKey, RepairBackoff>,
+    pub(crate) failures: HashMap<ObjectKey, FailedObject>,
+    pub(crate) repairs: HashMap<ObjectKey, RepairBackoff>,
+    /// Objects whose deletion was accepted.
     pub(crate) deleting: HashSet<ObjectKey>,
-    /// Kinds that cannot be watched: nothing is known of their objects.
+    /// Kinds that cannot be watched.
     pub(crate) unlisted: Unlisted,
-    pub(crate) broken: Option<Message>,
-    /// What waits for a yes, as it was last logged.
-    pub(crate) asked: Option<Message>,
-    /// Until when a server may still do what it was sent, and gave no answer to.
-    pub(crate) answerable: Instant,
-    /// How often in a row the cluster itself could not be asked.
-    down: u32,
-    pub(crate) reasons: outcome::WaitReasons,
+    pub(crate) unreadable: Option<Unreadable>,
+    /// The confirmation that was logged last.
+    pub(crate) logged_confirmation: Option<Message>,
+    /// Until when the API server may still execute an unanswered request.
+    pub(crate) answers_until: Instant,
+    /// Failed passes in a row.
+    failed_passes: u32,
+    pub(crate) pod_reports: PodReports,
 }
 
-/// Back-off after trouble: from one second, doubled each time, up to five minutes.
-pub(crate) const BACK_OFF: (Duration, Duration) =
-    (Duration::from_secs(1), Duration::from_secs(300));
+/// Back-off after a failure: from one second, doubled each time, up to five minutes.
+const BACK_OFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
 
-pub(crate) fn back_off(times: u32) -> Duration {
-    BACK_OFF
-        .0
-        .saturating_mul(1 << times.saturating_sub(1).min(9))
-        .min(BACK_OFF.1)
+pub(crate) fn back_off(failures: u32) -> Duration {
+    retry::delay(failures, BACK_OFF.0, BACK_OFF.1)
 }
 
-/// How long a server may work on a request whose sender is gone: kube-apiserver gives each a minute
-/// (`--request-timeout`).
-pub(crate) const ANSWERABLE: Duration = Duration::from_secs(75);
+/// How long an API server may work on a request whose client is gone: kube-apiserver allows a
+/// minute (`--request-timeout`).
+pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(75);
 
-/// How often in a row a cluster does not answer until that counts as an end for whoever waits for
-/// one.
-pub(crate) const ENOUGH: u32 = 3;
+/// Failures in a row after which a caller that waits for the outcome stops waiting.
+pub(crate) const MAX_ATTEMPTS: u32 = 3;
 
-/// How long a kind that is not served is waited for between two looks.
-const UNKNOWN: Duration = Duration::from_secs(5);
+/// The interval of discovery while a desired kind is not served.
+const DISCOVERY_INTERVAL: Duration = Duration::from_secs(5);
+
+/// What follows a pass.
+pub(crate) enum Requeue {
+    /// Sleep until an event, at most until a time.
+    At(Option<Instant>),
+    /// Sleep until an event or a status change of any Application.
+    OnDependency,
+    /// The Application is deleted; the task ends.
+    Done,
+}
 
 impl AppReconciler {
     pub fn new(
         name: Name,
-        hub: Arc<ClusterHandle>,
-        shared: Arc<ReconcileContext>,
+        cluster: Arc<ClusterHandle>,
+        context: Arc<ReconcileContext>,
         handle: ApplicationHandle,
     ) -> Self {
         let status =
-            ApplicationStatus::new(name.clone(), &handle.repository.name, hub.cluster.name());
+            ApplicationStatus::new(name.clone(), &handle.repository.name, cluster.client.name());
         Self {
             name,
             repository: Arc::clone(&handle.repository),
-            hub,
-            shared,
+            cluster,
+            context,
             handle,
             status,
-            job: None,
-            seated: false,
-            current: None,
+            work: None,
+            owns_name: false,
+            target: None,
             record: None,
             loaded: false,
-            lost: false,
+            inventory_lost: false,
             inventory: Inventory::default(),
             history: RolloutHistory::default(),
             dirty: false,
-            failing: HashMap::new(),
-            pace: HashMap::new(),
+            failures: HashMap::new(),
+            repairs: HashMap::new(),
             deleting: HashSet::new(),
             unlisted: Unlisted::new(),
-            broken: None,
-            asked: None,
-            answerable: Instant::now(),
-            down: 0,
-            reasons: outcome::WaitReasons::default(),
+            unreadable: None,
+            logged_confirmation: None,
+            answers_until: Instant::now(),
+            failed_passes: 0,
+            pod_reports: PodReports::default(),
         }
     }
 
-    /// Runs until it is stopped, or the Application is gone and its objects with it.
+    /// Runs until the process stops, or the Application and its objects are deleted.
     pub async fn run(mut self) {
-        let mut turned = self.shared.turned.subscribe();
+        let mut status_changed = self.context.status_changed.subscribe();
         loop {
-            // Asleep it takes little room; at work, much: not all are at once.
-            let turn = tokio::select! {
+            let permit = tokio::select! {
                 biased;
-                () = self.shared.stop.cancelled() => return,
-                turn = self.hub.turn() => turn,
+                () = self.context.stop.cancelled() => return,
+                permit = self.cluster.work_permit() => permit,
             };
-            if let Some(job) = self.handle.slot.take() {
-                // One that a cluster in trouble has not let us take up yet is not lost to the news
-                // that nothing changed.
-                self.job = Some(job.after(self.job.take()));
+            if let Some(work) = self.handle.mailbox.take() {
+                // Merged with work that a failing cluster has not let us accept yet.
+                self.work = Some(work.after(self.work.take()));
             }
-            turned.mark_unchanged();
-            let mut depends = false;
-            // Boxed: a task that sleeps keeps no room for what it does when awake, and there are
-            // thousands.
-            let wake = match Box::pin(self.step(&turn)).await {
-                Ok(Requeue::Ended) => {
-                    if self.seated {
-                        self.hub.forget(&self.name).await;
-                        self.hub.state().dismiss(&self.name);
-                    }
-                    self.shared.remove(&self.place());
-                    if self.handle.slot.close() {
+            status_changed.mark_unchanged();
+            // Boxed: thousands of sleeping tasks keep no room for the locals of a pass.
+            let result = Box::pin(self.pass(&permit)).await;
+            let mut on_dependency = false;
+            let wake_at = match result {
+                Ok(Requeue::Done) => {
+                    if self.finish().await {
                         return;
                     }
-                    // It has been declared again meanwhile, and begins anew.
-                    self = Self::new(self.name, self.hub, self.shared, self.handle);
-                    self.shared.publish(&self.status);
+                    // Declared again meanwhile: start over.
+                    self = Self::new(self.name, self.cluster, self.context, self.handle);
+                    self.context.publish(&self.status);
                     continue;
                 }
-                Ok(Requeue::At(wake)) => {
-                    self.down = 0;
-                    wake
+                Ok(Requeue::At(wake_at)) => {
+                    self.failed_passes = 0;
+                    wake_at
                 }
-                Ok(Requeue::Turned) => {
-                    (self.down, depends) = (0, true);
+                Ok(Requeue::OnDependency) => {
+                    self.failed_passes = 0;
+                    on_dependency = true;
                     None
                 }
-                Err(error) => Some(self.trouble(&error)),
+                Err(error) => Some(self.pass_failed(&error)),
             };
-            drop(turn);
-            // Whoever asked for another rendering waits for what comes of it.
-            self.status.observed &= !self.handle.again.is_asked();
-            self.shared.publish(&self.status);
+            drop(permit);
+            // A caller that requested another rendering waits for its result.
+            self.status.observed &= !self.handle.render_retry.is_requested();
+            self.context.publish(&self.status);
             tokio::select! {
                 biased;
-                () = self.shared.stop.cancelled() => return,
-                () = self.handle.slot.filled() => {}
-                () = self.handle.inbox.notified() => {}
-                // Whoever waits for another Application looks again when one has turned.
-                _ = turned.changed(), if depends => {}
-                () = sleep_until(wake) => {}
+                () = self.context.stop.cancelled() => return,
+                () = self.handle.mailbox.filled() => {}
+                () = self.handle.wake.notified() => {}
+                _ = status_changed.changed(), if on_dependency => {}
+                () = sleep_until(wake_at) => {}
             }
         }
     }
 
-    /// The cluster could not be asked: the time to try again.
-    fn trouble(&mut self, error: &ClusterError) -> Instant {
-        self.down = self.down.saturating_add(1);
-        let wait = error.retry_after().unwrap_or_else(|| back_off(self.down));
-        if self.down == 1 {
+    /// Forgets a deleted Application; returns whether no newer work is waiting.
+    async fn finish(&mut self) -> bool {
+        if self.owns_name {
+            self.cluster.forget_record(&self.name).await;
+            self.cluster.state().dismiss(&self.name);
+        }
+        self.context.remove(&self.key());
+        self.handle.mailbox.close()
+    }
+
+    /// Reports a failed pass; returns the time of the next one.
+    fn pass_failed(&mut self, error: &ClusterError) -> Instant {
+        self.failed_passes = self.failed_passes.saturating_add(1);
+        if self.failed_passes == 1 {
             warn!(application = %self.name, hint = error.hint(), "{error}");
         }
-        self.status.state = if error.kind() == ErrorKind::Remote {
-            ApplicationState::Waiting
+        let is_remote = error.kind() == ErrorKind::Remote;
+        // A caller stops waiting after a few equal failures.
+        let observed = !is_remote || self.failed_passes >= MAX_ATTEMPTS;
+        let (state, reason) = if is_remote {
+            (ApplicationState::Waiting, Reason::ClusterUnreachable)
         } else {
-            ApplicationState::Failed
+            (ApplicationState::Failed, Reason::ClusterRequestRefused)
         };
-        self.status.problems = vec![Message {
-            hint: error.hint(),
-            ..Message::application(error.to_string())
-        }];
-        // Whoever waits for an end has one when the same has been seen a few times.
-        self.status.observed = error.kind() != ErrorKind::Remote || self.down >= ENOUGH;
+        self.status.set_state(state, reason, observed);
+        self.status.problems =
+            vec![Message::application(error.to_string()).with_hint(error.hint())];
+        let wait = error
+            .retry_after()
+            .unwrap_or_else(|| back_off(self.failed_passes));
         Instant::now() + wait
     }
 
-    /// Everything, from the start. What is done already costs a look.
-    async fn step(&mut self, turn: &WorkPermit) -> Result<Requeue, ClusterError> {
-        if !self.seated {
-            match self.hub.sit(&self.name, &self.repository).await? {
-                None => self.seated = true,
-                Some(taken) => return Ok(self.turned_away(&taken)),
+    /// Runs one pass from the start. It is idempotent: what is done already sends no request.
+    async fn pass(&mut self, permit: &WorkPermit) -> Result<Requeue, ClusterError> {
+        if !self.owns_name {
+            if let Some(holder) = self
+                .cluster
+                .reserve_name(&self.name, &self.repository)
+                .await?
+            {
+                return Ok(self.name_taken(&holder));
             }
-            self.hub
+            self.owns_name = true;
+            self.cluster
                 .state()
-                .enlist(&self.name, Arc::clone(&self.handle.inbox));
+                .register(&self.name, Arc::clone(&self.handle.wake));
         }
         if !self.loaded {
             self.load().await?;
         }
-        // What was asked for is noted beside what was read, which would overwrite it.
-        self.asked();
-        let news = self.job.is_some();
-        if let Some(job) = self.job.take()
-            && let Err((job, error)) = self.read(job).await
-        {
-            self.job = Some(job);
-            return Err(error);
+        // After the load, which would overwrite a confirmation.
+        self.take_requests();
+        let has_new_work = self.work.is_some();
+        self.accept_work().await?;
+        if self.status.state == ApplicationState::Deleting && self.target.is_none() {
+            return Ok(Requeue::Done);
         }
-        if self.status.state == ApplicationState::Deleting && self.current.is_none() {
-            return Ok(Requeue::Ended);
+        self.accept_served_kinds().await?;
+        if let Some(requeue) = self.wait_for_watches() {
+            return Ok(requeue);
         }
-        let Some(current) = &mut self.current else {
-            return Ok(Requeue::At(None));
-        };
-        if current.desired.iter().any(|one| !one.known) {
-            let served = self.hub.cluster.resources().await?;
-            let now_served = current
-                .desired
-                .iter()
-                .any(|one| !one.known && served.find(&one.gvk()).is_some());
-            if let Some((application, rendered)) = current
-                .unplaced
-                .take_if(|_| now_served)
-                .map(|unplaced| *unplaced)
-            {
-                // Now it is known whether their objects lie in namespaces, which makes others of
-                // them.
-                let revision = current.revision.clone();
-                if let Err((job, error)) = self
-                    .read(Work::Apply(Box::new(AcceptedRevision {
-                        application,
-                        revision,
-                        rendered,
-                    })))
-                    .await
-                {
-                    self.job = Some(job);
-                    return Err(error);
-                }
+        self.recover_inventory();
+        if let Some(requeue) = self.wait_for_dependencies() {
+            return Ok(requeue);
+        }
+        let mut assessment = self.assess_fresh(has_new_work).await?;
+        if self.needs_unselected(&assessment) {
+            let (repository, cluster) = (&self.repository.name, self.cluster.client.name());
+            self.context.read_all_unselected(repository, cluster);
+            if self.context.is_plan() && self.context.is_reading_unselected(repository, cluster) {
+                self.status.observed = false;
+                return Ok(Requeue::OnDependency);
             }
         }
-        let Some(current) = &mut self.current else {
+        if self.context.is_plan() {
+            self.report_plan(&assessment);
             return Ok(Requeue::At(None));
-        };
-        // What cannot be read at a newer revision is told of that one.
-        if self.broken.is_none() {
-            self.status.revision = Some(current.revision.clone());
         }
-        let kinds = current
+        if !assessment.pending.is_empty() {
+            self.status
+                .set_state(ApplicationState::Applying, Reason::Applying, false);
+            self.context.publish(&self.status);
+            self.apply(&assessment.pending, permit).await?;
+            assessment = self.assess();
+        }
+        if self.handle.mailbox.is_filled() {
+            return Ok(Requeue::At(Some(Instant::now())));
+        }
+        let prune = self.prune(&assessment).await?;
+        let wake_at = self.conclude(&assessment, prune).await;
+        if self.save_if_dirty().await? {
+            if let Some(record) = self.record.take() {
+                self.cluster.client.remove(&record).await?;
+            }
+            info!(application = %self.name, cluster = self.cluster.client.name(), "deleted with its objects");
+            return Ok(Requeue::Done);
+        }
+        Ok(Requeue::At(wake_at))
+    }
+
+    /// Accepts waiting work; keeps it if the cluster fails.
+    async fn accept_work(&mut self) -> Result<(), ClusterError> {
+        let Some(work) = self.work.take() else {
+            return Ok(());
+        };
+        self.accept(work).await.map_err(|(work, error)| {
+            self.work = Some(work);
+            error
+        })
+    }
+
+    /// Accepts the revision again once the cluster serves a missing kind: its scope decides in
+    /// which namespace the objects lie.
+    async fn accept_served_kinds(&mut self) -> Result<(), ClusterError> {
+        let Some(target) = &mut self.target else {
+            return Ok(());
+        };
+        if !target.has_unserved_kinds() {
+            return Ok(());
+        }
+        let resources = self.cluster.client.resources().await?;
+        let is_served_now = target
+            .desired
+            .iter()
+            .any(|one| !one.served && resources.find(&one.gvk()).is_some());
+        let source = target.unserved_source.take_if(|_| is_served_now);
+        let Some((application, rendered)) = source.map(|source| *source) else {
+            return Ok(());
+        };
+        self.work = Some(Work::Apply(Box::new(AcceptedRevision {
+            revision: target.revision.clone(),
+            application,
+            rendered,
+        })));
+        self.accept_work().await
+    }
+
+    /// Waits for the first lists of all kinds. A kind that cannot be watched holds up only its own
+    /// objects.
+    fn wait_for_watches(&mut self) -> Option<Requeue> {
+        let Some(target) = &self.target else {
+            return Some(Requeue::At(None));
+        };
+        // An unreadable newer revision is what the status is about.
+        if self.unreadable.is_none() {
+            self.status.revision = Some(target.revision.clone());
+        }
+        let keys = target
             .desired
             .iter()
             .map(|one| &one.key)
             .chain(self.inventory.entries.keys());
-        let unlisted = self.hub.unlisted(kinds);
-        // Of a kind that cannot be watched only the objects wait.
-        if unlisted.values().any(Option::is_none) {
-            let row = |((_, kind), trouble): (&(String, String), &Option<Trouble>)| match trouble {
-                Some(trouble) => unwatched(kind, trouble),
+        let unlisted = self.cluster.unlisted(keys);
+        if unlisted.values().all(Option::is_some) {
+            self.unlisted = unlisted;
+            return None;
+        }
+        self.status
+            .set_state(ApplicationState::Waiting, Reason::WatchPending, false);
+        self.status.problems = unlisted
+            .iter()
+            .map(|((_, kind), trouble)| match trouble {
+                Some(trouble) => watch_failure(kind, trouble),
                 None => Message::application(format!("waiting for the first list of {kind}")),
-            };
-            self.status.state = ApplicationState::Waiting;
-            self.status.problems = unlisted.iter().map(row).collect();
-            self.status.observed = unlisted.values().all(Option::is_some);
-            return Ok(Requeue::At(None));
-        }
-        self.unlisted = unlisted;
-        self.find_lost();
-        let Some(current) = &mut self.current else {
-            return Ok(Requeue::At(None));
-        };
-        if !current.released && !self.shared.plans() {
-            if let Some((rows, passes)) = self.shared.blocked(
-                &self.repository.name,
-                &current.terms.depends_on,
-                &current.revision,
-            ) {
-                self.status.state = ApplicationState::Waiting;
-                self.status.problems = rows;
-                self.status.observed = !passes;
-                return Ok(Requeue::Turned);
-            }
-            current.released = true;
-            current.deadline = Instant::now() + current.terms.timeout;
-        }
-        let mut look = self.look();
-        if news {
-            look.strangers.values_mut().for_each(|now| *now = true);
-        }
-        if !look.strangers.is_empty() && self.hub.consult(&look.strangers).await? {
-            look = self.look();
-        }
-        if self.minds_others(&look) {
-            let (repository, cluster) = (&self.repository.name, self.hub.cluster.name());
-            self.shared.read_aside(repository, cluster);
-            if self.shared.plans() && self.shared.is_looking_aside(repository, cluster) {
-                self.status.observed = false;
-                return Ok(Requeue::Turned);
-            }
-        }
-        if self.shared.plans() {
-            self.planned(&look);
-            return Ok(Requeue::At(None));
-        }
-        if !look.todo.is_empty() {
-            self.status.state = ApplicationState::Applying;
-            self.status.observed = false;
-            self.shared.publish(&self.status);
-            self.send(&look.todo, turn).await?;
-            look = self.look();
-        }
-        if self.handle.slot.is_filled() {
-            return Ok(Requeue::At(Some(Instant::now())));
-        }
-        let pruned = self.prune(&look).await?;
-        let next = self.conclude(&look, pruned).await;
-        if self.note_down().await? {
-            if let Some(record) = self.record.take() {
-                self.hub.cluster.remove(&record).await?;
-            }
-            info!(application = %self.name, cluster = self.hub.cluster.name(), "deleted, with its objects");
-            return Ok(Requeue::Ended);
-        }
-        Ok(Requeue::At(next))
+            })
+            .collect();
+        Some(Requeue::At(None))
     }
 
-    /// Where it is declared to be.
-    fn place(&self) -> ApplicationPlace {
+    /// Waits until the dependencies have been ready once.
+    fn wait_for_dependencies(&mut self) -> Option<Requeue> {
+        let target = self.target.as_mut()?;
+        if target.dependencies_met || self.context.is_plan() {
+            return None;
+        }
+        let unready = self.context.unready_dependencies(
+            &self.repository.name,
+            &target.options.depends_on,
+            &target.revision,
+        );
+        if let Some(unready) = unready {
+            self.status.set_state(
+                ApplicationState::Waiting,
+                Reason::DependencyNotReady,
+                !unready.transient,
+            );
+            self.status.problems = unready.messages;
+            return Some(Requeue::OnDependency);
+        }
+        target.dependencies_met = true;
+        target.deadline = Instant::now() + target.options.timeout;
+        None
+    }
+
+    /// Assesses all objects, against fresh records of other processes where they decide.
+    async fn assess_fresh(&mut self, has_new_work: bool) -> Result<Assessment, ClusterError> {
+        let mut assessment = self.assess();
+        if has_new_work {
+            let owners = assessment.foreign_owners.values_mut();
+            owners.for_each(|fresh| *fresh = true);
+        }
+        let owners = &assessment.foreign_owners;
+        if !owners.is_empty() && self.cluster.consult_records(owners).await? {
+            assessment = self.assess();
+        }
+        Ok(assessment)
+    }
+
+    fn key(&self) -> ApplicationKey {
         (
-            self.hub.cluster.name().to_owned(),
+            self.cluster.client.name().to_owned(),
             self.name.clone(),
             self.repository.name.clone(),
         )
     }
 
-    /// What people asked for over the socket.
-    fn asked(&mut self) {
-        for asked in self.shared.take_asked(&self.place()) {
-            match asked {
+    fn take_requests(&mut self) {
+        for request in self.context.take_requests(&self.key()) {
+            match request {
                 ApplicationRequest::Now => {
-                    self.failing.clear();
-                    self.pace.clear();
+                    self.failures.clear();
+                    self.repairs.clear();
                 }
                 ApplicationRequest::ConfirmPrune(revision) => {
                     self.inventory.confirmed = Some(revision);
@@ -469,88 +451,156 @@ impl AppReconciler {
         }
     }
 
-    /// As whom objects are sent.
+    /// Returns the identity under which objects are applied and deleted.
     pub(crate) fn identity(&self) -> RequestIdentity {
-        let account = match &self.current {
-            Some(current) => &current.terms.service_account,
+        let account = match &self.target {
+            Some(target) => &target.options.service_account,
             None => &self.inventory.service_account,
         };
         RequestIdentity::of(&self.name, account.as_deref())
     }
 
-    /// How an object is judged from now on.
-    pub(crate) fn judge(&self, index: usize, expected: Option<ValueHash>, atoms: KindAtomicFields) {
-        let Some(current) = &self.current else { return };
-        let one = &current.desired[index];
-        let ignore = observed::ignored(&current.terms.ignore, &one.key);
+    /// Sets the manifest and the answer that judge a live object from now on.
+    pub(crate) fn judge(
+        &self,
+        index: usize,
+        expected: Option<ValueHash>,
+        atomic_fields: KindAtomicFields,
+    ) {
+        let Some(target) = &self.target else { return };
+        let one = &target.desired[index];
         let watched = WatchedManifest {
             manifest: one.manifest.clone(),
-            ignore,
+            ignore: observed::ignore_pointers(&target.options.ignore, &one.key),
             expected,
-            atoms,
+            atomic_fields,
         };
-        self.hub.state().judge(&self.name, &one.key, watched);
+        self.cluster.state().judge(&self.name, &one.key, watched);
     }
 
-    /// The row of what could not be read, if the newest revision could not.
-    pub(crate) fn broken(&self) -> Option<&Message> {
-        self.broken.as_ref()
+    pub(crate) fn unreadable_message(&self) -> Option<&Message> {
+        self.unreadable
+            .as_ref()
+            .map(|unreadable| &unreadable.message)
     }
 
-    /// Says what would be done.
-    fn planned(&mut self, look: &Assessment) {
-        let Some(current) = &self.current else { return };
-        let state = self.hub.state();
-        let pruning = self.pruning(current, &state);
-        drop(state);
-        self.status.planned = look.plan(current, &pruning);
-        look.tell(&mut self.status);
-        self.status.objects = current.desired.len();
-        self.status
-            .problems
-            .extend(pruning.needs_yes.map(Message::application));
-        self.status.problems.extend(self.broken.clone());
-        self.status.notes.extend(current.notes.iter().cloned());
-        let moves = look.todo.values().any(|why| !why.is_drift()) || !pruning.delete.is_empty();
-        self.status.state = if !self.status.problems.is_empty() {
-            ApplicationState::Failed
-        } else if moves {
-            ApplicationState::OutOfSync
-        } else if !look.todo.is_empty() || !look.drifted.is_empty() {
-            ApplicationState::Drifted
+    /// Reports the actions that a pass would take.
+    fn report_plan(&mut self, assessment: &Assessment) {
+        let Some(target) = &self.target else { return };
+        let prune = self.plan_prune(target, &self.cluster.state());
+        self.status.planned = assessment.planned_actions(target, &prune);
+        self.status.objects = target.desired.len();
+        let target_notes = target.notes.clone();
+        assessment.report(&mut self.status);
+        self.status.notes.extend(target_notes);
+        let confirmation = prune
+            .confirmation
+            .map(|why| outcome::confirmation_message(&self.name, &why));
+        let unreadable = self.unreadable.as_ref();
+        let moves = assessment.pending.values().any(|reason| !reason.is_drift());
+        let (state, reason) = if let Some(unreadable) = unreadable {
+            (ApplicationState::Failed, unreadable.reason)
+        } else if !self.status.problems.is_empty() {
+            (ApplicationState::Failed, Reason::SyncFailed)
+        } else if confirmation.is_some() {
+            (ApplicationState::Failed, Reason::PruneBlocked)
+        } else if moves || !prune.delete.is_empty() {
+            (ApplicationState::OutOfSync, Reason::OutOfSync)
+        } else if !assessment.pending.is_empty() || !assessment.drifted.is_empty() {
+            (ApplicationState::Drifted, Reason::DriftReported)
         } else {
-            ApplicationState::Synced
+            (ApplicationState::Synced, Reason::Synced)
         };
-        self.status.observed = true;
+        self.status.problems.extend(confirmation);
+        let unreadable = unreadable.map(|unreadable| unreadable.message.clone());
+        self.status.problems.extend(unreadable);
+        self.status.set_state(state, reason, true);
     }
 
-    /// When to look for kinds that are not served.
-    pub(crate) fn unknown_kinds(&self) -> Option<Instant> {
-        let current = self.current.as_ref()?;
-        current
+    /// Reports the outcome of a pass; returns the time of the next one.
+    async fn conclude(&mut self, assessment: &Assessment, prune: PruneResult) -> Option<Instant> {
+        let now = Instant::now();
+        if prune.confirmation.is_none() {
+            self.logged_confirmation = None;
+        }
+        let mut wake_at: Vec<Instant> = assessment.wake_at.into_iter().collect();
+        wake_at.extend(prune.wake_at);
+        if !prune.failures.is_empty() {
+            self.deleting.clear();
+            let retries = self.failures.values().map(|failed| failed.retry_at);
+            wake_at.extend(retries.filter(|retry_at| *retry_at > now));
+        }
+        let target = self.target.as_ref()?;
+        let unserved_kinds = target.has_unserved_kinds();
+        if unserved_kinds {
+            wake_at.push(now + DISCOVERY_INTERVAL);
+        }
+        let is_rolling_out = outcome::is_rolling_out(target.reported);
+        let mut unhealthy = assessment.unhealthy.clone();
+        wake_at.extend(self.report_pods(&mut unhealthy, is_rolling_out).await);
+        let target = self.target.as_ref()?;
+        let keys = target
             .desired
             .iter()
-            .any(|one| !one.known)
-            .then(|| Instant::now() + UNKNOWN)
+            .map(|one| &one.key)
+            .chain(self.inventory.entries.keys());
+        let (stale_watches, next_stale) = self.cluster.stale_watches(keys);
+        wake_at.extend(next_stale);
+        let retries_exhausted = self
+            .failures
+            .values()
+            .all(|failed| failed.failures >= outcome::OBSERVED_ATTEMPTS || !failed.transient);
+        let outcome = outcome::outcome(&OutcomeInput {
+            application: &self.name,
+            assessment,
+            prune: &prune,
+            unhealthy: &unhealthy,
+            held_up: &self.held_up(&assessment.pending),
+            notes: &target.notes,
+            reported: target.reported,
+            wait_for_health: target.options.wait,
+            deleting: target.deleting,
+            late: Instant::now() >= target.deadline,
+            unserved_kinds,
+            retries_exhausted,
+            stale_watches: &stale_watches,
+            unreadable: self.unreadable.as_ref(),
+        });
+        if outcome.wakes_at_deadline {
+            wake_at.push(target.deadline);
+        }
+        self.status.objects = target.desired.len();
+        assessment.report(&mut self.status);
+        self.status.unhealthy = assess::health_messages(&unhealthy);
+        self.status.problems = outcome.problems;
+        self.status.notes = outcome.notes;
+        self.status
+            .set_state(outcome.state, outcome.reason, outcome.observed);
+        if let Some(message) = outcome.confirmation {
+            self.log_confirmation(message);
+        }
+        if let Some((result, message)) = outcome.rollout {
+            self.record_outcome(result, message);
+        }
+        wake_at.into_iter().min()
+    }
+
+    /// Logs a required confirmation once.
+    fn log_confirmation(&mut self, message: Message) {
+        if self.logged_confirmation.as_ref() == Some(&message) {
+            return;
+        }
+        let (application, cluster) = (&self.name, self.cluster.client.name());
+        let revision = self.status.revision.as_deref().map(short);
+        warn!(%application, cluster, revision, hint = message.hint, "{message}");
+        self.logged_confirmation = Some(message);
     }
 }
 
-/// A kind that cannot be watched, in words.
-pub(crate) fn unwatched(kind: &str, trouble: &Trouble) -> Message {
-    Message {
-        hint: trouble.hint.clone(),
-        ..Message::application(format!("{kind} cannot be watched: {}", trouble.message))
-    }
-}
-
-/// What follows a step.
-pub(crate) enum Requeue {
-    /// Sleep, at most until then.
-    At(Option<Instant>),
-    /// Sleep until another Application has turned.
-    Turned,
-    /// There is nothing left to look after.
-    Ended,
+/// Returns the problem of a kind that cannot be watched.
+pub(crate) fn watch_failure(kind: &str, trouble: &WatchTrouble) -> Message {
+    Message::application(format!("{kind} cannot be watched: {}", trouble.message))
+        .with_hint(trouble.hint.clone())
 }
 
 async fn sleep_until(at: Option<Instant>) {
@@ -560,7 +610,7 @@ async fn sleep_until(at: Option<Instant>) {
     }
 }
 
-/// The first ten digits of a commit id, as people know it.
+/// Returns the first ten digits of a commit id.
 pub(crate) fn short(revision: &str) -> &str {
     revision.get(..10).unwrap_or(revision)
 }

@@ -1,4 +1,4 @@
-//! The terms on which an Application is applied.
+//! The options of an Application that its passes need.
 
 use crate::{
     core::name::Name,
@@ -7,10 +7,10 @@ use crate::{
 };
 use std::time::Duration;
 
-/// What an Application says about how its objects are applied.
 #[derive(Debug, Clone)]
 pub(crate) struct ReconcileOptions {
     pub prune: bool,
+    /// Whether to wait for health.
     pub wait: bool,
     pub timeout: Duration,
     pub depends_on: Vec<Name>,
@@ -19,8 +19,8 @@ pub(crate) struct ReconcileOptions {
     pub ignore: Vec<Ignore>,
 }
 
-impl ReconcileOptions {
-    pub(crate) fn of(application: &Application) -> Self {
+impl From<&Application> for ReconcileOptions {
+    fn from(application: &Application) -> Self {
         Self {
             prune: application.prune,
             wait: application.wait,
@@ -31,9 +31,11 @@ impl ReconcileOptions {
             ignore: application.ignore.clone(),
         }
     }
+}
 
-    /// For one that nobody declares any more: what was recorded of it counts.
-    pub(crate) fn recorded(inventory: &Inventory) -> Self {
+impl ReconcileOptions {
+    /// Returns the options of an Application that was removed from Git: its record counts.
+    pub(crate) fn for_removal(inventory: &Inventory) -> Self {
         Self {
             prune: inventory.deletion == DeletionPolicy::Delete,
             wait: false,

@@ -1,314 +1,276 @@
-//! What becomes of a revision: whether everything is there and well, and if not, why; and when to
-//! look again.
+//! The outcome of a pass: state, reason, problems, and what becomes of the rollout. Pure.
 
-use super::{AppReconciler, apply::PruneResult, assess::Assessment, short, unwatched};
-use crate::objects::{
-    health::{self, Health, PodProblem},
-    object::ObjectKey,
-    plan::RolloutOutcome,
+use super::{Unreadable, assess::Assessment, prune::PruneResult, watch_failure};
+use crate::{
+    core::name::Name,
+    objects::{
+        health::{Health, HealthStatus},
+        object::ObjectKey,
+        plan::RolloutOutcome,
+    },
+    reconcile::{
+        Reason,
+        cluster_state::WatchTrouble,
+        status::{ApplicationState, Message},
+    },
 };
-use crate::reconcile::status::{ApplicationState, Message};
-use std::{collections::HashMap, time::Duration};
-use tokio::time::Instant;
-use tracing::warn;
+use std::collections::BTreeMap;
 
-/// How often pods are asked why a workload does not come up, while it is waited for: at first soon,
-/// then less often.
-const ASK: [Duration; 4] = [
-    Duration::from_secs(2),
-    Duration::from_secs(5),
-    Duration::from_secs(15),
-    Duration::from_secs(60),
-];
+/// Attempts after which a transient failure counts as the outcome of a pass.
+pub(super) const OBSERVED_ATTEMPTS: u32 = 3;
 
-/// Reasons shown for one workload.
-const SHOWN: usize = 3;
-
-/// Why workloads do not come up, by what their pods say.
-#[derive(Debug, Default)]
-pub(crate) struct WaitReasons {
-    known: HashMap<ObjectKey, OutcomeInputs>,
+/// Everything that the outcome of a pass depends on.
+pub(crate) struct OutcomeInput<'a> {
+    pub application: &'a Name,
+    pub assessment: &'a Assessment,
+    pub prune: &'a PruneResult,
+    /// Unhealthy objects, with what their pods report.
+    pub unhealthy: &'a [(ObjectKey, Health)],
+    /// Pending objects that wait for a dependency.
+    pub held_up: &'a [Message],
+    /// Notes of the rendering.
+    pub notes: &'a [Message],
+    /// The outcome reported last for the same manifests.
+    pub reported: Option<RolloutOutcome>,
+    pub wait_for_health: bool,
+    /// Whether the Application was removed and its objects are being deleted.
+    pub deleting: bool,
+    /// Whether the deadline of the rollout has passed.
+    pub late: bool,
+    /// Whether the cluster does not serve all desired kinds.
+    pub unserved_kinds: bool,
+    /// Whether every transient failure was retried [`OBSERVED_ATTEMPTS`] times.
+    pub retries_exhausted: bool,
+    /// Kinds whose watch fails, so that their objects may be stale.
+    pub stale_watches: &'a BTreeMap<(String, String), WatchTrouble>,
+    pub unreadable: Option<&'a Unreadable>,
 }
 
 #[derive(Debug)]
-struct OutcomeInputs {
-    reasons: Vec<PodProblem>,
-    asked: usize,
-    next: Instant,
+pub(crate) struct Outcome {
+    pub state: ApplicationState,
+    pub reason: Reason,
+    pub observed: bool,
+    pub problems: Vec<Message>,
+    pub notes: Vec<Message>,
+    /// What the user must confirm.
+    pub confirmation: Option<Message>,
+    /// The result to record for the revision, with its message.
+    pub rollout: Option<(RolloutOutcome, String)>,
+    /// Whether the deadline of the rollout matters, so that the task must wake then.
+    pub wakes_at_deadline: bool,
 }
 
-impl WaitReasons {
-    /// Another revision has other reasons.
-    pub fn forget(&mut self) {
-        self.known.clear();
+impl Outcome {
+    fn set(&mut self, state: ApplicationState, reason: Reason) {
+        self.state = state;
+        self.reason = reason;
+    }
+
+    fn require_confirmation(&mut self, application: &Name, why: &str) {
+        self.set(ApplicationState::ConfirmationRequired, Reason::PruneBlocked);
+        let message = confirmation_message(application, why);
+        self.problems.push(message.clone());
+        self.confirmation = Some(message);
     }
 }
 
-impl AppReconciler {
-    /// Says how things are, and when to look again by the clock.
-    pub(crate) async fn conclude(
-        &mut self,
-        look: &Assessment,
-        pruned: PruneResult,
-    ) -> Option<Instant> {
-        let mut wake = look.wake;
-        let mut at =
-            |time: Instant| wake = Some(wake.map_or(time, |known: Instant| known.min(time)));
-        if pruned.needs_yes.is_none() {
-            self.asked = None;
-        }
-        if !pruned.failures.is_empty() {
-            self.deleting.clear();
-            self.failing
-                .values()
-                .filter(|failing| failing.until > Instant::now())
-                .for_each(|failing| at(failing.until));
-        }
-        self.unknown_kinds()
-            .into_iter()
-            .chain(pruned.wake)
-            .for_each(&mut at);
-        let (told, deadline, waits_for_health, deleting) = match &self.current {
-            Some(current) => (
-                current.told,
-                current.deadline,
-                current.terms.wait,
-                current.deleting,
-            ),
-            None => return wake,
-        };
-        // What is unwell is asked about while somebody waits for it, and once when it turns.
-        let settling =
-            told != Some(RolloutOutcome::Applied) && told != Some(RolloutOutcome::Degraded);
-        let mut unhealthy = look.unhealthy.clone();
-        if settling
-            || unhealthy
-                .iter()
-                .any(|(_, health)| health.status == health::HealthStatus::Failed)
-        {
-            for (key, health) in &mut unhealthy {
-                if let Some(time) = self.ask_pods(key, health).await.filter(|_| settling) {
-                    at(time);
-                }
-            }
-        }
-        look.tell(&mut self.status);
-        let current = self.current.as_ref()?;
-        self.status.objects = current.desired.len();
-        self.status.unhealthy = unhealthy
-            .iter()
-            .map(|(key, health)| {
-                Message::object(key, format!("{}: {}", health.status, health.message))
-            })
-            .collect();
-        self.status.problems.extend(pruned.failures.iter().cloned());
-        self.status.notes = current
-            .notes
-            .iter()
-            .chain(&look.notes)
-            .cloned()
-            .chain(pruned.notes)
-            .collect();
-        self.status.observed = true;
-        let failed = look
-            .failures
-            .first()
-            .or(pruned.failures.first())
-            .map(ToString::to_string);
-        let late = Instant::now() >= deadline;
-        let mut outcome = None;
-        self.status.state = if deleting {
-            self.status.observed = false;
-            self.status.problems.extend(pruned.waits);
-            match pruned.needs_yes {
-                Some(why) => {
-                    self.needs_yes(&why);
-                    self.status.observed = true;
-                    ApplicationState::ConfirmationRequired
-                }
-                None => ApplicationState::Deleting,
-            }
-        } else if let Some(message) = failed {
-            outcome = Some((RolloutOutcome::Failed, message));
-            // Something that may pass is tried a few times before that counts as an end.
-            self.status.observed = !look.passing
-                || self
-                    .failing
-                    .values()
-                    .all(|failing| failing.times >= 3 || !failing.passing);
-            ApplicationState::Failed
-        } else if !look.waits.is_empty() || !look.todo.is_empty() {
-            let held_up = self.held_up(&look.todo);
-            self.status.problems.extend(held_up.iter().cloned());
-            if late {
-                let first = look.waits.iter().chain(&held_up).next();
-                let message = first.map_or_else(
-                    || "something is still to be applied".to_owned(),
-                    ToString::to_string,
-                );
-                outcome = Some((RolloutOutcome::Failed, message));
-            } else {
-                at(deadline);
-            }
-            self.status.observed = late;
-            self.status.problems.extend(pruned.waits);
-            ApplicationState::Waiting
-        } else if let Some(why) = pruned.needs_yes {
-            self.needs_yes(&why);
-            ApplicationState::ConfirmationRequired
-        } else if !pruned.waits.is_empty() {
-            self.status.observed = false;
-            self.status.notes.extend(pruned.waits);
-            if settling {
-                ApplicationState::Progressing
-            } else {
-                ApplicationState::Synced
-            }
-        } else if waits_for_health && settling && !unhealthy.is_empty() {
-            let broken = unhealthy
-                .iter()
-                .find(|(_, health)| health.status == health::HealthStatus::Failed);
-            let (key, health) = broken.unwrap_or(&unhealthy[0]);
-            if broken.is_some() || late {
-                let waited = if broken.is_none() { " in time" } else { "" };
-                outcome = Some((
-                    RolloutOutcome::Degraded,
-                    format!("{key} did not become healthy{waited}: {}", health.message),
-                ));
-                ApplicationState::Degraded
-            } else {
-                at(deadline);
-                self.status.observed = false;
-                outcome = Some((
-                    RolloutOutcome::Progressing,
-                    format!("{key}: {}", health.message),
-                ));
-                ApplicationState::Progressing
-            }
-        } else if !look.drifted.is_empty() {
-            // What somebody changed since is no failure of the revision.
-            outcome = Some((RolloutOutcome::Applied, String::new()));
-            ApplicationState::Drifted
-        } else if told == Some(RolloutOutcome::Degraded) && !unhealthy.is_empty() {
-            ApplicationState::Degraded
+/// Returns what the user must confirm, and how.
+pub(super) fn confirmation_message(application: &Name, why: &str) -> Message {
+    Message::application(format!("confirmation required: {why}")).with_hint(Some(format!(
+        "If this is intended, run `tagboat sync {application} --confirm-prune`."
+    )))
+}
+
+/// Decides the outcome of a pass.
+pub(crate) fn outcome(input: &OutcomeInput<'_>) -> Outcome {
+    let (assessment, prune) = (input.assessment, input.prune);
+    let problems = assessment
+        .failures
+        .iter()
+        .chain(&assessment.waits)
+        .chain(&prune.failures);
+    let notes = input
+        .notes
+        .iter()
+        .chain(&assessment.notes)
+        .chain(&prune.notes);
+    let mut outcome = Outcome {
+        state: ApplicationState::Synced,
+        reason: Reason::Synced,
+        observed: true,
+        problems: problems.cloned().collect(),
+        notes: notes.cloned().collect(),
+        confirmation: None,
+        rollout: None,
+        wakes_at_deadline: false,
+    };
+    if input.deleting {
+        deleting(input, &mut outcome);
+    } else if !assessment.failures.is_empty() || !prune.failures.is_empty() {
+        failed(input, &mut outcome);
+    } else if !assessment.waits.is_empty() || !assessment.pending.is_empty() {
+        waiting(input, &mut outcome);
+    } else if let Some(why) = &prune.confirmation {
+        outcome.require_confirmation(input.application, why);
+    } else if !prune.waits.is_empty() {
+        outcome.observed = false;
+        outcome.notes.extend(prune.waits.iter().cloned());
+        let state = if input.is_rolling_out() {
+            ApplicationState::Progressing
         } else {
-            outcome = Some((RolloutOutcome::Applied, String::new()));
             ApplicationState::Synced
         };
-        let kinds = self
-            .current
-            .iter()
-            .flat_map(|current| current.desired.iter().map(|one| &one.key))
-            .chain(self.inventory.entries.keys());
-        let (blind, next) = self.hub.blind(kinds);
-        next.into_iter().for_each(&mut at);
-        if !blind.is_empty() {
-            self.status.problems.extend(
-                blind
-                    .iter()
-                    .map(|((_, kind), trouble)| unwatched(kind, trouble)),
-            );
-            if matches!(
-                self.status.state,
-                ApplicationState::Synced
-                    | ApplicationState::Progressing
-                    | ApplicationState::Drifted
-            ) {
-                self.status.state = if blind.values().all(|trouble| trouble.passing) {
-                    ApplicationState::Waiting
-                } else {
-                    ApplicationState::Failed
-                };
-            }
-        }
-        if let Some(broken) = self.broken().cloned() {
-            self.status.problems.insert(0, broken);
-            (self.status.state, self.status.observed) = (ApplicationState::Failed, true);
-        }
-        if let Some((outcome, message)) = outcome {
-            self.outcome(outcome, message);
-        }
-        wake
+        outcome.set(state, Reason::PrunePending);
+    } else {
+        applied(input, &mut outcome);
     }
-
-    /// Says what somebody must say yes to; once in the log.
-    fn needs_yes(&mut self, why: &str) {
-        let row = yes(&self.name, why);
-        if self.asked.as_ref() != Some(&row) {
-            let (application, cluster) = (&self.name, self.hub.cluster.name());
-            warn!(%application, cluster, revision = self.status.revision.as_deref().map(short), hint = row.hint, "{row}");
-            self.asked = Some(row.clone());
-        }
-        self.status.problems.push(row);
+    overlay_watches(input, &mut outcome);
+    if let Some(Unreadable { reason, message }) = input.unreadable {
+        outcome.problems.insert(0, message.clone());
+        outcome.set(ApplicationState::Failed, *reason);
+        outcome.observed = true;
     }
+    outcome
+}
 
-    /// Adds what the pods of a workload say to its health; gives the time to ask again. Trouble
-    /// with asking is no trouble of the workload.
-    async fn ask_pods(&mut self, key: &ObjectKey, health: &mut Health) -> Option<Instant> {
-        let one = self
-            .current
-            .as_ref()?
-            .desired
-            .iter()
-            .find(|one| one.key == *key)?;
-        let (namespace, selector) = health::pod_selector(&one.manifest.object().ok()?)?;
-        let now = Instant::now();
-        let due = match self.reasons.known.get(key) {
-            None => {
-                // A workload that has just been applied is on its way.
-                let next = now
-                    + if health.status == health::HealthStatus::Failed {
-                        Duration::ZERO
-                    } else {
-                        ASK[0]
-                    };
-                self.reasons.known.insert(
-                    key.clone(),
-                    OutcomeInputs {
-                        reasons: Vec::new(),
-                        asked: 0,
-                        next,
-                    },
-                );
-                next <= now
-            }
-            Some(known) => known.next <= now,
+impl OutcomeInput<'_> {
+    /// Returns whether the rollout of the manifests has not ended.
+    pub(super) fn is_rolling_out(&self) -> bool {
+        is_rolling_out(self.reported)
+    }
+}
+
+pub(super) fn is_rolling_out(reported: Option<RolloutOutcome>) -> bool {
+    !matches!(
+        reported,
+        Some(RolloutOutcome::Applied | RolloutOutcome::Degraded)
+    )
+}
+
+fn deleting(input: &OutcomeInput<'_>, outcome: &mut Outcome) {
+    outcome.problems.extend(input.prune.waits.iter().cloned());
+    if let Some(why) = &input.prune.confirmation {
+        outcome.require_confirmation(input.application, why);
+    } else {
+        outcome.set(ApplicationState::Deleting, Reason::Deleting);
+        outcome.observed = false;
+    }
+}
+
+fn failed(input: &OutcomeInput<'_>, outcome: &mut Outcome) {
+    let reason = if input.assessment.failures.is_empty() {
+        Reason::PruneFailed
+    } else {
+        Reason::SyncFailed
+    };
+    outcome.set(ApplicationState::Failed, reason);
+    let mut failures = input
+        .assessment
+        .failures
+        .iter()
+        .chain(&input.prune.failures);
+    let first = failures.next().map(ToString::to_string);
+    outcome.rollout = Some((RolloutOutcome::Failed, first.unwrap_or_default()));
+    outcome.observed = !input.assessment.transient || input.retries_exhausted;
+}
+
+fn waiting(input: &OutcomeInput<'_>, outcome: &mut Outcome) {
+    let reason = if input.unserved_kinds {
+        Reason::KindNotServed
+    } else {
+        Reason::SyncPending
+    };
+    outcome.set(ApplicationState::Waiting, reason);
+    outcome.problems.extend(input.held_up.iter().cloned());
+    if input.late {
+        let first = input.assessment.waits.iter().chain(input.held_up).next();
+        let message = first.map_or_else(
+            || "some objects are still to be applied".to_owned(),
+            ToString::to_string,
+        );
+        outcome.rollout = Some((RolloutOutcome::Failed, message));
+    }
+    outcome.wakes_at_deadline = !input.late;
+    outcome.observed = input.late;
+    outcome.problems.extend(input.prune.waits.iter().cloned());
+}
+
+/// Decides the outcome when every object is applied and nothing is left to delete.
+fn applied(input: &OutcomeInput<'_>, outcome: &mut Outcome) {
+    let unhealthy = input.unhealthy;
+    if input.wait_for_health && input.is_rolling_out() && !unhealthy.is_empty() {
+        rollout_health(input, outcome);
+        return;
+    }
+    if let Some(first) = input.assessment.drifted.first() {
+        let reason = if first.repaired_at.is_some() {
+            Reason::DriftRepairDelayed
+        } else {
+            Reason::DriftReported
         };
-        if due {
-            let pods = self.hub.cluster.pods(&namespace, &selector).await;
-            let known = self.reasons.known.get_mut(key)?;
-            known.asked += 1;
-            known.next = now + ASK[known.asked.min(ASK.len() - 1)];
-            if let Ok(pods) = pods {
-                known.reasons = health::pod_problems(&pods);
-            }
-        }
-        let known = self.reasons.known.get(key)?;
-        let mut said: Vec<String> = known
-            .reasons
-            .iter()
-            .take(SHOWN)
-            .map(ToString::to_string)
-            .collect();
-        if known.reasons.len() > SHOWN {
-            said.push(format!("and {} more", known.reasons.len() - SHOWN));
-        }
-        if !said.is_empty() {
-            *health = Health::new(
-                health.status,
-                format!("{}; {}", health.message, said.join("; ")),
-            );
-        }
-        Some(known.next)
+        outcome.set(ApplicationState::Drifted, reason);
+        // A later change of live objects is no failure of the revision.
+        outcome.rollout = Some((RolloutOutcome::Applied, String::new()));
+    } else if input.reported == Some(RolloutOutcome::Degraded) && !unhealthy.is_empty() {
+        outcome.set(ApplicationState::Degraded, Reason::HealthDegraded);
+    } else {
+        outcome.rollout = Some((RolloutOutcome::Applied, String::new()));
     }
 }
 
-/// What needs a yes, and how to say it.
-fn yes(name: &crate::core::name::Name, why: &str) -> Message {
-    Message {
-        hint: Some(format!(
-            "If that is meant: tagboat sync {name} --confirm-prune"
-        )),
-        ..Message::application(format!("{why}: somebody must say yes first"))
+/// Decides the outcome of a rollout that waits for health.
+fn rollout_health(input: &OutcomeInput<'_>, outcome: &mut Outcome) {
+    let failed = input
+        .unhealthy
+        .iter()
+        .find(|(_, health)| health.status == HealthStatus::Failed);
+    let Some((key, health)) = failed.or(input.unhealthy.first()) else {
+        return;
+    };
+    let message = &health.message;
+    if failed.is_none() && !input.late {
+        outcome.set(ApplicationState::Progressing, Reason::Progressing);
+        outcome.observed = false;
+        outcome.wakes_at_deadline = true;
+        outcome.rollout = Some((RolloutOutcome::Progressing, format!("{key}: {message}")));
+        return;
+    }
+    outcome.set(ApplicationState::Degraded, Reason::HealthDegraded);
+    let in_time = if failed.is_none() { " in time" } else { "" };
+    outcome.rollout = Some((
+        RolloutOutcome::Degraded,
+        format!("{key} did not become healthy{in_time}: {message}"),
+    ));
+}
+
+/// Downgrades an outcome that rests on objects which may be stale.
+fn overlay_watches(input: &OutcomeInput<'_>, outcome: &mut Outcome) {
+    if input.stale_watches.is_empty() {
+        return;
+    }
+    let stale = input.stale_watches.iter();
+    outcome
+        .problems
+        .extend(stale.map(|((_, kind), trouble)| watch_failure(kind, trouble)));
+    let rests_on_watches = matches!(
+        outcome.state,
+        ApplicationState::Synced | ApplicationState::Progressing | ApplicationState::Drifted
+    );
+    if rests_on_watches {
+        let transient = input
+            .stale_watches
+            .values()
+            .all(|trouble| trouble.transient);
+        let state = if transient {
+            ApplicationState::Waiting
+        } else {
+            ApplicationState::Failed
+        };
+        outcome.set(state, Reason::WatchFailed);
     }
 }
+
+#[cfg(test)]
+#[path = "outcome_tests.rs"]
+mod tests;

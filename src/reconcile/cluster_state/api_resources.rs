@@ -1,4 +1,4 @@
-//! What a cluster serves, as the plan asks for it.
+//! Discovery data as the plan asks for it.
 
 use crate::{
     io::cluster::Resources,
@@ -6,7 +6,7 @@ use crate::{
 };
 use std::sync::Arc;
 
-/// What a cluster serves, for the plan.
+/// The kinds that a cluster serves.
 pub struct ClusterKinds(pub Arc<Resources>);
 
 impl KindScopes for ClusterKinds {

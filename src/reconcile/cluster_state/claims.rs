@@ -1,38 +1,38 @@
-//! Who wants an object.
+//! The Applications that declare one object.
 
 use crate::core::name::Name;
 use std::collections::BTreeSet;
 
-/// One Application nearly always; a set for each of ten thousand objects would take more room than
-/// what is known of them.
+/// The claimants of an object: nearly always one.
+///
+/// A set for each of ten thousand objects would take more memory than everything else known of
+/// them.
 #[derive(Debug)]
-pub(crate) enum ClaimQueue {
+pub(crate) enum Claimants {
     One(Name),
     Several(BTreeSet<Name>),
 }
 
-impl ClaimQueue {
-    /// The first.
+impl Claimants {
     pub fn new(name: &Name) -> Self {
-        ClaimQueue::One(name.clone())
+        Claimants::One(name.clone())
     }
 
-    /// Adds one.
     pub fn add(&mut self, name: &Name) {
         match self {
-            ClaimQueue::One(first) if first == name => {}
-            ClaimQueue::One(first) => {
-                *self = ClaimQueue::Several([first.clone(), name.clone()].into())
+            Claimants::One(first) if first == name => {}
+            Claimants::One(first) => {
+                *self = Claimants::Several([first.clone(), name.clone()].into())
             }
-            ClaimQueue::Several(names) => drop(names.insert(name.clone())),
+            Claimants::Several(names) => drop(names.insert(name.clone())),
         }
     }
 
-    /// Takes one away; whether any are left.
+    /// Removes a claimant; returns whether any are left.
     pub fn remove(&mut self, name: &Name) -> bool {
         match self {
-            ClaimQueue::One(first) => first != name,
-            ClaimQueue::Several(names) => {
+            Claimants::One(first) => first != name,
+            Claimants::Several(names) => {
                 names.remove(name);
                 !names.is_empty()
             }
@@ -41,8 +41,8 @@ impl ClaimQueue {
 
     pub fn iter(&self) -> impl Iterator<Item = &Name> {
         let (one, several) = match self {
-            ClaimQueue::One(name) => (Some(name), None),
-            ClaimQueue::Several(names) => (None, Some(names)),
+            Claimants::One(name) => (Some(name), None),
+            Claimants::Several(names) => (None, Some(names)),
         };
         one.into_iter().chain(several.into_iter().flatten())
     }
@@ -53,15 +53,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn those_that_want_an_object_come_and_go() {
+    fn claimants_added_and_removed_stay_sorted() {
         let [a, b, c]: [Name; 3] = ["x/a", "x/b", "x/c"].map(|name| name.parse().unwrap());
-        let names = |claimants: &ClaimQueue| {
+        let names = |claimants: &Claimants| {
             claimants
                 .iter()
                 .map(ToString::to_string)
                 .collect::<Vec<_>>()
         };
-        let mut claimants = ClaimQueue::new(&b);
+        let mut claimants = Claimants::new(&b);
         claimants.add(&b);
         assert_eq!(names(&claimants), ["x/b"]);
         assert!(claimants.remove(&a));
@@ -71,6 +71,6 @@ mod tests {
         assert!(claimants.remove(&b) && claimants.remove(&a));
         assert_eq!(names(&claimants), ["x/c"]);
         assert!(!claimants.remove(&c));
-        assert!(!ClaimQueue::new(&a).remove(&a));
+        assert!(!Claimants::new(&a).remove(&a));
     }
 }

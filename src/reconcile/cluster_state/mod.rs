@@ -1,21 +1,26 @@
-//! What is known of one cluster: the live objects that carry our labels, who wants them, and what
-//! lies in the records.
+//! What one process knows of one cluster: live objects, claims, and recorded owners.
 //!
-//! Filled by watches alone. Whoever is concerned is woken; nobody asks twice.
+//! Filled by watches. An event wakes the Applications it concerns; nothing is polled.
+//!
+//! ```text
+//! watches ─▶ observe ─▶ ClusterState { objects, claims, applications } ─▶ wake ─▶ AppReconciler
+//! records ─▶ ownership ──────────────▲
+//! ```
 
 pub(crate) mod api_resources;
 pub(crate) mod claims;
 pub(crate) mod observed;
 
-mod unselected;
+mod events;
 mod ownership;
+mod records;
 mod watch_status;
 
-pub(crate) use ownership::{CONSULT, Taken};
-pub(crate) use watch_status::{Trouble, Unlisted};
+pub(crate) use ownership::{NameHolder, RECORD_TTL};
+pub(crate) use watch_status::{Unlisted, WatchTrouble};
 
 use self::{
-    claims::ClaimQueue,
+    claims::Claimants,
     observed::{Observed, WatchedManifest},
 };
 use super::{
@@ -24,351 +29,147 @@ use super::{
 };
 use crate::{
     core::name::Name,
-    io::cluster::{self, ApplicationRecord, ClusterClient, ClusterError, Resources, Watches},
+    io::cluster::{ClusterClient, Watches},
     objects::{
         health::Health,
-        object::{Gvk, Object, ObjectKey},
-        plan::{AtomicFields, DesiredObject, LiveObject, OWNER_LABELS},
+        object::{Object, ObjectKey},
+        plan::{AtomicFields, DesiredObject, LiveObject},
     },
 };
+use records::RecordTable;
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet, hash_map::Entry},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 use tokio::{
-    sync::{Notify, OnceCell, mpsc},
+    sync::{Notify, OnceCell},
     time::Instant,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tracing::warn;
 use watch_status::WatchStatus;
 
-/// Events that may wait to be looked at; a watch that is faster waits.
-const BACKLOG: usize = 256;
-
-/// Group and kind: objects of one kind are watched in one version.
+/// Group and kind. Objects of one kind are watched in one version.
 type GroupKind = (String, String);
 
+/// A cluster with its client, watches and shared state.
 pub(crate) struct ClusterHandle {
-    pub cluster: ClusterClient,
+    pub client: ClusterClient,
     state: Mutex<ClusterState>,
     watches: OnceCell<Watches>,
     records: tokio::sync::Mutex<Option<RecordTable>>,
-    turns: WorkPermits,
+    permits: WorkPermits,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
 
-/// What lay in the cluster when it was asked first. Each record is kept until its Application takes
-/// it.
-struct RecordTable {
-    waiting: HashMap<Name, ApplicationRecord>,
-    /// The repository that each of them names.
-    repositories: HashMap<Name, RepositoryId>,
-    /// Repositories whose namesakes were told of.
-    told: HashSet<String>,
-}
-
-/// What a repository declares for this cluster.
+/// The Applications that a repository declares for this cluster at a revision.
 struct DeclaredRevision {
     revision: String,
     names: BTreeSet<Name>,
-    /// Those that have not been read at the revision.
+    /// Those whose manifests at the revision are not known yet.
     unread: BTreeSet<Name>,
+}
+
+/// What is known of one Application, whether it has a task here or not.
+#[derive(Default)]
+struct AppEntry {
+    /// Wakes the Application's task; `None` if this process has none.
+    wake: Option<Arc<Notify>>,
+    /// The repository that has reserved the name.
+    owner: Option<Arc<RepositoryId>>,
+    /// The revision whose claims are known.
+    read_at: Option<String>,
+    /// The revision that could not be read.
+    unreadable_at: Option<String>,
+    claimed: Vec<ObjectKey>,
+    /// Whether a complete revision no longer declares it.
+    retired: bool,
+    /// The objects its record names, sorted; `None` if the record was never looked up.
+    recorded: Option<Box<[ObjectKey]>>,
+    /// Whether its record is damaged: any object with its labels may be its own.
+    record_damaged: bool,
+    /// When its record was last read on behalf of another Application.
+    consulted: Option<Instant>,
 }
 
 #[derive(Default)]
 pub(crate) struct ClusterState {
-    /// Boxed, as [`Self::watched`]: a table of large values has room for twice as many.
-    seen: HashMap<ObjectKey, Box<Observed>>,
+    /// Boxed, like [`Self::watched`]: a hash table reserves space for twice its entries.
+    objects: HashMap<ObjectKey, Box<Observed>>,
     kinds: HashMap<GroupKind, WatchStatus>,
     watched: HashMap<ObjectKey, Box<(Name, WatchedManifest)>>,
-    claims: HashMap<ObjectKey, ClaimQueue>,
-    claimed: HashMap<Name, Vec<ObjectKey>>,
-    /// The revision that each Application has been read at.
-    read: HashMap<Name, String>,
-    /// By repository.
+    claims: HashMap<ObjectKey, Claimants>,
+    applications: HashMap<Name, AppEntry>,
+    /// Declared revisions, by repository.
     declared: HashMap<String, DeclaredRevision>,
-    /// Applications that want what another one has, which may not want it any more once it has been
-    /// read.
-    heirs: HashSet<Name>,
-    /// Applications that a whole revision no longer declares.
-    retired: HashSet<Name>,
-    /// What the records say of each Application, in order.
-    owned: HashMap<Name, Box<[ObjectKey]>>,
-    /// Applications whose records cannot be read: what carries their labels may be theirs.
-    unsure: HashSet<Name>,
-    /// When the record of an Application that another process looks after was last read.
-    consulted: HashMap<Name, Instant>,
-    /// The repository whose Application has a name here.
-    seats: HashMap<Name, Arc<RepositoryId>>,
-    /// Repositories that are to be followed.
-    expected: BTreeSet<String>,
-    /// Applications that could not be read, and at which revision.
-    broken: HashMap<Name, String>,
-    inboxes: HashMap<Name, Arc<Notify>>,
-    /// What is one value, of all objects.
-    pub atoms: AtomicFields,
+    /// Applications waiting to take over an object; woken when the owner's new revision is known.
+    /// An index of its own, so that a read revision does not visit every entry.
+    waiting_for_handover: HashSet<Name>,
+    /// Repositories that will be followed.
+    expected_repositories: BTreeSet<String>,
+    /// Interned atomic fields of all objects.
+    pub atomic_fields: AtomicFields,
 }
 
 impl ClusterHandle {
-    /// `concurrency` is how many requests the cluster takes at once.
+    /// `concurrency` is the number of requests the cluster takes at once.
     pub fn new(
-        cluster: ClusterClient,
+        client: ClusterClient,
         concurrency: usize,
         tasks: TaskTracker,
         stop: CancellationToken,
     ) -> Arc<Self> {
-        let (watches, records, turns) = (
-            OnceCell::new(),
-            tokio::sync::Mutex::default(),
-            WorkPermits::new(concurrency),
-        );
         Arc::new(Self {
-            cluster,
+            client,
             state: Mutex::default(),
-            watches,
-            records,
-            turns,
+            watches: OnceCell::new(),
+            records: tokio::sync::Mutex::default(),
+            permits: WorkPermits::new(concurrency),
             tasks,
             stop,
         })
     }
 
-    /// Waits until an Application may be at work.
-    pub async fn turn(&self) -> WorkPermit {
-        self.turns.wait().await
+    /// Waits for a permit to work.
+    pub async fn work_permit(&self) -> WorkPermit {
+        self.permits.acquire().await
     }
 
-    /// Looks at the state. Nothing may be awaited meanwhile.
+    /// Locks the state. The guard must not be held across an await.
     pub fn state(&self) -> MutexGuard<'_, ClusterState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Takes what lies in the cluster of an Application; all of it is read once, and from then on
-    /// its task has it.
-    pub async fn take_record(
-        &self,
-        name: &Name,
-    ) -> Result<Option<ApplicationRecord>, ClusterError> {
-        self.records(|records| records.waiting.remove(name)).await
-    }
-
-    /// The Applications whose records name a repository. Those of another one that is called the
-    /// same are not ours to judge.
-    pub async fn recorded(
-        &self,
-        repository: &RepositoryId,
-    ) -> Result<BTreeSet<Name>, ClusterError> {
-        let (found, namesakes) = self
-            .records(|records| {
-                let found = records
-                    .repositories
-                    .iter()
-                    .filter(|(_, named)| *named == repository)
-                    .map(|(name, _)| name.clone())
-                    .collect();
-                let other =
-                    |named: &&RepositoryId| named.name == repository.name && *named != repository;
-                let mut namesakes: BTreeMap<String, usize> = BTreeMap::new();
-                if records.told.insert(repository.name.clone()) {
-                    for named in records.repositories.values().filter(other) {
-                        *namesakes.entry(named.to_string()).or_default() += 1;
-                    }
-                }
-                (found, namesakes)
-            })
-            .await?;
-        for (namesake, count) in namesakes {
-            warn!(
-                cluster = self.cluster.name(),
-                "{count} Applications here are of {namesake}, which is not {repository}: they are left alone"
-            );
-        }
-        Ok(found)
-    }
-
-    async fn records<T>(
-        &self,
-        look: impl FnOnce(&mut RecordTable) -> T,
-    ) -> Result<T, ClusterError> {
-        let mut records = self.records.lock().await;
-        if let Some(records) = records.as_mut() {
-            return Ok(look(records));
-        }
-        let read = self.cluster.records().await?;
-        let mut repositories = HashMap::new();
-        {
-            let mut state = self.state();
-            for record in &read {
-                repositories.insert(
-                    record.application.clone(),
-                    RepositoryId::from(&ownership::inventory(record).unwrap_or_default()),
-                );
-                state.recorded(&record.application, Some(record));
-            }
-        }
-        let waiting = read
-            .into_iter()
-            .map(|record| (record.application.clone(), record))
-            .collect();
-        Ok(look(records.insert(RecordTable {
-            waiting,
-            repositories,
-            told: HashSet::new(),
-        })))
-    }
-
-    /// Reads one Application's record anew, after somebody else has written it.
-    pub async fn reread(&self, name: &Name) -> Result<Option<ApplicationRecord>, ClusterError> {
-        Ok(self
-            .cluster
-            .records()
-            .await?
-            .into_iter()
-            .find(|record| record.application == *name))
-    }
-
-    /// Sees that kinds are watched, each in one version: the one asked for, or another that is
-    /// served.
-    pub async fn watch(self: &Arc<Self>, kinds: impl IntoIterator<Item = Gvk>, served: &Resources) {
-        let (mut new, mut later) = (Vec::new(), Vec::new());
-        {
-            let mut state = self.state();
-            for kind in kinds {
-                let desired = served.find(&kind);
-                let resource = desired.or_else(|| served.preferred(&kind.group, &kind.kind));
-                let gvk = resource.map_or_else(|| kind.clone(), |resource| resource.gvk.clone());
-                let unserved = resource.is_none() && !served.is_unavailable(&kind);
-                if desired.is_none() {
-                    later.push(kind.clone());
-                }
-                if let Entry::Vacant(place) = state.kinds.entry((kind.group, kind.kind)) {
-                    place.insert(WatchStatus::new(unserved));
-                    new.push(gvk);
-                }
-            }
-        }
-        if new.is_empty() && later.is_empty() && self.watches.initialized() {
-            return;
-        }
-        let watches = self
-            .watches
-            .get_or_init(|| async {
-                let (to, from) = mpsc::channel(BACKLOG);
-                let hub = Arc::clone(self);
-                self.tasks.spawn(async move { hub.follow(from).await });
-                Watches::start(self.cluster.clone(), [], OWNER_LABELS[1], to)
-            })
-            .await;
-        watches.ensure(new);
-        watches.look_out(later);
-    }
-
-    async fn follow(self: Arc<Self>, mut from: mpsc::Receiver<cluster::ClusterEvent>) {
-        loop {
-            tokio::select! {
-                biased;
-                () = self.stop.cancelled() => return,
-                event = from.recv() => match event {
-                    Some(event) => self.event(event),
-                    None => return,
-                },
-            }
-        }
-    }
-
-    fn event(&self, event: cluster::ClusterEvent) {
-        match event {
-            cluster::ClusterEvent::Object(_, object) => self.observe(&object),
-            cluster::ClusterEvent::Gone(_, key, uid) => {
-                let mut state = self.state();
-                if state
-                    .seen
-                    .get(&key)
-                    .is_some_and(|seen| uid.is_empty() || seen.live.uid == uid)
-                {
-                    state.gone(&key);
-                }
-            }
-            cluster::ClusterEvent::Listed(gvk, keys) => {
-                let mut state = self.state();
-                let there: HashSet<&ObjectKey> = keys.iter().collect();
-                let gone: Vec<ObjectKey> = state
-                    .seen
-                    .keys()
-                    .filter(|key| gvk.is(&key.group, &key.kind) && !there.contains(key))
-                    .cloned()
-                    .collect();
-                for key in gone {
-                    state.gone(&key);
-                }
-                let first = !std::mem::replace(&mut state.watching(gvk).listed, true);
-                if first {
-                    state.wake_all();
-                }
-            }
-            cluster::ClusterEvent::Trouble(gvk, error) => self.lost_sight(gvk, &error),
-            cluster::ClusterEvent::Recovered(gvk) => self.sees(gvk),
-        }
-    }
-
-    /// Takes in a live object, from a watch or from the answer to an apply.
-    pub fn observe(&self, object: &Object) {
-        let key = self.state().same(object.key());
-        loop {
-            let watched = self
-                .state()
-                .watched
-                .get(&key)
-                .map(|judged| judged.1.clone());
-            let seen = observed::look(object, watched.as_ref());
-            let mut state = self.state();
-            let same = match (&watched, state.watched.get(&key)) {
-                (Some(before), Some(judged)) => {
-                    before.manifest.is(&judged.1.manifest) && before.expected == judged.1.expected
-                }
-                (None, None) => true,
-                _ => false,
-            };
-            if !same {
-                // Its manifest has changed meanwhile: look again.
-                continue;
-            }
-            let old = state.seen.get(&key);
-            if old.is_some_and(|old| old.live.uid == seen.live.uid && old.at > seen.at) {
-                return;
-            }
-            let news = old.is_none_or(|old| {
-                old.live != seen.live
-                    || old.health != seen.health
-                    || old.changed != seen.changed
-                    || old.held != seen.held
-            });
-            let before = old.and_then(|old| old.live.owner.clone());
-            state.keep(&key, seen);
-            if news {
-                if let Some(inbox) = before.and_then(|before| state.inboxes.get(&before)) {
-                    inbox.notify_one();
-                }
-                state.wake(&key);
-            }
-            return;
-        }
     }
 }
 
 impl ClusterState {
-    /// Registers where an Application wants to be woken.
-    pub fn enlist(&mut self, name: &Name, inbox: Arc<Notify>) {
-        self.inboxes.insert(name.clone(), inbox);
+    fn application(&mut self, name: &Name) -> &mut AppEntry {
+        self.applications.entry(name.clone()).or_default()
     }
 
-    /// Forgets an Application.
+    /// Registers how the task of an Application is woken.
+    pub fn register(&mut self, name: &Name, wake: Arc<Notify>) {
+        self.application(name).wake = Some(wake);
+    }
+
+    /// Forgets an Application whose task has ended.
     pub fn dismiss(&mut self, name: &Name) {
-        self.inboxes.remove(name);
-        self.heirs.remove(name);
-        self.read.remove(name);
+        self.unclaim(name);
+        if let Some(entry) = self.applications.remove(name) {
+            // Objects with its labels may still be terminating: a retired owner wants none of
+            // them, and needs no look at its record.
+            let AppEntry {
+                retired, consulted, ..
+            } = entry;
+            if retired || consulted.is_some() {
+                let rest = AppEntry {
+                    retired,
+                    consulted,
+                    ..AppEntry::default()
+                };
+                self.applications.insert(name.clone(), rest);
+            }
+        }
+        self.waiting_for_handover.remove(name);
         for declared in self
             .declared
             .values_mut()
@@ -376,16 +177,12 @@ impl ClusterState {
         {
             declared.unread.insert(name.clone());
         }
-        self.owned.remove(name);
-        self.unsure.remove(name);
-        self.seats.remove(name);
-        self.broken.remove(name);
-        self.unclaim(name);
         self.wake_all();
     }
 
-    /// What a revision of a repository declares for this cluster; `retired` are those it does not,
-    /// though a record is here.
+    /// Replaces what a repository declares for this cluster.
+    ///
+    /// `retired` are recorded Applications that the revision no longer declares.
     pub fn declare(
         &mut self,
         repository: &str,
@@ -393,33 +190,36 @@ impl ClusterState {
         names: BTreeSet<Name>,
         retired: BTreeSet<Name>,
     ) {
-        self.retired.retain(|name| !names.contains(name));
-        self.retired.extend(retired);
-        let unread = names
-            .iter()
-            .filter(|name| self.read.get(*name).is_none_or(|at| at != revision))
-            .cloned()
-            .collect();
-        self.declared.insert(
-            repository.to_owned(),
-            DeclaredRevision {
-                revision: revision.to_owned(),
-                names,
-                unread,
-            },
-        );
+        for name in &names {
+            if let Some(entry) = self.applications.get_mut(name) {
+                entry.retired = false;
+            }
+        }
+        for name in &retired {
+            self.application(name).retired = true;
+        }
+        let is_read = |name: &Name| {
+            let entry = self.applications.get(name);
+            entry.is_some_and(|entry| entry.read_at.as_deref() == Some(revision))
+        };
+        let unread = names.iter().filter(|name| !is_read(name)).cloned();
+        let declared = DeclaredRevision {
+            revision: revision.to_owned(),
+            unread: unread.collect(),
+            names,
+        };
+        self.declared.insert(repository.to_owned(), declared);
         self.wake_all();
     }
 
-    /// Whether this is the revision of a repository that was taken last.
+    /// Returns whether a revision is the newest one declared by a repository.
     pub fn is_at(&self, repository: &str, revision: &str) -> bool {
         self.declared
             .get(repository)
             .is_some_and(|declared| declared.revision == revision)
     }
 
-    /// Notes what an Application wants in a revision, and looks at what was seen of it before that
-    /// was known.
+    /// Claims the desired objects of an Application, and judges those observed before.
     pub fn claim(
         &mut self,
         name: &Name,
@@ -428,33 +228,53 @@ impl ClusterState {
         watched: impl Fn(&DesiredObject) -> WatchedManifest,
     ) {
         self.unclaim(name);
-        self.unsure.remove(name);
+        self.application(name).record_damaged = false;
         for one in desired {
-            self.claims
-                .entry(one.key.clone())
-                .or_insert_with(|| ClaimQueue::new(name))
-                .add(name);
-            let free = self.watched.get(&one.key).is_none_or(|judged| {
-                self.seen
+            self.claim_key(name, &one.key);
+            // Of several claimants, the one that owns the live object judges it.
+            let judges = self.watched.get(&one.key).is_none_or(|watched| {
+                self.objects
                     .get(&one.key)
-                    .is_some_and(|seen| seen.live.owner.as_ref() == Some(name))
-                    || judged.0 == *name
+                    .is_some_and(|observed| observed.live.owner.as_ref() == Some(name))
+                    || watched.0 == *name
             });
-            if free {
+            if judges {
                 self.judge(name, &one.key, watched(one));
             }
         }
-        self.claimed.insert(
-            name.clone(),
-            desired.iter().map(|one| one.key.clone()).collect(),
-        );
+        self.application(name).claimed = desired.iter().map(|one| one.key.clone()).collect();
         self.mark_read(name, revision);
     }
 
-    /// Notes that nothing more is to be learned of an Application in a revision; what it claims
-    /// stays.
+    /// Claims objects by key, for an Application that applies nothing now.
+    pub fn claim_keys(
+        &mut self,
+        name: &Name,
+        revision: &str,
+        keys: impl IntoIterator<Item = ObjectKey>,
+    ) {
+        self.unclaim(name);
+        let keys: Vec<ObjectKey> = keys
+            .into_iter()
+            .map(|key| self.intern_recorded(name, key))
+            .collect();
+        for key in &keys {
+            self.claim_key(name, key);
+        }
+        self.application(name).claimed = keys;
+        self.mark_read(name, revision);
+    }
+
+    fn claim_key(&mut self, name: &Name, key: &ObjectKey) {
+        self.claims
+            .entry(key.clone())
+            .or_insert_with(|| Claimants::new(name))
+            .add(name);
+    }
+
+    /// Records that the claims of an Application are known at a revision.
     pub fn mark_read(&mut self, name: &Name, revision: &str) {
-        let before = self.read.insert(name.clone(), revision.to_owned());
+        let before = self.application(name).read_at.replace(revision.to_owned());
         if before.as_deref() == Some(revision) {
             return;
         }
@@ -470,122 +290,134 @@ impl ClusterState {
                 declared.unread.insert(name.clone());
             }
         }
-        // Those that prune wait for all; those that want what this one had, for this one.
-        let heirs = std::mem::take(&mut self.heirs);
+        // A prune waits for all Applications of a repository, a hand-over only for this one.
+        let waiting = std::mem::take(&mut self.waiting_for_handover);
         if complete {
             self.wake_all();
         } else {
-            heirs
-                .iter()
-                .filter_map(|heir| self.inboxes.get(heir))
-                .for_each(|inbox| inbox.notify_one());
+            waiting.iter().for_each(|name| self.wake(name));
         }
     }
 
-    /// An Application wants what another one has: it is woken when one more has been read.
-    pub fn inherits(&mut self, name: &Name) {
-        self.heirs.insert(name.clone());
+    /// Registers an Application that waits to take over an object.
+    pub fn wait_for_handover(&mut self, name: &Name) {
+        self.waiting_for_handover.insert(name.clone());
     }
 
     fn unclaim(&mut self, name: &Name) {
-        for key in self.claimed.remove(name).unwrap_or_default() {
+        let Some(entry) = self.applications.get_mut(name) else {
+            return;
+        };
+        for key in std::mem::take(&mut entry.claimed) {
             if self
                 .watched
                 .get(&key)
-                .is_some_and(|judged| judged.0 == *name)
+                .is_some_and(|watched| watched.0 == *name)
             {
                 self.watched.remove(&key);
             }
-            if let Some(names) = self.claims.get_mut(&key) {
-                match names.remove(name) {
-                    false => drop(self.claims.remove(&key)),
-                    true => self.wake(&key),
+            if let Some(claimants) = self.claims.get_mut(&key) {
+                if claimants.remove(name) {
+                    self.wake_interested(&key);
+                } else {
+                    self.claims.remove(&key);
                 }
             }
         }
     }
 
-    /// Sets how a live object is judged, and judges what was kept of it.
+    /// Sets the manifest that judges a live object, and judges the object if it is kept.
     pub fn judge(&mut self, name: &Name, key: &ObjectKey, watched: WatchedManifest) {
-        if let Some(seen) = self.seen.get_mut(key) {
-            let raw = seen
+        if let Some(observed) = self.objects.get_mut(key) {
+            let object = observed
                 .raw
                 .take()
                 .and_then(|raw| serde_json::from_str(&raw).ok())
                 .and_then(|value| Object::new(value).ok());
-            if let Some(object) = raw {
-                **seen = observed::look(&object, Some(&watched));
+            if let Some(object) = object {
+                **observed = observed::observe(&object, Some(&watched));
             }
         }
         self.watched
             .insert(key.clone(), Box::new((name.clone(), watched)));
     }
 
-    /// Takes in what was seen, with the name of its owner as it is kept already.
-    fn keep(&mut self, key: &ObjectKey, mut seen: Observed) {
-        if let Some((owner, _)) = seen
+    /// Stores an observed object; its owner shares memory with the known name.
+    fn store(&mut self, key: &ObjectKey, mut observed: Observed) {
+        if let Some((owner, _)) = observed
             .live
             .owner
             .as_ref()
-            .and_then(|owner| self.inboxes.get_key_value(owner))
+            .and_then(|owner| self.applications.get_key_value(owner))
         {
-            seen.live.owner = Some(owner.clone());
+            observed.live.owner = Some(owner.clone());
         }
-        match self.seen.get_mut(key) {
-            Some(place) => **place = seen,
-            None => drop(self.seen.insert(key.clone(), Box::new(seen))),
+        match self.objects.get_mut(key) {
+            Some(place) => **place = observed,
+            None => drop(self.objects.insert(key.clone(), Box::new(observed))),
         }
     }
 
-    /// Of the Applications of a repository that have not been read at its revision: the first, and
-    /// how many there are.
+    /// Returns the first unread Application of a repository, and how many there are.
     pub fn unread(&self, repository: &str) -> Option<(Name, usize)> {
         let unread = &self.declared.get(repository)?.unread;
         Some((unread.first()?.clone(), unread.len()))
     }
 
-    /// What is live of an object that carries our labels.
     pub fn live(&self, key: &ObjectKey) -> Option<&LiveObject> {
-        self.seen.get(key).map(|seen| &seen.live)
+        self.objects.get(key).map(|observed| &observed.live)
     }
 
-    pub fn seen(&self, key: &ObjectKey) -> Option<&Observed> {
-        self.seen.get(key).map(|seen| &**seen)
+    pub fn observed(&self, key: &ObjectKey) -> Option<&Observed> {
+        self.objects.get(key).map(|observed| &**observed)
     }
 
     pub fn health(&self, key: &ObjectKey) -> Option<&Health> {
-        self.seen.get(key).map(|seen| &seen.health)
+        self.objects.get(key).map(|observed| &observed.health)
     }
 
-    /// Live objects whose labels name an Application.
+    /// Returns the live objects that carry the labels of an Application.
     pub fn labelled<'s>(
         &'s self,
         name: &'s Name,
     ) -> impl Iterator<Item = (&'s ObjectKey, &'s Observed)> {
-        self.seen
+        self.objects
             .iter()
-            .map(|(key, seen)| (key, &**seen))
-            .filter(move |(_, seen)| seen.live.owner.as_ref() == Some(name))
+            .map(|(key, observed)| (key, &**observed))
+            .filter(move |(_, observed)| observed.live.owner.as_ref() == Some(name))
     }
 
-    /// An object is no more.
-    fn gone(&mut self, key: &ObjectKey) {
-        self.wake(key);
-        self.seen.remove(key);
+    fn remove_object(&mut self, key: &ObjectKey) {
+        self.wake_interested(key);
+        self.objects.remove(key);
     }
 
-    /// Wakes whoever an object concerns.
-    fn wake(&self, key: &ObjectKey) {
-        let owner = self.seen.get(key).and_then(|seen| seen.live.owner.as_ref());
-        let claims = self.claims.get(key).into_iter().flat_map(ClaimQueue::iter);
-        for name in claims.chain(owner) {
-            if let Some(inbox) = self.inboxes.get(name) {
-                inbox.notify_one();
-            }
+    fn wake(&self, name: &Name) {
+        let entry = self.applications.get(name);
+        if let Some(wake) = entry.and_then(|entry| entry.wake.as_ref()) {
+            wake.notify_one();
         }
     }
 
+    /// Wakes the owner and the claimants of an object.
+    fn wake_interested(&self, key: &ObjectKey) {
+        let observed = self.objects.get(key);
+        let owner = observed.and_then(|observed| observed.live.owner.as_ref());
+        let claimants = self.claims.get(key).into_iter().flat_map(Claimants::iter);
+        claimants.chain(owner).for_each(|name| self.wake(name));
+    }
+
     pub fn wake_all(&self) {
-        self.inboxes.values().for_each(|inbox| inbox.notify_one());
+        self.applications
+            .values()
+            .filter_map(|entry| entry.wake.as_ref())
+            .for_each(|wake| wake.notify_one());
+    }
+
+    /// Returns whether an Application has a task in this process.
+    pub fn has_task(&self, name: &Name) -> bool {
+        self.applications
+            .get(name)
+            .is_some_and(|entry| entry.wake.is_some())
     }
 }

@@ -1,4 +1,4 @@
-//! What is kept of a live object: hashes, health, and which fields are left to others. The object
+//! The observation kept of a live object: hashes, health, released and changed fields. The object
 //! itself is dropped.
 
 use crate::{
@@ -15,64 +15,61 @@ use crate::{
 use serde_json::Value;
 use std::sync::Arc;
 
-/// A live object, as far as it matters.
+/// A live object, reduced to what decisions need.
 #[derive(Debug, Clone)]
 pub(crate) struct Observed {
     pub live: LiveObject,
-    /// The version it is served in.
     pub version: String,
-    /// The server's version of it; an event that is older than an answer is no news.
-    pub at: u64,
+    /// Orders watch events and apply answers: an older one is dropped.
+    pub resource_version: u64,
     pub health: Health,
-    /// Leaves of the manifest that are left to others.
-    pub held: Vec<ReleasedField>,
-    /// Leaves that differ from what was answered to the last apply, with who changed them.
+    /// Leaves of the manifest that other managers may set.
+    pub released: Vec<ReleasedField>,
+    /// Leaves that differ from the answer to the last apply, with their managers.
     pub changed: Vec<ForeignChange>,
-    /// The object itself, as long as it cannot be judged for good: until its manifest is known, and
-    /// the answer to an apply of it, which an event can overtake.
+    /// The object itself, until it is judged for good: its manifest must be known, and the answer
+    /// to its apply, which an event can overtake.
     pub raw: Option<Box<str>>,
 }
 
-/// A leaf that others may change.
+/// A leaf of the manifest that another manager may set.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct ReleasedField {
     pub path: FieldPath,
-    /// What is sent in its place: the live value while the field is ours (leaving it out would
-    /// delete it), nothing while it is somebody else's.
+    /// The value to send: the live value while tagboat owns the field, because omitting it would
+    /// delete it; nothing while another manager owns it.
     pub value: Option<Value>,
-    /// Whoever scales, if it is for that that it is left to others.
+    /// The scaler, if the field is released because of a scale.
     pub scaled: Option<ScaledReplicas>,
 }
 
-/// Replicas that somebody set through the scale subresource.
+/// Replicas set through the scale subresource.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct ScaledReplicas {
     manager: String,
-    /// What Git says.
+    /// The value in Git.
     git: Value,
-    /// Whether that is something else than what is live.
     differs: bool,
 }
 
 impl ScaledReplicas {
-    /// Whether a person scaled, not a program that goes on doing so.
-    fn by_hand(&self) -> bool {
+    /// Returns whether a user scaled, not an autoscaler.
+    fn is_manual(&self) -> bool {
         self.manager.starts_with("kubectl")
     }
 }
 
 impl ReleasedField {
-    /// That what Git says does not count, in words.
+    /// Returns a remark if the live value differs from Git.
     pub fn note(&self) -> Option<String> {
         let ScaledReplicas { manager, git, .. } =
             self.scaled.as_ref().filter(|scaled| scaled.differs)?;
         Some(format!(
-            "spec.replicas is left to {manager} (scale); Git says {git}"
+            "spec.replicas is set by {manager} (scale), Git says {git}"
         ))
     }
 }
 
-/// The replicas that a manifest names.
 pub(crate) fn replicas(manifest: &Object) -> Option<i32> {
     manifest
         .pointer("/spec/replicas")
@@ -80,46 +77,52 @@ pub(crate) fn replicas(manifest: &Object) -> Option<i32> {
         .and_then(|replicas| replicas.try_into().ok())
 }
 
-/// What is still left to others when a manifest is sent: a change of the replicas in Git wins over
-/// a person's scale. An autoscaler would be back at once.
-pub(crate) fn still_held(
-    held: Vec<ReleasedField>,
+/// Returns the fields that stay released when a manifest is sent. A change of the replicas in Git
+/// overrides a manual scale; an autoscaler would set them again at once.
+pub(crate) fn still_released(
+    released: Vec<ReleasedField>,
     manifest: &Object,
     applied: Option<&AppliedState>,
 ) -> Vec<ReleasedField> {
     let before = applied.and_then(|applied| applied.replicas);
     let moved = before.is_some() && replicas(manifest).is_some_and(|now| Some(now) != before);
-    held.into_iter()
-        .filter(|held| !(moved && held.scaled.as_ref().is_some_and(ScaledReplicas::by_hand)))
+    released
+        .into_iter()
+        .filter(|released| {
+            !(moved
+                && released
+                    .scaled
+                    .as_ref()
+                    .is_some_and(ScaledReplicas::is_manual))
+        })
         .collect()
 }
 
-/// A leaf that somebody changed.
+/// A leaf that another manager changed.
 #[derive(
     Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
 )]
 pub struct ForeignChange {
-    /// Where.
     pub path: String,
-    /// Who, by the server's books.
+    /// The field manager, from `managedFields`.
     pub manager: Option<String>,
 }
 
-/// A manifest with what is needed to judge its live object.
+/// A manifest with everything needed to judge its live object.
 #[derive(Debug, Clone)]
 pub(crate) struct WatchedManifest {
     pub manifest: CompactObject,
-    /// Pointers that the Application's rules ignore.
+    /// JSON pointers that the Application's `ignore` rules release.
     pub ignore: Arc<[String]>,
-    /// What the last apply answered.
+    /// The hash of the answer to the last apply.
     pub expected: Option<ValueHash>,
-    /// What the last apply showed to be one value.
-    pub atoms: KindAtomicFields,
+    /// The atomic fields that the last apply revealed.
+    pub atomic_fields: KindAtomicFields,
 }
 
-/// The pointers of the rules that mean this object.
-pub(crate) fn ignored(rules: &[Ignore], key: &ObjectKey) -> Arc<[String]> {
-    let means = |rule: &&Ignore| {
+/// Returns the JSON pointers of the `ignore` rules that match an object.
+pub(crate) fn ignore_pointers(rules: &[Ignore], key: &ObjectKey) -> Arc<[String]> {
+    let matches_object = |rule: &&Ignore| {
         let fits = |desired: &Option<String>, value: &str| {
             desired.as_ref().is_none_or(|desired| desired == value)
         };
@@ -131,94 +134,97 @@ pub(crate) fn ignored(rules: &[Ignore], key: &ObjectKey) -> Arc<[String]> {
             )
             && fits(&rule.name, &key.name)
     };
-    // Most objects have no rule: the empty list is the same for all of them.
-    if !rules.iter().any(|rule| means(&rule)) {
+    // Most objects match no rule: they share the empty list.
+    if !rules.iter().any(|rule| matches_object(&rule)) {
         return Arc::default();
     }
     rules
         .iter()
-        .filter(means)
+        .filter(matches_object)
         .flat_map(|rule| rule.pointers.iter().cloned())
         .collect()
 }
 
-/// Groups whose objects get their `caBundle` from others.
+/// Groups whose objects get their `caBundle` injected.
 const CA_GROUPS: [&str; 3] = [
     "admissionregistration.k8s.io",
     "apiregistration.k8s.io",
     "apiextensions.k8s.io",
 ];
 
-/// Whether a leaf is left to others: by rule; replicas that an autoscaler sets; certificates that
-/// are injected.
-fn left_to_others(path: &FieldPath, ignore: &[String], scaled: bool, gvk: &Gvk) -> bool {
+/// Returns whether a leaf is released: by rule, as scaled replicas, or as an injected certificate.
+fn is_released(path: &FieldPath, ignore: &[String], scaled: bool, gvk: &Gvk) -> bool {
     ignore.iter().any(|pointer| path.is_below(pointer))
         || (scaled && path.is_below("/spec/replicas"))
         || (CA_GROUPS.contains(&gvk.group.as_str()) && path.to_string().ends_with("/caBundle"))
 }
 
-/// Stands for what `live` has at the manifest's leaves, without those that are left to others.
-pub(crate) fn hash(
+/// Hashes the live values at the manifest's leaves, without released ones.
+pub(crate) fn hash_observed(
     manifest: &Object,
     live: &Object,
     ignore: &[String],
-    atoms: &KindAtomicFields,
+    atomic_fields: &KindAtomicFields,
 ) -> ValueHash {
     let (scaled, gvk) = (managed_fields::scaled_by(live).is_some(), manifest.gvk());
-    let atoms = atoms.not_reached_by(ignore);
-    let books = FieldOwnership {
-        atoms: &atoms,
+    let atomic_fields = atomic_fields.not_reached_by(ignore);
+    let ownership = FieldOwnership {
+        atomic_fields: &atomic_fields,
         overwritten: &|path| is_overwritten(live, path),
     };
-    plan::hash_live(manifest, live, books, &mut |path, _, _| {
-        left_to_others(path, ignore, scaled, &gvk)
+    plan::hash_live(manifest, live, ownership, &mut |path, _, _| {
+        is_released(path, ignore, scaled, &gvk)
     })
 }
 
-/// Looks at a live object, with its manifest if it is known.
-pub(crate) fn look(live: &Object, watched: Option<&WatchedManifest>) -> Observed {
+/// Reduces a live object to an observation; judges it if its manifest is known.
+pub(crate) fn observe(live: &Object, watched: Option<&WatchedManifest>) -> Observed {
     let manifest = watched.and_then(|watched| Some((watched, watched.manifest.object().ok()?)));
-    let (mut held, mut other) = (Vec::new(), Vec::new());
+    let (mut released, mut other) = (Vec::new(), Vec::new());
     let judged = manifest.map(|(watched, manifest)| {
         let (scaled_by, gvk) = (managed_fields::scaled_by(live), manifest.gvk());
-        let atoms = watched.atoms.not_reached_by(&watched.ignore);
-        let books = FieldOwnership {
-            atoms: &atoms,
+        let atomic_fields = watched.atomic_fields.not_reached_by(&watched.ignore);
+        let ownership = FieldOwnership {
+            atomic_fields: &atomic_fields,
             overwritten: &|path| is_overwritten(live, path),
         };
-        let hash = plan::hash_live(&manifest, live, books, &mut |path, desired, there| {
-            let theirs = left_to_others(path, &watched.ignore, scaled_by.is_some(), &gvk);
-            if theirs {
-                let value = there.filter(|_| is_ours(live, path)).cloned();
-                let scaled = scaled_by
-                    .clone()
-                    .filter(|_| !left_to_others(path, &watched.ignore, false, &gvk));
-                let scaled = scaled.map(|manager| ScaledReplicas {
-                    manager,
-                    git: desired.clone(),
-                    differs: Some(desired) != there,
-                });
-                held.push(ReleasedField {
-                    path: path.clone(),
-                    value,
-                    scaled,
-                });
-            } else if Some(desired) != there {
-                other.push((path.clone(), there.is_some()));
-            }
-            theirs
-        });
-        // Only now is it known whether somebody changed something: a server may write a value in
-        // its own way.
+        let hash = plan::hash_live(
+            &manifest,
+            live,
+            ownership,
+            &mut |path, desired, live_value| {
+                let theirs = is_released(path, &watched.ignore, scaled_by.is_some(), &gvk);
+                if theirs {
+                    let value = live_value.filter(|_| is_ours(live, path)).cloned();
+                    let scaled = scaled_by
+                        .clone()
+                        .filter(|_| !is_released(path, &watched.ignore, false, &gvk));
+                    let scaled = scaled.map(|manager| ScaledReplicas {
+                        manager,
+                        git: desired.clone(),
+                        differs: Some(desired) != live_value,
+                    });
+                    released.push(ReleasedField {
+                        path: path.clone(),
+                        value,
+                        scaled,
+                    });
+                } else if Some(desired) != live_value {
+                    other.push((path.clone(), live_value.is_some()));
+                }
+                theirs
+            },
+        );
+        // A server may normalise values: a leaf counts as changed only if the hash differs too.
         let differs = watched.expected.is_some_and(|expected| expected != hash);
         other.retain(|(path, _)| differs && !is_ours(live, path));
         hash
     });
     let changed = other
         .iter()
-        .map(|(path, there)| ForeignChange {
+        .map(|(path, live_value)| ForeignChange {
             path: path.to_string(),
-            manager: latest(live, path, *there),
+            manager: last_manager(live, path, *live_value),
         })
         .collect();
     Observed {
@@ -231,12 +237,12 @@ pub(crate) fn look(live: &Object, watched: Option<&WatchedManifest>) -> Observed
             disabled: live.settings().reconcile_disabled,
         },
         version: live.gvk().version,
-        at: live
+        resource_version: live
             .resource_version()
             .and_then(|version| version.parse().ok())
             .unwrap_or_default(),
         health: health::assess(live),
-        held,
+        released,
         changed,
         raw: match watched
             .filter(|_| judged.is_some())
@@ -248,34 +254,38 @@ pub(crate) fn look(live: &Object, watched: Option<&WatchedManifest>) -> Observed
     }
 }
 
-/// What somebody else has written over a manifest's leaves.
+/// Returns the leaves of a manifest that other managers have overwritten.
 pub(crate) fn changed_by(
     manifest: &Object,
     live: &Object,
     ignore: &[String],
-    atoms: &KindAtomicFields,
+    atomic_fields: &KindAtomicFields,
 ) -> Vec<ForeignChange> {
     let (mut changed, gvk) = (Vec::new(), manifest.gvk());
     let scaled = managed_fields::scaled_by(live).is_some();
-    let books = FieldOwnership {
-        atoms: &atoms.not_reached_by(ignore),
+    let ownership = FieldOwnership {
+        atomic_fields: &atomic_fields.not_reached_by(ignore),
         overwritten: &|path| is_overwritten(live, path),
     };
-    plan::visit_leaves(manifest, live, books, &mut |path, desired, there| {
-        if Some(desired) != there
-            && !left_to_others(path, ignore, scaled, &gvk)
-            && !is_ours(live, path)
-        {
-            changed.push(ForeignChange {
-                path: path.to_string(),
-                manager: latest(live, path, there.is_some()),
-            });
-        }
-    });
+    plan::visit_leaves(
+        manifest,
+        live,
+        ownership,
+        &mut |path, desired, live_value| {
+            if Some(desired) != live_value
+                && !is_released(path, ignore, scaled, &gvk)
+                && !is_ours(live, path)
+            {
+                changed.push(ForeignChange {
+                    path: path.to_string(),
+                    manager: last_manager(live, path, live_value.is_some()),
+                });
+            }
+        },
+    );
     changed
 }
 
-/// Whether the field manager of our applies owns a leaf.
 fn is_ours(live: &Object, path: &FieldPath) -> bool {
     path.pointer_in(live).is_some_and(|pointer| {
         managed_fields::managers_of(live, &pointer)
@@ -284,39 +294,38 @@ fn is_ours(live: &Object, path: &FieldPath) -> bool {
     })
 }
 
-/// Whether somebody else has written the whole of a map.
+/// Returns whether another manager owns a whole map.
 fn is_overwritten(live: &Object, path: &FieldPath) -> bool {
     path.pointer_in(live)
         .is_some_and(|pointer| managed_fields::is_overwritten(live, &pointer, MANAGER))
 }
 
-/// Who changed a leaf: its owner; of a leaf that is gone, whoever wrote last.
-fn latest(live: &Object, path: &FieldPath, there: bool) -> Option<String> {
+/// Returns the manager of a changed leaf; of a deleted leaf, the last writer of the object.
+fn last_manager(live: &Object, path: &FieldPath, live_value: bool) -> Option<String> {
     let owner = || {
         managed_fields::managers_of(live, &path.pointer_in(live)?)
             .into_iter()
             .next()
     };
-    match there {
+    match live_value {
         true => owner().map(|manager| manager.name),
         false => managed_fields::last_writer(live).map(|manager| manager.name),
     }
 }
 
-/// The manifest as it is sent: leaves that are left to others have their live value, or are left
-/// out.
-pub(crate) fn sent(manifest: Object, held: &[ReleasedField]) -> Object {
-    if held.is_empty() {
+/// Returns the manifest as it is sent: released leaves carry their live value, or are left out.
+pub(crate) fn outgoing(manifest: Object, released: &[ReleasedField]) -> Object {
+    if released.is_empty() {
         return manifest;
     }
-    let gvk_and_name = manifest.clone();
+    let manifest_before = manifest.clone();
     let mut value = manifest.into_value();
-    // From the last to the first, so that places in lists stay what they are.
+    // From the last to the first, so that list indices stay valid.
     for ReleasedField {
         path, value: live, ..
-    } in held.iter().rev()
+    } in released.iter().rev()
     {
-        let Some(pointer) = path.pointer_in(&gvk_and_name) else {
+        let Some(pointer) = path.pointer_in(&manifest_before) else {
             continue;
         };
         let Some((above, last)) = pointer.rsplit_once('/') else {
@@ -344,11 +353,11 @@ pub(crate) fn sent(manifest: Object, held: &[ReleasedField]) -> Object {
             _ => {}
         }
     }
-    // A rule that takes away what makes an object is no rule that can be followed.
+    // A rule cannot remove what makes an object.
     Object::new(value)
-        .map(|sent| match &gvk_and_name.origin {
+        .map(|sent| match &manifest_before.origin {
             Some(origin) => sent.at(origin.clone()),
             None => sent,
         })
-        .unwrap_or(gvk_and_name)
+        .unwrap_or(manifest_before)
 }

@@ -1,7 +1,6 @@
-//! Who may have what: which repository a name belongs to, what others own that nobody here looks
-//! after, and what is still to be read before anything is deleted.
+//! Ownership of names and objects, between repositories and between processes.
 
-use super::{ClusterHandle, ClusterState, DeclaredRevision};
+use super::{ClusterHandle, ClusterState, DeclaredRevision, claims::Claimants};
 use crate::{
     core::name::Name,
     io::cluster::{ApplicationRecord, ClusterError, is_record},
@@ -9,24 +8,24 @@ use crate::{
         object::ObjectKey,
         plan::{Inventory, ObjectClaims, text},
     },
-    reconcile::{RepositoryId, cluster_state::claims::ClaimQueue},
+    reconcile::RepositoryId,
 };
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::time::Instant;
 
-/// Whose a name on a cluster is.
-pub(crate) enum Taken {
-    /// Another repository's that is followed here.
-    Here(Arc<RepositoryId>),
-    /// Another one's, by the record.
+/// The holder of an Application's name on a cluster.
+pub(crate) enum NameHolder {
+    /// A repository that this process follows.
+    Followed(Arc<RepositoryId>),
+    /// A repository that only a record names.
     Recorded(RepositoryId),
 }
 
-/// How often the record of an Application is read that another process looks after and that has
-/// what somebody wants.
-pub(crate) const CONSULT: Duration = Duration::from_secs(60);
+/// How long the record of an Application of another process is trusted while an object of it is
+/// desired here.
+pub(crate) const RECORD_TTL: Duration = Duration::from_secs(60);
 
-/// What a record says is owned; nothing if it is damaged.
+/// Parses the inventory of a record; `None` if it is damaged.
 pub(crate) fn inventory(record: &ApplicationRecord) -> Option<Inventory> {
     record
         .damaged
@@ -35,146 +34,149 @@ pub(crate) fn inventory(record: &ApplicationRecord) -> Option<Inventory> {
         .flatten()
 }
 
+fn repository_of(record: &ApplicationRecord) -> RepositoryId {
+    RepositoryId::from(&inventory(record).unwrap_or_default())
+}
+
 impl ClusterHandle {
-    /// Gives a name on this cluster to an Application of a repository; or says whose it is.
-    pub async fn sit(
+    /// Reserves the name of an Application for a repository; returns the holder if it is taken.
+    pub async fn reserve_name(
         &self,
         name: &Name,
         repository: &Arc<RepositoryId>,
-    ) -> Result<Option<Taken>, ClusterError> {
+    ) -> Result<Option<NameHolder>, ClusterError> {
         let recorded = self
-            .records(|records| records.repositories.get(name).cloned())
+            .with_records(|records| records.repositories.get(name).cloned())
             .await?;
-        if let Some(holder) = self.state().seats.get(name) {
-            return Ok((holder != repository).then(|| Taken::Here(Arc::clone(holder))));
+        if let Some(owner) = self.state().name_owner(name) {
+            return Ok((owner != repository).then(|| NameHolder::Followed(Arc::clone(owner))));
         }
         if recorded.is_some_and(|recorded| !repository.may_take_over(&recorded)) {
-            // It may have been deleted since, to hand the objects over.
+            // The record may have been deleted since, to hand the objects over.
             let record = self.reread(name).await?;
-            let now = record
-                .as_ref()
-                .map(|record| RepositoryId::from(&inventory(record).unwrap_or_default()));
-            let mut records = self.records.lock().await;
-            if let Some(records) = records.as_mut() {
-                match (&now, record) {
-                    (Some(now), Some(record)) => {
-                        records.repositories.insert(name.clone(), now.clone());
-                        records.waiting.insert(name.clone(), record);
-                    }
-                    _ => {
-                        records.repositories.remove(name);
-                        records.waiting.remove(name);
-                    }
-                }
-            }
-            if let Some(now) = now.filter(|now| !repository.may_take_over(now)) {
-                return Ok(Some(Taken::Recorded(now)));
+            let holder = record.as_ref().map(repository_of);
+            self.replace_record(name, record, holder.as_ref()).await;
+            if let Some(holder) = holder.filter(|holder| !repository.may_take_over(holder)) {
+                return Ok(Some(NameHolder::Recorded(holder)));
             }
         }
         let mut state = self.state();
-        if let Some(holder) = state.seats.get(name).filter(|holder| *holder != repository) {
-            return Ok(Some(Taken::Here(Arc::clone(holder))));
+        if let Some(owner) = state.name_owner(name).filter(|owner| *owner != repository) {
+            return Ok(Some(NameHolder::Followed(Arc::clone(owner))));
         }
-        state.seats.insert(name.clone(), Arc::clone(repository));
+        state.application(name).owner = Some(Arc::clone(repository));
         Ok(None)
     }
 
-    /// Forgets the record of an Application that is no more.
-    pub async fn forget(&self, name: &Name) {
-        if let Some(records) = self.records.lock().await.as_mut() {
-            records.repositories.remove(name);
-            records.waiting.remove(name);
+    async fn replace_record(
+        &self,
+        name: &Name,
+        record: Option<ApplicationRecord>,
+        holder: Option<&RepositoryId>,
+    ) {
+        let mut records = self.records.lock().await;
+        let Some(records) = records.as_mut() else {
+            return;
+        };
+        match (holder, record) {
+            (Some(holder), Some(record)) => {
+                records.repositories.insert(name.clone(), holder.clone());
+                records.waiting.insert(name.clone(), record);
+            }
+            _ => {
+                records.repositories.remove(name);
+                records.waiting.remove(name);
+            }
         }
     }
 
-    /// Reads the records of Applications that nobody here looks after: whatever has been written
-    /// since the first look counts. `now` are those of which that is to be known this moment; the
-    /// others are asked every now and then. Whether anything was read.
-    pub async fn consult(&self, strangers: &BTreeMap<Name, bool>) -> Result<bool, ClusterError> {
+    /// Reads the records of Applications that other processes reconcile; returns whether any was
+    /// read.
+    ///
+    /// The flag of each owner says that its record must be fresh; otherwise [`RECORD_TTL`] counts.
+    pub async fn consult_records(
+        &self,
+        foreign_owners: &BTreeMap<Name, bool>,
+    ) -> Result<bool, ClusterError> {
         let due: Vec<&Name> = {
             let state = self.state();
-            let old = |name: &Name| {
-                state
-                    .consulted
-                    .get(name)
-                    .is_none_or(|at| at.elapsed() >= CONSULT)
+            let is_stale = |name: &Name| {
+                let entry = state.applications.get(name);
+                entry
+                    .and_then(|entry| entry.consulted)
+                    .is_none_or(|at| at.elapsed() >= RECORD_TTL)
             };
-            strangers
+            foreign_owners
                 .iter()
-                .filter(|(name, now)| **now || old(name))
+                .filter(|(name, fresh)| **fresh || is_stale(name))
                 .map(|(name, _)| name)
                 .collect()
         };
         if due.is_empty() {
             return Ok(false);
         }
-        let records = self.cluster.records().await?;
+        let records = self.client.records().await?;
         let mut state = self.state();
         for name in due {
-            state.recorded(
-                name,
-                records.iter().find(|record| record.application == *name),
-            );
-            state.consulted.insert(name.clone(), Instant::now());
+            let record = records.iter().find(|record| record.application == *name);
+            state.set_recorded(name, record.map(inventory));
+            state.application(name).consulted = Some(Instant::now());
         }
         Ok(true)
     }
 }
 
 impl ClusterState {
-    /// The key as it is kept already, where it is: each that is read anew has words of its own.
-    pub fn same(&self, key: ObjectKey) -> ObjectKey {
+    fn name_owner(&self, name: &Name) -> Option<&Arc<RepositoryId>> {
+        self.applications.get(name)?.owner.as_ref()
+    }
+
+    /// Returns the stored copy of a key, so that equal keys share memory.
+    pub fn intern(&self, key: ObjectKey) -> ObjectKey {
         let known = self.claims.get_key_value(&key).map(|(known, _)| known);
         known
-            .or_else(|| self.seen.get_key_value(&key).map(|(known, _)| known))
+            .or_else(|| self.objects.get_key_value(&key).map(|(known, _)| known))
             .cloned()
             .unwrap_or(key)
     }
 
-    /// The same for an object of an Application, which its record may name.
-    pub fn same_of(&self, name: &Name, key: ObjectKey) -> ObjectKey {
-        let owned = self
-            .owned
-            .get(name)
+    /// Returns the stored copy of a key that the record of an Application may name.
+    pub fn intern_recorded(&self, name: &Name, key: ObjectKey) -> ObjectKey {
+        let entry = self.applications.get(name);
+        let recorded = entry
+            .and_then(|entry| entry.recorded.as_ref())
             .and_then(|keys| Some(keys[keys.binary_search(&key).ok()?].clone()));
-        owned.unwrap_or_else(|| self.same(key))
+        recorded.unwrap_or_else(|| self.intern(key))
     }
 
-    /// Notes what the record of an Application says.
-    pub(crate) fn recorded(&mut self, name: &Name, record: Option<&ApplicationRecord>) {
-        let inventory = record.map(inventory);
-        match inventory {
-            Some(None) => self.unsure.insert(name.clone()),
-            _ => self.unsure.remove(name),
-        };
-        self.owned.insert(
-            name.clone(),
-            inventory
-                .flatten()
-                .unwrap_or_default()
-                .entries
-                .into_keys()
-                .collect(),
-        );
+    /// Stores what the record of an Application says: `None` for no record, `Some(None)` for a
+    /// damaged one.
+    pub(super) fn set_recorded(&mut self, name: &Name, record: Option<Option<Inventory>>) {
+        let entry = self.application(name);
+        entry.record_damaged = matches!(record, Some(None));
+        let inventory = record.flatten().unwrap_or_default();
+        entry.recorded = Some(inventory.entries.into_keys().collect());
     }
 
-    /// Whether nobody here looks after an Application.
-    pub fn is_stranger(&self, name: &Name) -> bool {
-        !self.inboxes.contains_key(name)
-            && !self.retired.contains(name)
+    /// Returns whether no repository of this process has anything to do with an Application.
+    pub fn is_foreign(&self, name: &Name) -> bool {
+        let is_known = self
+            .applications
+            .get(name)
+            .is_some_and(|entry| entry.wake.is_some() || entry.retired);
+        !is_known
             && !self
                 .declared
                 .values()
                 .any(|declared| declared.names.contains(name))
     }
 
-    /// A repository will be followed.
-    pub fn expect(&mut self, repository: &str) {
-        self.expected.insert(repository.to_owned());
+    pub fn expect_repository(&mut self, repository: &str) {
+        self.expected_repositories.insert(repository.to_owned());
     }
 
-    /// A repository does not have an Application here that it declares: another one has it.
-    pub fn renounce(&mut self, repository: &str, name: &Name) {
+    /// Drops the claim of a repository to a name that another repository holds.
+    pub fn drop_claim(&mut self, repository: &str, name: &Name) {
         let Some(declared) = self.declared.get_mut(repository) else {
             return;
         };
@@ -184,24 +186,21 @@ impl ClusterState {
         }
     }
 
-    /// An Application could not be read at a revision: it is not known what it wants, and will not
-    /// be before another one.
-    pub fn mark_broken(&mut self, name: &Name, revision: &str) {
-        if self
-            .broken
-            .insert(name.clone(), revision.to_owned())
-            .as_deref()
-            != Some(revision)
-        {
+    /// Records that an Application cannot be read at a revision, so that only a new revision can
+    /// tell what it declares.
+    pub fn mark_unreadable(&mut self, name: &Name, revision: &str) {
+        let entry = self.application(name);
+        let before = entry.unreadable_at.replace(revision.to_owned());
+        if before.as_deref() != Some(revision) {
             self.wake_all();
         }
     }
 
-    /// What is still to be read of the other repositories that may deploy here: what they want may
-    /// be anybody's.
+    /// Returns what is still unread of the other repositories that may deploy here, and that may
+    /// therefore declare any object.
     pub fn unread_elsewhere(&self, repository: &str) -> Option<String> {
         let others = || {
-            self.expected
+            self.expected_repositories
                 .iter()
                 .chain(self.declared.keys())
                 .filter(|other| *other != repository)
@@ -209,84 +208,71 @@ impl ClusterState {
         if let Some(other) = others().find(|other| !self.declared.contains_key(*other)) {
             return Some(format!("repository {other}"));
         }
-        let open = |declared: &DeclaredRevision| {
-            let unread = declared.unread.iter().find(|name| {
-                self.broken
-                    .get(*name)
-                    .is_none_or(|at| *at != declared.revision)
-            });
-            unread.map(ToString::to_string)
+        let first_unread = |declared: &DeclaredRevision| {
+            let is_unreadable = |name: &&Name| {
+                let entry = self.applications.get(*name);
+                entry.is_some_and(|entry| {
+                    entry.unreadable_at.as_deref() == Some(&*declared.revision)
+                })
+            };
+            let mut unread = declared.unread.iter().filter(|name| !is_unreadable(name));
+            unread.next().map(ToString::to_string)
         };
         others().find_map(|other| {
-            Some(format!(
-                "{} of repository {other}",
-                open(self.declared.get(other)?)?
-            ))
+            let name = first_unread(self.declared.get(other)?)?;
+            Some(format!("{name} of repository {other}"))
         })
-    }
-
-    /// An Application rests: what its record says it has stays its own.
-    pub fn hold(&mut self, name: &Name, revision: &str, keys: impl Iterator<Item = ObjectKey>) {
-        self.unclaim(name);
-        let keys: Vec<ObjectKey> = keys.collect();
-        for key in &keys {
-            self.claims
-                .entry(key.clone())
-                .or_insert_with(|| ClaimQueue::new(name))
-                .add(name);
-        }
-        self.claimed.insert(name.clone(), keys);
-        self.mark_read(name, revision);
     }
 }
 
 impl ObjectClaims for ClusterState {
-    fn wants(&self, application: &Name, key: &ObjectKey) -> Option<bool> {
-        let claimed = || {
+    fn claims(&self, application: &Name, key: &ObjectKey) -> Option<bool> {
+        let entry = self.applications.get(application);
+        let is_claimed = || {
             self.claims
                 .get(key)
                 .is_some_and(|names| names.iter().any(|name| name == application))
         };
-        let seat = self
-            .seats
-            .get(application)
-            .and_then(|repository| self.declared.get(&repository.name));
-        let declared = seat
+        let is_damaged = entry.is_some_and(|entry| entry.record_damaged);
+        let owner = entry.and_then(|entry| entry.owner.as_ref());
+        let declared = owner
+            .and_then(|repository| self.declared.get(&repository.name))
             .into_iter()
             .chain(self.declared.values())
             .find(|declared| declared.names.contains(application));
         if let Some(declared) = declared {
-            return (!declared.unread.contains(application))
-                .then(|| claimed() || self.unsure.contains(application));
+            return (!declared.unread.contains(application)).then(|| is_claimed() || is_damaged);
         }
-        if self.retired.contains(application) {
+        if entry.is_some_and(|entry| entry.retired) {
             return Some(false);
         }
-        // Not of this process, or not to be read: what its record says counts.
-        let owned = self
-            .owned
-            .get(application)
+        // Another process reconciles it, or its declaration is unreadable: its record counts.
+        let is_recorded = entry
+            .and_then(|entry| entry.recorded.as_ref())
             .is_some_and(|keys| keys.binary_search(key).is_ok());
-        Some(claimed() || owned || self.unsure.contains(application))
+        Some(is_claimed() || is_recorded || is_damaged)
     }
 
     fn record_of(&self, key: &ObjectKey) -> Option<Name> {
         if key.kind != "ConfigMap" || !key.name.starts_with("tagboat-") {
             return None;
         }
-        let names = self
-            .owned
-            .keys()
-            .chain(self.inboxes.keys())
-            .chain(self.declared.values().flat_map(|declared| &declared.names));
-        names.into_iter().find(|name| is_record(key, name)).cloned()
+        let known = self
+            .applications
+            .iter()
+            .filter(|(_, entry)| entry.wake.is_some() || entry.recorded.is_some())
+            .map(|(name, _)| name);
+        known
+            .chain(self.declared.values().flat_map(|declared| &declared.names))
+            .find(|name| is_record(key, name))
+            .cloned()
     }
 
-    fn wanted_by(&self, key: &ObjectKey) -> Vec<Name> {
+    fn claimants(&self, key: &ObjectKey) -> Vec<Name> {
         self.claims
             .get(key)
             .into_iter()
-            .flat_map(ClaimQueue::iter)
+            .flat_map(Claimants::iter)
             .cloned()
             .collect()
     }

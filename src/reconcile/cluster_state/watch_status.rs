@@ -1,4 +1,4 @@
-//! How the watches of the kinds are: which have come, and which see nothing any more.
+//! The state of the watches: first lists, and watches that fail.
 
 use super::{ClusterHandle, ClusterState, GroupKind};
 use crate::{
@@ -10,24 +10,23 @@ use std::{collections::BTreeMap, time::Duration};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-/// How long a watch may be in trouble until that is told where its objects are known already: API
-/// servers are restarted.
-pub const BLIND: Duration = Duration::from_secs(30);
+/// How long a watch may fail before its Applications report it. Restarts of API servers are
+/// shorter.
+pub const STALE_AFTER: Duration = Duration::from_secs(30);
 
-/// The state of a watch.
 #[derive(Default)]
 pub(crate) struct WatchStatus {
-    pub(crate) listed: bool,
-    /// The cluster does not know the kind: nothing of it can be there.
-    pub(crate) unserved: bool,
-    pub(crate) trouble: Option<Trouble>,
-    /// Whether the log has it that nothing is seen any more.
-    told: bool,
+    /// Whether the first list has come.
+    pub(super) listed: bool,
+    /// Whether the cluster does not serve the kind, so that no object of it can exist.
+    unserved: bool,
+    trouble: Option<WatchTrouble>,
+    /// Whether the failure was logged.
+    logged: bool,
 }
 
 impl WatchStatus {
-    /// One that has just begun.
-    pub(crate) fn new(unserved: bool) -> Self {
+    pub(super) fn new(unserved: bool) -> Self {
         Self {
             unserved,
             ..Self::default()
@@ -37,115 +36,121 @@ impl WatchStatus {
 
 /// Why a kind cannot be watched.
 #[derive(Debug, Clone)]
-pub(crate) struct Trouble {
+pub(crate) struct WatchTrouble {
     pub message: String,
     pub hint: Option<String>,
-    /// Whether it may pass by itself.
-    pub passing: bool,
+    /// Whether it may pass without a change by the user.
+    pub transient: bool,
     since: Instant,
 }
 
-/// Kinds of which no list has come, and why, where that is known.
-pub(crate) type Unlisted = BTreeMap<GroupKind, Option<Trouble>>;
+impl WatchTrouble {
+    #[cfg(test)]
+    pub fn new(message: &str, transient: bool) -> Self {
+        Self {
+            message: message.to_owned(),
+            hint: None,
+            transient,
+            since: Instant::now(),
+        }
+    }
+}
+
+/// Kinds without a first list, each with the failure of its watch, if any.
+pub(crate) type Unlisted = BTreeMap<GroupKind, Option<WatchTrouble>>;
 
 impl ClusterHandle {
-    /// Why kinds cannot be judged yet: their list has not come. Empty if all are known.
-    pub fn unlisted<'k>(&self, kinds: impl Iterator<Item = &'k ObjectKey>) -> Unlisted {
+    /// Returns the kinds that cannot be judged yet, because their first list has not come.
+    pub fn unlisted<'k>(&self, keys: impl Iterator<Item = &'k ObjectKey>) -> Unlisted {
         let state = self.state();
-        let mut missing = Unlisted::new();
-        for key in kinds {
+        let mut unlisted = Unlisted::new();
+        for key in keys {
             let kind = (key.group.clone(), key.kind.clone());
-            if let Some(watching) = state
+            if let Some(status) = state
                 .kinds
                 .get(&kind)
-                .filter(|watching| !watching.listed && !watching.unserved)
+                .filter(|status| !status.listed && !status.unserved)
             {
-                missing.insert(kind, watching.trouble.clone());
+                unlisted.insert(kind, status.trouble.clone());
             }
         }
-        missing
+        unlisted
     }
 
-    /// Kinds of which nothing new is seen any more, though what there was is known: what is told of
-    /// their objects is of before. And when that will be so of those whose trouble has just begun.
-    pub fn blind<'k>(
+    /// Returns the kinds whose watch has failed for [`STALE_AFTER`], so that their objects may be
+    /// stale; and the time when the next one will be reported.
+    pub fn stale_watches<'k>(
         &self,
-        kinds: impl Iterator<Item = &'k ObjectKey>,
-    ) -> (BTreeMap<GroupKind, Trouble>, Option<Instant>) {
+        keys: impl Iterator<Item = &'k ObjectKey>,
+    ) -> (BTreeMap<GroupKind, WatchTrouble>, Option<Instant>) {
         let mut state = self.state();
-        let (mut blind, mut next) = (BTreeMap::new(), None);
-        if state
-            .kinds
-            .values()
-            .all(|watching| watching.trouble.is_none())
-        {
-            return (blind, next);
+        let mut stale = BTreeMap::new();
+        let mut next: Option<Instant> = None;
+        if state.kinds.values().all(|status| status.trouble.is_none()) {
+            return (stale, next);
         }
-        for key in kinds {
+        for key in keys {
             let kind = (key.group.clone(), key.kind.clone());
-            let Some(watching) = state
-                .kinds
-                .get_mut(&kind)
-                .filter(|watching| watching.listed)
-            else {
+            let Some(status) = state.kinds.get_mut(&kind).filter(|status| status.listed) else {
                 continue;
             };
-            let Some(trouble) = &watching.trouble else {
+            let Some(trouble) = &status.trouble else {
                 continue;
             };
-            let due = trouble.since + BLIND;
+            let due = trouble.since + STALE_AFTER;
             if due > Instant::now() {
-                next = Some(next.map_or(due, |known: Instant| known.min(due)));
+                next = Some(next.map_or(due, |next| next.min(due)));
                 continue;
             }
-            if !std::mem::replace(&mut watching.told, true) {
-                let (cluster, hint) = (self.cluster.name(), &trouble.hint);
+            if !std::mem::replace(&mut status.logged, true) {
+                let (cluster, hint) = (self.client.name(), &trouble.hint);
                 warn!(
                     cluster,
                     hint,
-                    "{} cannot be watched any more, what changes is not seen: {}",
+                    "the watch of {} fails, changes go unnoticed: {}",
                     key.kind,
                     trouble.message
                 );
             }
-            blind.insert(kind, trouble.clone());
+            stale.insert(kind, trouble.clone());
         }
-        (blind, next)
+        (stale, next)
     }
 
-    /// A watch is in trouble.
-    pub(crate) fn lost_sight(&self, gvk: Gvk, error: &ClusterError) {
+    pub(super) fn watch_failed(&self, gvk: Gvk, error: &ClusterError) {
         let mut state = self.state();
-        let watching = state.watching(gvk);
-        watching.unserved = matches!(
+        let status = state.watch_status(gvk);
+        status.unserved = matches!(
             *error.problem,
             ClusterProblem::UnknownKind { down: false, .. }
         );
-        let passing = error.kind() != ErrorKind::Config;
-        watching.trouble = Some(Trouble {
+        status.trouble = Some(WatchTrouble {
             message: error.problem.to_string(),
             hint: error.hint(),
-            passing,
+            transient: error.kind() != ErrorKind::Config,
             since: Instant::now(),
         });
         state.wake_all();
     }
 
-    /// A watch sees again.
-    pub(crate) fn sees(&self, gvk: Gvk) {
+    pub(super) fn watch_recovered(&self, gvk: Gvk) {
         let kind = gvk.kind.clone();
         let mut state = self.state();
-        let watching = state.watching(gvk);
-        (watching.unserved, watching.trouble) = (false, None);
-        if std::mem::take(&mut watching.told) {
-            info!(cluster = self.cluster.name(), "{kind} is watched again");
+        let status = state.watch_status(gvk);
+        status.unserved = false;
+        status.trouble = None;
+        if std::mem::take(&mut status.logged) {
+            info!(
+                cluster = self.client.name(),
+                "the watch of {kind} works again"
+            );
         }
         state.wake_all();
     }
 }
 
 impl ClusterState {
-    pub(crate) fn watching(&mut self, gvk: Gvk) -> &mut WatchStatus {
+    pub(super) fn watch_status(&mut self, gvk: Gvk) -> &mut WatchStatus {
         self.kinds.entry((gvk.group, gvk.kind)).or_default()
     }
 }

@@ -183,7 +183,7 @@ fn the_daemon_applies_what_people_and_the_bot_commit_and_answers_for_it() {
     wait("the repair", || {
         text().contains("repaired ConfigMap").then_some(())
     });
-    assert!(text().contains("somebody deleted it"));
+    assert!(text().contains("deleted outside Git"));
     // While it runs, it answers.
     said(&fleet, &["sync", &format!("{namespace}/web"), "--wait"], 0);
     assert!(said(&fleet, &["diff", "--all"], 0).contains("synced"));

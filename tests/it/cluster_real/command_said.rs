@@ -93,7 +93,7 @@ fn the_daemon_says_once_what_it_cannot_follow_and_nothing_of_people_who_leave() 
             .filter(|line| line.contains("WARN") && line.contains(of))
             .count()
     };
-    wait("in step", || text().contains("in step").then_some(()));
+    wait("synced", || text().contains("synced").then_some(()));
     // A cluster that is misspelt.
     fleet.person(
         &[
@@ -107,7 +107,7 @@ fn the_daemon_says_once_what_it_cannot_follow_and_nothing_of_people_who_leave() 
     );
     wait("the misspelt cluster", || {
         text()
-            .contains("there is no cluster \"testt\" in tagboat.yaml; known are test")
+            .contains("there is no cluster \"testt\" in tagboat.yaml; available: test")
             .then_some(())
     });
     // A folder that cannot be rendered.
@@ -161,14 +161,15 @@ fn the_daemon_says_once_what_it_cannot_follow_and_nothing_of_people_who_leave() 
         ],
         "nothing",
     );
-    let asked = || warnings("1 object would be deleted: somebody must say yes first");
+    let asked = || warnings("confirmation required: 1 object would be deleted");
     wait("the prune that needs a yes", || (asked() > 0).then_some(()));
     said(&fleet, &["sync", "--all"], 1);
     assert_eq!(asked(), 1, "{}", text());
     // Declared no more.
     fleet.person(&[("policies/astray.yaml", "# nothing\n")], "gone");
     wait("the one that is gone", || {
-        (warnings("nobody declares it any more; its objects stay") == 1).then_some(())
+        (warnings("Application removed from Git; objects kept (deletionPolicy: Orphan)") == 1)
+            .then_some(())
     });
     let is_socket = |path: &std::path::PathBuf| {
         path.extension()

@@ -127,9 +127,8 @@ async fn what_somebody_changes_is_changed_back_at_once() {
     let path = "Deployment drift".to_owned();
     assert!(drifted.starts_with(&path), "{drifted}");
     assert!(
-        drifted.contains(
-            "containers[name=web]/image was changed by kubectl-set; changed again and again"
-        ),
+        drifted
+            .contains("containers[name=web]/image was changed by kubectl-set; changed repeatedly"),
         "{drifted}"
     );
 }

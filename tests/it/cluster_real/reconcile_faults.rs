@@ -232,7 +232,7 @@ async fn an_apply_that_comes_after_its_process_is_dead_leaves_no_orphan() {
         statuses["shop"]
             .notes
             .iter()
-            .any(|note| note.message.contains("may still come")),
+            .any(|note| note.message.contains("may still arrive")),
         "{statuses:#?}"
     );
     super::support::until("it came and was deleted", async || {

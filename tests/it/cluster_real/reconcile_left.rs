@@ -304,7 +304,7 @@ async fn replicas_that_a_person_set_are_told_and_yield_to_a_change_in_git() {
         .until("it is told", |statuses| !statuses["shop"].notes.is_empty())
         .await;
     assert!(
-        notes(&fleet)[0].ends_with("/web: spec.replicas is left to kubectl (scale); Git says 1"),
+        notes(&fleet)[0].ends_with("/web: spec.replicas is set by kubectl (scale), Git says 1"),
         "{:?}",
         notes(&fleet)
     );
@@ -349,7 +349,7 @@ async fn replicas_that_a_person_set_are_told_and_yield_to_a_change_in_git() {
         4
     );
     assert!(
-        notes(&fleet)[0].ends_with("/web: spec.replicas is left to autoscaler (scale); Git says 6"),
+        notes(&fleet)[0].ends_with("/web: spec.replicas is set by autoscaler (scale), Git says 6"),
         "{:?}",
         notes(&fleet)
     );

@@ -107,7 +107,7 @@ async fn another_that_cannot_be_read_keeps_one_from_deleting_and_that_is_said() 
         .map(ToString::to_string)
         .collect();
     let wanted = format!(
-        "1 old object is not deleted now: {}/other may want something of it and cannot be read: other/broken.yaml",
+        "1 old object is not deleted now: {}/other may declare some of them and cannot be read: other/broken.yaml",
         fleet.namespace
     );
     assert!(
@@ -142,7 +142,7 @@ async fn one_alone_takes_the_word_of_a_record_for_what_it_depends_on() {
         )]
     );
     let hint = format!(
-        "tagboat sync {}/base first; or tagboat sync --all",
+        "Run `tagboat sync {}/base` first, or `tagboat sync --all`.",
         fleet.namespace
     );
     assert_eq!(

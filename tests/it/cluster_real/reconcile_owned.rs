@@ -38,7 +38,8 @@ async fn what_git_does_not_have_any_more_is_deleted_and_much_of_it_only_after_a_
         [("shop", ApplicationState::ConfirmationRequired)]
     );
     assert!(
-        problems(&statuses["shop"])[0].starts_with("11 objects of 12 would be deleted"),
+        problems(&statuses["shop"])[0]
+            .starts_with("confirmation required: 11 objects of 12 would be deleted"),
         "{:?}",
         problems(&statuses["shop"])
     );
@@ -87,7 +88,7 @@ async fn nothing_is_deleted_while_something_cannot_be_applied_or_read() {
         .until("the prune waits", |statuses| {
             statuses["shop"].notes.iter().any(|note| {
                 note.message
-                    .contains("has been read, which may want something of it")
+                    .contains("has been read, which may declare some of them")
             })
         })
         .await;
@@ -159,7 +160,7 @@ async fn an_object_moves_from_one_application_to_another_without_being_deleted()
     let said = problems(&fleet.statuses()["from"]);
     assert!(
         said[0].contains("it belongs to Application")
-            && said[0].contains("/to, which wants it, too"),
+            && said[0].contains("/to, which declares it too"),
         "{said:?}"
     );
     assert_eq!(

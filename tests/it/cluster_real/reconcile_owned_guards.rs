@@ -179,7 +179,8 @@ async fn what_was_just_created_makes_no_prune_small() {
         [("shop", ApplicationState::ConfirmationRequired)]
     );
     assert!(
-        problems(&statuses["shop"])[0].starts_with("12 objects of 12 would be deleted"),
+        problems(&statuses["shop"])[0]
+            .starts_with("confirmation required: 12 objects of 12 would be deleted"),
         "{statuses:#?}"
     );
     assert!(
@@ -423,7 +424,7 @@ async fn two_processes_do_not_take_an_object_from_each_other() {
         "{statuses:#?}"
     );
     let said = problems(&statuses["two"]);
-    assert!(said[0].contains("/one, which wants it, too"), "{said:?}");
+    assert!(said[0].contains("/one, which declares it too"), "{said:?}");
     assert_eq!(
         version(fleet.live("configmaps", "shared").await),
         before,
@@ -471,7 +472,7 @@ async fn what_a_suspended_application_has_stays_its_own() {
         ]
     );
     assert!(
-        problems(&statuses["takes"])[0].contains("/rests, which wants it, too"),
+        problems(&statuses["takes"])[0].contains("/rests, which declares it too"),
         "{statuses:#?}"
     );
     assert_eq!(

@@ -79,11 +79,11 @@ impl RolloutSource for Stage {
         self.looks.lock().unwrap().0 += 1;
         self.statuses.lock().unwrap().values().cloned().collect()
     }
-    fn turns(&self) -> watch::Receiver<u64> {
+    fn status_changes(&self) -> watch::Receiver<u64> {
         self.turned.subscribe()
     }
     /// The files of a request name what it reaches.
-    fn reached(&self, merged: &MergedRequest) -> Result<Option<Vec<RolloutTarget>>, GitError> {
+    fn targets(&self, merged: &MergedRequest) -> Result<Option<Vec<RolloutTarget>>, GitError> {
         if merged.commit == "unknown" {
             return Ok(None);
         }

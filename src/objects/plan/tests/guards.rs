@@ -1,9 +1,9 @@
-//! What is asked about before it is deleted, and what is never applied.
+//! Guards of deletions, and objects that are never applied.
 
 use super::*;
 
 #[test]
-fn a_prune_is_measured_against_what_there_was_and_never_guesses() {
+fn prune_majority_counts_earlier_objects() {
     let shop = application("").name;
     let mine = LiveObject {
         uid: "u".into(),
@@ -33,46 +33,46 @@ fn a_prune_is_measured_against_what_there_was_and_never_guesses() {
         new.into_iter().map(object).collect(),
         &BuiltinKinds,
     );
-    let asked = |inventory: &Inventory| {
-        plan_prune(owner, &keep, inventory, |_| Some(&mine), |_| false).needs_yes
+    let confirmation = |inventory: &Inventory| {
+        plan_prune(owner, &keep, inventory, |_| Some(&mine), |_| false).confirmation
     };
     let mut inventory = owned(&all.iter().map(String::as_str).collect::<Vec<_>>());
     for (objects, expected) in [
         (Some(12), Some("12 objects of 12 would be deleted")),
         (Some(23), Some("12 objects of 23 would be deleted")),
         (Some(24), None),
-        // It has never come to rest: there is nothing to measure against.
+        // Nothing was ever completely applied: there is nothing to measure against.
         (None, Some("12 objects of 12 would be deleted")),
     ] {
         inventory.objects = objects;
-        assert_eq!(asked(&inventory).as_deref(), expected, "{objects:?}");
+        assert_eq!(confirmation(&inventory).as_deref(), expected, "{objects:?}");
     }
-    // What only its labels name is listed, with whatever else there is to say.
-    inventory.found = [
+    // Recovered objects are listed beside any other reason.
+    inventory.recovered = [
         key("ConfigMap shop/old03"),
         key("ConfigMap shop/old07"),
         key("ConfigMap shop/new01"),
     ]
     .into();
-    let said = "ConfigMap shop/old03, ConfigMap shop/old07 would be deleted, known by labels alone since a record was lost; \
-                take the label tagboat.dev/name off what is to stay";
+    let recovered = "ConfigMap shop/old03, ConfigMap shop/old07 would be deleted, known by labels alone since a record was lost; \
+                remove the label tagboat.dev/name from what is to stay";
     inventory.objects = Some(24);
-    assert_eq!(asked(&inventory).as_deref(), Some(said));
+    assert_eq!(confirmation(&inventory).as_deref(), Some(recovered));
     inventory.objects = Some(12);
     assert_eq!(
-        asked(&inventory).unwrap(),
-        format!("12 objects of 12 would be deleted; {said}")
+        confirmation(&inventory).unwrap(),
+        format!("12 objects of 12 would be deleted; {recovered}")
     );
 }
 
 #[test]
-fn what_holds_or_would_hide_a_record_is_refused() {
-    struct Recorded;
-    impl ObjectClaims for Recorded {
-        fn wants(&self, _: &Name, _: &ObjectKey) -> Option<bool> {
+fn object_like_a_record_is_refused() {
+    struct WebRecord;
+    impl ObjectClaims for WebRecord {
+        fn claims(&self, _: &Name, _: &ObjectKey) -> Option<bool> {
             Some(false)
         }
-        fn wanted_by(&self, _: &ObjectKey) -> Vec<Name> {
+        fn claimants(&self, _: &ObjectKey) -> Vec<Name> {
             Vec::new()
         }
         fn record_of(&self, key: &ObjectKey) -> Option<Name> {
@@ -90,12 +90,73 @@ fn what_holds_or_would_hide_a_record_is_refused() {
         refused[0].why,
         "it carries the label tagboat.dev/record: a record of tagboat is no manifest"
     );
-    let found = decide_action(&application("").name, &desired[0], None, None, &Recorded);
+    let found = decide_action(&application("").name, &desired[0], None, None, &WebRecord);
     assert_eq!(
         found,
         ObjectAction::Refuse(
-            "it has the name of tagboat's record of Application dev/web; give it another one"
-                .to_owned()
+            "it has the name of tagboat's record of Application dev/web; rename it".to_owned()
         )
     );
+}
+
+#[test]
+fn prune_guards_each_condition_raises_its_guard() {
+    let shop = application("").name;
+    let targets = |texts: &[&str]| {
+        texts
+            .iter()
+            .map(|text| PruneTarget {
+                key: key(text),
+                version: "v1".into(),
+                uid: "u".into(),
+            })
+            .collect::<Vec<_>>()
+    };
+    let few = targets(&["ConfigMap shop/a"]);
+    let claim = targets(&["PersistentVolumeClaim shop/a", "ConfigMap shop/b"]);
+    let names: Vec<String> = (0..11).map(|i| format!("ConfigMap shop/n{i:02}")).collect();
+    let many = targets(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    let guarded = Inventory {
+        delete_guard: Some("removed from Git".into()),
+        ..Inventory::default()
+    };
+    let recovered = Inventory {
+        recovered: [key("ConfigMap shop/a")].into(),
+        ..Inventory::default()
+    };
+    let plain = Inventory::default();
+    let large = Inventory {
+        objects: Some(22),
+        ..Inventory::default()
+    };
+    // Deletions, inventory, whether the Application was removed, whether nothing is rendered.
+    for (delete, inventory, deleting, renders_nothing, expected) in [
+        (&few, &plain, false, false, &[][..]),
+        (&few, &plain, false, true, &["empty"]),
+        (&few, &plain, true, true, &[]),
+        (&few, &guarded, false, false, &[]),
+        (&few, &guarded, true, true, &["removed"]),
+        (&claim, &plain, false, false, &["cascade"]),
+        (&claim, &plain, true, true, &["cascade"]),
+        (&claim, &plain, false, true, &["empty"]),
+        (&many, &plain, false, false, &["majority"]),
+        (&many, &large, false, false, &[]),
+        (&many, &plain, true, true, &[]),
+        (&few, &recovered, false, false, &["recovered"]),
+        (&few, &recovered, false, true, &["empty", "recovered"]),
+    ] {
+        let raised = prune::raised_guards(&prune::GuardInput {
+            owner: ObjectOwner {
+                application: &shop,
+                prune: true,
+                deleting,
+                revision: "r",
+            },
+            inventory,
+            delete,
+            renders_nothing,
+        });
+        let raised: Vec<&str> = raised.iter().map(|(name, _)| *name).collect();
+        assert_eq!(raised, expected, "{delete:?} {deleting} {renders_nothing}");
+    }
 }

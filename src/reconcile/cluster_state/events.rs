@@ -1,0 +1,160 @@
+//! Watch events and answers, taken into the state.
+
+use super::{ClusterHandle, ClusterState, observed, watch_status::WatchStatus};
+use crate::{
+    io::cluster::{ClusterEvent, Resources, Watches},
+    objects::{
+        object::{Gvk, Object, ObjectKey},
+        plan::OWNER_LABELS,
+    },
+};
+use std::{
+    collections::{HashSet, hash_map::Entry},
+    sync::Arc,
+};
+use tokio::sync::mpsc;
+
+/// Bound of the event queue. A faster watch waits.
+const EVENT_QUEUE: usize = 256;
+
+impl ClusterHandle {
+    /// Ensures that kinds are watched, each in one version: the requested one, or another that the
+    /// cluster serves.
+    pub async fn watch(
+        self: &Arc<Self>,
+        kinds: impl IntoIterator<Item = Gvk>,
+        resources: &Resources,
+    ) {
+        let mut new = Vec::new();
+        let mut unserved_kinds = Vec::new();
+        {
+            let mut state = self.state();
+            for kind in kinds {
+                let exact = resources.find(&kind);
+                let resource = exact.or_else(|| resources.preferred(&kind.group, &kind.kind));
+                let gvk = resource.map_or_else(|| kind.clone(), |resource| resource.gvk.clone());
+                let unserved = resource.is_none() && !resources.is_unavailable(&kind);
+                if exact.is_none() {
+                    unserved_kinds.push(kind.clone());
+                }
+                if let Entry::Vacant(entry) = state.kinds.entry((kind.group, kind.kind)) {
+                    entry.insert(WatchStatus::new(unserved));
+                    new.push(gvk);
+                }
+            }
+        }
+        if new.is_empty() && unserved_kinds.is_empty() && self.watches.initialized() {
+            return;
+        }
+        let watches = self
+            .watches
+            .get_or_init(|| async {
+                let (sender, events) = mpsc::channel(EVENT_QUEUE);
+                let cluster = Arc::clone(self);
+                self.tasks
+                    .spawn(async move { cluster.process_events(events).await });
+                Watches::start(self.client.clone(), [], OWNER_LABELS[1], sender)
+            })
+            .await;
+        watches.ensure(new);
+        watches.look_out(unserved_kinds);
+    }
+
+    async fn process_events(self: Arc<Self>, mut events: mpsc::Receiver<ClusterEvent>) {
+        loop {
+            tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return,
+                event = events.recv() => match event {
+                    Some(event) => self.process(event),
+                    None => return,
+                },
+            }
+        }
+    }
+
+    fn process(&self, event: ClusterEvent) {
+        match event {
+            ClusterEvent::Object(_, object) => self.observe(&object),
+            ClusterEvent::Gone(_, key, uid) => {
+                let mut state = self.state();
+                let is_known = state
+                    .objects
+                    .get(&key)
+                    .is_some_and(|observed| uid.is_empty() || observed.live.uid == uid);
+                if is_known {
+                    state.remove_object(&key);
+                }
+            }
+            ClusterEvent::Listed(gvk, keys) => self.state().process_list(gvk, &keys),
+            ClusterEvent::Trouble(gvk, error) => self.watch_failed(gvk, &error),
+            ClusterEvent::Recovered(gvk) => self.watch_recovered(gvk),
+        }
+    }
+
+    /// Takes in a live object, from a watch or from the answer to an apply.
+    pub fn observe(&self, object: &Object) {
+        let key = self.state().intern(object.key());
+        loop {
+            let watched = self
+                .state()
+                .watched
+                .get(&key)
+                .map(|watched| watched.1.clone());
+            // Hashing a large object takes a while: the lock is not held meanwhile.
+            let observed = observed::observe(object, watched.as_ref());
+            let mut state = self.state();
+            let unchanged = match (&watched, state.watched.get(&key)) {
+                (Some(before), Some(now)) => {
+                    before.manifest.ptr_eq(&now.1.manifest) && before.expected == now.1.expected
+                }
+                (None, None) => true,
+                _ => false,
+            };
+            if !unchanged {
+                // The manifest changed meanwhile: judge the object again.
+                continue;
+            }
+            let old = state.objects.get(&key);
+            if old.is_some_and(|old| {
+                old.live.uid == observed.live.uid
+                    && old.resource_version > observed.resource_version
+            }) {
+                return;
+            }
+            let changed = old.is_none_or(|old| {
+                old.live != observed.live
+                    || old.health != observed.health
+                    || old.changed != observed.changed
+                    || old.released != observed.released
+            });
+            let old_owner = old.and_then(|old| old.live.owner.clone());
+            state.store(&key, observed);
+            if changed {
+                old_owner.iter().for_each(|owner| state.wake(owner));
+                state.wake_interested(&key);
+            }
+            return;
+        }
+    }
+}
+
+impl ClusterState {
+    /// Takes in a complete list of a kind: objects that are not in it were deleted.
+    fn process_list(&mut self, gvk: Gvk, keys: &[ObjectKey]) {
+        let listed: HashSet<&ObjectKey> = keys.iter().collect();
+        let deleted: Vec<ObjectKey> = self
+            .objects
+            .keys()
+            .filter(|key| gvk.is(&key.group, &key.kind) && !listed.contains(key))
+            .cloned()
+            .collect();
+        for key in deleted {
+            self.remove_object(&key);
+        }
+        let was_listed = std::mem::replace(&mut self.watch_status(gvk).listed, true);
+        if !was_listed {
+            self.wake_all();
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! The records in a cluster: read once, then owned by the tasks of their Applications.
+
+use super::{ClusterHandle, ownership};
+use crate::{
+    core::name::Name,
+    io::cluster::{ApplicationRecord, ClusterError},
+    objects::plan::Inventory,
+    reconcile::{RecordedApplication, RepositoryId, blocking},
+};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use tracing::warn;
+
+/// The records as they were first read.
+pub(super) struct RecordTable {
+    /// Records that no task has taken yet.
+    pub waiting: HashMap<Name, ApplicationRecord>,
+    /// The repository that each record names.
+    pub repositories: HashMap<Name, RepositoryId>,
+    /// Repositories whose namesakes were logged.
+    logged: HashSet<String>,
+}
+
+impl ClusterHandle {
+    /// Takes the record of an Application out of the table.
+    pub async fn take_record(
+        &self,
+        name: &Name,
+    ) -> Result<Option<ApplicationRecord>, ClusterError> {
+        self.with_records(|records| records.waiting.remove(name))
+            .await
+    }
+
+    /// Returns the record of an Application that has no task.
+    pub async fn waiting_record(
+        &self,
+        name: &Name,
+    ) -> Result<Option<RecordedApplication>, ClusterError> {
+        self.with_records(|records| records.waiting.get(name).map(RecordedApplication::from))
+            .await
+    }
+
+    /// Returns the Applications whose records name a repository.
+    ///
+    /// Records of a namesake (same name, other address) are left alone, and logged once.
+    pub async fn recorded(
+        &self,
+        repository: &RepositoryId,
+    ) -> Result<BTreeSet<Name>, ClusterError> {
+        let (found, namesakes) = self
+            .with_records(|records| records.of_repository(repository))
+            .await?;
+        for (namesake, count) in namesakes {
+            warn!(
+                cluster = self.client.name(),
+                "{count} Applications on this cluster belong to {namesake}, which is not {repository}; they are left alone"
+            );
+        }
+        Ok(found)
+    }
+
+    /// Runs a function on the records; reads them from the cluster the first time.
+    pub(super) async fn with_records<T>(
+        &self,
+        work: impl FnOnce(&mut RecordTable) -> T,
+    ) -> Result<T, ClusterError> {
+        let mut records = self.records.lock().await;
+        if let Some(records) = records.as_mut() {
+            return Ok(work(records));
+        }
+        let read = self.client.records().await?;
+        // Thousands of inventories are parsed: off the async workers.
+        let (read, inventories) = blocking::run(move || {
+            let inventories: Vec<_> = read.iter().map(ownership::inventory).collect();
+            (read, inventories)
+        })
+        .await;
+        let mut repositories = HashMap::new();
+        {
+            let mut state = self.state();
+            for (record, inventory) in read.iter().zip(inventories) {
+                let name = &record.application;
+                let repository = inventory.as_ref().map(RepositoryId::from);
+                repositories.insert(
+                    name.clone(),
+                    repository.unwrap_or_else(|| RepositoryId::from(&Inventory::default())),
+                );
+                state.set_recorded(name, Some(inventory));
+            }
+        }
+        let waiting = read
+            .into_iter()
+            .map(|record| (record.application.clone(), record))
+            .collect();
+        Ok(work(records.insert(RecordTable {
+            waiting,
+            repositories,
+            logged: HashSet::new(),
+        })))
+    }
+
+    /// Reads the record of one Application again, after another process has written it.
+    pub async fn reread(&self, name: &Name) -> Result<Option<ApplicationRecord>, ClusterError> {
+        Ok(self
+            .client
+            .records()
+            .await?
+            .into_iter()
+            .find(|record| record.application == *name))
+    }
+
+    /// Forgets the record of a deleted Application.
+    pub async fn forget_record(&self, name: &Name) {
+        if let Some(records) = self.records.lock().await.as_mut() {
+            records.repositories.remove(name);
+            records.waiting.remove(name);
+        }
+    }
+}
+
+impl RecordTable {
+    /// Returns the Applications of a repository; and the namesakes of the repository that were not
+    /// logged yet, with the number of their Applications.
+    fn of_repository(
+        &mut self,
+        repository: &RepositoryId,
+    ) -> (BTreeSet<Name>, BTreeMap<String, usize>) {
+        let found = self
+            .repositories
+            .iter()
+            .filter(|(_, named)| *named == repository)
+            .map(|(name, _)| name.clone())
+            .collect();
+        let mut namesakes: BTreeMap<String, usize> = BTreeMap::new();
+        if self.logged.insert(repository.name.clone()) {
+            for named in self
+                .repositories
+                .values()
+                .filter(|named| named.name == repository.name && *named != repository)
+            {
+                *namesakes.entry(named.to_string()).or_default() += 1;
+            }
+        }
+        (found, namesakes)
+    }
+}
