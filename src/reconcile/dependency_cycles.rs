@@ -47,13 +47,7 @@ mod tests {
     #[test]
     fn cycles_are_named_from_each_member() {
         let mut text = "apiVersion: tagboat.dev/v1alpha1\nkind: Environment\nmetadata: {name: dev}\nspec: {paths: ['**'], update: {via: commit}}\n".to_owned();
-        for (name, needs) in [
-            ("a", "x/b"),
-            ("b", "x/c"),
-            ("c", "x/a"),
-            ("d", "x/a"),
-            ("e", "x/e"),
-        ] {
+        for (name, needs) in [("a", "x/b"), ("b", "x/c"), ("c", "x/a"), ("d", "x/a")] {
             text.push_str(&format!("---\napiVersion: tagboat.dev/v1alpha1\nkind: Application\nmetadata: {{name: {name}, namespace: x}}\nspec: {{environment: dev, path: {name}, cluster: c, dependsOn: [{needs}]}}\n"));
         }
         let declared = crate::spec::read([("apps.yaml", text.as_bytes())], None);
@@ -67,7 +61,6 @@ mod tests {
                 "x/a: x/a -> x/b -> x/c -> x/a",
                 "x/b: x/b -> x/c -> x/a -> x/b",
                 "x/c: x/c -> x/a -> x/b -> x/c",
-                "x/e: x/e -> x/e",
             ]
         );
     }

@@ -55,7 +55,6 @@ pub struct ObjectDiff {
     /// Desired fields that other managers have changed.
     pub changed_by: Vec<ForeignChange>,
     /// Released fields whose live value differs from Git.
-    #[serde(default)]
     pub notes: Vec<String>,
     /// Why the object is refused.
     #[serde(skip_serializing_if = "Option::is_none")]

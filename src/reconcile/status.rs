@@ -235,7 +235,6 @@ pub struct ApplicationStatus {
     /// Remarks that are no problems.
     pub notes: Vec<Message>,
     /// The actions that a pass would take, in plan mode.
-    #[serde(default)]
     pub planned: Vec<PlannedAction>,
     /// The outcome of its newest revision.
     pub rollout: Option<Rollout>,

@@ -39,6 +39,9 @@ mod registry_faults;
 mod registry_real;
 mod registry_sign_in;
 #[cfg(feature = "demo")]
+mod reconcile;
+mod reconcile_scenarios;
+#[cfg(feature = "demo")]
 mod render;
 mod render_cases;
 mod render_real;

@@ -1063,13 +1063,13 @@ fn the_inventory_reads_what_it_writes_and_nothing_of_what_is_damaged() {
     );
     let text = inventory.to_string();
     assert_eq!(Inventory::parse(&text).unwrap(), inventory);
-    let missing = text.replace(r#","atomic_fields":[["/spec/selector"]]"#, "");
+    let missing = text.replace(r#","atomicFields":[["/spec/selector"]]"#, "");
     assert_eq!(
         Inventory::parse(&missing).unwrap_err(),
-        "line 3: there are no atoms 0"
+        "line 3: there are no atomic fields 0"
     );
-    // A record of a time before atoms were known.
-    assert!(!before.contains("atoms"), "{before}");
+    // Without atomic fields, none are written.
+    assert!(!before.contains("atomic"), "{before}");
     atomic_fields(&mut inventory, KindAtomicFields::NONE);
     assert_eq!(Inventory::parse(&before).unwrap(), inventory);
     let cut = &text[..text.len() - 10];

@@ -26,6 +26,7 @@ mod reconcile_left;
 mod reconcile_named;
 mod reconcile_owned;
 mod reconcile_owned_guards;
+mod reconcile_shared;
 mod records;
 #[cfg(feature = "demo")]
 mod sandbox;

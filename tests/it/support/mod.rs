@@ -1,6 +1,7 @@
 //! What tests share.
 
 pub mod cluster;
+pub mod fleet;
 pub mod forge;
 pub mod process;
 pub mod stage;

@@ -1,0 +1,21 @@
+//! The scenarios of the reconcile pass on the real server.
+
+use super::fleet::Fleet;
+use crate::{
+    it::reconcile_scenarios::{self, for_each_scenario},
+    servers::kube::Kube,
+};
+
+macro_rules! run_on_real_server {
+    ($($scenario:ident),* $(,)?) => {
+        $(
+            #[tokio::test]
+            #[ignore = "needs kube-apiserver: run tests/run cluster"]
+            async fn $scenario() {
+                let fleet = Fleet::start(Kube::shared(), "scenario").await;
+                reconcile_scenarios::$scenario(fleet).await;
+            }
+        )*
+    };
+}
+for_each_scenario!(run_on_real_server);

@@ -1,0 +1,101 @@
+//! The reconcile pass on the sandbox's API server, in this process.
+
+use super::{
+    reconcile_scenarios::{self, for_each_scenario},
+    support::fleet::{Backend, Fleet, config},
+};
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use std::{path::PathBuf, sync::Arc};
+use tagboat::{
+    reconcile::{ApplicationState, Reason, ReconcileMode},
+    sandbox::kube::{SandboxCluster, SandboxOptions, WorkloadSettings},
+};
+
+#[derive(Clone)]
+struct Sandbox {
+    cluster: Arc<SandboxCluster>,
+    folder: Arc<tempfile::TempDir>,
+    client: reqwest::Client,
+}
+
+impl Sandbox {
+    async fn start() -> Self {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let options = SandboxOptions {
+            settings: WorkloadSettings {
+                ready_after: jiff::SignedDuration::from_millis(50),
+                missing_tag: "missing".to_owned(),
+            },
+            token: None,
+        };
+        let cluster = SandboxCluster::start(options).await.unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("kubeconfig"), cluster.kubeconfig()).unwrap();
+        Self {
+            cluster: Arc::new(cluster),
+            folder: Arc::new(folder),
+            client: reqwest::Client::new(),
+        }
+    }
+
+    fn kubeconfig(&self) -> PathBuf {
+        self.folder.path().join("kubeconfig")
+    }
+
+    async fn fleet(&self, mode: ReconcileMode) -> Fleet<Self> {
+        let namespace =
+            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}});
+        self.call(Method::POST, "/api/v1/namespaces", Some(&namespace))
+            .await;
+        Fleet::open(self.clone(), "shop".to_owned(), self.kubeconfig(), mode).await
+    }
+}
+
+impl Backend for Sandbox {
+    async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> (StatusCode, Value) {
+        let kind = if method == Method::PATCH {
+            "application/apply-patch+yaml"
+        } else {
+            "application/json"
+        };
+        let url = format!("{}{path}", self.cluster.url());
+        let mut request = self.client.request(method, url);
+        if let Some(body) = body {
+            request = request.header("content-type", kind).body(body.to_string());
+        }
+        let answer = request.send().await.unwrap();
+        let status = answer.status();
+        let text = answer.text().await.unwrap();
+        (status, serde_json::from_str(&text).unwrap_or(Value::Null))
+    }
+}
+
+macro_rules! run_on_sandbox {
+    ($($scenario:ident),* $(,)?) => {
+        $(
+            #[tokio::test]
+            async fn $scenario() {
+                let fleet = Sandbox::start().await.fleet(ReconcileMode::Act).await;
+                reconcile_scenarios::$scenario(fleet).await;
+            }
+        )*
+    };
+}
+for_each_scenario!(run_on_sandbox);
+
+#[tokio::test]
+async fn plan_mode_reports_and_writes_nothing() {
+    let sandbox = Sandbox::start().await;
+    let fleet = sandbox.fleet(ReconcileMode::Plan).await;
+    fleet.application("shop", "");
+    fleet.manifests("shop", vec![config("a", "1")]);
+    let statuses = fleet.applied().await;
+    let status = &statuses["shop"];
+    assert_eq!(
+        (status.state, status.reason),
+        (ApplicationState::OutOfSync, Reason::OutOfSync)
+    );
+    assert_eq!(status.planned[0].action, "create");
+    assert_eq!(fleet.stats().writes(), 0);
+}

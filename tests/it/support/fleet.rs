@@ -1,0 +1,435 @@
+//! A reconciler over an API server, with manifests from memory in place of Git: the fixture of the
+//! reconcile tests, for the real server and for the sandbox.
+
+use crate::servers::kube::Kube;
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+use tagboat::{
+    core::name::Name,
+    io::{
+        cluster::RequestStats,
+        render::{RenderMethod, Rendered},
+    },
+    objects::object::{CompactObject, Object, ObjectOrigin},
+    reconcile::{
+        ApplicationState, ApplicationStatus, Message, ReconcileMode, Reconciler, RenderFailure,
+        RenderFn, RepositoryId,
+    },
+    spec::{self, Application, settings},
+};
+use tokio_util::sync::CancellationToken;
+
+/// How long anything may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// An API server that the tests write to beside tagboat.
+pub trait Backend: Clone {
+    async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> (StatusCode, Value);
+}
+
+impl Backend for &'static Kube {
+    async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> (StatusCode, Value) {
+        Kube::call(self, method, path, body).await
+    }
+}
+
+/// A reconciler, and what its repository holds.
+pub struct Fleet<K: Backend = &'static Kube> {
+    pub kube: K,
+    pub reconciler: Arc<Reconciler>,
+    /// The namespace of its Applications and, unless said otherwise, of their objects.
+    pub namespace: String,
+    manifests: Arc<Mutex<BTreeMap<String, Vec<Value>>>>,
+    declared: Mutex<BTreeMap<String, String>>,
+    /// Whether the declarations shall have a mistake.
+    pub mistaken: Mutex<bool>,
+    /// Held, it holds up all renderings.
+    pub rendering: Arc<tokio::sync::Mutex<()>>,
+    revision: Mutex<u32>,
+    stop: CancellationToken,
+    kubeconfig: PathBuf,
+    pub repository: RepositoryId,
+}
+
+impl Fleet {
+    /// A fleet with a namespace of its own.
+    pub async fn start(kube: &'static Kube, prefix: &str) -> Self {
+        let namespace = kube.namespace(prefix).await;
+        Self::open(kube, namespace, kube.kubeconfig.clone(), ReconcileMode::Act).await
+    }
+
+    /// One of another repository in the same namespace.
+    pub async fn open_as(kube: &'static Kube, namespace: String, repository: RepositoryId) -> Self {
+        let mut fleet =
+            Self::open(kube, namespace, kube.kubeconfig.clone(), ReconcileMode::Act).await;
+        fleet.repository = repository;
+        fleet
+    }
+
+    /// kubectl in the fleet's namespace; it must succeed.
+    pub fn kubectl(&self, arguments: &[&str]) -> String {
+        let mut all = vec!["-n", self.namespace.as_str()];
+        all.extend(arguments);
+        let output = self.kube.kubectl(&all);
+        assert!(
+            output.status.success(),
+            "{arguments:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+}
+
+impl<K: Backend> Fleet<K> {
+    /// One of another repository in the same namespace, in the same process.
+    pub fn beside(&self, repository: RepositoryId) -> Self {
+        let (manifests, declared, revision, mistaken, rendering) = Default::default();
+        let (kube, reconciler, namespace) = (
+            self.kube.clone(),
+            Arc::clone(&self.reconciler),
+            self.namespace.clone(),
+        );
+        let (stop, kubeconfig) = (CancellationToken::new(), self.kubeconfig.clone());
+        Self {
+            kube,
+            reconciler,
+            namespace,
+            manifests,
+            declared,
+            mistaken,
+            rendering,
+            revision,
+            stop,
+            kubeconfig,
+            repository,
+        }
+    }
+
+    /// One in this namespace, through this kubeconfig.
+    pub async fn open(
+        kube: K,
+        namespace: String,
+        kubeconfig: PathBuf,
+        mode: ReconcileMode,
+    ) -> Self {
+        let (stop, repository) = (
+            CancellationToken::new(),
+            repository(&namespace, "git.example.org"),
+        );
+        let reconciler = reconciler(&kubeconfig, mode, &stop).await;
+        let (manifests, declared, revision, mistaken, rendering) = Default::default();
+        Self {
+            kube,
+            reconciler,
+            namespace,
+            manifests,
+            declared,
+            mistaken,
+            rendering,
+            revision,
+            stop,
+            kubeconfig,
+            repository,
+        }
+    }
+
+    /// Ends the process, as it were, at the next safe point of wherever it is.
+    pub async fn end(&self) {
+        self.stop.cancel();
+        self.reconciler.shut_down().await;
+    }
+
+    /// Ends the process, and starts another.
+    pub async fn restart(&mut self) {
+        self.end().await;
+        self.stop = CancellationToken::new();
+        self.reconciler = reconciler(&self.kubeconfig, ReconcileMode::Act, &self.stop).await;
+    }
+
+    pub fn name(&self, name: &str) -> Name {
+        Name::new(&self.namespace, name).unwrap()
+    }
+
+    /// Declares an Application; `spec` is what it says beside path and cluster.
+    pub fn application(&self, name: &str, spec: &str) {
+        let text = format!(
+            "apiVersion: tagboat.dev/v1alpha1\nkind: Application\nmetadata: {{name: {name}, namespace: {}}}\nspec: {{environment: dev, path: {name}, cluster: test, targetNamespace: {}{spec}}}\n",
+            self.namespace, self.namespace
+        );
+        self.declared.lock().unwrap().insert(name.to_owned(), text);
+    }
+
+    /// Takes an Application's declaration away.
+    pub fn undeclare(&self, name: &str) {
+        self.declared.lock().unwrap().remove(name);
+    }
+
+    /// What an Application's folder holds. Nothing (`null`) is a mistake in it; a text is what is
+    /// in the way of rendering it, which may pass.
+    pub fn manifests(&self, name: &str, objects: Vec<Value>) {
+        self.manifests
+            .lock()
+            .unwrap()
+            .insert(name.to_owned(), objects);
+    }
+
+    /// A new commit: everything that is declared is to be brought about. Gives the revision.
+    pub fn commit(&self) -> String {
+        let revision = self.next();
+        self.follow(&revision);
+        revision
+    }
+
+    /// A commit, and a process that brings about what some Applications alone say there, as a
+    /// command does that names them.
+    pub async fn named(&mut self, names: &[&str]) -> BTreeMap<String, ApplicationStatus> {
+        self.restart().await;
+        let revision = self.next();
+        let only = names.iter().map(|name| self.name(name)).collect();
+        self.follow_some(&revision, Some(&only));
+        let done = self
+            .reconciler
+            .wait_until_observed(
+                &self.repository.name,
+                &revision,
+                Some(&only),
+                PATIENCE,
+                |_| {},
+            )
+            .await;
+        assert!(done, "not settled: {:#?}", self.statuses());
+        self.statuses()
+    }
+
+    fn next(&self) -> String {
+        let mut revision = self.revision.lock().unwrap();
+        *revision += 1;
+        format!("{:040}", *revision)
+    }
+
+    /// Takes a revision.
+    pub fn follow(&self, revision: &str) {
+        self.follow_some(revision, None);
+    }
+
+    fn follow_some(&self, revision: &str, only: Option<&BTreeSet<Name>>) {
+        let mut text =
+            "apiVersion: tagboat.dev/v1alpha1\nkind: Environment\nmetadata: {name: dev}\nspec: {paths: ['**'], update: {via: commit}}\n"
+                .to_owned();
+        for declared in self.declared.lock().unwrap().values() {
+            text.push_str("---\n");
+            text.push_str(declared);
+        }
+        if *self.mistaken.lock().unwrap() {
+            text.push_str("---\napiVersion: tagboat.dev/v1alpha1\nkind: Application\nmetadata: {name: wrong}\nspec: {}\n");
+        }
+        let declared = spec::read([("apps.yaml", text.as_bytes())], None);
+        assert_eq!(
+            declared.has_errors(),
+            *self.mistaken.lock().unwrap(),
+            "{:?}",
+            declared.mistakes
+        );
+        let (manifests, rendering) = (Arc::clone(&self.manifests), Arc::clone(&self.rendering));
+        let render = move |application: &Application| {
+            drop(rendering.blocking_lock());
+            let values = manifests
+                .lock()
+                .unwrap()
+                .get(&application.path)
+                .cloned()
+                .unwrap_or_default();
+            let hash = format!(
+                "{:?}",
+                Sha256::digest(Value::from(values.clone()).to_string())
+            );
+            if values.iter().any(|value| value.is_null()) {
+                return Err(Message::application(format!(
+                    "{}/broken.yaml:1: not YAML",
+                    application.path
+                ))
+                .into());
+            }
+            if let Some(why) = values.iter().find_map(Value::as_str) {
+                return Err(RenderFailure {
+                    message: Message::application(format!("{}: {why}", application.path)),
+                    transient: true,
+                });
+            }
+            let origin = |line| ObjectOrigin {
+                file: format!("{}/all.yaml", application.path).into(),
+                line,
+            };
+            let objects = values
+                .into_iter()
+                .enumerate()
+                .map(|(line, value)| Object::new(value).unwrap().at(origin(line + 1)));
+            let manifests = objects.map(CompactObject::new).collect();
+            Ok(Arc::new(Rendered {
+                manifests,
+                how: RenderMethod::Plain,
+                warnings: Vec::new(),
+                left_out: Vec::new(),
+                hash,
+            }))
+        };
+        self.reconciler.reconcile(
+            &self.repository,
+            revision,
+            &declared,
+            only,
+            &(Arc::new(render) as Arc<RenderFn>),
+        );
+    }
+
+    /// Waits until everything has come to an end at a revision; gives how it is, by name.
+    pub async fn settled(&self, revision: &str) -> BTreeMap<String, ApplicationStatus> {
+        let done = self
+            .reconciler
+            .wait_until_observed(&self.repository.name, revision, None, PATIENCE, |_| {})
+            .await;
+        assert!(done, "not settled: {:#?}", self.statuses());
+        self.statuses()
+    }
+
+    /// A commit, brought about.
+    pub async fn applied(&self) -> BTreeMap<String, ApplicationStatus> {
+        let revision = self.commit();
+        self.settled(&revision).await
+    }
+
+    pub fn statuses(&self) -> BTreeMap<String, ApplicationStatus> {
+        let here = |status: &ApplicationStatus| {
+            status.application.namespace() == self.namespace
+                && status.repository == self.repository.name
+        };
+        let ours = self.reconciler.statuses().into_iter().filter(here);
+        ours.map(|status| (status.application.name().to_owned(), status))
+            .collect()
+    }
+
+    /// Waits until an Application is as it should be.
+    pub async fn until(
+        &self,
+        what: &str,
+        done: impl Fn(&BTreeMap<String, ApplicationStatus>) -> bool,
+    ) {
+        let end = tokio::time::Instant::now() + PATIENCE;
+        let mut turns = self.reconciler.status_changes();
+        loop {
+            turns.mark_unchanged();
+            if done(&self.statuses()) {
+                return;
+            }
+            let turned = tokio::time::timeout_at(end, turns.changed()).await;
+            assert!(turned.is_ok(), "{what}: {:#?}", self.statuses());
+        }
+    }
+
+    /// The requests sent so far.
+    pub fn stats(&self) -> RequestStats {
+        self.reconciler.cluster("test").unwrap().stats()
+    }
+
+    /// A live object by its plural ("configmaps", "apps/deployments"), in the fleet's namespace.
+    pub async fn live(&self, plural: &str, name: &str) -> Option<Value> {
+        let (status, value) = self
+            .kube
+            .call(Method::GET, &self.path(plural, name), None)
+            .await;
+        match status.as_u16() {
+            200 => Some(value),
+            404 => None,
+            _ => panic!("{value:#}"),
+        }
+    }
+
+    pub fn path(&self, plural: &str, name: &str) -> String {
+        match plural.split_once('/') {
+            None => format!("/api/v1/namespaces/{}/{plural}/{name}", self.namespace),
+            Some((group, plural)) => format!(
+                "/apis/{group}/v1/namespaces/{}/{plural}/{name}",
+                self.namespace
+            ),
+        }
+    }
+
+    /// Waits until a ConfigMap is gone.
+    pub async fn gone(&self, name: &str) {
+        self.live_until("configmaps", name, |live| live["reason"] == "NotFound")
+            .await;
+    }
+
+    /// Waits until a live object is as it should be, and gives it.
+    pub async fn live_until(
+        &self,
+        plural: &str,
+        name: &str,
+        done: impl Fn(&Value) -> bool,
+    ) -> Value {
+        let path = self.path(plural, name);
+        let end = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            let (_, live) = self.kube.call(Method::GET, &path, None).await;
+            if done(&live) {
+                return live;
+            }
+            assert!(tokio::time::Instant::now() < end, "{path}: {live:#}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+impl<K: Backend> Drop for Fleet<K> {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+/// The repository of a fleet, on a host.
+pub fn repository(name: &str, host: &str) -> RepositoryId {
+    RepositoryId {
+        name: format!("fleet-{name}"),
+        address: format!("{host}/shop/fleet"),
+        part: "main".to_owned(),
+    }
+}
+
+async fn reconciler(
+    kubeconfig: &std::path::Path,
+    mode: ReconcileMode,
+    stop: &CancellationToken,
+) -> Arc<Reconciler> {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let cluster = settings::ClusterSettings::new("test", Some(kubeconfig.to_owned()));
+    Arc::new(
+        Reconciler::open(&[cluster], |path| path.to_owned(), mode, stop.clone())
+            .await
+            .unwrap(),
+    )
+}
+
+/// A ConfigMap with one value.
+pub fn config(name: &str, value: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"value": value}})
+}
+
+/// The states by name.
+pub fn states(statuses: &BTreeMap<String, ApplicationStatus>) -> Vec<(&str, ApplicationState)> {
+    statuses
+        .iter()
+        .map(|(name, status)| (name.as_str(), status.state))
+        .collect()
+}
+
+/// What is wrong, as text.
+pub fn problems(status: &ApplicationStatus) -> Vec<String> {
+    status.problems.iter().map(ToString::to_string).collect()
+}
