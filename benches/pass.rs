@@ -359,7 +359,10 @@ fn idle(runtime: &tokio::runtime::Runtime, dir: &Path) {
         .unwrap();
     let daemon = Daemon(child);
     let begun = Instant::now();
-    while !std::fs::read_to_string(&log).unwrap().contains("pass done") {
+    while !std::fs::read_to_string(&log)
+        .unwrap()
+        .contains("pass finished")
+    {
         assert!(
             begun.elapsed() < Duration::from_secs(120),
             "no pass: {}",

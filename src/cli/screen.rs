@@ -62,7 +62,7 @@ impl Screen {
     }
 
     /// A screen that collects text.
-    #[cfg(feature = "demo")]
+    #[cfg(any(feature = "demo", test))]
     pub fn buffer(color: bool) -> Self {
         Self {
             output: Output::Text,

@@ -17,7 +17,8 @@ pub struct Arguments {
     #[arg(value_name = "DIR")]
     dir: PathBuf,
 
-    /// The policy, image and tag to write; a digest is written, too (with -f, as the policy says)
+    /// The policy, image and tag to write, with the digest if there is one (with -f, as the policy
+    /// says)
     #[arg(value_name = "NS:NAME=IMAGE:TAG[@DIGEST]", required = true)]
     choices: Vec<String>,
 

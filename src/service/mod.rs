@@ -13,6 +13,7 @@ mod confirm_delete;
 pub mod diff;
 pub mod engine;
 pub mod explain;
+pub mod file_error;
 pub mod health;
 pub mod history;
 pub mod holds;

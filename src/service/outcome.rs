@@ -1,4 +1,4 @@
-//! How a query ended: a classified [`Failure`], or an [`Outcome`] beside its answer.
+//! The end of a query: a classified [`Failure`], or an [`Outcome`] beside its answer.
 
 use crate::core::error::{Classify, ErrorKind};
 use schemars::JsonSchema;

@@ -312,3 +312,55 @@ pub fn outcome(passes: &[PassSummary]) -> Outcome {
         (false, false) => Outcome::Remote,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pass(kinds: &[ErrorKind], state: EnvironmentState) -> PassSummary {
+        let environment = EnvironmentSummary {
+            name: "dev".to_owned(),
+            state,
+            until: None,
+            policies: Vec::new(),
+            commits: Vec::new(),
+            pull_requests: Vec::new(),
+            left: Vec::new(),
+        };
+        let failure = |kind: &ErrorKind| PartialFailure {
+            error: "no answer".to_owned(),
+            kind: *kind,
+            hint: None,
+            image: None,
+            retry_after: None,
+        };
+        PassSummary {
+            repository: "fleet".to_owned(),
+            revision: None,
+            environments: vec![environment],
+            diagnostics: Vec::new(),
+            failures: kinds.iter().map(failure).collect(),
+            warnings: Vec::new(),
+            requests_sent: RequestTotals::default(),
+        }
+    }
+
+    #[test]
+    fn pass_outcome_follows_failures_and_results() {
+        let of = |kinds: &[ErrorKind], state| outcome(&[pass(kinds, state)]);
+        let (config, remote) = (ErrorKind::Config, ErrorKind::Remote);
+        assert_eq!(of(&[], EnvironmentState::UpToDate), Outcome::Done);
+        assert_eq!(of(&[remote], EnvironmentState::Committed), Outcome::Partly);
+        assert_eq!(of(&[config], EnvironmentState::Failed), Outcome::BadInput);
+        assert_eq!(
+            of(&[config, remote], EnvironmentState::Failed),
+            Outcome::Remote
+        );
+    }
+
+    #[test]
+    fn file_diff_escapes_control_characters_of_paths() {
+        let diff = FileDiff::new("a\nb", b"x\n", b"y\n").diff;
+        assert!(diff.starts_with("--- a/a\\nb\n+++ b/a\\nb\n"), "{diff}");
+    }
+}

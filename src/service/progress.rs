@@ -1,4 +1,4 @@
-//! Progress of a query, for whoever waits for its answer.
+//! Progress of a query, for the client that waits for its answer.
 
 /// Receives the progress of a query: a spinner, or the client of the local socket.
 pub trait Progress: Send + Sync {

@@ -61,10 +61,10 @@ impl ReleaseAnswer {
     }
 }
 
-/// How often a release is redone on the new head when another push came first.
+/// The most attempts of a release, each on the new head after another push came first.
 const ATTEMPTS: usize = 5;
 
-/// Writes the greatest held version, which lifts every hold below it, too.
+/// Writes the greatest held version, which also lifts every hold below it.
 ///
 /// # Errors
 /// If the Environment or the policy does not exist, no reference can be edited, or a remote fails.

@@ -4,7 +4,7 @@
 //! Notes about a file count only if the file mentions a watched image. Symbolic links are never
 //! followed.
 
-use super::set::SetError;
+use super::file_error::FileError;
 use crate::{
     images::references::{self, FileKind, Needles},
     spec::{self, Declarations},
@@ -29,7 +29,7 @@ pub struct Survey {
     /// The settings files, each with its path from the folder.
     pub settings: Vec<(String, Vec<u8>)>,
     /// The files and folders that could not be read.
-    pub errors: Vec<SetError>,
+    pub errors: Vec<FileError>,
     /// The number of parsed files.
     pub parsed: usize,
 }
@@ -38,7 +38,7 @@ pub struct Survey {
 ///
 /// # Errors
 /// If `root` is no readable folder; failures inside are in [`Survey::errors`].
-pub fn survey(root: &Path) -> Result<Survey, SetError> {
+pub fn survey(root: &Path) -> Result<Survey, FileError> {
     let mut survey = Survey::default();
     let mut declaring = Vec::new();
     let mut errors = Vec::new();
@@ -93,9 +93,9 @@ fn drop_unwatched_notes(root: &Path, survey: &mut Survey) {
 ///
 /// # Errors
 /// If a file cannot be read: with some policies missing, the others would mean something else.
-pub fn declaring(path: &Path) -> Result<Vec<(String, Vec<u8>)>, SetError> {
+pub fn declaring(path: &Path) -> Result<Vec<(String, Vec<u8>)>, FileError> {
     if !path.is_dir() {
-        let bytes = fs::read(path).map_err(|source| SetError::new("read", path, source))?;
+        let bytes = fs::read(path).map_err(|source| FileError::new("read", path, source))?;
         // The reader goes by endings, and a file named by the user may have any.
         let mut name = path.display().to_string();
         if !has_known_ending(&name) {
@@ -128,10 +128,10 @@ fn has_known_ending(name: &str) -> bool {
 /// the path from `root`.
 fn walk<T>(
     root: &Path,
-    errors: &mut Vec<SetError>,
+    errors: &mut Vec<FileError>,
     mut visit: impl FnMut(&Path, String) -> io::Result<Option<T>>,
-) -> Result<Vec<T>, SetError> {
-    fs::read_dir(root).map_err(|source| SetError::new("open", root, source))?;
+) -> Result<Vec<T>, FileError> {
+    fs::read_dir(root).map_err(|source| FileError::new("open", root, source))?;
     // The root itself may be a symbolic link.
     let canonical = fs::canonicalize(root).unwrap_or_else(|_| root.to_owned());
     let mut walk = WalkBuilder::new(&canonical);
@@ -158,14 +158,14 @@ fn walk<T>(
         let path = root.join(relative);
         match visit(&path, relative.to_string_lossy().into_owned()) {
             Ok(one) => found.extend(one),
-            Err(source) => errors.push(SetError::new("read", &path, source)),
+            Err(source) => errors.push(FileError::new("read", &path, source)),
         }
     }
     Ok(found)
 }
 
 /// Converts the error of a folder that the walk could not enter.
-fn walk_error(canonical: &Path, root: &Path, error: &ignore::Error) -> SetError {
+fn walk_error(canonical: &Path, root: &Path, error: &ignore::Error) -> FileError {
     fn path_of(error: &ignore::Error) -> Option<PathBuf> {
         match error {
             ignore::Error::WithPath { path, .. } => Some(path.clone()),
@@ -182,5 +182,5 @@ fn walk_error(canonical: &Path, root: &Path, error: &ignore::Error) -> SetError 
     let kind = error
         .io_error()
         .map_or(io::ErrorKind::Other, io::Error::kind);
-    SetError::new("walk", &path, io::Error::from(kind))
+    FileError::new("walk", &path, io::Error::from(kind))
 }

@@ -106,9 +106,9 @@ pub(super) async fn declaring_repository<'s>(
 }
 
 impl SuspendAnswer {
-    /// Returns the declaration as `KIND/NAME`.
+    /// Returns the declaration as `Kind name`.
     pub fn declaration(&self) -> String {
-        format!("{}/{}", self.kind, self.name)
+        format!("{} {}", self.kind, self.name)
     }
 }
 

@@ -5,7 +5,7 @@ use serde_json::Value;
 use std::fs;
 
 #[test]
-fn every_case_says_what_it_should() {
+fn commands_match_their_transcripts() {
     let mut seen = 0;
     let mut folders: Vec<_> = fs::read_dir(cases())
         .unwrap()
@@ -33,7 +33,7 @@ const MARKED: &str = "x: ghcr.io/a/b:1.1.0 # {\"$imagepolicy\": \"ns:n\"}\n";
 const POLICY: &str = "apiVersion: tagboat.dev/v1alpha1\nkind: ImagePolicy\nmetadata: {name: n, namespace: ns}\nspec:\n  image: ghcr.io/a/b\n  policy: {semver: {range: 1.x}}\n";
 
 #[test]
-fn links_lead_nowhere() {
+fn symbolic_links_are_not_followed() {
     let mut case = Case::new("links");
     let outside = tempfile::tempdir().unwrap();
     fs::write(outside.path().join("real.yaml"), MARKED).unwrap();
@@ -64,7 +64,7 @@ fn links_lead_nowhere() {
 }
 
 #[test]
-fn a_file_that_cannot_be_written_does_not_stop_the_others() {
+fn set_unwritable_file_does_not_stop_others() {
     let mut case = Case::new("partly");
     // With room for the name itself, but not for that of a temporary file beside it.
     let long = format!("{}.yaml", "n".repeat(245));
@@ -83,7 +83,7 @@ fn a_file_that_cannot_be_written_does_not_stop_the_others() {
 }
 
 #[test]
-fn a_repository_is_checked_as_a_whole_and_reported_on_in_part() {
+fn check_reports_on_part_of_a_repository() {
     let mut case = Case::new("check_part");
     case.file("repo/.git/HEAD", "ref: refs/heads/main\n");
     case.file("repo/.gitignore", "build/\n");
@@ -110,7 +110,7 @@ fn a_repository_is_checked_as_a_whole_and_reported_on_in_part() {
 }
 
 #[test]
-fn twenty_megabytes_are_read() {
+fn set_reads_twenty_megabytes() {
     let case = Case::new("large");
     let line = "- {name: something, value: \"of no interest at all, and long enough to be cheap to parse\"}\n";
     let text = format!("{}- {MARKED}", line.repeat((20 << 20) / line.len()));
@@ -133,7 +133,7 @@ fn twenty_megabytes_are_read() {
 
 /// What `init` drafts passes `check`, whatever the files look like.
 #[test]
-fn drafts_have_no_mistakes() {
+fn init_drafts_pass_check() {
     for (number, files) in [
         vec![("a.yaml", "nginx:1.25.3")],
         vec![
@@ -211,7 +211,7 @@ fn drafts_have_no_mistakes() {
 }
 
 #[test]
-fn every_shell_and_kind_is_answered() {
+fn completions_and_schemas_are_printed() {
     let mut case = Case::new("no-case-of-this-name");
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let said = case.run(&format!("completions {shell}"));
@@ -240,7 +240,7 @@ fn every_shell_and_kind_is_answered() {
 }
 
 #[test]
-fn hostile_names_stay_harmless() {
+fn hostile_file_names_are_escaped() {
     let mut case = Case::new("hostile_names");
     let pod = "kind: Pod\napiVersion: v1\nspec:\n  containers: [{image: ghcr.io/a/b:1.1.0}]\n";
     case.file("envs/de\nv: '#\u{1b}[31m/a\r.yaml", pod);

@@ -8,7 +8,7 @@ use tagboat::{
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn tags_are_listed_with_what_the_registry_says_of_them() {
+async fn tags_are_listed_and_described() {
     let registry = SandboxRegistry::start().await.unwrap();
     let created: Timestamp = "2026-03-04T05:06:07Z".parse().unwrap();
     for (number, tag) in ["latest", "1.9.0", "1.10.0", "1.10.0-rc.1"]

@@ -50,7 +50,7 @@ fn is_empty(folder: &Path) -> bool {
 }
 
 #[test]
-fn the_whole_story_happens_as_told() {
+fn demo_passes_all_its_checks() {
     let temporary = tempfile::tempdir().unwrap();
     let output = demo(temporary.path(), &[]).output().unwrap();
     let (text, complaints) = (
@@ -106,7 +106,7 @@ fn the_whole_story_happens_as_told() {
 }
 
 #[test]
-fn as_json_it_is_one_value_with_every_step() {
+fn demo_json_has_every_step() {
     let temporary = tempfile::tempdir().unwrap();
     let output = demo(temporary.path(), &["-o", "json"]).output().unwrap();
     assert_eq!(output.status.code(), Some(0));
@@ -141,7 +141,7 @@ fn as_json_it_is_one_value_with_every_step() {
 }
 
 #[test]
-fn a_proxy_of_the_environment_does_not_come_between() {
+fn demo_ignores_proxies_of_the_environment() {
     let temporary = tempfile::tempdir().unwrap();
     // Port 1 of this machine: whoever uses this proxy gets nowhere.
     let proxies = [
@@ -165,7 +165,7 @@ fn a_proxy_of_the_environment_does_not_come_between() {
 }
 
 #[test]
-fn a_reader_that_goes_away_leaves_nothing_behind() {
+fn demo_closed_pipe_leaves_nothing_behind() {
     let temporary = tempfile::tempdir().unwrap();
     let mut child = Running::start(&mut demo(temporary.path(), &[]));
     drop(child.stdout.take());
@@ -174,7 +174,7 @@ fn a_reader_that_goes_away_leaves_nothing_behind() {
 }
 
 #[test]
-fn kept_it_answers_until_it_is_interrupted() {
+fn demo_keep_serves_until_interrupted() {
     let temporary = tempfile::tempdir().unwrap();
     let mut child = Running::start(&mut demo(temporary.path(), &["--keep"]));
     let (send, lines) = mpsc::channel();
@@ -289,7 +289,7 @@ fn kept_it_answers_until_it_is_interrupted() {
 }
 
 #[test]
-fn a_cluster_that_does_not_answer_is_refused_before_anything_happens() {
+fn demo_refuses_an_unreachable_cluster() {
     let temporary = tempfile::tempdir().unwrap();
     let elsewhere = tempfile::tempdir().unwrap();
     let file = elsewhere.path().join("kubeconfig");
@@ -324,7 +324,7 @@ fn a_cluster_that_does_not_answer_is_refused_before_anything_happens() {
 }
 
 #[test]
-fn interrupted_in_the_middle_it_leaves_nothing_behind() {
+fn demo_interrupted_leaves_nothing_behind() {
     let temporary = tempfile::tempdir().unwrap();
     let mut child = Running::start(&mut demo(temporary.path(), &[]));
     let mut out = child.stdout.take().unwrap();

@@ -120,7 +120,7 @@ fn new_tags_and_new_policies_arrive_and_nothing_else_happens() {
         "dev: web 1.0.0 → 1.1.0",
         "dev: web 1.1.0 → 1.2.0",
         "dev: db 1.0.0 → 1.1.0",
-        "SIGTERM",
+        "stopping at a safe point",
         "stopped",
     ] {
         assert!(said(word), "{word}: {lines:#?}");

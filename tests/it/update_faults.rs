@@ -126,7 +126,7 @@ fn nothing_is_up_to_date_that_could_not_be_asked() {
     assert!(
         String::from_utf8(output)
             .unwrap()
-            .contains("dev: unknown: not every repository could be asked")
+            .contains("dev: unknown: some registries could not be asked")
     );
     fleet.images.open();
     assert_eq!(
@@ -359,7 +359,7 @@ fn damaged_caches_are_made_anew_and_that_is_said() {
                 &format!("mirror{end}, {name}"),
                 end,
                 way,
-                "cloned anew",
+                "cloned again",
             );
             commits += 1;
         }

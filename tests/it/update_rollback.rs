@@ -321,7 +321,7 @@ fn a_shared_base_is_named_and_stays() {
     assert_eq!(
         out,
         format!(
-            "dev/web: nothing differs in envs/dev/web between {} and now; nothing was committed\n",
+            "dev/web: nothing in envs/dev/web differs between {} and now; nothing was committed\n",
             &first[..10]
         )
     );

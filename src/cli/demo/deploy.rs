@@ -5,9 +5,9 @@ use super::{
     cluster::{self, DemoCluster, READY_AFTER},
     log::DemoLog,
     narrator::{Narrator, StoryEnd, StoryStep},
+    report::{chosen, commits, environment},
     seed,
     servers::{self, DemoServers, pass},
-    story::{chosen, commits, environment},
 };
 use crate::{
     cli::{Screen, applications, rollback, safe},

@@ -10,6 +10,7 @@ mod deploy;
 mod log;
 mod narrator;
 mod pull_request;
+mod report;
 mod seed;
 mod servers;
 mod story;
@@ -196,14 +197,14 @@ async fn tell(
         start.elapsed().as_secs_f64()
     ))?;
     if !keep {
-        narrator.say(
-            "  tagboat demo --keep                 keep the servers running and try it yourself\n",
-        )?;
+        let keep =
+            "  tagboat demo --keep                 keep the servers running and try it yourself\n";
+        narrator.say(keep)?;
     }
     if !cluster.is_real() {
-        narrator.say(
-            "  tagboat demo --kubeconfig FILE      use your own cluster, in a new namespace\n",
-        )?;
+        let real =
+            "  tagboat demo --kubeconfig FILE      use your own cluster, in a new namespace\n";
+        narrator.say(real)?;
     }
     narrator.say("  tagboat init                        start with your own repository\n")?;
     Ok(servers)

@@ -44,7 +44,7 @@ pub struct StoryStep {
     checks: Vec<String>,
     /// The first check that failed.
     failed: Option<String>,
-    /// What was seen in place of what was expected.
+    /// Statuses and log lines, collected when a check has failed.
     evidence: Vec<String>,
 }
 
@@ -234,7 +234,7 @@ impl<'s> Narrator<'s> {
         ))
     }
 
-    /// Returns the steps told so far.
+    /// Returns the steps so far.
     pub fn into_steps(self) -> Vec<Value> {
         self.steps
     }

@@ -3,9 +3,9 @@
 use super::{
     deploy::{DeployChapter, SECOND, STEP_TIMEOUT, SyncedPass, THIRD, ms},
     narrator::{Narrator, StoryEnd, StoryStep},
+    report::environment,
     seed,
     servers::{file, setup_failure},
-    story::environment,
 };
 use crate::{
     sandbox::forge::PullView,

@@ -8,14 +8,13 @@ use super::{
     deploy,
     log::DemoLog,
     narrator::{Narrator, StoryEnd, StoryStep},
+    report::{chosen, commits, environment},
     seed,
     servers::{self, DemoServers, pass},
 };
 use crate::{
     service::Failure,
-    update::{
-        EnvironmentReport, EnvironmentState, ImageUpdater, PassMode, PassReport, PolicyReport,
-    },
+    update::{EnvironmentState, ImageUpdater, PassMode, PassReport},
 };
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 use std::path::Path;
@@ -342,32 +341,4 @@ fn history(
         StoryStep::show("The history in Git", "git log --format='%h %an: %s'", lines)
             .check(is_complete, statement),
     )
-}
-
-/// Returns an Environment of a report.
-pub fn environment<'r>(report: &'r PassReport, name: &str) -> Option<&'r EnvironmentReport> {
-    report
-        .environments
-        .iter()
-        .find(|environment| environment.name == name)
-}
-
-fn policy<'r>(environment: &'r EnvironmentReport, name: &str) -> Option<&'r PolicyReport> {
-    environment
-        .policies
-        .iter()
-        .find(|policy| policy.name.to_string() == name)
-}
-
-/// Returns the tag that a policy selected in an Environment.
-pub fn chosen<'r>(environment: &'r EnvironmentReport, name: &str) -> Option<&'r str> {
-    Some(policy(environment, name)?.chosen.as_ref()?.as_str())
-}
-
-/// Returns the commits that a pass pushed for an Environment.
-pub fn commits(report: &PassReport, name: &str) -> Vec<String> {
-    let commits = environment(report, name)
-        .into_iter()
-        .flat_map(|environment| &environment.commits);
-    commits.filter_map(|commit| commit.id.clone()).collect()
 }

@@ -217,116 +217,114 @@ mod tests {
             Holds, PolicyInput, PolicyOutcome, RegistryFacts, TagFacts, choose, orders,
         },
         service::init::PolicyDraft,
-        spec,
+        spec::{self, ImagePolicy},
     };
     use std::collections::HashMap;
 
+    /// A tag, its policy, the next tag that the policy selects, and a tag that it refuses.
+    const ORDERED: [[&str; 4]; 11] = [
+        [
+            "6.1.0",
+            "semver: {range: '>=6.1.0 <7.0.0'}",
+            "6.2.0",
+            "7.0.0",
+        ],
+        [
+            "v0.3.1",
+            "semver: {range: '>=0.3.1 <1.0.0'}",
+            "v0.4.0",
+            "v1.0.0",
+        ],
+        [
+            "1.2.0-rc.1",
+            "semver: {range: '>=1.2.0-rc.1 <2.0.0-0'}",
+            "1.2.0",
+            "2.0.0-alpha",
+        ],
+        [
+            "1.25.3-alpine3.18",
+            "semver: {range: '>=1.25.3 <2.0.0'}",
+            "1.27.0-alpine3.20",
+            "1.27.0",
+        ],
+        [
+            "7.4",
+            "semver: {range: '>=7.4.0 <8.0.0'}",
+            "7.10",
+            "7.10-alpine",
+        ],
+        [
+            "16.2-bookworm",
+            "semver: {range: '>=16.2.0 <17.0.0'}",
+            "16.3-bookworm",
+            "16.4",
+        ],
+        [
+            "main-1a2b3c4-1700000000",
+            "numerical: {order: asc}",
+            "main-ffffff0-1700000001",
+            "dev-1a2b3c4-1800000000",
+        ],
+        [
+            "20241101-1a2b3c4",
+            "numerical: {order: asc}",
+            "20241102-0000000",
+            "latest",
+        ],
+        [
+            "RELEASE.2024-11-01T10-20-30Z",
+            "alphabetical: {order: asc}",
+            "RELEASE.2024-12-01T10-20-30Z",
+            "RELEASE.x",
+        ],
+        ["build-42", "numerical: {order: asc}", "build-100", "x-200"],
+        ["1234", "numerical: {order: asc}", "1300", "latest"],
+    ];
+
+    /// Returns the declaration of a guessed policy, as `init` writes it.
+    fn declaration(tag: &str) -> String {
+        super::super::draft::policy(&PolicyDraft {
+            name: "apps/x".parse().unwrap(),
+            image: "x.io/x".parse().unwrap(),
+            rule: guess(&BTreeSet::from([tag.to_owned()])).unwrap(),
+            notes: Vec::new(),
+        })
+    }
+
+    fn selected(policy: &ImagePolicy, present: &str, tags: &[&str]) -> String {
+        let facts = TagFacts {
+            fresh: true,
+            ..TagFacts::default()
+        };
+        let input = PolicyInput {
+            policy,
+            present: None,
+            holds: &Holds::default(),
+            now: jiff::Timestamp::UNIX_EPOCH,
+        };
+        let facts = RegistryFacts {
+            tags: &tags.iter().copied().collect::<TagList>(),
+            details: &HashMap::from([(present.to_owned(), facts)]),
+        };
+        match choose(&input, &facts) {
+            PolicyOutcome::Chosen(chosen) => chosen.tag.to_string(),
+            other => panic!("{present}: {other:?}"),
+        }
+    }
+
     #[test]
     fn guess_selects_its_tag_and_the_next_one() {
-        for (tag, policy, next, not) in [
-            (
-                "6.1.0",
-                "semver: {range: '>=6.1.0 <7.0.0'}",
-                "6.2.0",
-                "7.0.0",
-            ),
-            (
-                "v0.3.1",
-                "semver: {range: '>=0.3.1 <1.0.0'}",
-                "v0.4.0",
-                "v1.0.0",
-            ),
-            (
-                "1.2.0-rc.1",
-                "semver: {range: '>=1.2.0-rc.1 <2.0.0-0'}",
-                "1.2.0",
-                "2.0.0-alpha",
-            ),
-            (
-                "1.25.3-alpine3.18",
-                "semver: {range: '>=1.25.3 <2.0.0'}",
-                "1.27.0-alpine3.20",
-                "1.27.0",
-            ),
-            (
-                "7.4",
-                "semver: {range: '>=7.4.0 <8.0.0'}",
-                "7.10",
-                "7.10-alpine",
-            ),
-            (
-                "16.2-bookworm",
-                "semver: {range: '>=16.2.0 <17.0.0'}",
-                "16.3-bookworm",
-                "16.4",
-            ),
-            (
-                "main-1a2b3c4-1700000000",
-                "numerical: {order: asc}",
-                "main-ffffff0-1700000001",
-                "dev-1a2b3c4-1800000000",
-            ),
-            (
-                "20241101-1a2b3c4",
-                "numerical: {order: asc}",
-                "20241102-0000000",
-                "latest",
-            ),
-            (
-                "RELEASE.2024-11-01T10-20-30Z",
-                "alphabetical: {order: asc}",
-                "RELEASE.2024-12-01T10-20-30Z",
-                "RELEASE.x",
-            ),
-            ("build-42", "numerical: {order: asc}", "build-100", "x-200"),
-            ("1234", "numerical: {order: asc}", "1300", "latest"),
-        ] {
-            let rule = guess(&BTreeSet::from([tag.to_owned()])).unwrap();
-            assert_eq!(rule.policy, policy, "{tag}");
-            let text = super::super::draft::policy(&PolicyDraft {
-                name: "apps/x".parse().unwrap(),
-                image: "x.io/x".parse().unwrap(),
-                rule,
-                notes: Vec::new(),
-            });
+        for [tag, rule, next, refused] in ORDERED {
+            let guessed = guess(&BTreeSet::from([tag.to_owned()])).unwrap();
+            assert_eq!(guessed.policy, rule, "{tag}");
+            let text = declaration(tag);
             let declared = spec::read([("x.yaml", text.as_bytes())], None);
-            assert!(
-                declared.mistakes.is_empty(),
-                "{tag}: {:?}\n{text}",
-                declared.mistakes
-            );
+            let mistakes = &declared.mistakes;
+            assert!(mistakes.is_empty(), "{tag}: {mistakes:?}\n{text}");
             let policy = &declared.policies[&"apps/x".parse().unwrap()];
             assert!(orders(policy, tag), "{tag}\n{text}");
-            let tags: TagList = [tag, not].into_iter().collect();
-            let details = HashMap::from([(
-                tag.to_owned(),
-                TagFacts {
-                    fresh: true,
-                    ..TagFacts::default()
-                },
-            )]);
-            let question = PolicyInput {
-                policy,
-                present: None,
-                holds: &Holds::default(),
-                now: jiff::Timestamp::UNIX_EPOCH,
-            };
-            let chosen = |tags: &TagList| match choose(
-                &question,
-                &RegistryFacts {
-                    tags,
-                    details: &details,
-                },
-            ) {
-                PolicyOutcome::Chosen(chosen) => chosen.tag.to_string(),
-                other => panic!("{tag}: {other:?}\n{text}"),
-            };
-            assert_eq!(chosen(&tags), tag, "{text}");
-            assert_eq!(
-                chosen(&[tag, not, next].into_iter().collect()),
-                next,
-                "{text}"
-            );
+            assert_eq!(selected(policy, tag, &[tag, refused]), tag, "{text}");
+            assert_eq!(selected(policy, tag, &[tag, refused, next]), next, "{text}");
         }
     }
 

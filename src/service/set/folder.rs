@@ -5,17 +5,17 @@
 //! either the old or the new file. Symbolic links are never followed.
 
 use crate::{
-    core::error::{Classify, ErrorKind},
     images::{
         references::{self, FileKind, Needles, Note},
         rewrite::{self, Choices, RewriteOutcome},
     },
+    service::file_error::FileError,
 };
 use ignore::{DirEntry, WalkBuilder, WalkState};
 use std::{
     fs,
     io::{Read as _, Write as _},
-    path::{Path, PathBuf},
+    path::Path,
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -52,7 +52,7 @@ pub struct SetReport {
     /// The files with a reference or a note, by path.
     pub files: Vec<SetFile>,
     /// Files that could not be read or written; the others are rewritten all the same.
-    pub errors: Vec<SetError>,
+    pub errors: Vec<FileError>,
     /// The number of YAML files read.
     pub read: usize,
     /// The number of files parsed.
@@ -72,34 +72,6 @@ pub struct SetFile {
     pub bytes: Option<(Vec<u8>, Vec<u8>)>,
 }
 
-/// A file or folder that cannot be read or written.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot {what} {}: {source}", path.display())]
-pub struct SetError {
-    what: &'static str,
-    /// The file or folder.
-    pub path: PathBuf,
-    #[source]
-    source: std::io::Error,
-}
-
-impl SetError {
-    /// An error whose message is `cannot WHAT PATH`.
-    pub(crate) fn new(what: &'static str, path: &Path, source: std::io::Error) -> Self {
-        Self {
-            what,
-            path: path.to_owned(),
-            source,
-        }
-    }
-}
-
-impl Classify for SetError {
-    fn kind(&self) -> ErrorKind {
-        ErrorKind::Config
-    }
-}
-
 /// Writes `choices` into all files below `root`.
 ///
 /// # Errors
@@ -108,13 +80,9 @@ pub fn rewrite(
     root: &Path,
     choices: &Choices<'_>,
     options: SetOptions,
-) -> Result<SetReport, SetError> {
+) -> Result<SetReport, FileError> {
     let opened = fs::canonicalize(root).and_then(|root| fs::read_dir(&root).map(|_| root));
-    let root = opened.map_err(|source| SetError {
-        what: "open",
-        path: root.to_owned(),
-        source,
-    })?;
+    let root = opened.map_err(|source| FileError::new("open", root, source))?;
     let needles = (!options.parse_all).then(|| Needles::new(choices.repositories()));
     let pass = SetPass {
         root: &root,
@@ -167,11 +135,7 @@ impl SetPass<'_, '_> {
             Ok(_) => Ok(None),
             Err(error) => {
                 let source = std::io::Error::other(error.to_string());
-                Err(SetError {
-                    what: "walk",
-                    path: self.root.to_owned(),
-                    source,
-                })
+                Err(FileError::new("walk", self.root, source))
             }
         };
         if matches!(done, Ok(None)) {
@@ -184,14 +148,8 @@ impl SetPass<'_, '_> {
         }
     }
 
-    fn file(&self, path: &Path, buffer: &mut Vec<u8>) -> Result<Option<SetFile>, SetError> {
-        let fault = |what| {
-            move |source| SetError {
-                what,
-                path: path.to_owned(),
-                source,
-            }
-        };
+    fn file(&self, path: &Path, buffer: &mut Vec<u8>) -> Result<Option<SetFile>, FileError> {
+        let failure = |action| move |source| FileError::new(action, path, source);
         let relative = path
             .strip_prefix(self.root)
             .unwrap_or(path)
@@ -202,8 +160,8 @@ impl SetPass<'_, '_> {
         if kind == FileKind::NotYaml {
             return Ok(None);
         }
-        let mut file = fs::File::open(path).map_err(fault("open"))?;
-        let length = read(&mut file, buffer).map_err(fault("read"))?;
+        let mut file = fs::File::open(path).map_err(failure("open"))?;
+        let length = read(&mut file, buffer).map_err(failure("read"))?;
         let source = &buffer[..length];
         self.read.fetch_add(1, Ordering::Relaxed);
         if self
@@ -220,7 +178,7 @@ impl SetPass<'_, '_> {
         if !outcome.edits.is_empty() {
             let after = rewrite::apply(source, &outcome.edits);
             if self.options.write {
-                replace(path, &file, &after).map_err(fault("write"))?;
+                replace(path, &file, &after).map_err(failure("write"))?;
             }
             bytes = self.options.keep_bytes.then(|| (source.to_vec(), after));
         }

@@ -2,9 +2,11 @@
 
 mod folder;
 
-pub use folder::{SetError, SetFile, SetOptions, SetReport, rewrite};
+pub use folder::{SetFile, SetOptions, SetReport, rewrite};
 
-use super::{Failure, Outcome, pass_summary::FileDiff, survey, types::available};
+use super::{
+    Failure, Outcome, file_error::FileError, pass_summary::FileDiff, survey, types::available,
+};
 use crate::{
     core::{
         image::{Digest, ImageRef, ImageRepository, Tag},
@@ -295,7 +297,7 @@ fn errors_of(declared: Option<&Declarations>) -> impl Iterator<Item = &Diagnosti
         .filter(|diagnostic| diagnostic.severity == Severity::Error)
 }
 
-/// Without a policy a choice is an order: any other tag is replaced, a higher one, too.
+/// Without a policy a choice is an order: any other tag is replaced, even a higher one.
 fn explicit<'d>(query: &SetQuery, name: &Name, image: &ImageRef, tag: Tag) -> RewriteDecision<'d> {
     RewriteDecision {
         policy: name.clone(),
@@ -474,7 +476,7 @@ fn unchanged(file: &str, left: LeftAlone, has_declarations: bool) -> UnchangedRe
     }
 }
 
-fn file_failure(root: &Path, error: &SetError) -> FileFailure {
+fn file_failure(root: &Path, error: &FileError) -> FileFailure {
     let file = error.path.strip_prefix(root).unwrap_or(&error.path);
     FileFailure {
         file: file.display().to_string(),

@@ -190,7 +190,7 @@ fn the_daemon_applies_what_people_and_the_bot_commit_and_answers_for_it() {
     assert!(said(&fleet, &["history", &format!("{namespace}/web")], 0).contains("more"));
     assert!(
         said(&fleet, &["sync", "--all", "--revision", &"0".repeat(40)], 2)
-            .contains("a daemon runs")
+            .contains("while a daemon follows the branch")
     );
     daemon.signal("TERM");
     assert!(daemon.ended().success(), "{}", text());
