@@ -142,10 +142,10 @@ fn passes(runtime: &tokio::runtime::Runtime, dir: &Path) {
     let updater = &engine.updaters[0];
 
     // The references of a revision, by the extractor that passes use.
-    let head = updater.mirror.fetch().unwrap().commit;
+    let head = updater.repo.mirror.fetch().unwrap().commit;
     let read = |commit, memory: &mut update::SnapshotCache| {
         let (world, _) = update::read(
-            &updater.mirror,
+            &updater.repo.mirror,
             commit,
             Some("policies"),
             &updater.folder,
@@ -209,7 +209,7 @@ fn passes(runtime: &tokio::runtime::Runtime, dir: &Path) {
                 "one",
             )
             .unwrap();
-        let commit = updater.mirror.fetch().unwrap().commit;
+        let commit = updater.repo.mirror.fetch().unwrap().commit;
         changed.push(timed(|| read(commit, &mut memory)));
     }
     row(
@@ -237,7 +237,7 @@ fn passes(runtime: &tokio::runtime::Runtime, dir: &Path) {
         publish(0, &format!("7.{run}.0"));
         let rescan = Rescan::Only {
             due: HashSet::from([image.clone()]),
-            resting: HashSet::new(),
+            backing_off: HashSet::new(),
         };
         let begun = Instant::now();
         let report = runtime.block_on(updater.pass(PassMode::Write, &rescan, Timestamp::now()));
@@ -282,7 +282,7 @@ fn passes(runtime: &tokio::runtime::Runtime, dir: &Path) {
     );
     let nothing_due = Rescan::Only {
         due: HashSet::new(),
-        resting: HashSet::new(),
+        backing_off: HashSet::new(),
     };
     let between = (0..RUNS).map(|_| {
         timed(|| {
@@ -296,7 +296,7 @@ fn passes(runtime: &tokio::runtime::Runtime, dir: &Path) {
         "the same with nothing due, p50 (ms)",
         median(between)
     );
-    let fetch = (0..RUNS).map(|_| timed(|| assert!(!updater.mirror.fetch().unwrap().changed)));
+    let fetch = (0..RUNS).map(|_| timed(|| assert!(!updater.repo.mirror.fetch().unwrap().changed)));
     println!(
         "{:<50} {:>9.3}",
         "of which the question where the branch is (ms)",

@@ -63,26 +63,3 @@ pub trait Classify: std::error::Error + Send + Sync + 'static {
         None
     }
 }
-
-/// Foreign text (of a server, a library, a person) as one harmless line of at most `most`
-/// characters: what would steer a terminal, hide text or turn its direction is escaped (Unicode TR
-/// 36, "bidirectional overrides").
-pub(crate) fn harmless(text: &str, most: usize) -> String {
-    let mut out = String::new();
-    for (n, c) in text.trim().chars().enumerate() {
-        match c {
-            _ if n >= most => {
-                out.push('…');
-                break;
-            }
-            '\n' | '\r' | '\t' => out.push(' '),
-            c if c.is_control()
-                || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}') =>
-            {
-                out.extend(c.escape_default());
-            }
-            c => out.push(c),
-        }
-    }
-    out
-}

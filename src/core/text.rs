@@ -1,14 +1,84 @@
-//! Text of files, people and servers, made safe to print.
+//! Foreign text (of a server, a file, a person) made safe to print, and short forms of ids.
 
-/// Escapes control characters, so that foreign text cannot steer a terminal.
-pub fn escape_control(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for character in text.chars() {
-        if character.is_control() {
-            escaped.extend(character.escape_default());
-        } else {
-            escaped.push(character);
+/// The longest foreign sentence inside a message of our own, in characters.
+const SENTENCE: usize = 500;
+
+/// Tells whether a character is invisible or changes how its neighbours are shown: controls, zero
+/// width, bidirectional overrides (Unicode TR 36), tags.
+pub fn is_hidden(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}')
+}
+
+/// Returns foreign text as one line of at most `limit` characters, with hidden characters escape_control.
+pub fn one_line(text: &str, limit: usize) -> String {
+    let mut out = String::new();
+    for (index, c) in text.trim().chars().enumerate() {
+        if index >= limit {
+            out.push('…');
+            break;
+        }
+        match c {
+            '\n' | '\r' | '\t' => out.push(' '),
+            c if is_hidden(c) => out.extend(c.escape_default()),
+            c => out.push(c),
         }
     }
-    escaped
+    out
+}
+
+/// Returns foreign text as one line, for a sentence of our own.
+pub fn plain(text: &str) -> String {
+    one_line(text, SENTENCE)
+}
+
+/// Returns text of any length with hidden characters escape_control, line ends and tabs included.
+pub fn escape_control(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if is_hidden(c) {
+            out.extend(c.escape_default());
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
+/// Returns at most `limit` characters of a text, without control characters.
+pub fn without_controls(text: &str, limit: usize) -> String {
+    text.chars()
+        .filter(|c| !c.is_control())
+        .take(limit)
+        .collect()
+}
+
+/// Returns the first ten digits of a commit id, as Git's own tools abbreviate it.
+pub fn short_id(commit: &str) -> &str {
+    commit.get(..10).unwrap_or(commit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_line_escapes_what_steers_a_terminal() {
+        assert_eq!(
+            one_line(" a\nb\t\u{1b}[31m\u{202e}c ", 100),
+            "a b \\u{1b}[31m\\u{202e}c"
+        );
+        assert_eq!(one_line("abcdef", 3), "abc…");
+    }
+
+    #[test]
+    fn escaped_keeps_the_length_of_lines_visible() {
+        assert_eq!(escape_control("a\r\nb"), "a\\r\\nb");
+    }
+
+    #[test]
+    fn short_id_takes_ten_digits_or_all() {
+        assert_eq!(short_id("0123456789abcdef"), "0123456789");
+        assert_eq!(short_id("0123"), "0123");
+    }
 }

@@ -52,7 +52,7 @@ pub async fn run(engine: Engine, context: &Arc<ServiceContext>) -> Result<Outcom
     let repositories: Vec<&str> = engine
         .updaters
         .iter()
-        .map(|updater| updater.config.name.as_str())
+        .map(|updater| updater.repo.config.name.as_str())
         .collect();
     let clusters: Vec<&str> = context
         .settings
@@ -140,7 +140,7 @@ pub(crate) async fn follow(
     renderer: Arc<Renderer>,
     stop: CancellationToken,
 ) {
-    let mut revisions = updater.revisions.subscribe();
+    let mut revisions = updater.repo.revisions.subscribe();
     loop {
         let snapshot = revisions.borrow_and_update().clone();
         if let Some(RepoSnapshot {
@@ -148,9 +148,9 @@ pub(crate) async fn follow(
         }) = snapshot
         {
             let render =
-                reconcile::from_git(Arc::clone(&renderer), Arc::clone(&updater.mirror), commit);
+                reconcile::from_git(Arc::clone(&renderer), Arc::clone(&updater.repo.mirror), commit);
             reconciler.reconcile(
-                &reconcile::RepositoryId::from(&updater.config),
+                &reconcile::RepositoryId::from(&updater.repo.config),
                 &commit.to_string(),
                 &declared,
                 None,
@@ -172,9 +172,9 @@ pub(crate) fn report_rollouts(
     stop: CancellationToken,
 ) -> impl Future<Output = ()> + use<> {
     let source = FleetSource::new(
-        &updater.config.name,
-        Arc::clone(&updater.mirror),
-        updater.revisions.subscribe(),
+        &updater.repo.config.name,
+        Arc::clone(&updater.repo.mirror),
+        updater.repo.revisions.subscribe(),
         Arc::clone(reconciler),
     );
     let (forge, merged) = (updater.forge.clone(), updater.merged.subscribe());
@@ -218,7 +218,7 @@ async fn run_passes(updater: Arc<ImageUpdater>, stop: CancellationToken) {
         let rescan = queue.rescan(now);
         let report = {
             let mut pass = pin!(async {
-                let _lock = updater.turn.lock().await;
+                let _lock = updater.repo.lock.lock().await;
                 updater.pass(PassMode::Write, &rescan, now).await
             });
             tokio::select! {

@@ -45,13 +45,13 @@ impl ScanQueue {
             .filter(|(_, times)| is_due(times))
             .map(|(repository, _)| repository.clone())
             .collect();
-        let resting = self
+        let backing_off = self
             .failures
             .keys()
             .filter(|repository| !due.contains(*repository))
             .cloned()
             .collect();
-        Rescan::Only { due, resting }
+        Rescan::Only { due, backing_off }
     }
 
     /// Schedules the next scans from the policies of the last pass. A repository follows its
@@ -63,7 +63,7 @@ impl ScanQueue {
         report: &PassReport,
         now: Timestamp,
     ) {
-        let Some(declared) = updater.declared() else {
+        let Some(declared) = updater.repo.declared() else {
             return;
         };
         let mut policies: HashMap<&ImageRepository, Vec<&ImagePolicy>> = HashMap::new();
@@ -169,7 +169,7 @@ pub(super) fn sleep_time(
         .environments
         .iter()
         .filter_map(|environment| environment.until);
-    let mut sleep = updater.config.interval;
+    let mut sleep = updater.repo.config.interval;
     for at in queue.first().into_iter().chain(ages).chain(windows) {
         // A time in the past is due now.
         let until = Duration::try_from(at.duration_since(now)).unwrap_or(Duration::ZERO);

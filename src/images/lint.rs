@@ -1,50 +1,50 @@
-//! What is wrong in a repository beside the declarations themselves: markers that belong to
-//! nothing, files that cannot be read, policies nobody uses, files of two Environments. Nothing is
-//! ignored silently.
+//! Findings about a repository beyond the declarations themselves: markers without a policy,
+//! unreadable files, unused policies, files that several Environments claim.
 
-use crate::{
-    images::references::{Note, NoteKind, ReferenceOrigin},
-    spec::{Declarations, Diagnostic, Environment, ReferenceScope, Severity, SourcePlace},
-    update::{EnvironmentScope, ReferencedFile, concerns},
+use super::{
+    references::{Note, NoteKind, ReferenceOrigin},
+    scope::{EnvironmentScope, ReferencedFile, concerns},
 };
-use std::collections::BTreeSet;
+use crate::spec::{Declarations, Diagnostic, Environment, ReferenceScope, Severity, SourcePlace};
+use std::{collections::BTreeSet, sync::Arc};
 
-/// Everything that is wrong with the declarations and `files` of one state of a repository, and
-/// what belongs to each Environment there. A pass and `tagboat check` both ask this, so that they
-/// say the same.
-pub fn find<'w>(
-    declared: &'w Declarations,
-    files: &'w [ReferencedFile],
-) -> (Vec<EnvironmentScope<'w>>, Vec<Diagnostic>) {
+/// Returns the scope of each Environment, and all findings about the repository.
+///
+/// A pass and `tagboat check` share it, so that they report the same findings.
+pub fn find(
+    declared: &Declarations,
+    files: &Arc<Vec<ReferencedFile>>,
+) -> (Vec<Arc<EnvironmentScope>>, Vec<Diagnostic>) {
     let mut findings = of_files(declared, files);
     let shared = overlaps(declared, files, &mut findings);
-    let locals: Vec<EnvironmentScope<'_>> = declared
+    let scopes: Vec<Arc<EnvironmentScope>> = declared
         .environments
         .values()
-        .map(|environment| EnvironmentScope::new(declared, files, environment, &shared))
+        .map(|environment| Arc::new(EnvironmentScope::new(declared, files, environment, &shared)))
         .collect();
-    findings.extend(unused(declared, files, &locals));
-    (locals, findings)
+    findings.extend(unused(declared, files, &scopes));
+    (scopes, findings)
 }
 
-/// What the declarations and the notes of the files say.
+/// Findings of the declarations, of the notes of files, and of markers without a policy.
 fn of_files(declared: &Declarations, files: &[ReferencedFile]) -> Vec<Diagnostic> {
     let mut all = declared.mistakes.clone();
-    // A declaration that cannot be read was reported as that.
-    let unread: BTreeSet<&str> = declared
+    // A declaration that cannot be parsed has a diagnostic already.
+    let reported: BTreeSet<&str> = declared
         .mistakes
         .iter()
         .map(|mistake| mistake.place.file.as_str())
         .collect();
-    let said = |file: &str, note: &Note| {
-        matches!(note.kind, NoteKind::Unparsable | NoteKind::NotUtf8) && unread.contains(file)
-    };
     for file in files {
+        let is_reported = reported.contains(file.path.as_str());
         all.extend(
             file.findings
                 .notes
                 .iter()
-                .filter(|note| !said(&file.path, note))
+                .filter(|note| {
+                    let unreadable = matches!(note.kind, NoteKind::Unparsable | NoteKind::NotUtf8);
+                    !(is_reported && unreadable)
+                })
                 .map(|note| of_note(&file.path, note)),
         );
         for reference in &file.findings.references {
@@ -72,8 +72,8 @@ fn of_files(declared: &Declarations, files: &[ReferencedFile]) -> Vec<Diagnostic
     all
 }
 
-/// A note as a finding. What tagboat only declines to edit is a warning; what somebody has written
-/// wrongly an error.
+/// Converts a note: a warning for what tagboat declines to edit, an error for what is written
+/// wrongly.
 fn of_note(file: &str, note: &Note) -> Diagnostic {
     let severity = match note.kind {
         NoteKind::Unparsable | NoteKind::BadMarker | NoteKind::LostMarker | NoteKind::NotUtf8 => {
@@ -97,8 +97,9 @@ fn of_note(file: &str, note: &Note) -> Diagnostic {
     }
 }
 
-/// What a note says where it stands alone: what the parser expected means little without the word
-/// YAML.
+/// Returns the message of a note for use on its own.
+///
+/// A parser's message is only understood beside the word YAML.
 pub fn message_of(note: &Note) -> String {
     match note.kind {
         NoteKind::Unparsable => format!("not YAML: {}", note.message),
@@ -106,15 +107,16 @@ pub fn message_of(note: &Note) -> String {
     }
 }
 
-/// The files that several Environments claim, so that none of them may write there. Imported
-/// automations may share files with each other: their markers decide.
+/// Returns the files that several Environments claim, so that none of them may edit them.
+///
+/// Imported automations may share files with each other: their markers decide.
 fn overlaps(
     declared: &Declarations,
     files: &[ReferencedFile],
     findings: &mut Vec<Diagnostic>,
 ) -> BTreeSet<String> {
     let mut shared = BTreeSet::new();
-    let mut said: BTreeSet<(&str, &str)> = BTreeSet::new();
+    let mut reported: BTreeSet<(&str, &str)> = BTreeSet::new();
     for file in files
         .iter()
         .filter(|file| !file.findings.references.is_empty())
@@ -129,7 +131,7 @@ fn overlaps(
         }
         shared.insert(file.path.clone());
         for pair in owners.windows(2) {
-            if said.insert((&pair[0].name, &pair[1].name)) {
+            if reported.insert((&pair[0].name, &pair[1].name)) {
                 findings.push(Diagnostic {
                     place: pair[1].place.clone(),
                     severity: Severity::Error,
@@ -144,19 +146,18 @@ fn overlaps(
     shared
 }
 
-/// Policies and Environments that have nothing to do.
+/// Findings of policies and Environments that have nothing to do.
 fn unused(
     declared: &Declarations,
     files: &[ReferencedFile],
-    locals: &[EnvironmentScope<'_>],
+    scopes: &[Arc<EnvironmentScope>],
 ) -> Vec<Diagnostic> {
     let mut all = Vec::new();
     for policy in declared.policies.values() {
-        if policy.suspend
-            || locals
-                .iter()
-                .any(|local| local.policies.contains_key(&policy.name))
-        {
+        let is_used = scopes
+            .iter()
+            .any(|scope| scope.policies.contains_key(&policy.name));
+        if policy.suspend || is_used {
             continue;
         }
         let elsewhere = files.iter().find(|file| {
@@ -168,9 +169,9 @@ fn unused(
         let why = match elsewhere {
             None => format!("nothing refers to {} or has a marker for it", policy.image),
             Some(file) => {
-                let owner = locals
+                let owner = scopes
                     .iter()
-                    .find(|local| local.environment.paths.contains(&file.path));
+                    .find(|scope| scope.environment.paths.contains(&file.path));
                 match owner {
                     None => format!("{} refers to it and belongs to no Environment", file.path),
                     Some(owner) if !owner.environment.selects(policy) => {
@@ -205,16 +206,16 @@ fn unused(
             .values()
             .any(|policy| environment.selects(policy))
     };
-    let empty = locals
+    let empty = scopes
         .iter()
-        .filter(|local| local.files.is_empty() && !local.environment.suspend);
-    for local in empty.filter(|local| chooses(local.environment)) {
+        .filter(|scope| scope.is_empty() && !scope.environment.suspend);
+    for scope in empty.filter(|scope| chooses(&scope.environment)) {
         all.push(Diagnostic {
-            place: local.environment.place.clone(),
+            place: scope.environment.place.clone(),
             severity: Severity::Warning,
             message: format!(
                 "no file of Environment {} mentions a watched image",
-                local.environment.name
+                scope.environment.name
             ),
         });
     }

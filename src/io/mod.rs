@@ -4,6 +4,7 @@
 //! Does not belong here: a decision that a pass makes. A client says what it found; `update` and
 //! `reconcile` decide what to do about it.
 
+mod blocking;
 pub mod cluster;
 pub mod connect;
 pub mod facts;
@@ -13,3 +14,5 @@ pub mod http;
 pub mod registry;
 pub mod render;
 pub mod store;
+
+pub use blocking::blocking;

@@ -1,182 +1,167 @@
-//! The life of a request: what is wanted, what its branch and the forge have → the next thing to
-//! do, with the reason.
+//! The lifecycle of a pull request: from its desired and present state to the next step, with the
+//! reason.
 //!
 //! ```text
-//!            push ──▶ open ──▶ (tell, push again, …) ──▶ merge
-//!  wanted ───┘                        └──▶ close ──▶ delete the branch
+//!             push ──▶ open ──▶ (update text, push again, …) ──▶ merge
+//!  desired ───┘                        └──▶ close ──▶ delete the branch
 //! ```
 //!
-//! One decision is one step. Whatever was done of earlier steps, by this process, one that was
-//! killed, or a person, the next decision starts from what is there, so that nothing is lost and
-//! nothing done twice.
+//! One decision is one step, and idempotent: whatever this process, one that was killed or a person
+//! has done before, the next decision starts from the present state. Nothing is lost, and nothing is
+//! done twice.
 
-use super::{Marker, merging::HOLD};
-use crate::{
-    io::forge::{self, Mergeable},
-    objects::health::plain,
+use super::{
+    Marker,
+    merging::HOLD,
+    types::{Mergeable, PullRequest},
 };
+use crate::core::text::{plain, short_id};
 use jiff::{SignedDuration, Timestamp};
 
-/// The label by which people have a branch built anew on its target's head; taken off when it is
-/// done.
+/// The label with which people ask for a rebase onto the target's head; removed when it is done.
 pub const REBASE: &str = "tagboat/rebase";
 
-/// The label that tells a request closed by the bot from one closed by a person. It is set before
-/// closing.
+/// The label of pull requests that the bot closes. It is set before closing, so that a close without
+/// it is known to be a person's.
 pub const SUPERSEDED: &str = "tagboat/superseded";
 
-/// The branch and the request of one group of changes, as they are now.
+/// The desired and present state of the branch and the pull request of one change set.
 #[derive(Debug, Clone)]
-pub struct RequestSituation<'a> {
-    /// What is wanted of it.
-    pub wanted: DesiredBranch,
-    /// The branch that requests are made for.
+pub struct LifecycleInput<'a> {
+    pub desired: DesiredBranch,
+    /// The branch that pull requests are made for.
     pub target: &'a str,
-    /// The request's own branch, if it is there.
+    /// The bot's branch, if it exists.
     pub branch: Option<BranchInfo>,
-    /// The open request of the branch.
-    pub request: Option<&'a forge::PullRequest>,
-    /// What its text tells the bot; none where it cannot be read.
+    /// The open pull request of the branch.
+    pub request: Option<&'a PullRequest>,
+    /// The marker in its text; none if it cannot be read.
     pub marker: Option<&'a Marker>,
-    /// Whether it is time to make a text again that may have become better.
-    pub retell: bool,
-    /// Whether it was opened a short while ago and lacks labels that it should have had from then
-    /// on.
-    pub undressed: bool,
-    /// Whether somebody else has an open request from the branch, too.
+    /// True if a text that may become better is due to be written again.
+    pub text_due: bool,
+    /// True if it was opened a short while ago and lacks its labels.
+    pub lacks_labels: bool,
+    /// True if a foreign pull request is open from the branch, too.
     pub shared: bool,
-    /// The latest request of the branch that ended.
+    /// How the latest pull request of the branch ended.
     pub ended: Option<ClosedRequest>,
-    /// How many requests there may be.
-    pub room: RequestQuota,
-    /// The time.
+    pub quota: RequestQuota,
     pub now: Timestamp,
 }
 
-/// What is wanted of a branch.
+/// The desired state of a branch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DesiredBranch {
-    /// It shall be there, with changes whose text is made from this (a hash).
+    /// It exists, with a change.
     Change {
         /// See [`Marker::content`].
         content: String,
     },
-    /// Nothing is left to propose, and why.
+    /// There is nothing to propose.
     Nothing {
         /// A sentence for people.
         why: String,
     },
-    /// It cannot be said now, or people do not want it to be said: everything stays as it is.
+    /// Unknown for now, or people want no change: everything stays as it is.
     Unknown {
         /// A sentence for people.
         why: String,
     },
 }
 
-/// A branch that is there.
+/// A branch that exists.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BranchInfo {
-    /// Its head.
     pub head: String,
-    /// Whose commits it has beyond its target.
     pub commits: BranchCommits,
-    /// Whether it does to its target exactly what is wanted, in one commit.
-    pub same: bool,
-    /// Whether that commit is made on the target's present head.
-    pub fresh: bool,
+    /// True if it makes exactly the desired change, in one commit.
+    pub matches: bool,
+    /// True if that commit is made on the target's head.
+    pub on_head: bool,
 }
 
-/// Whose commits a branch has beyond its target.
+/// The authors of the commits that a branch has beyond its target.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BranchCommits {
-    /// Nobody's: the target has all of it.
+    /// There are no commits beyond the target.
     None,
-    /// The bot's.
+    /// All are the bot's.
     Own,
-    /// Some are somebody else's.
+    /// Some are foreign.
     Others {
-        /// One of those.
+        /// One of the foreign commits.
         commit: String,
-        /// Its author.
         author: String,
-        /// Who made it anew, where its author and that of all such commits is the bot.
+        /// The committer who rebased it, if the bot is the author of all such commits.
         remade: Option<String>,
     },
 }
 
-/// How the latest request of a branch ended.
+/// How the latest pull request of a branch ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ClosedRequest {
-    /// It was merged.
     Merged,
-    /// The bot closed it.
+    /// Closed by the bot.
     Superseded,
-    /// A person closed it.
+    /// Closed by a person.
     Closed,
 }
 
-/// How many requests of an Environment there may be, and are.
+/// Limits for the pull requests of an Environment, and their present numbers.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RequestQuota {
-    /// The most open at a time.
     pub max_open: Option<u32>,
-    /// How many are open.
     pub open: usize,
-    /// The most opened in an hour.
     pub per_hour: Option<u32>,
-    /// When those of the last hour were opened.
+    /// When the latest ones were opened.
     pub opened: Vec<Timestamp>,
 }
 
-/// What to do next.
+/// The next step of a pull request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum RequestAction {
-    /// Nothing is wanted, and nothing is there that is the bot's to clear away.
+    /// Nothing is desired, and nothing is left to clean up.
     Nothing,
-    /// Nothing for now: something has to happen first.
+    /// Nothing until something else has happened.
     Wait,
-    /// Nothing until a person has done something; where there is a request, it says so.
+    /// Nothing until a person has acted; a comment on the pull request says so.
     Stop,
-    /// The branch is made on the target's head: newly, or in place of exactly the head that is
-    /// known.
+    /// Create the branch on the target's head, or replace exactly the known head.
     Push,
-    /// The request is opened.
     Open,
-    /// It gets its labels and reviewers.
-    Dress,
-    /// Its title and text are written anew.
-    Tell,
-    /// The labels [`REBASE`] and [`SUPERSEDED`] are taken off.
-    Unlabel,
-    /// It is closed with the reason, and its branch deleted.
+    /// Add labels and request reviews.
+    SetLabels,
+    /// Write title and text.
+    UpdateText,
+    /// Remove the labels [`REBASE`] and [`SUPERSEDED`].
+    RemoveLabels,
+    /// Close with the reason, and delete the branch.
     Close,
-    /// A branch that was left behind is deleted.
+    /// Delete a branch that was left behind.
     Delete,
-    /// It is as it should be; it may merge.
-    Settled,
+    /// Nothing; it may merge.
+    UpToDate,
 }
 
-/// An action with its reason.
+/// A step with its reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LifecycleStep {
-    /// What to do.
     pub action: RequestAction,
-    /// Why, in a sentence for people; empty where there is nothing to say.
+    /// A sentence for people; empty if there is nothing to explain.
     pub reason: String,
     /// When the wait ends by itself.
     pub until: Option<Timestamp>,
 }
 
 impl RequestAction {
-    /// Whether nothing is sent for it that changes anything (a comment that says why it stopped
-    /// aside).
+    /// Tells whether the step changes nothing, except for the comment of a stop.
     pub fn is_quiet(self) -> bool {
         matches!(
             self,
             RequestAction::Nothing
                 | RequestAction::Wait
                 | RequestAction::Stop
-                | RequestAction::Settled
+                | RequestAction::UpToDate
         )
     }
 }
@@ -190,14 +175,14 @@ fn because(action: RequestAction, reason: impl Into<String>) -> LifecycleStep {
 }
 
 /// Decides the next step.
-pub fn decide(situation: &RequestSituation<'_>) -> LifecycleStep {
-    let RequestSituation {
-        wanted,
+pub fn decide(input: &LifecycleInput<'_>) -> LifecycleStep {
+    let LifecycleInput {
+        desired,
         target,
         branch,
         request,
         ..
-    } = situation;
+    } = input;
     if let Some(request) = request {
         if request.labels.iter().any(|label| label == HOLD) {
             return because(RequestAction::Wait, format!("The label {HOLD} is on it."));
@@ -213,27 +198,27 @@ pub fn decide(situation: &RequestSituation<'_>) -> LifecycleStep {
             );
         }
     }
-    match wanted {
+    match desired {
         DesiredBranch::Unknown { .. } if branch.is_none() && request.is_none() => {
             because(RequestAction::Nothing, "")
         }
         DesiredBranch::Unknown { why } => because(RequestAction::Wait, why),
-        DesiredBranch::Nothing { why } => unwanted(situation, why),
-        DesiredBranch::Change { content } => wanted_now(situation, content),
+        DesiredBranch::Nothing { why } => nothing_desired(input, why),
+        DesiredBranch::Change { content } => change_desired(input, content),
     }
 }
 
-/// What somebody's commit on the branch leads to.
-fn others(situation: &RequestSituation<'_>) -> Option<LifecycleStep> {
+/// The stop that a foreign commit on the branch leads to.
+fn foreign_commits(input: &LifecycleInput<'_>) -> Option<LifecycleStep> {
     let BranchCommits::Others {
         commit,
         author,
         remade,
-    } = &situation.branch.as_ref()?.commits
+    } = &input.branch.as_ref()?.commits
     else {
         return None;
     };
-    let commit = &commit[..commit.len().min(10)];
+    let commit = short_id(commit);
     let reason = match remade {
         None => format!(
             "Its branch has the commit {commit} by {}, which is not the bot's: take it off the branch, or merge or close by hand.",
@@ -242,7 +227,7 @@ fn others(situation: &RequestSituation<'_>) -> Option<LifecycleStep> {
         Some(committer) => format!(
             "Its branch has the commit {commit}, which {} has made anew from the bot's, as the rebase button of a forge does: {}.",
             plain(committer),
-            match situation.request {
+            match input.request {
                 Some(_) => format!(
                     "the label {REBASE} has tagboat make it once more, without what was changed in it; or merge or close by hand"
                 ),
@@ -253,15 +238,17 @@ fn others(situation: &RequestSituation<'_>) -> Option<LifecycleStep> {
     Some(because(RequestAction::Stop, reason))
 }
 
-fn unwanted(situation: &RequestSituation<'_>, why: &str) -> LifecycleStep {
-    let (branch, request) = (situation.branch.as_ref(), situation.request);
+fn nothing_desired(input: &LifecycleInput<'_>, why: &str) -> LifecycleStep {
+    let (branch, request) = (input.branch.as_ref(), input.request);
     match (branch, request) {
-        (_, Some(_)) => others(situation).unwrap_or_else(|| because(RequestAction::Close, why)),
+        (_, Some(_)) => {
+            foreign_commits(input).unwrap_or_else(|| because(RequestAction::Close, why))
+        }
         (None, None) => because(RequestAction::Nothing, ""),
-        // With its branch the other request would be closed.
-        (Some(_), None) if situation.shared => because(RequestAction::Nothing, ""),
-        // Whoever closed the request may open it again as long as the branch is there.
-        (Some(_), None) if situation.ended == Some(ClosedRequest::Closed) => {
+        // Deleting the branch would close the foreign pull request, too.
+        (Some(_), None) if input.shared => because(RequestAction::Nothing, ""),
+        // A person can reopen the pull request as long as the branch exists.
+        (Some(_), None) if input.ended == Some(ClosedRequest::Closed) => {
             because(RequestAction::Nothing, "")
         }
         (
@@ -277,24 +264,24 @@ fn unwanted(situation: &RequestSituation<'_>, why: &str) -> LifecycleStep {
                 ..
             }),
             None,
-        ) if situation.ended.is_some() => because(RequestAction::Delete, why),
+        ) if input.ended.is_some() => because(RequestAction::Delete, why),
         (Some(_), None) => because(RequestAction::Nothing, ""),
     }
 }
 
-fn wanted_now(situation: &RequestSituation<'_>, content: &str) -> LifecycleStep {
-    let RequestSituation {
+fn change_desired(input: &LifecycleInput<'_>, content: &str) -> LifecycleStep {
+    let LifecycleInput {
         target,
         request,
         marker,
         ..
-    } = situation;
+    } = input;
     let rebase = request.is_some_and(|request| request.labels.iter().any(|label| label == REBASE));
-    if let Some(stop) = others(situation) {
-        // Whoever sets the label wants the bot's commit; one of somebody's own is never
-        // overwritten.
+    if let Some(stop) = foreign_commits(input) {
+        // The label asks for the bot's commit in place of a rebased one. A commit that a person wrote
+        // is never overwritten.
         let remade = matches!(
-            situation.branch,
+            input.branch,
             Some(BranchInfo {
                 commits: BranchCommits::Others {
                     remade: Some(_),
@@ -311,13 +298,13 @@ fn wanted_now(situation: &RequestSituation<'_>, content: &str) -> LifecycleStep 
     }
     let full = request
         .is_none()
-        .then(|| situation.room.full(situation.now))
+        .then(|| input.quota.full(input.now))
         .flatten();
     if let Some(wait) = full {
         return wait;
     }
     let target = plain(target);
-    let Some(branch) = &situation.branch else {
+    let Some(branch) = &input.branch else {
         return because(RequestAction::Push, "Its branch is not there.");
     };
     if branch.commits == BranchCommits::None {
@@ -326,7 +313,7 @@ fn wanted_now(situation: &RequestSituation<'_>, content: &str) -> LifecycleStep 
             format!("{target} has all that its branch has."),
         );
     }
-    if !branch.same {
+    if !branch.matches {
         return because(
             RequestAction::Push,
             format!("What is wanted has changed, or {target} has in a file that it edits."),
@@ -335,62 +322,64 @@ fn wanted_now(situation: &RequestSituation<'_>, content: &str) -> LifecycleStep 
     let Some(request) = request else {
         return because(RequestAction::Open, "Its branch is there.");
     };
-    if rebase && !branch.fresh {
+    if rebase && !branch.on_head {
         return because(RequestAction::Push, format!("The label {REBASE} is on it."));
     }
     match request.mergeable {
-        Mergeable::Behind if !branch.fresh => {
+        Mergeable::Behind if !branch.on_head => {
             return because(
                 RequestAction::Push,
                 format!("It must contain the newest commit of {target}."),
             );
         }
-        Mergeable::Conflicts if !branch.fresh => {
+        Mergeable::Conflicts if !branch.on_head => {
             return because(RequestAction::Push, format!("It conflicts with {target}."));
         }
         _ => {}
     }
     if rebase {
         return because(
-            RequestAction::Unlabel,
+            RequestAction::RemoveLabels,
             format!("It is on the newest commit of {target}."),
         );
     }
-    // Its closing was not ended, or a person has opened it again: with the label a person's close
-    // would hold nothing.
+    // The bot died while closing it, or a person has reopened it. If the label stayed, a later close
+    // by a person would hold nothing back.
     if request.labels.iter().any(|label| label == SUPERSEDED) {
-        return because(RequestAction::Unlabel, "It is wanted again.");
+        return because(RequestAction::RemoveLabels, "It is wanted again.");
     }
     match marker {
         None => {
             return because(
-                RequestAction::Tell,
+                RequestAction::UpdateText,
                 "Its text has no marker that can be read.",
             );
         }
         Some(marker) if marker.content != content => {
             return because(
-                RequestAction::Tell,
+                RequestAction::UpdateText,
                 "What its text is made from has changed.",
             );
         }
-        Some(marker) if marker.again && situation.retell => {
+        Some(marker) if marker.again && input.text_due => {
             return because(
-                RequestAction::Tell,
+                RequestAction::UpdateText,
                 "More may be known now than when it was written.",
             );
         }
         Some(_) => {}
     }
-    if situation.undressed {
-        return because(RequestAction::Dress, "It was opened without its labels.");
+    if input.lacks_labels {
+        return because(
+            RequestAction::SetLabels,
+            "It was opened without its labels.",
+        );
     }
-    because(RequestAction::Settled, "")
+    because(RequestAction::UpToDate, "")
 }
 
-/// A sentence of the bot's as forges take it in a comment: no markup, nobody named in it is called,
-/// nothing is linked.
-pub fn said(text: &str) -> String {
+/// Escapes a sentence for a forge's comment: no markup, no mention, no link.
+pub fn comment_text(text: &str) -> String {
     let mut out = String::new();
     for c in plain(text).chars() {
         match c {
@@ -398,8 +387,7 @@ pub fn said(text: &str) -> String {
             '>' => out.push_str("&gt;"),
             '&' => out.push_str("&amp;"),
             '\\' | '`' | '*' | '_' | '[' | ']' | '|' => out.extend(['\\', c]),
-            // Between the sign and the word a space of no width: `@ann`, `#1`, `!1`, `~label` are
-            // words then.
+            // A zero-width space after the sign keeps `@ann`, `#1`, `!1`, `~label` from being links.
             '@' | '#' | '!' | '~' | '$' | '%' => out.extend([c, '\u{200b}']),
             c => out.push(c),
         }
@@ -408,7 +396,7 @@ pub fn said(text: &str) -> String {
 }
 
 impl RequestQuota {
-    /// Why no further request may be opened now.
+    /// The wait for a further pull request, if a limit is reached.
     fn full(&self, now: Timestamp) -> Option<LifecycleStep> {
         if let Some(most) = self.max_open.filter(|most| self.open >= *most as usize) {
             return Some(because(
@@ -420,22 +408,22 @@ impl RequestQuota {
             ));
         }
         let hour = SignedDuration::from_hours(1);
-        let mut lately: Vec<Timestamp> = self
+        let mut recent: Vec<Timestamp> = self
             .opened
             .iter()
             .copied()
             .filter(|at| now.duration_since(*at) < hour)
             .collect();
-        lately.sort();
+        recent.sort();
         let most = self
             .per_hour
-            .filter(|most| lately.len() >= *most as usize)?;
-        // When enough of them are an hour old.
-        let freeing = (lately.len() - most as usize).min(lately.len().saturating_sub(1));
-        let until = lately.get(freeing).and_then(|at| at.checked_add(hour).ok());
+            .filter(|most| recent.len() >= *most as usize)?;
+        // The limit allows another one when enough of them are an hour old.
+        let freeing = (recent.len() - most as usize).min(recent.len().saturating_sub(1));
+        let until = recent.get(freeing).and_then(|at| at.checked_add(hour).ok());
         let reason = format!(
             "{} requests were opened within an hour, and request.perHour is {most}.",
-            lately.len()
+            recent.len()
         );
         Some(LifecycleStep {
             action: RequestAction::Wait,

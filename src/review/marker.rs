@@ -1,12 +1,9 @@
 //! What a request says to the bot itself: a comment at the top of its text that people do not see.
 
-use super::ImageMove;
-use crate::{
-    core::{
-        image::{Digest, ImageRepository, Tag},
-        name::Name,
-    },
-    io::forge::PullRequest,
+use super::{ImageMove, types::PullRequest};
+use crate::core::{
+    image::{Digest, ImageRepository, Tag},
+    name::Name,
 };
 use serde::{Deserialize, Serialize};
 use written::SerializedMarker;

@@ -1,16 +1,16 @@
 //! When a request merges by itself: only when every rule of `autoMerge` and of the repository
 //! holds, each of which is a sentence while it does not.
 
-use super::{ImageMove, PreviewSummary};
+use super::{
+    ImageMove, PreviewSummary,
+    types::{Approvals, CheckState, Checks, ChecksState, Mergeable, PullRequest, RequestStatus},
+};
 use crate::{
     core::{
         schedule::{self, Window},
+        text::plain,
         version::Bump,
     },
-    io::forge::{
-        Approvals, CheckState, Checks, ChecksState, Mergeable, PullRequest, RequestStatus,
-    },
-    objects::health::plain,
     spec::{AutoMerge, RequireChecks},
 };
 use jiff::{SignedDuration, Timestamp};
@@ -40,7 +40,7 @@ pub struct MergeInput<'a> {
     pub moves: &'a [ImageMove],
     /// When each move's tag was first seen with its digest, in the order of `moves`; nothing where
     /// no scan has seen it.
-    pub seen: &'a [Option<Timestamp>],
+    pub first_seen: &'a [Option<Timestamp>],
     /// The request as the forge last told it.
     pub request: &'a PullRequest,
     /// The checks of its head commit; nothing if they have not been asked for.
@@ -54,7 +54,7 @@ pub struct MergeInput<'a> {
     /// The branch that it is to be merged into.
     pub target: &'a str,
     /// What a preview of exactly this head says; clear as long as none was made, which comes last.
-    pub outlook: &'a PreviewSummary,
+    pub preview: &'a PreviewSummary,
     /// The time.
     pub now: Timestamp,
 }
@@ -142,7 +142,7 @@ impl MergeBlockers {
         if !asked.current {
             self.say("Its branch does not have what is wanted now; it is built anew first.");
         }
-        match asked.outlook {
+        match asked.preview {
             PreviewSummary::Clear => {}
             PreviewSummary::Refused(why) => self.say(format!(
                 "A cluster refuses it in a dry run: {}",
@@ -201,7 +201,7 @@ impl MergeBlockers {
         };
         for (index, row) in asked.moves.iter().enumerate() {
             let what = format!("{} {}", plain(row.image()), row.new);
-            let Some(since) = asked.seen.get(index).copied().flatten() else {
+            let Some(since) = asked.first_seen.get(index).copied().flatten() else {
                 self.say(format!(
                     "{what} has not been seen by a scan yet, so that its age is not known."
                 ));

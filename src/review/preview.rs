@@ -130,7 +130,7 @@ pub enum PreviewSummary {
 
 impl Preview {
     /// What it means for a change that would merge by itself: what is surest comes first.
-    pub fn outlook(&self) -> PreviewSummary {
+    pub fn summary(&self) -> PreviewSummary {
         let objects = self
             .applications
             .iter()

@@ -4,11 +4,14 @@
 //! Who merged it makes no difference. Each cluster has one status of the Environment; the comment
 //! has a row for each Application, with the workload's own reason where one failed.
 
-use super::body::code;
-use crate::{
-    core::{name::Name, schedule},
-    io::forge::{CommitStatus, PullRequest, RequestStatus, StatusState},
-    objects::health::plain,
+use super::{
+    body::code,
+    types::{CommitStatus, PullRequest, RequestStatus, StatusState},
+};
+use crate::core::{
+    name::Name,
+    schedule,
+    text::{plain, short_id},
 };
 use jiff::Timestamp;
 use std::{collections::BTreeMap, time::Duration};
@@ -170,7 +173,7 @@ impl RolloutStage {
             RolloutStage::RolledOut(took) => (format!("rolled out in {}", seconds(*took)), ""),
             RolloutStage::Unchanged => ("has nothing to change".to_owned(), ""),
             RolloutStage::Superseded { by } => (
-                format!("superseded by {} before it was rolled out", short(by)),
+                format!("superseded by {} before it was rolled out", short_id(by)),
                 "",
             ),
             RolloutStage::GivenUp { after, last } => {
@@ -297,7 +300,7 @@ pub fn comment(
             (&one.application, &one.cluster).cmp(&(&other.application, &other.cluster))
         })
     });
-    let commit = |id: &str| format!("[`{}`]({})", short(id), link(id));
+    let commit = |id: &str| format!("[`{}`]({})", short_id(id), link(id));
     let mut text = format!(
         "**Rollout of {}**: {}\n\n",
         commit(&merged.commit),
@@ -364,15 +367,10 @@ fn seconds(took: Duration) -> String {
     schedule::show(Duration::from_secs(took.as_secs().max(1)))
 }
 
-/// The first ten digits of a commit id, as people know it.
-fn short(commit: &str) -> &str {
-    commit.get(..10).unwrap_or(commit)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::io::forge::{Mergeable, RequestEnd};
+    use crate::review::types::{Mergeable, RequestEnd};
     use proptest::prelude::*;
 
     const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";

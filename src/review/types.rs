@@ -1,6 +1,5 @@
 //! The words of a forge: a request, its checks, approvals and comments, the same for every forge.
 
-use crate::io::forge::{Forge, ForgeError, ForgeProblem};
 use crate::spec::MergeMethod;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
@@ -35,8 +34,7 @@ pub struct PullRequest {
     pub opened: Option<Timestamp>,
     /// When it last changed in any way.
     pub updated: Option<Timestamp>,
-    /// When and by whom it was merged or closed; [`crate::io::forge::Forge::get`] knows more than
-    /// lists do.
+    /// When and by whom it was merged or closed. Reading a single pull request tells more than lists.
     pub ended: Option<RequestEnd>,
     /// Whether it could be merged now, as far as the forge said; lists often say nothing.
     pub mergeable: Mergeable,
@@ -448,34 +446,6 @@ pub(crate) fn latest(found: Vec<PullRequest>) -> Option<PullRequest> {
 /// Whether a comment says what it should: forges may change line ends and cut spaces at the end.
 pub(crate) fn same_text(one: &str, other: &str) -> bool {
     one.replace("\r\n", "\n").trim_end() == other.replace("\r\n", "\n").trim_end()
-}
-
-/// After a merge that failed, or whose answer was lost: the commit, if it was merged with the
-/// verified head after all; else that error, or word that the head is another one.
-pub(crate) async fn merged_after_all(
-    forge: &dyn Forge,
-    number: u64,
-    merge: &MergeCommand,
-    mut error: ForgeError,
-) -> Result<Option<String>, ForgeError> {
-    let unclear = error.problem.is_open();
-    if !unclear
-        && !error.problem.is_unmerged()
-        && !matches!(error.problem, ForgeProblem::Refused { .. })
-    {
-        return Err(error);
-    }
-    // What cannot be read now is no more than what the merge said.
-    let Ok(request) = forge.get(number).await else {
-        return Err(error);
-    };
-    if request.state == RequestStatus::Merged && request.head_commit == merge.head {
-        return Ok(request.ended.and_then(|ended| ended.commit));
-    }
-    if request.state == RequestStatus::Open && request.head_commit != merge.head {
-        error.problem = ForgeProblem::HeadChanged { message: None };
-    }
-    Err(error)
 }
 
 /// The first `most` characters.

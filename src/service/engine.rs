@@ -206,10 +206,10 @@ impl ServiceContext {
         renderer: &Arc<Renderer>,
         reconciler: Option<&Reconciler>,
     ) -> Previewer {
-        let (clusters, name) = (&self.settings.clusters, &updater.config.name);
+        let (clusters, name) = (&self.settings.clusters, &updater.repo.config.name);
         Previewer {
-            files: RevisionFiles::Mirror(Arc::clone(&updater.mirror)),
-            policies: updater.config.policies.clone(),
+            files: RevisionFiles::Mirror(Arc::clone(&updater.repo.mirror)),
+            policies: updater.repo.config.policies.clone(),
             renderer: Arc::clone(renderer),
             clusters: match reconciler {
                 Some(reconciler) => PreviewClusters::shared(clusters, name, reconciler),

@@ -87,13 +87,13 @@ pub async fn explain(
     for updater in &service.updaters {
         progress.update(&format!(
             "reading {} and its registries",
-            updater.config.name
+            updater.repo.config.name
         ));
         let mut report = PassReport::default();
-        let snapshot = updater.look_for_holds(&mut report).await?;
+        let snapshot = updater.refresh_for_holds(&mut report).await?;
         answer
             .gaps
-            .add(&updater.config.name, &report, &snapshot.declared);
+            .add(&updater.repo.config.name, &report, &snapshot.declared);
         declared.extend(snapshot.declared.policies.keys().cloned());
         let Some(policy) = snapshot.declared.policies.get(name) else {
             continue;
@@ -127,7 +127,7 @@ pub async fn explain(
                 }
             };
             answer.decisions.push(ExplainedDecision {
-                repository: updater.config.name.clone(),
+                repository: updater.repo.config.name.clone(),
                 environment: scope.environment.name.clone(),
                 present: usage.report(None, None, &holds, now).present,
                 selected,

@@ -81,8 +81,8 @@ pub async fn history(
         let mirror = service
             .updaters
             .iter()
-            .find(|updater| updater.config.name == record.inventory.repository)
-            .map(|updater| Arc::clone(&updater.mirror));
+            .find(|updater| updater.repo.config.name == record.inventory.repository)
+            .map(|updater| Arc::clone(&updater.repo.mirror));
         let revisions = tokio::task::spawn_blocking(move || {
             let with_subject = |rollout| with_subject(rollout, mirror.as_deref());
             record.history.0.into_iter().map(with_subject).collect()

@@ -62,10 +62,10 @@ pub async fn holds(
         gaps: Gaps::default(),
     };
     for updater in &service.updaters {
-        let repository = &updater.config.name;
+        let repository = &updater.repo.config.name;
         progress.update(&format!("reading {repository}"));
         let mut report = PassReport::default();
-        let snapshot = updater.look_for_holds(&mut report).await?;
+        let snapshot = updater.refresh_for_holds(&mut report).await?;
         answer.gaps.add(repository, &report, &snapshot.declared);
         let (scopes, _) = lint::find(&snapshot.declared, &snapshot.files);
         for scope in &scopes {

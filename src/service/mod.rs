@@ -84,7 +84,7 @@ impl Service {
     /// Returns the same service for one repository.
     pub fn for_repository(&self, repository: Option<&str>) -> Self {
         let is_selected = |updater: &&Arc<ImageUpdater>| {
-            repository.is_none_or(|name| updater.config.name == name)
+            repository.is_none_or(|name| updater.repo.config.name == name)
         };
         Self {
             updaters: self.updaters.iter().filter(is_selected).cloned().collect(),
@@ -99,7 +99,7 @@ impl Service {
     async fn lock_repositories(&self) -> Vec<OwnedMutexGuard<()>> {
         let mut guards = Vec::new();
         for updater in &self.updaters {
-            guards.push(Arc::clone(&updater.turn).lock_owned().await);
+            guards.push(Arc::clone(&updater.repo.lock).lock_owned().await);
         }
         guards
     }
@@ -109,7 +109,7 @@ impl Service {
     async fn fetch_after_write(&self) {
         if self.reconciler.is_some() {
             for updater in &self.updaters {
-                let _ = updater.look(&mut PassReport::default()).await;
+                let _ = updater.repo.refresh(&mut Vec::new()).await;
             }
         }
     }

@@ -47,7 +47,7 @@ pub async fn plan(
     for updater in &service.updaters {
         progress.update(&format!(
             "reading {} and its registries",
-            updater.config.name
+            updater.repo.config.name
         ));
         let report = updater.pass(PassMode::Plan, &Rescan::All, Timestamp::now());
         passes.push(PassSummary::from(&report.await));

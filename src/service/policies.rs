@@ -76,11 +76,11 @@ pub async fn policies(
     let mut policies = Vec::new();
     let mut passes = Vec::new();
     for updater in &service.updaters {
-        let repository = &updater.config.name;
+        let repository = &updater.repo.config.name;
         progress.update(&format!("reading {repository} and its registries"));
         let report = updater.pass(PassMode::Plan, &Rescan::All, Timestamp::now());
         let pass = PassSummary::from(&report.await);
-        let declared = updater.declared();
+        let declared = updater.repo.declared();
         for policy in declared
             .iter()
             .flat_map(|declared| declared.policies.values())

@@ -108,7 +108,7 @@ pub async fn preview(
         let names: Vec<&str> = service
             .updaters
             .iter()
-            .map(|updater| updater.config.name.as_str())
+            .map(|updater| updater.repo.config.name.as_str())
             .collect();
         return Err(Failure::input(format!(
             "tagboat.yaml has several repositories: {}",
@@ -118,9 +118,9 @@ pub async fn preview(
     };
     progress.update("reading Git");
     let (base, head) = {
-        let _lock = updater.turn.lock().await;
-        let branch = updater.look(&mut PassReport::default()).await?.commit;
-        let (mirror, query) = (Arc::clone(&updater.mirror), query.clone());
+        let _lock = updater.repo.lock.lock().await;
+        let branch = updater.repo.refresh(&mut Vec::new()).await?.commit;
+        let (mirror, query) = (Arc::clone(&updater.repo.mirror), query.clone());
         blocking(move || revisions(&mirror, branch, &query)).await??
     };
     let mut previewer = service

@@ -98,7 +98,7 @@ async fn attempt(
 ) -> Result<Option<ReleaseAnswer>, Failure> {
     let mut conflict = false;
     for updater in &service.updaters {
-        progress.update(&format!("releasing in {}", updater.config.name));
+        progress.update(&format!("releasing in {}", updater.repo.config.name));
         match in_repository(updater, query).await? {
             RepositoryRelease::NoSuchEnvironment => {}
             RepositoryRelease::Conflict => conflict = true,
@@ -130,9 +130,9 @@ async fn in_repository(
     } = query;
     let now = Timestamp::now();
     let mut report = PassReport::default();
-    let snapshot = updater.look_for_holds(&mut report).await?;
+    let snapshot = updater.refresh_for_holds(&mut report).await?;
     let mut gaps = Gaps::default();
-    gaps.add(&updater.config.name, &report, &snapshot.declared);
+    gaps.add(&updater.repo.config.name, &report, &snapshot.declared);
     let (scopes, _) = lint::find(&snapshot.declared, &snapshot.files);
     let Some(scope) = scopes
         .into_iter()
@@ -146,7 +146,7 @@ async fn in_repository(
         )));
     }
     let mut answer = ReleaseAnswer {
-        repository: updater.config.name.clone(),
+        repository: updater.repo.config.name.clone(),
         environment: environment.clone(),
         policy: policy.clone(),
         version: None,

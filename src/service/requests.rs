@@ -59,7 +59,7 @@ pub async fn requests(
     {
         progress.update(&format!(
             "reading {}, its forge and its registries",
-            updater.config.name
+            updater.repo.config.name
         ));
         let report = updater.pass(PassMode::Plan, &Rescan::All, Timestamp::now());
         passes.push(PassSummary::from(&report.await));

@@ -49,14 +49,14 @@ pub async fn rollback(
 async fn commit(service: &Service, query: &RollbackQuery) -> Result<RollbackAnswer, Failure> {
     let updater = declaring_repository(service, &application(&query.application)).await?;
     let to = match &query.to {
-        Some(text) => Some(updater.revision(text).await?),
+        Some(text) => Some(updater.repo.resolve(text).await?),
         None => None,
     };
     let rollback = updater
         .roll_back(&query.application, to, Timestamp::now())
         .await?;
     Ok(RollbackAnswer {
-        repository: updater.config.name.clone(),
+        repository: updater.repo.config.name.clone(),
         rollback,
     })
 }

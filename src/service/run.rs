@@ -33,8 +33,8 @@ pub struct RunAnswer {
 pub async fn run_once(service: &Service, progress: &dyn Progress) -> Result<RunAnswer, Failure> {
     let mut passes = Vec::new();
     for updater in &service.updaters {
-        progress.update(&format!("updating {}", updater.config.name));
-        let _lock = updater.turn.lock().await;
+        progress.update(&format!("updating {}", updater.repo.config.name));
+        let _lock = updater.repo.lock.lock().await;
         service
             .context
             .preview_with(updater, &service.renderer, None)

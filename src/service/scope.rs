@@ -42,7 +42,7 @@ impl RepositoryScope {
     }
 
     pub fn repository(&self) -> &str {
-        &self.updater.config.name
+        &self.updater.repo.config.name
     }
 
     pub fn revision(&self) -> String {
@@ -53,7 +53,7 @@ impl RepositoryScope {
     pub fn render(&self, service: &Service) -> Arc<RenderFn> {
         reconcile::from_git(
             Arc::clone(&service.renderer),
-            Arc::clone(&self.updater.mirror),
+            Arc::clone(&self.updater.repo.mirror),
             self.commit,
         )
     }
@@ -71,7 +71,7 @@ impl RepositoryScope {
         only: Option<&BTreeSet<Name>>,
     ) {
         reconciler.reconcile(
-            &RepositoryId::from(&self.updater.config),
+            &RepositoryId::from(&self.updater.repo.config),
             &self.revision(),
             &self.declared,
             only,
@@ -106,11 +106,11 @@ pub(super) async fn select(service: &Service, names: &[Name]) -> Result<Selected
     let mut invalid_declarations = Vec::new();
     for updater in &service.updaters {
         let snapshot = {
-            let _lock = updater.turn.lock().await;
-            updater.look(&mut PassReport::default()).await?
+            let _lock = updater.repo.lock.lock().await;
+            updater.repo.refresh(&mut Vec::new()).await?
         };
         if snapshot.declared.has_errors() {
-            invalid_declarations.push(updater.config.name.clone());
+            invalid_declarations.push(updater.repo.config.name.clone());
         }
         let declared = &snapshot.declared.applications;
         let only = (!names.is_empty()).then(|| {

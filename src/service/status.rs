@@ -70,7 +70,7 @@ fn observed(service: &Service) -> StatusAnswer {
     let mut applications = Vec::new();
     let mut invalid_declarations = Vec::new();
     for updater in &service.updaters {
-        let name = &updater.config.name;
+        let name = &updater.repo.config.name;
         if updater
             .declared()
             .is_some_and(|declared| declared.has_errors())
@@ -82,7 +82,7 @@ fn observed(service: &Service) -> StatusAnswer {
         service
             .updaters
             .iter()
-            .any(|updater| updater.config.name == status.repository)
+            .any(|updater| updater.repo.config.name == status.repository)
     };
     if let Some(reconciler) = &service.reconciler {
         applications = reconciler.statuses();

@@ -62,7 +62,7 @@ async fn commit(service: &Service, query: &SuspendQuery) -> Result<SuspendAnswer
         .suspend(&query.declaration, query.suspend, Timestamp::now())
         .await?;
     Ok(SuspendAnswer {
-        repository: updater.config.name.clone(),
+        repository: updater.repo.config.name.clone(),
         kind: query.declaration.kind.to_string(),
         name: query.declaration.name.clone(),
         suspended: query.suspend,
@@ -80,7 +80,7 @@ pub(super) async fn declaring_repository<'s>(
     let mut found: Vec<&Arc<ImageUpdater>> = Vec::new();
     let mut missing: Option<Failure> = None;
     for updater in &service.updaters {
-        let snapshot = updater.look(&mut PassReport::default()).await?;
+        let snapshot = updater.repo.refresh(&mut Vec::new()).await?;
         if declaration.find(&snapshot.declared).is_some() {
             found.push(updater);
         } else if missing.as_ref().is_none_or(|known| known.hint.is_none()) {
@@ -94,7 +94,7 @@ pub(super) async fn declaring_repository<'s>(
         several => {
             let names: Vec<&str> = several
                 .iter()
-                .map(|updater| updater.config.name.as_str())
+                .map(|updater| updater.repo.config.name.as_str())
                 .collect();
             Err(Failure::input(format!(
                 "{declaration} is declared in several repositories: {}",

@@ -189,11 +189,11 @@ async fn at_revision(scope: &RepositoryScope, revision: &str) -> Result<Reposito
     }
     let commit = match revision.parse() {
         Ok(commit) => commit,
-        Err(_) => scope.updater.revision(revision).await?,
+        Err(_) => scope.updater.repo.resolve(revision).await?,
     };
-    let (mirror, updater) = (&scope.updater.mirror, &scope.updater);
+    let (mirror, updater) = (&scope.updater.repo.mirror, &scope.updater);
     mirror.at(commit).map_err(|error| unknown(&error))?;
-    let declared = Arc::new(updater.declared_at(commit).await?);
+    let declared = Arc::new(updater.repo.declared_at(commit).await?);
     let only = scope.only.as_ref().map(|only| {
         let is_declared = |name: &&Name| declared.applications.contains_key(*name);
         only.iter()

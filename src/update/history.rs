@@ -1,13 +1,10 @@
 //! Which references the commits of a branch have moved: what holds after a revert are read from.
 
 use crate::{
-    core::{
-        image::{ImageRef, ImageRepository},
-        name::Name,
-    },
+    core::{image::ImageRepository, name::Name},
     images::{
         policy::HeldMove,
-        references::{self, FileKind, Needles, Reference, ReferenceOrigin, ReferencePart},
+        references::{self, FileKind, Needles, Reference, ReferenceOrigin},
     },
     io::git::{self, FileDelta, GitError, HistoryCommit, Mirror, ObjectId},
 };
@@ -201,10 +198,12 @@ fn moved(
                 old.zip(new).filter(|(old, new)| old != new)
             };
             // A digest that was taken away is left, too.
-            let pinned = digest(after).or_else(|| digest(&before).map(|_| UNPINNED.to_owned()));
+            let pinned = after
+                .digest()
+                .or_else(|| before.digest().map(|_| UNPINNED.to_owned()));
             let (tag, digest) = (
                 pair(before.tag(), after.tag()),
-                pair(digest(&before), pinned),
+                pair(before.digest(), pinned),
             );
             if tag.is_some() || digest.is_some() {
                 let marker = match &after.why {
@@ -261,21 +260,4 @@ fn own(
         row.by_bot = same && of.iter().all(|step| step.by_bot);
     }
     Ok(())
-}
-
-/// The digest that stands in a reference.
-pub fn digest(reference: &Reference) -> Option<String> {
-    if let Some(slot) = reference.slot(ReferencePart::Digest) {
-        return Some(slot.value.clone()).filter(|value| !value.is_empty());
-    }
-    if let Some(slot) = reference.slot(ReferencePart::Whole) {
-        return ImageRef::new(&slot.value)
-            .ok()?
-            .digest
-            .map(|digest| digest.as_str().to_owned());
-    }
-    let slot = reference.slot(ReferencePart::Tag)?;
-    slot.value
-        .split_once('@')
-        .map(|(_, digest)| digest.to_owned())
 }

@@ -1,262 +1,232 @@
-//! What an Environment would change: its policies decide, its files are edited, and reverts hold
-//! back.
+//! The change sets of one Environment: its policies decide, its files are edited, and holds keep
+//! back what people have reverted.
 
 use super::{
-    EnvironmentReport, EnvironmentScope, EnvironmentState, FailureReport, ImageUpdater, MoveFilter,
-    PassReport, PassState, PolicyDecision, PolicyUsage, PreparedEnvironment, RepoSnapshot, Scans,
-    blocking, scan::doubt,
+    EnvironmentReport, EnvironmentState, HoldHistory, PassReport, RepoFollower, RepoSnapshot,
+    blocking,
+    evaluate::{self, Decisions, Evaluation, HoldsByPolicy, PolicyDecision, ScopeEdits},
+    holds,
+    pass::{PassState, PreparedEnvironment, mark_unknown},
+    requests::cache::SharedRequestCache,
+    scan::forget_confirmed,
 };
-use crate::images::scope::ScopeEdits;
 use crate::{
-    core::{image::ImageRepository, name::Name},
+    core::name::Name,
     images::{
-        policy::{Holds, MissingFacts, holds},
-        references::Needles,
+        policy::{Chosen, Holds, MissingFacts},
+        scope::{EnvironmentScope, PolicyUsage},
     },
     io::{
-        facts::ScanError,
-        git::{GitError, Person},
+        facts::Scanner,
+        git::{GitError, Mirror, Person},
     },
     review::{group, group_apart},
-    spec::{PolicyKind, ReferenceScope, WriteMode},
+    spec::WriteMode,
 };
-use jiff::Timestamp;
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, PoisonError},
-};
+use std::sync::Arc;
 
-impl ImageUpdater {
-    /// Decides and edits, first as if nothing had ever been reverted and no tag had moved since its
-    /// scan. Only where something would change are digests confirmed again, and the history is
-    /// read, and decided again under what it holds back.
-    pub(crate) async fn prepare(
-        &self,
-        world: &RepoSnapshot,
-        local: &EnvironmentScope<'_>,
-        pass: &mut PassState<'_>,
-        report: &mut PassReport,
-    ) -> Result<PreparedEnvironment, GitError> {
-        let (scans, now) = (&mut pass.scans, pass.now);
-        let environment = local.environment;
-        let mut row = EnvironmentReport::new(&environment.name, EnvironmentState::UpToDate);
-        let person = environment
-            .author
-            .as_ref()
-            .and_then(|author| Person::new(&author.name, &author.email).ok());
-        if environment.suspend {
-            row.state = EnvironmentState::Suspended;
-            return Ok(PreparedEnvironment {
-                report: row,
-                sets: Vec::new(),
-                person,
-            });
+/// Inputs of a plan that are the same for all Environments.
+#[derive(Clone, Copy)]
+pub(crate) struct PlanInputs<'a> {
+    pub(crate) repo: &'a RepoFollower,
+    pub(crate) scanner: &'a Scanner,
+    pub(crate) history: &'a Arc<tokio::sync::Mutex<HoldHistory>>,
+    pub(crate) requests: &'a SharedRequestCache,
+    pub(crate) snapshot: &'a RepoSnapshot,
+}
+
+/// Plans the changes of one Environment.
+///
+/// It decides first as if nothing had ever been reverted and no tag had moved since its scan. Only
+/// if that changes something, digests are confirmed again, the history is read, and the policies
+/// decide again under its holds.
+pub(crate) async fn prepare(
+    inputs: PlanInputs<'_>,
+    scope: &Arc<EnvironmentScope>,
+    pass: &mut PassState<'_>,
+    report: &mut PassReport,
+) -> Result<PreparedEnvironment, GitError> {
+    let environment = &scope.environment;
+    let mut row = EnvironmentReport::new(&environment.name, EnvironmentState::UpToDate);
+    let author = environment
+        .author
+        .as_ref()
+        .and_then(|author| Person::new(&author.name, &author.email).ok());
+    if environment.suspend {
+        row.state = EnvironmentState::Suspended;
+        return Ok(PreparedEnvironment {
+            report: row,
+            sets: Vec::new(),
+            author,
+        });
+    }
+    let mut held = Arc::new(HoldsByPolicy::new());
+    let (mut decisions, mut edits) = decide(inputs, scope, pass, &held, report).await?;
+    if !edits.files.is_empty() && forget_confirmed(scope, &mut pass.scans) {
+        (decisions, edits) = decide(inputs, scope, pass, &held, report).await?;
+    }
+    if !edits.files.is_empty() {
+        let PlanInputs {
+            repo,
+            history,
+            requests,
+            snapshot,
+            ..
+        } = inputs;
+        held = Arc::new(holds::read(repo, history, requests, snapshot, scope, pass.now).await?);
+        if held.values().any(|holds| !holds.is_empty()) {
+            (decisions, edits) = decide(inputs, scope, pass, &held, report).await?;
         }
-        let nothing_held: BTreeMap<Name, Holds> = BTreeMap::new();
-        let (mut decided, mut edits) = self
-            .decide(world, local, scans, &nothing_held, now, report)
-            .await?;
-        if !edits.files.is_empty() && doubt(local, scans) {
-            (decided, edits) = self
-                .decide(world, local, scans, &nothing_held, now, report)
-                .await?;
-        }
-        let mut held = nothing_held;
-        if !edits.files.is_empty() {
-            held = self.holds(world, local, now).await?;
-            if held.values().any(|holds| !holds.is_empty()) {
-                (decided, edits) = self.decide(world, local, scans, &held, now, report).await?;
-            }
-        }
+    }
+    let (task, now) = (Arc::clone(scope), pass.now);
+    let scans = std::mem::take(&mut pass.scans);
+    let (policies, sets, left, scans) = blocking(move || {
         let none = Holds::default();
-        row.policies = local
-            .policies
-            .iter()
-            .map(|(name, present)| {
-                let scan = scans.get(&present.policy.image);
-                present.report(
-                    decided.get(*name),
-                    scan,
-                    held.get(*name).unwrap_or(&none),
-                    now,
-                )
-            })
-            .collect();
-        row.left = edits.left;
-        let unasked = |image: &ImageRepository| {
-            !scans.contains_key(image)
-                || report
-                    .failures
-                    .iter()
-                    .any(|failure| failure.repository.as_ref() == Some(image))
+        let row = |(name, usage): (&Name, &PolicyUsage)| {
+            let scan = scans.get(&usage.policy.image);
+            let holds = held.get(name).unwrap_or(&none);
+            evaluate::policy_report(usage, decisions.get(name), scan, holds, now)
         };
-        for (policy, present) in row.policies.iter_mut().zip(local.policies.values()) {
-            policy.unknown |= !present.policy.suspend && unasked(&present.policy.image);
-        }
-        if row.policies.iter().any(|policy| policy.unknown) {
-            row.state = EnvironmentState::Unknown;
-        }
-        let divide = if matches!(environment.via, WriteMode::Commit) {
+        let policies: Vec<_> = task.policies.iter().map(row).collect();
+        let environment = &task.environment;
+        let divide = if environment.via == WriteMode::Commit {
             group
         } else {
             group_apart
         };
         let sets = divide(&environment.name, environment.group, &edits.files);
-        Ok(PreparedEnvironment {
-            report: row,
-            sets,
-            person,
-        })
+        (policies, sets, edits.left, scans)
+    })
+    .await;
+    row.left = left;
+    pass.scans = scans;
+    row.policies = policies;
+    for policy in &mut row.policies {
+        let suspended = policy.suspended;
+        mark_unknown(policy, suspended, &pass.scans, report);
     }
+    if row.policies.iter().any(|policy| policy.unknown) {
+        row.state = EnvironmentState::Unknown;
+    }
+    Ok(PreparedEnvironment {
+        report: row,
+        sets: sets.into_iter().map(Arc::new).collect(),
+        author,
+    })
+}
 
-    /// Every policy of an Environment decides, and the files are edited; digests that only the
-    /// files ask for are looked up on the way.
-    async fn decide(
-        &self,
-        world: &RepoSnapshot,
-        local: &EnvironmentScope<'_>,
-        scans: &mut Scans,
-        held: &BTreeMap<Name, Holds>,
-        now: Timestamp,
-        report: &mut PassReport,
-    ) -> Result<(BTreeMap<Name, PolicyDecision>, ScopeEdits), GitError> {
-        let mut decided: BTreeMap<Name, PolicyDecision> = BTreeMap::new();
-        let none = Holds::default();
-        for (name, present) in &local.policies {
-            let decision = match scans.get_mut(&present.policy.image) {
-                None if present.policy.suspend => {
-                    PolicyDecision::nothing("the policy is suspended")
-                }
-                None => PolicyDecision::nothing("its repository could not be scanned"),
-                Some(scan) => {
-                    let holds = held.get(*name).unwrap_or(&none);
-                    match present.decide(&self.scanner, scan, holds, now).await {
-                        Ok(decision) => decision,
-                        Err(error) => failed(report, &present.policy.image, &error),
-                    }
-                }
-            };
-            decided.insert((*name).clone(), decision);
+/// Decides all policies of an Environment and edits its files.
+///
+/// Digests that only the files ask for are fetched in between.
+async fn decide(
+    inputs: PlanInputs<'_>,
+    scope: &Arc<EnvironmentScope>,
+    pass: &mut PassState<'_>,
+    held: &Arc<HoldsByPolicy>,
+    report: &mut PassReport,
+) -> Result<(Decisions, ScopeEdits), GitError> {
+    let scans = std::mem::take(&mut pass.scans);
+    let mut evaluation = Evaluation::new(scope, scans, held, pass.now)
+        .run(inputs.scanner)
+        .await;
+    let mut edits;
+    (evaluation, edits) = edit(inputs, evaluation).await;
+    if let Ok(first) = &mut edits
+        && !first.needs_digest.is_empty()
+    {
+        for name in std::mem::take(&mut first.needs_digest) {
+            add_digest(inputs.scanner, &mut evaluation, &name).await;
         }
-        let mut edits = self.edit(world, local, &decided, scans)?;
-        // A choice gets its digest once; what is still missing then is left alone, with that
-        // reason.
-        for name in std::mem::take(&mut edits.needs_digest) {
-            let (Some(present), Some(PolicyDecision::Chosen(chosen))) =
-                (local.policies.get(&name), decided.get_mut(&name))
-            else {
-                continue;
-            };
-            let Some(scan) = scans.get_mut(&present.policy.image) else {
-                continue;
-            };
-            let needs = MissingFacts {
-                digests: vec![chosen.tag.clone()],
-                ..MissingFacts::default()
-            };
-            match self.scanner.answer(scan, &needs, now).await {
-                Ok(()) => {
-                    let digest = scan
-                        .details
-                        .get(chosen.tag.as_str())
-                        .and_then(|details| details.digest.clone());
-                    let holds = held.get(&name).unwrap_or(&none);
-                    let hold = digest
-                        .as_ref()
-                        .and_then(|digest| holds.holding(present.policy, digest.as_str()));
-                    if let Some(hold) = hold {
-                        let nothing = PolicyDecision::nothing(format!(
-                            "the digest of {} is held: {hold}",
-                            chosen.tag
-                        ));
-                        decided.insert(name, nothing);
-                    } else {
-                        chosen.digest = digest;
-                    }
+        // A reference whose digest is still missing is left alone with that reason.
+        (evaluation, edits) = edit(inputs, evaluation).await;
+    }
+    pass.scans = evaluation.scans;
+    for failure in evaluation.failures {
+        report.add_failure(failure);
+    }
+    Ok((evaluation.decisions, edits?))
+}
+
+/// Fetches the digest of a choice, which may be held.
+async fn add_digest(scanner: &Scanner, evaluation: &mut Evaluation, name: &Name) {
+    let scope = Arc::clone(&evaluation.scope);
+    let Some(usage) = scope.policies.get(name) else {
+        return;
+    };
+    let repository = &usage.policy.image;
+    let Some(PolicyDecision::Chosen(chosen)) = evaluation.decisions.get(name).cloned() else {
+        return;
+    };
+    let Some(scan) = evaluation.scans.get_mut(repository) else {
+        return;
+    };
+    let missing = MissingFacts {
+        digests: vec![chosen.tag.clone()],
+        ..MissingFacts::default()
+    };
+    let decision = match scanner.answer(scan, &missing, evaluation.now).await {
+        Err(error) => evaluation.failed(repository, &error),
+        Ok(()) => {
+            let digest = scan
+                .details
+                .get(chosen.tag.as_str())
+                .and_then(|details| details.digest.clone());
+            let hold = digest.as_ref().and_then(|digest| {
+                let holds = evaluation.held.get(name)?;
+                holds.holding(&usage.policy, digest.as_str())
+            });
+            match hold {
+                Some(hold) => {
+                    PolicyDecision::nothing(format!("the digest of {} is held: {hold}", chosen.tag))
                 }
-                Err(error) => {
-                    let nothing = failed(report, &present.policy.image, &error);
-                    decided.insert(name, nothing);
-                }
+                None => PolicyDecision::Chosen(Chosen { digest, ..chosen }),
             }
-            edits.needs_digest.clear();
         }
-        let edits = if edits.left.iter().any(|left| left.code == "needs-digest") {
-            self.edit(world, local, &decided, scans)?
-        } else {
-            edits
-        };
-        Ok((decided, edits))
-    }
+    };
+    evaluation.decided(name, decision);
+}
 
-    pub(crate) fn edit(
-        &self,
-        world: &RepoSnapshot,
-        local: &EnvironmentScope<'_>,
-        decided: &BTreeMap<Name, PolicyDecision>,
-        scans: &Scans,
-    ) -> Result<ScopeEdits, GitError> {
-        let revision = self.mirror.at(world.commit)?;
-        local.edits(world, decided, scans, |file| match file.blob {
+/// Edits the files of an Environment in a blocking task.
+async fn edit(
+    inputs: PlanInputs<'_>,
+    evaluation: Evaluation,
+) -> (Evaluation, Result<ScopeEdits, GitError>) {
+    let snapshot = inputs.snapshot.clone();
+    inputs
+        .repo
+        .read(move |mirror| {
+            let Evaluation {
+                scope,
+                decisions,
+                scans,
+                ..
+            } = &evaluation;
+            let edits = edit_files(mirror, &snapshot, scope, decisions, scans);
+            (evaluation, edits)
+        })
+        .await
+}
+
+/// Edits the files of an Environment as they are at a snapshot. Blocks.
+pub(crate) fn edit_files(
+    mirror: &Mirror,
+    snapshot: &RepoSnapshot,
+    scope: &EnvironmentScope,
+    decisions: &Decisions,
+    scans: &super::Scans,
+) -> Result<ScopeEdits, GitError> {
+    let revision = mirror.at(snapshot.commit)?;
+    evaluate::edit(
+        scope,
+        &snapshot.declared,
+        decisions,
+        scans,
+        |file| match file.blob {
             Some(blob) => revision.blob(blob),
             None => Ok(revision
                 .read(&file.path)?
                 .map(|found| found.bytes)
                 .unwrap_or_default()),
-        })
-    }
-
-    /// What reverts hold back, for each policy of an Environment.
-    pub async fn holds(
-        &self,
-        world: &RepoSnapshot,
-        local: &EnvironmentScope<'_>,
-        now: Timestamp,
-    ) -> Result<BTreeMap<Name, Holds>, GitError> {
-        let (mirror, memory, commit) = (
-            Arc::clone(&self.mirror),
-            Arc::clone(&self.memory),
-            world.commit,
-        );
-        let needles = Needles::new(world.declared.policies.values().map(|policy| &policy.image));
-        let walked = blocking(move || {
-            let mut memory = memory.lock().unwrap_or_else(PoisonError::into_inner);
-            memory.1.walk(&mirror, commit, &needles, now)
-        });
-        walked.await?;
-        let memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
-        let contains = |path: &str| local.environment.paths.contains(path);
-        let of = |present: &PolicyUsage<'_>| {
-            let policy = present.policy;
-            let wanted = MoveFilter {
-                policy: &policy.name,
-                repository: &policy.image,
-                automatic: local.environment.references == ReferenceScope::Auto,
-                digests: matches!(policy.choice, PolicyKind::Digest(_)),
-                contains: &contains,
-            };
-            holds(
-                policy,
-                &self.moves(&local.environment.name, policy, &memory.1, &wanted),
-            )
-        };
-        Ok(local
-            .policies
-            .iter()
-            .map(|(name, present)| ((*name).clone(), of(present)))
-            .collect())
-    }
-}
-
-fn failed(
-    report: &mut PassReport,
-    repository: &ImageRepository,
-    error: &ScanError,
-) -> PolicyDecision {
-    let failure = FailureReport::new(error).of(repository);
-    let reason = failure.message.clone();
-    if !report.failures.contains(&failure) {
-        report.failures.push(failure);
-    }
-    PolicyDecision::nothing(reason)
+        },
+    )
 }

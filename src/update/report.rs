@@ -344,7 +344,21 @@ impl PassReport {
         })
     }
 
-    /// How many commits were pushed.
+    /// Adds a failure once.
+    pub(super) fn add_failure(&mut self, failure: FailureReport) {
+        if !self.failures.contains(&failure) {
+            self.failures.push(failure);
+        }
+    }
+
+    /// Adds a warning once.
+    pub(super) fn add_warning(&mut self, warning: String) {
+        if !self.warnings.contains(&warning) {
+            self.warnings.push(warning);
+        }
+    }
+
+    /// Counts the pushed commits.
     pub fn pushed(&self) -> usize {
         self.environments
             .iter()

@@ -1,122 +1,119 @@
-//! Facts for a pass: every repository is listed once, and between its scans nothing is asked again.
+//! Tag lists of a pass: every repository is listed once, and between its scans nothing is asked
+//! again.
 
-use super::{
-    EnvironmentScope, FailureReport, ImageUpdater, MOST_CONFIRMED, PassReport, PassState, Rescan,
-    SCANS, Scans,
-};
+use super::{FailureReport, ImageUpdater, PassReport, Rescan, Scans, pass::PassState};
 use crate::{
     core::image::ImageRepository,
-    images::policy::TagFacts,
-    io::facts::{RepositoryScan, ScanError},
+    images::{policy::TagFacts, scope::EnvironmentScope},
+    io::facts::{RepositoryScan, ScanError, Scanner},
 };
 use futures::{StreamExt, stream};
 use jiff::Timestamp;
 use std::{
     collections::{BTreeSet, HashMap},
-    sync::PoisonError,
+    sync::{Arc, PoisonError},
 };
 
-impl ImageUpdater {
-    /// Lists the tags of every repository that has references, each once in a pass.
-    pub(crate) async fn scan(
-        &self,
-        locals: &[EnvironmentScope<'_>],
-        pass: &mut PassState<'_>,
-        report: &mut PassReport,
-    ) {
-        let (rescan, now) = (pass.rescan, pass.now);
-        let known = |repository: &ImageRepository| {
-            pass.scans.contains_key(repository) || pass.failed.contains(repository)
-        };
-        let wanted: BTreeSet<ImageRepository> = locals
-            .iter()
-            .filter(|local| !local.environment.suspend)
-            .flat_map(|local| local.policies.values())
-            .filter(|present| {
-                !present.policy.suspend
-                    && !known(&present.policy.image)
-                    && !self.rests(&present.policy.image, rescan)
-            })
-            .map(|present| present.policy.image.clone())
-            .collect();
-        let results: Vec<(ImageRepository, Result<RepositoryScan, ScanError>)> =
-            stream::iter(wanted)
-                .map(|repository| async move {
-                    let result = self.scan_one(&repository, rescan, now).await;
-                    (repository, result)
-                })
-                .buffer_unordered(SCANS)
-                .collect()
-                .await;
-        let mut failed = Vec::new();
-        for (repository, result) in results {
-            match result {
-                Ok(scan) => {
-                    if scan.hostile > 0 {
-                        report.warnings.push(format!(
-                            "{repository}: the registry lists {} names that no tag can have",
-                            scan.hostile
-                        ));
-                    }
-                    pass.scans.insert(repository, scan);
+/// Repositories scanned at once. Each registry has a bound of its own beside that.
+const CONCURRENT_SCANS: usize = 16;
+
+/// Confirmed tags of a repository that are kept between its scans: those of three policies with
+/// ages. A repository with more is asked again, so that memory stays small.
+const MOST_CONFIRMED: usize = 64;
+
+/// Lists the tags of every repository that has references, each once in a pass.
+pub(crate) async fn repositories(
+    updater: &ImageUpdater,
+    scopes: &[Arc<EnvironmentScope>],
+    pass: &mut PassState<'_>,
+    report: &mut PassReport,
+) {
+    let (rescan, now) = (pass.rescan, pass.now);
+    let is_known = |repository: &ImageRepository| {
+        pass.scans.contains_key(repository) || pass.failed.contains(repository)
+    };
+    let scanner = &updater.scanner;
+    let wanted: BTreeSet<ImageRepository> = scopes
+        .iter()
+        .filter(|scope| !scope.environment.suspend)
+        .flat_map(|scope| scope.policies.values())
+        .filter(|usage| {
+            let image = &usage.policy.image;
+            !usage.policy.suspend && !is_known(image) && !backs_off(scanner, image, rescan)
+        })
+        .map(|usage| usage.policy.image.clone())
+        .collect();
+    let results: Vec<(ImageRepository, Result<RepositoryScan, ScanError>)> = stream::iter(wanted)
+        .map(|repository| async move {
+            let result = scan(updater, &repository, rescan, now).await;
+            (repository, result)
+        })
+        .buffer_unordered(CONCURRENT_SCANS)
+        .collect()
+        .await;
+    let mut failed = Vec::new();
+    for (repository, result) in results {
+        match result {
+            Ok(scan) => {
+                if scan.hostile > 0 {
+                    report.warnings.push(format!(
+                        "{repository}: the registry lists {} names that are not valid tags",
+                        scan.hostile
+                    ));
                 }
-                Err(error) => {
-                    failed.push(FailureReport::new(&error).of(&repository));
-                    pass.failed.insert(repository);
-                }
+                pass.scans.insert(repository, scan);
             }
-        }
-        failed.sort_by(|left, right| left.message.cmp(&right.message));
-        for failure in failed {
-            if !report.failures.contains(&failure) {
-                report.failures.push(failure);
+            Err(error) => {
+                failed.push(FailureReport::new(&error).of(&repository));
+                pass.failed.insert(repository);
             }
         }
     }
-
-    /// Whether a repository waits for the end of its trouble.
-    fn rests(&self, repository: &ImageRepository, rescan: &Rescan) -> bool {
-        matches!(rescan, Rescan::Only { resting, .. } if resting.contains(repository))
-            && self
-                .scanner
-                .last(repository)
-                .is_ok_and(|known| known.is_none())
-    }
-
-    async fn scan_one(
-        &self,
-        repository: &ImageRepository,
-        rescan: &Rescan,
-        now: Timestamp,
-    ) -> Result<RepositoryScan, ScanError> {
-        let config = self.scanner.registries.config(repository);
-        if !config.allowed_repositories.is_empty()
-            && !config.allowed_repositories.contains(&self.config.name)
-        {
-            return Err(ScanError::Forbidden {
-                repository: repository.clone(),
-                prefix: config.prefix.clone(),
-                config: self.config.name.clone(),
-            });
-        }
-        if let Rescan::Only { due, .. } = rescan
-            && !due.contains(repository)
-            && let Some((mut scan, _)) = self.scanner.last(repository)?
-        {
-            let confirmed = self
-                .confirmed
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            if let Some(details) = confirmed.get(repository) {
-                (scan.details, scan.remembered) = (details.clone(), true);
-            }
-            return Ok(scan);
-        }
-        self.scanner.scan(repository, now).await
+    failed.sort_by(|left, right| left.message.cmp(&right.message));
+    for failure in failed {
+        report.add_failure(failure);
     }
 }
 
-/// What a pass leaves for those until the next scan: the tags that the registry has confirmed.
+/// Tells whether a repository is in back-off and has no earlier scan to go by.
+fn backs_off(scanner: &Scanner, repository: &ImageRepository, rescan: &Rescan) -> bool {
+    matches!(rescan, Rescan::Only { backing_off, .. } if backing_off.contains(repository))
+        && scanner.last(repository).is_ok_and(|last| last.is_none())
+}
+
+async fn scan(
+    updater: &ImageUpdater,
+    repository: &ImageRepository,
+    rescan: &Rescan,
+    now: Timestamp,
+) -> Result<RepositoryScan, ScanError> {
+    let scanner = &updater.scanner;
+    let config = scanner.registries.config(repository);
+    let own = &updater.repo.config.name;
+    if !config.allowed_repositories.is_empty() && !config.allowed_repositories.contains(own) {
+        return Err(ScanError::Forbidden {
+            repository: repository.clone(),
+            prefix: config.prefix.clone(),
+            config: own.clone(),
+        });
+    }
+    if let Rescan::Only { due, .. } = rescan
+        && !due.contains(repository)
+        && let Some((mut scan, _)) = scanner.last(repository)?
+    {
+        let confirmed = updater
+            .confirmed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(details) = confirmed.get(repository) {
+            (scan.details, scan.remembered) = (details.clone(), true);
+        }
+        return Ok(scan);
+    }
+    scanner.scan(repository, now).await
+}
+
+/// Returns the tags that a registry confirmed in this pass, for the passes until the next scan.
 pub(crate) fn confirmed(
     (repository, scan): (ImageRepository, RepositoryScan),
 ) -> Option<(ImageRepository, HashMap<String, TagFacts>)> {
@@ -130,13 +127,13 @@ pub(crate) fn confirmed(
         .then_some((repository, fresh))
 }
 
-/// Forgets what earlier passes have confirmed for the policies of an Environment; says whether
-/// there was something.
-pub(crate) fn doubt(local: &EnvironmentScope<'_>, scans: &mut Scans) -> bool {
+/// Forgets what earlier passes confirmed for the policies of an Environment; false if that was
+/// nothing.
+pub(crate) fn forget_confirmed(scope: &EnvironmentScope, scans: &mut Scans) -> bool {
     let mut any = false;
-    for present in local.policies.values() {
+    for usage in scope.policies.values() {
         if let Some(scan) = scans
-            .get_mut(&present.policy.image)
+            .get_mut(&usage.policy.image)
             .filter(|scan| scan.remembered)
         {
             (scan.remembered, any) = (false, true);

@@ -7,7 +7,10 @@
 
 use crate::{
     core::image::ImageRepository,
-    images::references::{self, FileKind, Findings, Needles},
+    images::{
+        references::{self, FileKind, Findings, Needles},
+        scope::ReferencedFile,
+    },
     io::git::{EntryKind, Extractor, GitError, Index, IndexOrigin, Mirror, ObjectId, Revision},
     spec::{self, Declarations},
 };
@@ -27,19 +30,6 @@ pub struct RepoSnapshot {
     pub declared: Arc<Declarations>,
     /// The files that mention something watched, in the order of their paths.
     pub files: Arc<Vec<ReferencedFile>>,
-}
-
-/// A file that mentions something watched.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ReferencedFile {
-    /// The path from the root of the repository.
-    pub path: String,
-    /// Its content in Git; nothing for a file of a folder.
-    pub blob: Option<ObjectId>,
-    /// Whether it may be written: a regular file.
-    pub regular: bool,
-    /// What was found in it.
-    pub findings: Findings,
 }
 
 /// Indexes and what was read from them, kept between passes.

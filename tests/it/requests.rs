@@ -636,7 +636,7 @@ fn a_preview_is_of_what_the_merge_makes_of_the_target_as_it_is() {
     );
     let (base, head) = told.of.lock().unwrap().unwrap();
     assert!(base == main && head != first.1, "{base} {head}");
-    let mirror = &engine.updaters[0].mirror;
+    let mirror = &engine.updaters[0].repo.mirror;
     let read = |path: &str| {
         mirror
             .at(head)

@@ -14,7 +14,7 @@ spec: {image: '{host}/team/db', policy: {digest: {tag: latest}}}
 fn nothing_due() -> Rescan {
     Rescan::Only {
         due: HashSet::new(),
-        resting: HashSet::new(),
+        backing_off: HashSet::new(),
     }
 }
 

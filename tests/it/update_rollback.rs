@@ -37,7 +37,7 @@ fn roll_back(fleet: &Fleet, to: Option<&str>) -> Result<RollbackOutcome, Command
     let updater = &engine.updaters[0];
     fleet.runtime.block_on(async {
         let to = match to {
-            Some(text) => Some(updater.revision(text).await?),
+            Some(text) => Some(updater.repo.resolve(text).await?),
             None => None,
         };
         updater

@@ -363,7 +363,7 @@ impl DeployChapter<'_> {
                 applied.get_or_insert_with(|| start.elapsed());
             }
         };
-        let repository = &self.updater.config.name;
+        let repository = &self.updater.repo.config.name;
         let is_observed = self
             .reconciler
             .wait_until_observed(repository, &revision, None, STEP_TIMEOUT, on_change)
@@ -379,7 +379,7 @@ impl DeployChapter<'_> {
     /// Waits until every Application is observed at the head; returns true if all are synced.
     async fn wait_until_synced(&self) -> Result<bool, Failure> {
         let revision = self.servers.head()?;
-        let repository = &self.updater.config.name;
+        let repository = &self.updater.repo.config.name;
         let is_observed = self
             .reconciler
             .wait_until_observed(repository, &revision, None, STEP_TIMEOUT, |_| {})

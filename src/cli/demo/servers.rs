@@ -178,7 +178,7 @@ pub async fn pass(updater: &ImageUpdater, mode: PassMode, now: Timestamp) -> Pas
 
 /// Returns a file of the newest commit in the mirror.
 pub fn file(updater: &ImageUpdater, path: &str) -> Result<String, Failure> {
-    let mirror = &updater.mirror;
+    let mirror = &updater.repo.mirror;
     let head = mirror
         .head()
         .ok_or_else(|| setup_failure("the mirror is empty"))?;

@@ -316,10 +316,10 @@ fn history(
 ) -> Result<(), StoryEnd> {
     let (mut by_ada, mut updates, mut rollbacks) = (0, 0, 0);
     let mut lines = Vec::new();
-    let head = updater.mirror.head();
+    let head = updater.repo.mirror.head();
     for commit in head
         .into_iter()
-        .flat_map(|head| updater.mirror.history(head, 0, 100))
+        .flat_map(|head| updater.repo.mirror.history(head, 0, 100))
     {
         let commit = commit?;
         if commit.update {

@@ -277,6 +277,19 @@ impl Reference {
         image.tag.map(|tag| tag.as_str().to_owned())
     }
 
+    /// The digest that stands there now, valid or not; an empty scalar is none.
+    pub fn digest(&self) -> Option<String> {
+        if let Some(slot) = self.slot(ReferencePart::Digest) {
+            return Some(slot.value.clone()).filter(|value| !value.is_empty());
+        }
+        if let Some(slot) = self.slot(ReferencePart::Whole) {
+            let digest = ImageRef::new(&slot.value).ok()?.digest?;
+            return Some(digest.as_str().to_owned());
+        }
+        let (_, digest) = self.slot(ReferencePart::Tag)?.value.split_once('@')?;
+        Some(digest.to_owned())
+    }
+
     /// The policy that a marker names.
     pub fn policy(&self) -> Option<&Name> {
         match &self.why {

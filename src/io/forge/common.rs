@@ -1,8 +1,8 @@
 //! Steps that all forges share.
 
 use super::{
-    Forge, ForgeError, ForgeOperation, ForgeProblem, NewRequest, OpenedRequest, PullRequest,
-    RequestPatch, RequestStatus, api::ForgeApi,
+    Forge, ForgeError, ForgeOperation, ForgeProblem, MergeCommand, NewRequest, OpenedRequest,
+    PullRequest, RequestPatch, RequestStatus, api::ForgeApi,
 };
 use serde_json::{Map, Value, json};
 
@@ -66,4 +66,34 @@ pub(crate) fn changed(
             .map(|text| (body.to_owned(), json!(text))),
     );
     (!fields.is_empty()).then_some(Value::Object(fields))
+}
+
+/// Resolves a merge that failed or whose answer was lost.
+///
+/// Returns the commit if the verified head was merged after all; else the error, which says so if
+/// the head has changed.
+pub(crate) async fn merged_after_all(
+    forge: &dyn Forge,
+    number: u64,
+    merge: &MergeCommand,
+    mut error: ForgeError,
+) -> Result<Option<String>, ForgeError> {
+    let unclear = error.problem.is_open();
+    if !unclear
+        && !error.problem.is_unmerged()
+        && !matches!(error.problem, ForgeProblem::Refused { .. })
+    {
+        return Err(error);
+    }
+    // If it cannot be read, the error of the merge is all that is known.
+    let Ok(request) = forge.get(number).await else {
+        return Err(error);
+    };
+    if request.state == RequestStatus::Merged && request.head_commit == merge.head {
+        return Ok(request.ended.and_then(|ended| ended.commit));
+    }
+    if request.state == RequestStatus::Open && request.head_commit != merge.head {
+        error.problem = ForgeProblem::HeadChanged { message: None };
+    }
+    Err(error)
 }

@@ -163,7 +163,7 @@ pub(crate) fn broken(
 
 /// Text of a server or library made safe to print: one line of at most 400 characters.
 pub(crate) fn plain(text: &str) -> String {
-    crate::core::error::harmless(text, 400)
+    crate::core::text::one_line(text, 400)
 }
 
 /// Formats an error with its causes on one line, each once.

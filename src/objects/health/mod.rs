@@ -257,10 +257,4 @@ fn text<'o>(object: &'o Object, pointer: &str, usual: &'o str) -> &'o str {
         .unwrap_or(usual)
 }
 
-/// The longest message kept: controllers join the errors of all their webhooks and nodes.
-const LONGEST: usize = 500;
-
-/// Sanitises foreign text to one line of at most [`LONGEST`] characters.
-pub(crate) fn plain(text: &str) -> String {
-    crate::core::error::harmless(text, LONGEST)
-}
+pub(crate) use crate::core::text::plain;

@@ -1,7 +1,7 @@
 //! Every case of a request's life, and that each way through it comes to an end.
 
 use super::*;
-use crate::io::forge::RequestStatus;
+use crate::review::types::RequestStatus;
 use proptest::{option::of, prelude::*};
 
 const HEAD: &str = "6dcb09b5b57875f334f61aebed695e2e4193db5e";
@@ -10,8 +10,8 @@ fn now() -> Timestamp {
     "2026-11-21T12:00:00Z".parse().unwrap()
 }
 
-fn request() -> forge::PullRequest {
-    forge::PullRequest {
+fn request() -> PullRequest {
+    PullRequest {
         number: 12,
         url: "https://forge.example.org/acme/fleet/pulls/12".into(),
         state: RequestStatus::Open,
@@ -31,39 +31,39 @@ fn request() -> forge::PullRequest {
     }
 }
 
-/// A situation that owns what it is made of; as it is, a request that is settled.
+/// An input that owns its parts; by default a pull request that is up to date.
 #[derive(Debug, Clone)]
 struct Model {
-    wanted: DesiredBranch,
+    desired: DesiredBranch,
     branch: Option<BranchInfo>,
-    request: Option<forge::PullRequest>,
+    request: Option<PullRequest>,
     marker: Option<Marker>,
-    retell: bool,
-    undressed: bool,
+    text_due: bool,
+    lacks_labels: bool,
     shared: bool,
     ended: Option<ClosedRequest>,
-    room: RequestQuota,
+    quota: RequestQuota,
 }
 
 impl Model {
-    fn settled() -> Self {
+    fn up_to_date() -> Self {
         Self {
-            wanted: DesiredBranch::Change {
+            desired: DesiredBranch::Change {
                 content: "one".into(),
             },
             branch: Some(BranchInfo {
                 head: HEAD.into(),
                 commits: BranchCommits::Own,
-                same: true,
-                fresh: true,
+                matches: true,
+                on_head: true,
             }),
             request: Some(request()),
             marker: Some(Marker::new("prod", None, &[], "one".into())),
-            retell: false,
-            undressed: false,
+            text_due: false,
+            lacks_labels: false,
             shared: false,
             ended: None,
-            room: RequestQuota {
+            quota: RequestQuota {
                 open: 1,
                 ..RequestQuota::default()
             },
@@ -77,17 +77,17 @@ impl Model {
     }
 
     fn decide(&self) -> LifecycleStep {
-        decide(&RequestSituation {
-            wanted: self.wanted.clone(),
+        decide(&LifecycleInput {
+            desired: self.desired.clone(),
             target: "main",
             branch: self.branch.clone(),
             request: self.request.as_ref(),
             marker: self.marker.as_ref(),
-            retell: self.retell,
-            undressed: self.undressed,
+            text_due: self.text_due,
+            lacks_labels: self.lacks_labels,
             shared: self.shared,
             ended: self.ended,
-            room: self.room.clone(),
+            quota: self.quota.clone(),
             now: now(),
         })
     }
@@ -99,8 +99,8 @@ impl Model {
                 self.branch = Some(BranchInfo {
                     head: "b".repeat(40),
                     commits: BranchCommits::Own,
-                    same: true,
-                    fresh: true,
+                    matches: true,
+                    on_head: true,
                 });
                 // What a forge says of the old head says nothing of the new one.
                 self.request
@@ -109,16 +109,16 @@ impl Model {
             }
             RequestAction::Open => {
                 self.request = Some(request());
-                (self.retell, self.undressed) = (false, false);
-                self.apply(RequestAction::Tell);
+                (self.text_due, self.lacks_labels) = (false, false);
+                self.apply(RequestAction::UpdateText);
             }
-            RequestAction::Tell => {
-                if let DesiredBranch::Change { content } = &self.wanted {
+            RequestAction::UpdateText => {
+                if let DesiredBranch::Change { content } = &self.desired {
                     self.marker = Some(Marker::new("prod", None, &[], content.clone()));
                 }
             }
-            RequestAction::Dress => self.undressed = false,
-            RequestAction::Unlabel => {
+            RequestAction::SetLabels => self.lacks_labels = false,
+            RequestAction::RemoveLabels => {
                 self.request.iter_mut().for_each(|request| {
                     request
                         .labels
@@ -133,7 +133,7 @@ impl Model {
             RequestAction::Nothing
             | RequestAction::Wait
             | RequestAction::Stop
-            | RequestAction::Settled => {}
+            | RequestAction::UpToDate => {}
         }
     }
 }
@@ -148,7 +148,7 @@ fn with_branch(change: impl FnOnce(&mut BranchInfo)) -> Model {
 
 fn unwanted(change: impl FnOnce(&mut Model)) -> Model {
     let mut model = Model::but(|model| {
-        model.wanted = DesiredBranch::Nothing {
+        model.desired = DesiredBranch::Nothing {
             why: "main has it already.".into(),
         }
     });
@@ -158,7 +158,7 @@ fn unwanted(change: impl FnOnce(&mut Model)) -> Model {
 
 fn unknown(change: impl FnOnce(&mut Model)) -> Model {
     let mut model = Model::but(|model| {
-        model.wanted = DesiredBranch::Unknown {
+        model.desired = DesiredBranch::Unknown {
             why: "The registry could not be asked.".into(),
         }
     });
@@ -190,19 +190,20 @@ fn ago(minutes: i64) -> Timestamp {
 }
 
 #[test]
-fn every_situation_has_its_step() {
+fn decide_each_state_has_its_step() {
     use RequestAction::{
-        Close, Delete, Dress, Nothing, Open, Push, Settled, Stop, Tell, Unlabel, Wait,
+        Close, Delete, Nothing, Open, Push, RemoveLabels, SetLabels, Stop, UpToDate, UpdateText,
+        Wait,
     };
     let new = |change: fn(&mut Model)| {
         let mut model = Model::but(|model| {
-            (model.branch, model.request, model.marker, model.room.open) = (None, None, None, 0)
+            (model.branch, model.request, model.marker, model.quota.open) = (None, None, None, 0)
         });
         change(&mut model);
         model
     };
     let table: Vec<(&str, Model, RequestAction, &str)> = vec![
-        ("as it should be", Model::settled(), Settled, ""),
+        ("as it should be", Model::up_to_date(), UpToDate, ""),
         // Opening.
         ("nothing there", new(|_| {}), Push, "not there"),
         (
@@ -215,7 +216,7 @@ fn every_situation_has_its_step() {
             "pushed, then wanted otherwise",
             Model::but(|m| {
                 m.request = None;
-                m.branch.as_mut().unwrap().same = false;
+                m.branch.as_mut().unwrap().matches = false;
             }),
             Push,
             "has changed",
@@ -232,7 +233,7 @@ fn every_situation_has_its_step() {
         (
             "too many open",
             new(|m| {
-                m.room = RequestQuota {
+                m.quota = RequestQuota {
                     max_open: Some(2),
                     open: 2,
                     ..RequestQuota::default()
@@ -242,9 +243,9 @@ fn every_situation_has_its_step() {
             "2 requests are open, and request.maxOpen is 2",
         ),
         (
-            "room for one",
+            "quota for one",
             new(|m| {
-                m.room = RequestQuota {
+                m.quota = RequestQuota {
                     max_open: Some(2),
                     open: 1,
                     ..RequestQuota::default()
@@ -255,14 +256,14 @@ fn every_situation_has_its_step() {
         ),
         (
             "none may be open",
-            new(|m| m.room.max_open = Some(0)),
+            new(|m| m.quota.max_open = Some(0)),
             Wait,
             "maxOpen is 0",
         ),
         (
             "too many this hour",
             new(|m| {
-                m.room = RequestQuota {
+                m.quota = RequestQuota {
                     per_hour: Some(1),
                     opened: vec![ago(10)],
                     ..RequestQuota::default()
@@ -274,7 +275,7 @@ fn every_situation_has_its_step() {
         (
             "too many last hour",
             new(|m| {
-                m.room = RequestQuota {
+                m.quota = RequestQuota {
                     per_hour: Some(1),
                     opened: vec![ago(60)],
                     ..RequestQuota::default()
@@ -284,10 +285,10 @@ fn every_situation_has_its_step() {
             "not there",
         ),
         (
-            "pushed, then no room",
+            "pushed, then no quota",
             Model::but(|m| {
                 m.request = None;
-                m.room = RequestQuota {
+                m.quota = RequestQuota {
                     max_open: Some(1),
                     open: 1,
                     ..RequestQuota::default()
@@ -297,28 +298,28 @@ fn every_situation_has_its_step() {
             "maxOpen",
         ),
         (
-            "no room for others says nothing of itself",
+            "no quota for others says nothing of itself",
             Model::but(|m| {
-                m.room = RequestQuota {
+                m.quota = RequestQuota {
                     max_open: Some(1),
                     open: 3,
                     ..RequestQuota::default()
                 }
             }),
-            Settled,
+            UpToDate,
             "",
         ),
         // In place.
         (
             "a newer tag, or a file changed",
-            with_branch(|b| b.same = false),
+            with_branch(|b| b.matches = false),
             Push,
             "What is wanted has changed, or main has in a file that it edits",
         ),
         (
             "the target moved elsewhere",
-            with_branch(|b| b.fresh = false),
-            Settled,
+            with_branch(|b| b.on_head = false),
+            UpToDate,
             "",
         ),
         (
@@ -330,7 +331,7 @@ fn every_situation_has_its_step() {
         (
             "protection wants the newest",
             Model::but(|m| {
-                m.branch.as_mut().unwrap().fresh = false;
+                m.branch.as_mut().unwrap().on_head = false;
                 m.request.as_mut().unwrap().mergeable = Mergeable::Behind;
             }),
             Push,
@@ -339,7 +340,7 @@ fn every_situation_has_its_step() {
         (
             "it conflicts",
             Model::but(|m| {
-                m.branch.as_mut().unwrap().fresh = false;
+                m.branch.as_mut().unwrap().on_head = false;
                 m.request.as_mut().unwrap().mergeable = Mergeable::Conflicts;
             }),
             Push,
@@ -348,19 +349,19 @@ fn every_situation_has_its_step() {
         (
             "a conflict that building anew does not mend",
             Model::but(|m| m.request.as_mut().unwrap().mergeable = Mergeable::Conflicts),
-            Settled,
+            UpToDate,
             "",
         ),
         (
             "asked to rebase",
             Model::but(|m| {
                 *m = with_label(REBASE);
-                m.branch.as_mut().unwrap().fresh = false;
+                m.branch.as_mut().unwrap().on_head = false;
             }),
             Push,
             "tagboat/rebase",
         ),
-        ("rebased", with_label(REBASE), Unlabel, "newest commit"),
+        ("rebased", with_label(REBASE), RemoveLabels, "newest commit"),
         (
             "rebased by a button",
             with_branch(|b| b.commits = remade()),
@@ -406,46 +407,51 @@ fn every_situation_has_its_step() {
         (
             "wanted again",
             with_label(SUPERSEDED),
-            Unlabel,
+            RemoveLabels,
             "wanted again",
         ),
         // The text.
         (
             "another text",
             Model::but(|m| {
-                m.wanted = DesiredBranch::Change {
+                m.desired = DesiredBranch::Change {
                     content: "two".into(),
                 }
             }),
-            Tell,
+            UpdateText,
             "has changed",
         ),
         (
             "its marker is gone",
             Model::but(|m| m.marker = None),
-            Tell,
+            UpdateText,
             "no marker",
         ),
         (
             "more may be known",
             Model::but(|m| {
-                m.retell = true;
+                m.text_due = true;
                 m.marker.as_mut().unwrap().again = true;
             }),
-            Tell,
+            UpdateText,
             "More may be known",
         ),
         (
             "more may be known, asked lately",
             Model::but(|m| m.marker.as_mut().unwrap().again = true),
-            Settled,
+            UpToDate,
             "",
         ),
-        ("all is known", Model::but(|m| m.retell = true), Settled, ""),
+        (
+            "all is known",
+            Model::but(|m| m.text_due = true),
+            UpToDate,
+            "",
+        ),
         (
             "killed before its labels",
-            Model::but(|m| m.undressed = true),
-            Dress,
+            Model::but(|m| m.lacks_labels = true),
+            SetLabels,
             "labels",
         ),
         // People.
@@ -454,7 +460,7 @@ fn every_situation_has_its_step() {
             "held, though unwanted",
             Model::but(|m| {
                 *m = with_label(HOLD);
-                m.wanted = DesiredBranch::Nothing { why: "x".into() };
+                m.desired = DesiredBranch::Nothing { why: "x".into() };
             }),
             Wait,
             "tagboat/hold",
@@ -463,7 +469,7 @@ fn every_situation_has_its_step() {
             "held, though changed",
             Model::but(|m| {
                 *m = with_label(HOLD);
-                m.branch.as_mut().unwrap().same = false;
+                m.branch.as_mut().unwrap().matches = false;
             }),
             Wait,
             "tagboat/hold",
@@ -488,7 +494,7 @@ fn every_situation_has_its_step() {
         ),
         (
             "somebody's commit, changed",
-            with_branch(|b| (b.commits, b.same) = (by_ann(), false)),
+            with_branch(|b| (b.commits, b.matches) = (by_ann(), false)),
             Stop,
             "not the bot's",
         ),
@@ -573,7 +579,7 @@ fn every_situation_has_its_step() {
             "",
         ),
         (
-            "nothing wanted, nothing there",
+            "nothing desired, nothing there",
             unwanted(|m| (m.request, m.branch) = (None, None)),
             Nothing,
             "",
@@ -582,7 +588,7 @@ fn every_situation_has_its_step() {
         ("facts are missing", unknown(|_| {}), Wait, "registry"),
         (
             "facts are missing, and it differs",
-            unknown(|m| m.branch.as_mut().unwrap().same = false),
+            unknown(|m| m.branch.as_mut().unwrap().matches = false),
             Wait,
             "registry",
         ),
@@ -620,18 +626,18 @@ fn every_situation_has_its_step() {
 
 #[test]
 fn the_hour_is_over_when_enough_of_them_are_older() {
-    let room = RequestQuota {
+    let quota = RequestQuota {
         per_hour: Some(2),
         opened: vec![ago(5), ago(50), ago(20), ago(70)],
         ..RequestQuota::default()
     };
-    let wait = room.full(now()).unwrap();
+    let wait = quota.full(now()).unwrap();
     assert_eq!(
         wait.until,
         Some(now().checked_add(SignedDuration::from_mins(40)).unwrap()),
         "the one of 50 and the one of 20 minutes ago"
     );
-    assert_eq!(room.full(wait.until.unwrap()), None);
+    assert_eq!(quota.full(wait.until.unwrap()), None);
     assert_eq!(
         RequestQuota {
             per_hour: Some(0),
@@ -647,14 +653,17 @@ fn the_hour_is_over_when_enough_of_them_are_older() {
 #[test]
 fn a_comment_calls_nobody_and_has_no_markup() {
     assert_eq!(
-        said("@ann closes #1 <b>\n`x`"),
+        comment_text("@ann closes #1 <b>\n`x`"),
         "@\u{200b}ann closes #\u{200b}1 &lt;b&gt; \\`x\\`"
     );
-    assert_eq!(said("web is 1.2.0 already."), "web is 1.2.0 already.");
+    assert_eq!(
+        comment_text("web is 1.2.0 already."),
+        "web is 1.2.0 already."
+    );
 }
 
 fn any_model() -> impl Strategy<Value = Model> {
-    let wanted = prop_oneof![
+    let desired = prop_oneof![
         3 => Just(DesiredBranch::Change { content: "one".into() }),
         2 => Just(DesiredBranch::Nothing { why: "gone".into() }),
         1 => Just(DesiredBranch::Unknown { why: "unknown".into() }),
@@ -664,13 +673,14 @@ fn any_model() -> impl Strategy<Value = Model> {
         Just(BranchCommits::Own),
         Just(by_ann())
     ];
-    let branch =
-        (commits, any::<bool>(), any::<bool>()).prop_map(|(commits, same, fresh)| BranchInfo {
+    let branch = (commits, any::<bool>(), any::<bool>()).prop_map(|(commits, matches, on_head)| {
+        BranchInfo {
             head: HEAD.into(),
             commits,
-            same,
-            fresh,
-        });
+            matches,
+            on_head,
+        }
+    });
     let mergeable = prop_oneof![
         Just(Mergeable::Yes),
         Just(Mergeable::Behind),
@@ -686,15 +696,20 @@ fn any_model() -> impl Strategy<Value = Model> {
         .prop_map(|(mergeable, labels, hold, elsewhere)| {
             let mut labels: Vec<String> = labels.into_iter().map(str::to_owned).collect();
             labels.extend(hold.then(|| HOLD.to_owned()));
-            forge::PullRequest {
+            PullRequest {
                 mergeable,
                 labels,
                 base: if elsewhere { "release" } else { "main" }.into(),
                 ..request()
             }
         });
-    let marker = (any::<bool>(), any::<bool>()).prop_map(|(same, again)| {
-        let mut marker = Marker::new("prod", None, &[], if same { "one" } else { "two" }.into());
+    let marker = (any::<bool>(), any::<bool>()).prop_map(|(matches, again)| {
+        let mut marker = Marker::new(
+            "prod",
+            None,
+            &[],
+            if matches { "one" } else { "two" }.into(),
+        );
         marker.again = again;
         marker
     });
@@ -703,31 +718,33 @@ fn any_model() -> impl Strategy<Value = Model> {
         ClosedRequest::Superseded,
         ClosedRequest::Closed,
     ]));
-    let room = (of(0u32..3), 0usize..3).prop_map(|(max_open, open)| RequestQuota {
+    let quota = (of(0u32..3), 0usize..3).prop_map(|(max_open, open)| RequestQuota {
         max_open,
         open,
         ..RequestQuota::default()
     });
     (
-        wanted,
+        desired,
         of(branch),
         of(request),
         of(marker),
         any::<(bool, bool, bool)>(),
         ended,
-        room,
+        quota,
     )
         .prop_map(
-            |(wanted, branch, request, marker, (retell, undressed, shared), ended, room)| Model {
-                wanted,
-                branch,
-                request,
-                marker,
-                retell,
-                undressed,
-                shared,
-                ended,
-                room,
+            |(desired, branch, request, marker, (text_due, lacks_labels, shared), ended, quota)| {
+                Model {
+                    desired,
+                    branch,
+                    request,
+                    marker,
+                    text_due,
+                    lacks_labels,
+                    shared,
+                    ended,
+                    quota,
+                }
             },
         )
 }
@@ -743,7 +760,7 @@ proptest! {
             }
             let others = model.branch.as_ref().is_some_and(|branch| matches!(branch.commits, BranchCommits::Others { .. }));
             let held = model.request.as_ref().is_some_and(|request| request.base != "main" || request.labels.iter().any(|label| label == HOLD));
-            let unknown = matches!(model.wanted, DesiredBranch::Unknown { .. });
+            let unknown = matches!(model.desired, DesiredBranch::Unknown { .. });
             let needed = model.shared && decision.action == RequestAction::Delete;
             prop_assert!(!others && !held && !unknown && !needed, "{:?} on {:?}", decision, model);
             steps.push(decision.action);

@@ -8,8 +8,8 @@ use crate::{
         schedule::{CronLine, duration},
         version,
     },
-    io::forge::Check,
     review::FileLine,
+    review::types::Check,
 };
 use proptest::prelude::*;
 
@@ -55,14 +55,14 @@ struct MergeFixture {
     auto_merge: AutoMerge,
     windows: Vec<Window>,
     moves: Vec<ImageMove>,
-    seen: Vec<Option<Timestamp>>,
+    first_seen: Vec<Option<Timestamp>>,
     request: PullRequest,
     checks: Option<Checks>,
     approvals: Option<Approvals>,
     own: bool,
     current: bool,
     target: &'static str,
-    outlook: PreviewSummary,
+    preview: PreviewSummary,
     now: Timestamp,
 }
 
@@ -94,14 +94,14 @@ impl MergeFixture {
             },
             windows: Vec::new(),
             moves: vec![row("web", "1.0.0", "1.0.1")],
-            seen: vec![Some(at("2026-11-21T10:00:00Z"))],
+            first_seen: vec![Some(at("2026-11-21T10:00:00Z"))],
             request,
             checks: Some(Checks::of(vec![check("ci/build", CheckState::Passed)])),
             approvals: Some(Approvals::default()),
             own: true,
             current: true,
             target: "main",
-            outlook: PreviewSummary::Clear,
+            preview: PreviewSummary::Clear,
             now: at(NOW),
         }
     }
@@ -117,14 +117,14 @@ impl MergeFixture {
             auto_merge: &self.auto_merge,
             windows: &self.windows,
             moves: &self.moves,
-            seen: &self.seen,
+            first_seen: &self.first_seen,
             request: &self.request,
             checks: self.checks.as_ref(),
             approvals: self.approvals.as_ref(),
             own: self.own,
             current: self.current,
             target: self.target,
-            outlook: &self.outlook,
+            preview: &self.preview,
             now: self.now,
         })
     }
@@ -213,7 +213,7 @@ fn every_rule_is_a_sentence_while_it_does_not_hold() {
         ),
         (
             |w| {
-                w.outlook =
+                w.preview =
                     PreviewSummary::Refused("Deployment shop/web: no tag\nlatest here".to_owned())
             },
             "A cluster refuses it in a dry run: Deployment shop/web: no tag latest here.",
@@ -221,13 +221,13 @@ fn every_rule_is_a_sentence_while_it_does_not_hold() {
             false,
         ),
         (
-            |w| w.outlook = PreviewSummary::Broken("apps/web: helm ended.".to_owned()),
+            |w| w.preview = PreviewSummary::Broken("apps/web: helm ended.".to_owned()),
             "What it does on clusters cannot be said: apps/web: helm ended.",
             None,
             false,
         ),
         (
-            |w| w.outlook = PreviewSummary::Unknown("cluster dev cannot be asked".to_owned()),
+            |w| w.preview = PreviewSummary::Unknown("cluster dev cannot be asked".to_owned()),
             "What it does on clusters is not known yet: cluster dev cannot be asked.",
             None,
             false,
@@ -263,20 +263,26 @@ fn every_rule_is_a_sentence_while_it_does_not_hold() {
             false,
         ),
         (
-            |w| (w.auto_merge.minimum_age, w.seen) = (Some(duration("1h").unwrap()), vec![None]),
-            "web 1.0.1 has not been seen by a scan yet, so that its age is not known.",
-            None,
-            false,
-        ),
-        (
-            |w| (w.auto_merge.minimum_age, w.seen) = (Some(duration("1h").unwrap()), Vec::new()),
+            |w| {
+                (w.auto_merge.minimum_age, w.first_seen) =
+                    (Some(duration("1h").unwrap()), vec![None])
+            },
             "web 1.0.1 has not been seen by a scan yet, so that its age is not known.",
             None,
             false,
         ),
         (
             |w| {
-                (w.auto_merge.minimum_age, w.seen) =
+                (w.auto_merge.minimum_age, w.first_seen) =
+                    (Some(duration("1h").unwrap()), Vec::new())
+            },
+            "web 1.0.1 has not been seen by a scan yet, so that its age is not known.",
+            None,
+            false,
+        ),
+        (
+            |w| {
+                (w.auto_merge.minimum_age, w.first_seen) =
                     (Some(duration("1h").unwrap()), vec![Some(Timestamp::MAX)])
             },
             "web 1.0.1 never comes to an age of 1h.",
@@ -521,7 +527,7 @@ fn what_the_rules_allow_is_merged() {
         },
         |w| w.request.labels = vec!["tagboat/rebase".to_owned(), "hold".to_owned()],
         // An age is asked for only where a minimum is written.
-        |w| w.seen.clear(),
+        |w| w.first_seen.clear(),
     ];
     for (index, change) in cases.iter().enumerate() {
         assert_eq!(
@@ -538,7 +544,7 @@ fn reasons_stand_together_and_the_last_time_counts() {
         w.auto_merge.minimum_age = Some(duration("72h").unwrap());
         w.windows = vec![window("0 9 * * 1-5", "8h")];
         w.moves = vec![row("api", "1.0.0", "1.0.1"), row("web", "1.0.0", "1.1.0")];
-        w.seen = vec![
+        w.first_seen = vec![
             Some(at("2026-11-21T10:00:00Z")),
             Some(at("2026-11-01T10:00:00Z")),
         ];
@@ -562,7 +568,7 @@ fn reasons_stand_together_and_the_last_time_counts() {
     let never = MergeFixture::with(|w| {
         w.auto_merge.minimum_age = Some(duration("72h").unwrap());
         w.moves.push(row("api", "1.0.0", "1.0.1"));
-        w.seen.push(Some(Timestamp::MAX));
+        w.first_seen.push(Some(Timestamp::MAX));
     });
     assert_eq!(waits(&never).1, None);
 }

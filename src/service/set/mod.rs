@@ -328,7 +328,7 @@ fn by_policy<'d>(
         digest: image.digest.clone(),
     };
     // The registry is not asked, so that no equal version counts as unlisted.
-    let decision = crate::update::decision(policy, &chosen, false, |_| false);
+    let decision = crate::update::rewrite_decision(policy, &chosen, false, |_| false);
     Ok(RewriteDecision {
         unpin: query.unpin,
         ..decision

@@ -1,37 +1,38 @@
-//! What people change in Git by a command: which declaration they mean, and what can stand against
-//! it.
+//! Commands that change Git: which declaration they name, how they retry, and why they fail.
 
 pub(crate) mod release;
 pub(crate) mod rollback;
 pub(crate) mod suspend;
 
-use super::{ImageUpdater, blocking};
+use super::{
+    RepoFollower, RepoSnapshot,
+    commit::{
+        CommitText, MakeDraft, PUSH_ATTEMPTS, PublishOutcome, Publisher, PushRace, PushTarget,
+    },
+};
 use crate::{
     core::{
-        error::{Classify, ErrorKind as Blame},
+        error::{Classify, ErrorKind},
         name::{Name, NameError, is_subdomain},
+        text::without_controls,
     },
     images::rewrite::SuspendError,
     io::git::{GitError, ObjectId, PushRejection},
     spec::{self, Declarations, SourcePlace},
 };
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use std::{fmt, str::FromStr, sync::Arc};
-
-/// How often a change begins again because somebody else pushed first.
-pub(crate) const ATTEMPTS: u32 = 10;
+use std::{fmt, str::FromStr};
 
 /// A declaration, by kind and name: `application/dev/podinfo`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct DeclarationRef {
-    /// The kind.
     pub kind: DeclarationKind,
-    /// The name as the declarations have it: with its namespace, but for Environments that have
-    /// none.
+    /// The name with its namespace; an Environment has none.
     pub name: String,
 }
 
-/// The kinds that can rest.
+/// Kinds that can be suspended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 pub enum DeclarationKind {
     /// An ImagePolicy, of tagboat or Flux.
@@ -44,29 +45,21 @@ pub enum DeclarationKind {
     ImageRepository,
 }
 
-/// Text that names no declaration.
+/// An error in a reference to a declaration.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DeclarationRefError {
-    /// There is no slash.
     #[error("write KIND/NAME, as application/dev/podinfo")]
     Form,
-    /// No such kind.
     #[error(
         "{kind:?} is no kind: write imagepolicy, environment, application or imagerepository{}",
         perhaps(kind, name)
     )]
-    Kind {
-        /// The text before the first slash.
-        kind: String,
-        /// What comes after it.
-        name: String,
-    },
-    /// No such name.
+    Kind { kind: String, name: String },
     #[error(transparent)]
     Name(#[from] NameError),
 }
 
-/// What somebody may have meant who wrote the name of an Application alone.
+/// Suggests an Application, if its name was written without the kind.
 fn perhaps(kind: &str, name: &str) -> String {
     match Name::new(kind, name) {
         Ok(name) => format!(" (did you mean application/{name}?)"),
@@ -74,103 +67,79 @@ fn perhaps(kind: &str, name: &str) -> String {
     }
 }
 
-/// Why a change by hand was not made.
+/// An error of a command that changes Git.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CommandError {
-    /// It is not declared.
-    #[error("there is no {what}{}", meant(near))]
+    #[error("there is no {what}{}", suggestion(near))]
     Unknown {
-        /// Kind and name.
         what: String,
-        /// Names that are declared and look like it.
+        /// Similar names that are declared.
         near: Vec<String>,
-        /// Whether there are declarations that cannot be used; it may be one of them.
+        /// True if some declarations have errors; it may be one of them.
         mistakes: bool,
     },
-    /// Git or its server.
     #[error(transparent)]
     Git(#[from] GitError),
-    /// The server does not take the commit.
     #[error(transparent)]
     Refused(#[from] PushRejection),
-    /// The branch moves faster than commits can be made.
-    #[error("git remote {remote}: somebody else pushed first, {ATTEMPTS} times in a row")]
+    #[error(
+        "cannot push to git remote {remote}: the branch moved first, {PUSH_ATTEMPTS} times in a row"
+    )]
     PushedFirst {
-        /// The URL, without credentials.
+        /// URL without credentials.
         remote: String,
     },
-    /// The declaration is written in a way that cannot be edited.
+    /// The declaration is written in a form that cannot be edited.
     #[error("{file}: {error}")]
     Suspend {
-        /// The file.
         file: String,
-        /// Why.
         #[source]
         error: SuspendError,
     },
-    /// The edited file does not say what was meant.
-    #[error("{place}: the edit does not make {what} say what was meant")]
-    NotProved {
-        /// Where it is declared.
-        place: SourcePlace,
-        /// Kind and name.
-        what: String,
-    },
-    /// A policy of Flux rests because its ImageRepository does.
+    /// The edited file does not declare the intended state.
+    #[error("{place}: the edit would not have changed {what} as intended")]
+    NotProved { place: SourcePlace, what: String },
+    /// A policy of Flux is suspended through its ImageRepository.
     #[error("{place}: {what} is not suspended itself, but its ImageRepository {repository} is")]
-    RepositoryRests {
-        /// Where the ImageRepository is declared.
+    RepositorySuspended {
+        /// Place of the ImageRepository.
         place: SourcePlace,
-        /// Kind and name.
         what: String,
-        /// The ImageRepository.
         repository: Name,
     },
-    /// At the revision there is nothing to go back to.
     #[error(
-        "at {revision} there is no folder {path}: going back to it would delete all of {application}"
+        "cannot roll back {application} to {revision}: it has no folder {path} there, so that everything would be deleted"
     )]
     NoFolder {
-        /// The Application.
         application: Name,
-        /// The revision.
         revision: String,
-        /// The Application's folder.
         path: String,
     },
-    /// No commit has changed the folder since it is there.
     #[error(
-        "no commit of the branch has changed {path} since it is there (commits looked at: {looked}): {application} has nothing to go back to"
+        "cannot roll back {application}: no commit of the branch has changed {path} since it exists (commits read: {read})"
     )]
     NothingBefore {
-        /// The Application.
         application: Name,
-        /// The Application's folder.
         path: String,
-        /// How many commits were looked at.
-        looked: usize,
+        read: usize,
     },
-    /// Somebody has changed the same folder while it was being rolled back.
-    #[error("{path}: somebody else has just changed it, nothing was rolled back")]
-    Changed {
-        /// The Application's folder.
-        path: String,
-    },
+    #[error("cannot roll back {path}: another commit has just changed it")]
+    Changed { path: String },
 }
 
 impl Classify for CommandError {
-    fn kind(&self) -> Blame {
+    fn kind(&self) -> ErrorKind {
         match self {
             Self::Git(error) => error.kind(),
             Self::Refused(refusal) => refusal.kind(),
-            Self::PushedFirst { .. } | Self::Changed { .. } => Blame::Conflict,
-            Self::NotProved { .. } => Blame::Bug,
+            Self::PushedFirst { .. } | Self::Changed { .. } => ErrorKind::Conflict,
+            Self::NotProved { .. } => ErrorKind::Bug,
             Self::Unknown { .. }
             | Self::Suspend { .. }
-            | Self::RepositoryRests { .. }
+            | Self::RepositorySuspended { .. }
             | Self::NoFolder { .. }
-            | Self::NothingBefore { .. } => Blame::Config,
+            | Self::NothingBefore { .. } => ErrorKind::Config,
         }
     }
 
@@ -181,10 +150,10 @@ impl Classify for CommandError {
             Self::Suspend { error, .. } => return error.hint(),
             Self::Unknown { mistakes: true, .. } => "Some declarations have errors and are not used; `tagboat check` names them.".into(),
             Self::Unknown { .. } => return None,
-            Self::PushedFirst { .. } => "Nothing was changed; try again.".into(),
-            Self::Changed { .. } => "Look at the last commits, and ask again.".into(),
+            Self::PushedFirst { .. } => "Nothing was changed. Repeat the command.".into(),
+            Self::Changed { .. } => "Nothing was changed. Review the last commits and repeat the command.".into(),
             Self::NotProved { .. } => "Nothing was changed. Write `suspend` under `spec` by hand.".into(),
-            Self::RepositoryRests { repository, .. } => {
+            Self::RepositorySuspended { repository, .. } => {
                 format!("`tagboat resume imagerepository/{repository}` resumes every policy that refers to it.")
             }
             Self::NoFolder { .. } => "Name a revision that has it with --to; to delete an Application, delete its declaration.".into(),
@@ -193,7 +162,7 @@ impl Classify for CommandError {
     }
 }
 
-fn meant(near: &[String]) -> String {
+fn suggestion(near: &[String]) -> String {
     if near.is_empty() {
         String::new()
     } else {
@@ -202,7 +171,7 @@ fn meant(near: &[String]) -> String {
 }
 
 impl DeclarationRef {
-    /// Where it is declared, and whether it rests.
+    /// Returns where it is declared, and whether it is suspended.
     pub fn find(&self, declared: &Declarations) -> Option<(SourcePlace, bool)> {
         let name = || self.name.parse::<Name>().ok();
         match self.kind {
@@ -225,7 +194,7 @@ impl DeclarationRef {
         }
     }
 
-    /// That it is not declared here.
+    /// The error that it is not declared, with similar names.
     pub fn unknown(&self, declared: &Declarations) -> CommandError {
         let known: Vec<String> = match self.kind {
             DeclarationKind::ImagePolicy => declared.policies.keys().map(Name::to_string).collect(),
@@ -245,7 +214,7 @@ impl DeclarationRef {
     }
 }
 
-/// At most three: those of the same name elsewhere, else the one that is spelt most alike.
+/// Returns at most three similar names: those in other namespaces, else the nearest spelling.
 fn near(name: &str, known: &[String]) -> Vec<String> {
     let last = |name: &str| name.rsplit('/').next().unwrap_or_default().to_owned();
     let same: Vec<String> = known
@@ -279,15 +248,14 @@ impl FromStr for DeclarationRef {
             "application" | "applications" | "app" | "apps" => DeclarationKind::Application,
             "imagerepository" | "imagerepositories" => DeclarationKind::ImageRepository,
             other => {
-                let shown =
-                    |text: &str| text.chars().filter(|c| !c.is_control()).take(60).collect();
+                let shown = |text: &str| without_controls(text, 60);
                 return Err(DeclarationRefError::Kind {
                     kind: shown(other),
                     name: shown(name),
                 });
             }
         };
-        // An Environment has no namespace, unless it is an automation of Flux.
+        // Only an Environment imported from a Flux automation has a namespace.
         let name = match kind {
             DeclarationKind::Environment if is_subdomain(name) => name.to_owned(),
             _ => name.parse::<Name>()?.to_string(),
@@ -313,13 +281,13 @@ impl fmt::Display for DeclarationKind {
     }
 }
 
-/// The first line of a message: at most 72 characters, as Git's tools cut longer ones.
+/// Returns a subject of at most 72 characters, because Git's tools cut longer ones.
 pub(crate) fn subject(before: &str, name: &str, after: &str) -> String {
     let room = 72usize.saturating_sub(before.chars().count() + after.chars().count());
     if name.chars().count() <= room {
         return format!("{before}{name}{after}");
     }
-    // The end of a name tells more than its beginning.
+    // The end of a name is more specific than its beginning.
     let skip = name.chars().count() - room.saturating_sub(1);
     format!(
         "{before}…{}{after}",
@@ -327,11 +295,93 @@ pub(crate) fn subject(before: &str, name: &str, after: &str) -> String {
     )
 }
 
-impl ImageUpdater {
-    /// Whether a commit whose push was not answered has arrived.
-    pub(crate) async fn arrived(&self, head: ObjectId, commit: ObjectId) -> Result<bool, GitError> {
-        let mirror = Arc::clone(&self.mirror);
-        blocking(move || mirror.contains(head, commit)).await
+/// What a command does with the branch, planned on one snapshot.
+pub(crate) enum CommandPlan<T> {
+    /// Nothing has to be changed.
+    Done(T),
+    /// The snapshot is stale.
+    Stale,
+    Push {
+        message: String,
+        make: MakeDraft,
+        outcome: T,
+    },
+}
+
+/// A command that makes one commit on the branch.
+pub(crate) trait BranchCommand: Send {
+    type Outcome: Send;
+
+    /// Plans the change on a snapshot.
+    fn plan(
+        &mut self,
+        snapshot: RepoSnapshot,
+    ) -> impl Future<Output = Result<CommandPlan<Self::Outcome>, CommandError>> + Send;
+}
+
+/// Plans a command on the head of the branch and pushes it, until the push wins the race.
+///
+/// Returns the outcome with the commit, if one was made.
+///
+/// # Errors
+/// Those of the plan and of Git; then nothing was changed.
+pub(crate) async fn push_command<C: BranchCommand>(
+    repo: &RepoFollower,
+    publisher: &Publisher,
+    now: Timestamp,
+    command: C,
+) -> Result<(C::Outcome, Option<ObjectId>), CommandError> {
+    let done = push_loop(repo, publisher, now, command).await;
+    publisher.end();
+    done
+}
+
+async fn push_loop<C: BranchCommand>(
+    repo: &RepoFollower,
+    publisher: &Publisher,
+    now: Timestamp,
+    mut command: C,
+) -> Result<(C::Outcome, Option<ObjectId>), CommandError> {
+    let mut race = PushRace::default();
+    // A push whose answer was lost.
+    let mut unsure: Option<(ObjectId, C::Outcome)> = None;
+    loop {
+        let snapshot = repo.refresh(&mut Vec::new()).await?;
+        if let Some((commit, outcome)) = unsure.take() {
+            let head = snapshot.commit;
+            if repo
+                .read(move |mirror| mirror.contains(head, commit))
+                .await?
+            {
+                return Ok((outcome, Some(commit)));
+            }
+        }
+        match command.plan(snapshot).await? {
+            CommandPlan::Done(outcome) => return Ok((outcome, None)),
+            CommandPlan::Stale => {}
+            CommandPlan::Push {
+                message,
+                make,
+                outcome,
+            } => {
+                let text = CommitText {
+                    message: &message,
+                    author: None,
+                    now,
+                };
+                match publisher.push(PushTarget::Followed, text, make).await? {
+                    PublishOutcome::Done(commit) => return Ok((outcome, Some(commit))),
+                    PublishOutcome::Unsure(commit) => unsure = Some((commit, outcome)),
+                    PublishOutcome::Conflict => {}
+                    PublishOutcome::Refused(refusal) => return Err(refusal.into()),
+                }
+            }
+        }
+        if !race.retry().await {
+            return Err(CommandError::PushedFirst {
+                remote: repo.mirror.remote().shown().to_owned(),
+            });
+        }
     }
 }
 
@@ -340,7 +390,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn kinds_have_short_forms_and_names_their_namespace() {
+    fn declaration_ref_parses_short_kinds() {
         for (text, shown) in [
             ("application/dev/podinfo", "Application dev/podinfo"),
             ("App/podinfo", "Application default/podinfo"),
@@ -372,7 +422,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_may_be_meant_are_few() {
+    fn near_suggests_three_names_at_most() {
         let known: Vec<String> = [
             "dev/podinfo",
             "prod/podinfo",
@@ -391,7 +441,7 @@ mod tests {
     }
 
     #[test]
-    fn subjects_fit_whatever_the_name() {
+    fn subject_fits_for_long_names() {
         assert_eq!(
             subject("Roll back ", "dev/podinfo", " to 1a2b3c4d5e"),
             "Roll back dev/podinfo to 1a2b3c4d5e"

@@ -1,17 +1,18 @@
-//! `tagboat rollback`: the folder of an Application becomes what it was at an earlier commit, by a
-//! commit of its own.
+//! `tagboat rollback`: one commit that restores the folder of an Application as it was at an earlier
+//! commit.
 //!
-//! The folder is put back whole, by its id, so that every byte, mode and link is the same. Only
-//! declarations below it stay as they are: what is deployed goes back, not what people have decided
-//! about deploying. The commit has no trailer of the bot, so what it lowers is held by the rule for
-//! reverts.
+//! The folder is restored by its tree id, so that every byte, mode and link is the same. Only
+//! declarations below it stay: a rollback changes what is deployed, not what people have decided
+//! about deploying. The commit has no trailer of the bot, so the versions that it lowers are held
+//! like those of a revert.
 
-use super::{ATTEMPTS, CommandError, DeclarationKind, DeclarationRef, subject};
-use crate::update::{
-    ImageUpdater, PassReport, RepoSnapshot, blocking, commit::PublishOutcome, jitter,
+use super::{
+    BranchCommand, CommandError, CommandPlan, DeclarationKind, DeclarationRef, push_command,
+    subject,
 };
+use crate::update::{ImageUpdater, RepoFollower, RepoSnapshot, blocking, commit::MakeDraft};
 use crate::{
-    core::name::Name,
+    core::{name::Name, text::short_id},
     images::lint,
     io::{
         git::{
@@ -24,274 +25,226 @@ use crate::{
 };
 use jiff::Timestamp;
 use serde::Serialize;
-use std::{
-    collections::BTreeSet,
-    sync::{Arc, atomic::Ordering},
-};
+use std::{collections::BTreeSet, sync::Arc};
 
-/// The most commits looked at. Beyond, nobody means "the last change".
+/// Commits searched for the last change.
 const MOST_COMMITS: usize = 10_000;
 
-/// The most undone commits that a message names.
+/// Undone commits that a message names.
 const MOST_NAMED: usize = 20;
 
-/// What became of a rollback, or what it comes to.
+/// Outcome of a rollback.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RollbackOutcome {
-    /// The Application.
     pub application: Name,
-    /// Its folder; the root is the empty path.
+    /// Folder of the Application; empty for the root.
     pub path: String,
-    /// The commit; none: the folder is as it was then already.
+    /// The commit; none if the folder was as it was at `to`.
     pub commit: Option<String>,
     /// The head of the branch before.
     pub from: String,
-    /// The revision whose state is back.
+    /// The revision whose state was restored.
     pub to: String,
-    /// The files that changed.
     pub files: Vec<RestoredFile>,
-    /// Files of declarations that differ and stay as they are.
+    /// Files with declarations, which differ and stay as they are.
     pub kept: Vec<String>,
-    /// The commits that are undone, newest first.
+    /// Undone commits, newest first.
     pub undone: Vec<UndoneMove>,
-    /// What else the Application reads that is not as it was then: folders and files outside of its
-    /// own, which stay.
+    /// Files and folders outside of its own that the Application reads, and that have changed since.
+    /// They stay.
     pub outside: Vec<String>,
-    /// The versions that went down and are held from now on.
+    /// Lowered versions, which are held from now on.
     pub held: Vec<HeldVersion>,
-    /// Whether the Application rests, so that nothing is applied.
+    /// True if the Application is suspended, so that nothing is applied.
     pub suspended: bool,
-    /// What could not be found out.
     pub warnings: Vec<String>,
 }
 
-/// A file that changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RestoredFile {
-    /// The path from the root of the repository.
+    /// Path from the root of the repository.
     pub path: String,
-    /// How.
     pub way: FileChangeKind,
 }
 
-/// How a file changed.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, serde::Deserialize, schemars::JsonSchema,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum FileChangeKind {
-    /// It has its old content or mode.
+    /// Has its old content or mode again.
     Restored,
-    /// It is there again.
     Added,
-    /// It is gone again.
     Deleted,
 }
 
-/// A commit that is undone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct UndoneMove {
-    /// Its id.
     pub commit: String,
-    /// Its subject.
     pub subject: String,
-    /// Who wrote it.
     pub author: String,
 }
 
-/// A version that is held from now on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct HeldVersion {
-    /// The Environment.
     pub environment: String,
-    /// The policy.
     pub policy: Name,
-    /// The version that went.
+    /// The version that was removed.
     pub version: String,
-    /// The version that came back.
+    /// The version that was restored.
     pub instead: String,
 }
 
-/// A rollback worked out on one head.
+/// A rollback planned on one head.
 struct RollbackPlan {
     head: ObjectId,
     target: ObjectId,
-    /// What lies at the Application's folder at the head.
+    /// The Application's folder at the head.
     present: Option<ObjectId>,
-    grafts: Vec<TreeRestore>,
+    restores: Vec<TreeRestore>,
     outcome: RollbackOutcome,
     message: String,
 }
 
-impl ImageUpdater {
-    /// The commit of the branch whose id is `text`, or begins with it. Asks the remote first.
-    ///
-    /// # Errors
-    /// [`GitError::Revision`] where it is none; or if the remote cannot be asked.
-    pub async fn revision(&self, text: &str) -> Result<ObjectId, GitError> {
-        let head = self.look(&mut PassReport::default()).await?.commit;
-        let (mirror, text) = (Arc::clone(&self.mirror), text.to_owned());
-        blocking(move || mirror.revision(head, &text)).await
-    }
-
-    /// Restores the folder of an Application to what it was at `to`, a commit of the branch's
-    /// history; without one to the state before the last commit that changed the folder. Files of
-    /// declarations below it stay as they are.
-    ///
-    /// # Errors
-    /// [`CommandError`]; then nothing was changed.
-    pub async fn roll_back(
-        &self,
-        application: &Name,
-        to: Option<ObjectId>,
-        now: Timestamp,
-    ) -> Result<RollbackOutcome, CommandError> {
-        let done = self.roll_back_in_turn(application, to, now).await;
-        self.publishing.store(false, Ordering::SeqCst);
-        done
-    }
-
-    async fn roll_back_in_turn(
-        &self,
-        name: &Name,
-        mut to: Option<ObjectId>,
-        now: Timestamp,
-    ) -> Result<RollbackOutcome, CommandError> {
-        let mut unsure: Option<(ObjectId, RollbackOutcome)> = None;
-        let mut seen: Option<Option<ObjectId>> = None;
-        for attempt in 1..=ATTEMPTS {
-            let world = self.look(&mut PassReport::default()).await?;
-            if let Some((commit, done)) = unsure.take()
-                && self.arrived(world.commit, commit).await?
-            {
-                return Ok(self.with_holds(done, commit, now).await);
-            }
-            let Some(application) = world.declared.applications.get(name).cloned() else {
-                return Err(DeclarationRef {
-                    kind: DeclarationKind::Application,
-                    name: name.to_string(),
-                }
-                .unknown(&world.declared));
-            };
-            let RollbackPlan {
-                head,
-                target,
-                present,
-                grafts,
-                outcome,
-                message,
-            } = self.plan_rollback(&world, application, to).await?;
-            if outcome.files.is_empty() {
-                return Ok(outcome);
-            }
-            // What was asked for is what was seen first: another's later change of the same folder
-            // is not undone unseen.
-            if seen.is_some_and(|seen| seen != present) {
-                return Err(CommandError::Changed {
-                    path: shown(&outcome.path),
-                });
-            }
-            (seen, to) = (Some(present), Some(target));
-            let make = move |mirror: &Mirror, now_head, text: &crate::io::git::CommitMeta<'_>| {
-                match now_head == head {
-                    true => mirror.graft(head, &grafts, text),
-                    false => Ok(None),
-                }
-            };
-            match self.push(&message, None, now, make).await? {
-                PublishOutcome::Done(commit) => {
-                    let done = RollbackOutcome {
-                        commit: Some(commit.to_string()),
-                        ..outcome
-                    };
-                    return Ok(self.with_holds(done, commit, now).await);
-                }
-                PublishOutcome::Unsure(commit) => {
-                    unsure = Some((
-                        commit,
-                        RollbackOutcome {
-                            commit: Some(commit.to_string()),
-                            ..outcome
-                        },
-                    ))
-                }
-                PublishOutcome::Conflict => {}
-                PublishOutcome::Refused(refusal) => return Err(refusal.into()),
-            }
-            tokio::time::sleep(jitter(attempt)).await;
-        }
-        Err(CommandError::PushedFirst {
-            remote: self.mirror.remote().shown().to_owned(),
-        })
-    }
-
-    async fn plan_rollback(
-        &self,
-        world: &RepoSnapshot,
-        application: Application,
-        to: Option<ObjectId>,
-    ) -> Result<RollbackPlan, CommandError> {
-        let (mirror, head, policies) = (
-            Arc::clone(&self.mirror),
-            world.commit,
-            self.config.policies.clone(),
-        );
-        blocking(move || {
-            RollbackSearch {
-                mirror: &mirror,
-                head,
-                policies: policies.as_deref(),
-                application: &application,
-            }
-            .plan(to)
-        })
-        .await
-    }
-
-    /// Adds what the commit holds, as the next pass will see it.
-    async fn with_holds(
-        &self,
-        mut done: RollbackOutcome,
-        commit: ObjectId,
-        now: Timestamp,
-    ) -> RollbackOutcome {
-        match self.held_by(&commit.to_string(), now).await {
-            Ok(held) => done.held = held,
-            Err(error) => done.warnings.push(format!(
-                "what is held from now on could not be read: {error}; `tagboat holds` lists it"
+/// Restores the folder of an Application as it was at `to`, a commit in the history of the branch;
+/// by default as it was before the last commit that changed the folder.
+///
+/// Declarations below the folder stay as they are.
+///
+/// # Errors
+/// [`CommandError`]; then nothing was changed.
+pub(crate) async fn roll_back(
+    updater: &ImageUpdater,
+    name: &Name,
+    to: Option<ObjectId>,
+    now: Timestamp,
+) -> Result<RollbackOutcome, CommandError> {
+    let command = RollbackCommand {
+        repo: &updater.repo,
+        name,
+        to,
+        first_seen: None,
+    };
+    let (mut outcome, commit) =
+        push_command(&updater.repo, &updater.publisher, now, command).await?;
+    if let Some(commit) = commit {
+        outcome.commit = Some(commit.to_string());
+        match held_by(updater, &commit.to_string(), now).await {
+            Ok(held) => outcome.held = held,
+            Err(error) => outcome.warnings.push(format!(
+                "cannot read the new holds: {error}; `tagboat holds` lists them"
             )),
         }
-        done
     }
+    Ok(outcome)
+}
 
-    async fn held_by(&self, commit: &str, now: Timestamp) -> Result<Vec<HeldVersion>, GitError> {
-        let world = self.look(&mut PassReport::default()).await?;
-        let (locals, _) = lint::find(&world.declared, &world.files);
-        let mut held = Vec::new();
-        for local in &locals {
-            for (policy, holds) in self.holds(&world, local, now).await? {
-                held.extend(
-                    holds
-                        .iter()
-                        .filter(|hold| hold.commit == commit)
-                        .map(|hold| HeldVersion {
-                            environment: local.environment.name.clone(),
-                            policy: policy.clone(),
-                            version: hold.value.clone(),
-                            instead: hold.instead.clone(),
-                        }),
-                );
-            }
+struct RollbackCommand<'a> {
+    repo: &'a RepoFollower,
+    name: &'a Name,
+    to: Option<ObjectId>,
+    /// The folder as the first plan saw it.
+    first_seen: Option<Option<ObjectId>>,
+}
+
+impl BranchCommand for RollbackCommand<'_> {
+    type Outcome = RollbackOutcome;
+
+    async fn plan(
+        &mut self,
+        snapshot: RepoSnapshot,
+    ) -> Result<CommandPlan<RollbackOutcome>, CommandError> {
+        let Some(application) = snapshot.declared.applications.get(self.name).cloned() else {
+            let application = DeclarationRef {
+                kind: DeclarationKind::Application,
+                name: self.name.to_string(),
+            };
+            return Err(application.unknown(&snapshot.declared));
+        };
+        let RollbackPlan {
+            head,
+            target,
+            present,
+            restores,
+            outcome,
+            message,
+        } = plan_rollback(self.repo, &snapshot, application, self.to).await?;
+        if outcome.files.is_empty() {
+            return Ok(CommandPlan::Done(outcome));
         }
-        Ok(held)
+        // The user decided on the folder as it was first: a later change of it must not be undone
+        // unseen.
+        if self.first_seen.is_some_and(|seen| seen != present) {
+            return Err(CommandError::Changed {
+                path: shown(&outcome.path),
+            });
+        }
+        (self.first_seen, self.to) = (Some(present), Some(target));
+        let make: MakeDraft = Box::new(move |mirror, current, meta| {
+            if current == head {
+                mirror.graft(head, &restores, meta)
+            } else {
+                Ok(None)
+            }
+        });
+        Ok(CommandPlan::Push {
+            message,
+            make,
+            outcome,
+        })
     }
 }
 
-/// What a plan is made from. Everything here blocks.
+async fn plan_rollback(
+    repo: &RepoFollower,
+    snapshot: &RepoSnapshot,
+    application: Application,
+    to: Option<ObjectId>,
+) -> Result<RollbackPlan, CommandError> {
+    let (head, policies) = (snapshot.commit, repo.config.policies.clone());
+    repo.read(move |mirror| {
+        RollbackSearch {
+            mirror,
+            head,
+            policies: policies.as_deref(),
+            application: &application,
+        }
+        .plan(to)
+    })
+    .await
+}
+
+/// Returns the versions that a commit holds, as the next pass will see them.
+async fn held_by(
+    updater: &ImageUpdater,
+    commit: &str,
+    now: Timestamp,
+) -> Result<Vec<HeldVersion>, GitError> {
+    let snapshot = updater.repo.refresh(&mut Vec::new()).await?;
+    let (declared, files) = (Arc::clone(&snapshot.declared), Arc::clone(&snapshot.files));
+    let (scopes, _) = blocking(move || lint::find(&declared, &files)).await;
+    let mut held = Vec::new();
+    for scope in &scopes {
+        for (policy, holds) in updater.holds(&snapshot, scope, now).await? {
+            held.extend(
+                holds
+                    .iter()
+                    .filter(|hold| hold.commit == commit)
+                    .map(|hold| HeldVersion {
+                        environment: scope.environment.name.clone(),
+                        policy: policy.clone(),
+                        version: hold.value.clone(),
+                        instead: hold.instead.clone(),
+                    }),
+            );
+        }
+    }
+    Ok(held)
+}
+
+/// Plans a rollback. Everything here blocks.
 struct RollbackSearch<'l> {
     mirror: &'l Mirror,
     head: ObjectId,
@@ -331,17 +284,17 @@ impl RollbackSearch<'_> {
         else {
             return Err(CommandError::NoFolder {
                 application: application.name.clone(),
-                revision: short(target),
+                revision: short_id(&target.to_string()).to_owned(),
                 path: shown(path),
             });
         };
         let (kept, files): (Vec<ChangedPath>, Vec<ChangedPath>) =
             self.split(mirror.differences(head, target, path)?, &now)?;
-        let mut grafts = vec![TreeRestore {
+        let mut restores = vec![TreeRestore {
             path: path.to_owned(),
             entry: Some((EntryKind::Tree, then.id)),
         }];
-        grafts.extend(kept.iter().map(|kept| TreeRestore {
+        restores.extend(kept.iter().map(|kept| TreeRestore {
             path: kept.path.clone(),
             entry: kept.from,
         }));
@@ -383,20 +336,20 @@ impl RollbackSearch<'_> {
             head,
             target,
             present: now.find(path)?.map(|entry| entry.id),
-            grafts,
+            restores,
             outcome,
             message,
         })
     }
 
-    /// The state before the newest commit of the branch that changed the folder.
+    /// Returns the state before the last commit of the branch that changed the folder.
     fn before_the_last_change(&self) -> Result<ObjectId, CommandError> {
         let path = self.application.path.as_str();
-        let mut looked = 0;
+        let mut read = 0;
         for commit in self.mirror.history(self.head, i64::MIN, MOST_COMMITS) {
             let commit = commit?;
             let Some(parent) = commit.parent else { break };
-            looked += 1;
+            read += 1;
             if self.changed(&commit, parent)? {
                 return Ok(parent);
             }
@@ -404,11 +357,11 @@ impl RollbackSearch<'_> {
         Err(CommandError::NothingBefore {
             application: self.application.name.clone(),
             path: shown(path),
-            looked,
+            read,
         })
     }
 
-    /// The commits since `target` that changed the folder, newest first.
+    /// Returns the commits since `target` that changed the folder, newest first.
     fn undone(&self, target: ObjectId) -> Result<Vec<HistoryCommit>, GitError> {
         let mut undone = Vec::new();
         for commit in self.mirror.since(self.head, target, MOST_COMMITS)? {
@@ -421,7 +374,7 @@ impl RollbackSearch<'_> {
         Ok(undone)
     }
 
-    /// Whether a commit changed the folder in more than declarations.
+    /// Tells whether a commit changed the folder in more than declarations.
     fn changed(&self, commit: &HistoryCommit, parent: ObjectId) -> Result<bool, GitError> {
         let differences = self
             .mirror
@@ -433,7 +386,7 @@ impl RollbackSearch<'_> {
                 .is_empty())
     }
 
-    /// Which files declare something, on either side, and which do not.
+    /// Divides files into those that declare something, on either side, and the others.
     fn split(
         &self,
         all: Vec<ChangedPath>,
@@ -465,11 +418,11 @@ impl RollbackSearch<'_> {
         Ok(split)
     }
 
-    /// What the Application reads outside of its folder, now or then, that is not the same.
+    /// Returns what the Application reads outside of its folder, now or then, and has changed.
     fn outside(&self, target: ObjectId) -> Result<Vec<String>, GitError> {
         let own = self.application.path.as_str();
         let source = render::RenderSource::from(self.application);
-        // Where nothing can be rendered, nothing is known to be read.
+        // If it cannot be rendered, what it reads is unknown.
         let reads = |commit| render::reads(self.mirror, commit, &source).unwrap_or_default();
         let reads: BTreeSet<String> = reads(self.head)
             .into_iter()
@@ -487,7 +440,7 @@ impl RollbackSearch<'_> {
     }
 }
 
-/// Whether a path is a folder or lies in it.
+/// Tells whether a path is a folder or lies in it.
 fn is_below(path: &str, folder: &str) -> bool {
     folder.is_empty()
         || path
@@ -507,11 +460,7 @@ fn restored(file: ChangedPath) -> RestoredFile {
     }
 }
 
-fn short(commit: ObjectId) -> String {
-    commit.to_hex_with_len(10).to_string()
-}
-
-/// A folder as people read it.
+/// Returns a folder for display.
 fn shown(path: &str) -> String {
     if path.is_empty() {
         ".".to_owned()
@@ -520,8 +469,9 @@ fn shown(path: &str) -> String {
     }
 }
 
-/// The message: what goes back, from where to where, and what is undone. Its last paragraph can be
-/// no trailer.
+/// Returns the message: what is restored, from where to where, and which commits are undone.
+///
+/// Its last paragraph is no trailer, whatever the undone subjects are.
 fn message(outcome: &RollbackOutcome) -> String {
     let RollbackOutcome {
         application,
@@ -531,11 +481,11 @@ fn message(outcome: &RollbackOutcome) -> String {
         undone,
         ..
     } = outcome;
-    let cut = &to[..to.len().min(10)];
+    let short = short_id(to);
     let first = subject(
         "Roll back ",
         &application.to_string(),
-        &format!(" to {cut}"),
+        &format!(" to {short}"),
     );
     let rows: String = undone
         .iter()
@@ -543,7 +493,7 @@ fn message(outcome: &RollbackOutcome) -> String {
         .map(
             |UndoneMove {
                  commit, subject, ..
-             }| format!("- {} {subject}\n", &commit[..commit.len().min(10)]),
+             }| format!("- {} {subject}\n", short_id(commit)),
         )
         .collect();
     let more = match undone.len().saturating_sub(MOST_NAMED) {
@@ -556,7 +506,7 @@ fn message(outcome: &RollbackOutcome) -> String {
         format!("Undone:\n{rows}{more}\n")
     };
     format!(
-        "{first}\n\n{} is as it was at {to}.\nBefore this commit the branch was at {from}.\n\n{undone}By `tagboat rollback {application} --to {cut}`.\n",
+        "{first}\n\n{} is as it was at {to}.\nBefore this commit the branch was at {from}.\n\n{undone}By `tagboat rollback {application} --to {short}`.\n",
         shown(path)
     )
 }
@@ -589,7 +539,7 @@ mod tests {
     }
 
     #[test]
-    fn the_message_names_everything_and_is_no_update_of_the_bot() {
+    fn rollback_message_has_no_trailer() {
         let text = message(&outcome(2));
         assert_eq!(
             text,
@@ -607,7 +557,7 @@ mod tests {
     }
 
     #[test]
-    fn folders_hold_what_is_below_them() {
+    fn is_below_compares_whole_segments() {
         for (path, folder, below) in [
             ("a", "a", true),
             ("a/b", "a", true),

@@ -1,192 +1,199 @@
-//! `tagboat suspend` and `tagboat resume`: a declaration rests, or works again, by a commit.
+//! `tagboat suspend` and `tagboat resume`: one commit that sets `suspend` in a declaration.
 
-use super::{ATTEMPTS, CommandError, DeclarationKind, DeclarationRef, subject};
-use crate::update::{ImageUpdater, PassReport, RepoSnapshot, commit::PublishOutcome, jitter};
+use super::{
+    BranchCommand, CommandError, CommandPlan, DeclarationKind, DeclarationRef, push_command,
+    subject,
+};
 use crate::{
     images::rewrite,
-    io::git::GitError,
+    io::git::{GitError, Mirror, ObjectId},
     review::FileChange,
     spec::{self, Declarations, FluxImageRepository, SourcePlace},
+    update::{
+        RepoFollower, RepoSnapshot,
+        commit::{Publisher, edit_files},
+    },
 };
 use jiff::Timestamp;
-use std::sync::{PoisonError, atomic::Ordering};
 
-/// What became of it.
+/// Outcome of `suspend` and `resume`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SuspendOutcome {
-    /// Where it is declared.
+    /// Place of the declaration.
     pub place: SourcePlace,
-    /// The commit; none: the declaration said so already.
+    /// The commit; none if the declaration had that value already.
     pub commit: Option<String>,
-    /// What is worth saying beside it.
+    /// Why it is still suspended, if something else suspends it.
     pub note: Option<String>,
 }
 
-impl ImageUpdater {
-    /// Writes that a declaration rests, or that it works again, as one commit that changes nothing
-    /// else.
-    ///
-    /// # Errors
-    /// [`CommandError`]; then nothing was changed.
-    pub async fn suspend(
-        &self,
-        named: &DeclarationRef,
-        rest: bool,
-        now: Timestamp,
-    ) -> Result<SuspendOutcome, CommandError> {
-        let done = self.suspend_in_turn(named, rest, now).await;
-        self.publishing.store(false, Ordering::SeqCst);
-        done
-    }
+/// Sets or removes `suspend` in a declaration by one commit that changes nothing else.
+///
+/// # Errors
+/// [`CommandError`]; then nothing was changed.
+pub(crate) async fn suspend(
+    repo: &RepoFollower,
+    publisher: &Publisher,
+    declaration: &DeclarationRef,
+    suspend: bool,
+    now: Timestamp,
+) -> Result<SuspendOutcome, CommandError> {
+    let command = SuspendCommand {
+        repo,
+        declaration,
+        suspend,
+    };
+    let (outcome, commit) = push_command(repo, publisher, now, command).await?;
+    Ok(SuspendOutcome {
+        commit: commit.map(|commit| commit.to_string()),
+        ..outcome
+    })
+}
 
-    async fn suspend_in_turn(
-        &self,
-        named: &DeclarationRef,
-        rest: bool,
-        now: Timestamp,
-    ) -> Result<SuspendOutcome, CommandError> {
-        let mut unsure = None;
-        for attempt in 1..=ATTEMPTS {
-            let world = self.look(&mut PassReport::default()).await?;
-            if let Some((commit, done)) = unsure.take()
-                && self.arrived(world.commit, commit).await?
-            {
-                return Ok(done);
-            }
-            let Some((place, rests)) = named.find(&world.declared) else {
-                return Err(named.unknown(&world.declared));
-            };
-            let repository = resting_repository(named, &world.declared);
-            let Some(file) = self.mirror.at(world.commit)?.read(&place.file)? else {
-                continue;
-            };
-            let source = String::from_utf8_lossy(&file.bytes);
-            let (line, column) = (
-                u32::try_from(place.line).unwrap_or(0),
-                u32::try_from(place.column).unwrap_or(0),
-            );
-            let failed = |error| CommandError::Suspend {
+struct SuspendCommand<'a> {
+    repo: &'a RepoFollower,
+    declaration: &'a DeclarationRef,
+    suspend: bool,
+}
+
+impl BranchCommand for SuspendCommand<'_> {
+    type Outcome = SuspendOutcome;
+
+    async fn plan(
+        &mut self,
+        snapshot: RepoSnapshot,
+    ) -> Result<CommandPlan<SuspendOutcome>, CommandError> {
+        let Some(sources) = self.repo.declaring_files(snapshot.commit).await else {
+            return Ok(CommandPlan::Stale);
+        };
+        let (declaration, suspend) = (self.declaration.clone(), self.suspend);
+        self.repo
+            .read(move |mirror| {
+                let edit = SuspendEdit {
+                    mirror,
+                    snapshot: &snapshot,
+                    sources: &sources,
+                    declaration: &declaration,
+                    suspend,
+                };
+                edit.plan()
+            })
+            .await
+    }
+}
+
+/// The edit of one declaration, planned on a snapshot. Everything here blocks.
+struct SuspendEdit<'a> {
+    mirror: &'a Mirror,
+    snapshot: &'a RepoSnapshot,
+    /// The files that declare something.
+    sources: &'a [(String, ObjectId)],
+    declaration: &'a DeclarationRef,
+    suspend: bool,
+}
+
+impl SuspendEdit<'_> {
+    fn plan(&self) -> Result<CommandPlan<SuspendOutcome>, CommandError> {
+        let Self {
+            declaration,
+            suspend,
+            ..
+        } = *self;
+        let declared = &self.snapshot.declared;
+        let Some((place, is_suspended)) = declaration.find(declared) else {
+            return Err(declaration.unknown(declared));
+        };
+        let repository = suspended_repository(declaration, declared);
+        let Some(file) = self.mirror.at(self.snapshot.commit)?.read(&place.file)? else {
+            return Ok(CommandPlan::Stale);
+        };
+        let source = String::from_utf8_lossy(&file.bytes);
+        let (line, column) = (
+            u32::try_from(place.line).unwrap_or(0),
+            u32::try_from(place.column).unwrap_or(0),
+        );
+        let edit = rewrite::suspend(&source, (line, column), suspend).map_err(|error| {
+            CommandError::Suspend {
                 file: place.file.clone(),
                 error,
-            };
-            let Some(edit) = rewrite::suspend(&source, (line, column), rest).map_err(failed)?
-            else {
-                return match repository.filter(|_| rests && !rest) {
-                    Some(FluxImageRepository { place, name, .. }) => {
-                        Err(CommandError::RepositoryRests {
-                            place: place.clone(),
-                            what: named.to_string(),
-                            repository: name.clone(),
-                        })
-                    }
-                    None => Ok(SuspendOutcome {
-                        place,
-                        commit: None,
-                        note: None,
-                    }),
-                };
-            };
-            let after = rewrite::apply(&file.bytes, &[edit]);
-            let Some(proved) =
-                self.is_proved(&world, named, &place, &after, rest || repository.is_some())?
-            else {
-                continue;
-            };
-            if !proved {
-                return Err(CommandError::NotProved {
-                    place,
-                    what: named.to_string(),
-                });
             }
-            let note = repository.filter(|_| !rest).map(|repository| {
-                format!(
-                    "{named} still rests: its ImageRepository {} is suspended ({})",
-                    repository.name, repository.place
-                )
+        })?;
+        let Some(edit) = edit else {
+            return match repository.filter(|_| is_suspended && !suspend) {
+                Some(FluxImageRepository { place, name, .. }) => {
+                    Err(CommandError::RepositorySuspended {
+                        place: place.clone(),
+                        what: declaration.to_string(),
+                        repository: name.clone(),
+                    })
+                }
+                None => Ok(CommandPlan::Done(SuspendOutcome {
+                    place,
+                    commit: None,
+                    note: None,
+                })),
+            };
+        };
+        let after = rewrite::apply(&file.bytes, &[edit]);
+        if !self.is_proved(&place, &after, suspend || repository.is_some())? {
+            return Err(CommandError::NotProved {
+                place,
+                what: declaration.to_string(),
             });
-            let done = SuspendOutcome {
-                place: place.clone(),
+        }
+        let note = repository.filter(|_| !suspend).map(|repository| {
+            format!(
+                "{declaration} is still suspended by its ImageRepository {} ({})",
+                repository.name, repository.place
+            )
+        });
+        let change = FileChange {
+            path: place.file.clone(),
+            before: file.bytes,
+            after,
+        };
+        Ok(CommandPlan::Push {
+            message: message(declaration, suspend),
+            make: edit_files(vec![change])?,
+            outcome: SuspendOutcome {
+                place,
                 commit: None,
                 note,
-            };
-            let change = FileChange {
-                path: place.file,
-                before: file.bytes,
-                after,
-            };
-            match self
-                .publish_files(vec![change], &message(named, rest), None, now)
-                .await?
-            {
-                PublishOutcome::Done(commit) => {
-                    return Ok(SuspendOutcome {
-                        commit: Some(commit.to_string()),
-                        ..done
-                    });
-                }
-                PublishOutcome::Unsure(commit) => {
-                    unsure = Some((
-                        commit,
-                        SuspendOutcome {
-                            commit: Some(commit.to_string()),
-                            ..done
-                        },
-                    ))
-                }
-                PublishOutcome::Conflict => {}
-                PublishOutcome::Refused(refusal) => return Err(refusal.into()),
-            }
-            tokio::time::sleep(jitter(attempt)).await;
-        }
-        Err(CommandError::PushedFirst {
-            remote: self.mirror.remote().shown().to_owned(),
+            },
         })
     }
 
-    /// Reads every declaration again, with the edited file in its place: whether the same things
-    /// are declared as before, and this one says what was meant. Nothing where another revision has
-    /// been read meanwhile.
+    /// Reads every declaration again with the edited file in place: the same things must be declared
+    /// as before, and this one must have the intended state.
     fn is_proved(
         &self,
-        world: &RepoSnapshot,
-        named: &DeclarationRef,
         place: &SourcePlace,
         after: &[u8],
-        rests: bool,
-    ) -> Result<Option<bool>, GitError> {
-        let sources = {
-            let memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
-            match memory.0.sources(world.commit) {
-                Some(sources) => sources.to_vec(),
-                None => return Ok(None),
-            }
-        };
-        let revision = self.mirror.at(world.commit)?;
-        let mut files = Vec::with_capacity(sources.len());
-        for (path, blob) in &sources {
-            files.push((
-                path.as_str(),
-                if *path == place.file {
-                    after.to_vec()
-                } else {
-                    revision.blob(*blob)?
-                },
-            ));
+        suspended: bool,
+    ) -> Result<bool, GitError> {
+        let revision = self.mirror.at(self.snapshot.commit)?;
+        let mut files = Vec::with_capacity(self.sources.len());
+        for (path, blob) in self.sources {
+            let bytes = if *path == place.file {
+                after.to_vec()
+            } else {
+                revision.blob(*blob)?
+            };
+            files.push((path.as_str(), bytes));
         }
         let branch = self.mirror.remote().branch();
         let again = spec::read(
             files.iter().map(|(path, bytes)| (*path, bytes.as_slice())),
             Some(branch),
         );
-        let same = names(&again) == names(&world.declared)
-            && again.mistakes.len() == world.declared.mistakes.len();
-        Ok(Some(
-            same && named.find(&again).is_some_and(|(_, now)| now == rests),
-        ))
+        let before = &self.snapshot.declared;
+        let same = names(&again) == names(before) && again.mistakes.len() == before.mistakes.len();
+        let found = self.declaration.find(&again);
+        Ok(same && found.is_some_and(|(_, now)| now == suspended))
     }
 }
 
-/// Everything that is declared, by name.
+/// Returns kind and name of everything that is declared.
 fn names(declared: &Declarations) -> Vec<String> {
     let policies = declared
         .policies
@@ -211,31 +218,31 @@ fn names(declared: &Declarations) -> Vec<String> {
         .collect()
 }
 
-/// The ImageRepository that makes a policy of Flux rest, whatever the policy says.
-fn resting_repository<'d>(
-    named: &DeclarationRef,
+/// Returns the ImageRepository that suspends a policy of Flux.
+fn suspended_repository<'d>(
+    declaration: &DeclarationRef,
     declared: &'d Declarations,
 ) -> Option<&'d FluxImageRepository> {
     let policy = declared
         .policies
-        .get(&named.name.parse().ok()?)
-        .filter(|_| named.kind == DeclarationKind::ImagePolicy)?;
+        .get(&declaration.name.parse().ok()?)
+        .filter(|_| declaration.kind == DeclarationKind::ImagePolicy)?;
     let repository = declared.repositories.get(policy.repository.as_ref()?)?;
     Some(repository).filter(|repository| repository.suspend)
 }
 
-fn message(named: &DeclarationRef, rest: bool) -> String {
-    let (verb, command) = if rest {
+fn message(declaration: &DeclarationRef, suspend: bool) -> String {
+    let (verb, command) = if suspend {
         ("Suspend", "suspend")
     } else {
         ("Resume", "resume")
     };
-    let kind = named.kind.to_string();
-    let first = subject(&format!("{verb} {kind} "), &named.name, "");
+    let kind = declaration.kind.to_string();
+    let first = subject(&format!("{verb} {kind} "), &declaration.name, "");
     format!(
         "{first}\n\nBy `tagboat {command} {}/{}`.\n",
         kind.to_lowercase(),
-        named.name
+        declaration.name
     )
 }
 
@@ -245,7 +252,7 @@ mod tests {
     use crate::{io::git::has_trailer, review::TRAILER};
 
     #[test]
-    fn the_message_says_what_and_by_which_command() {
+    fn suspend_message_names_the_command() {
         let named = "app/dev/podinfo".parse().unwrap();
         let text = message(&named, true);
         assert_eq!(

@@ -1,13 +1,15 @@
-//! Requests that merge by themselves: what the decision needs is asked for only where nothing else
-//! stands in the way.
+//! Automatic merges. Checks, approvals and previews cost calls, so they are fetched only if nothing
+//! else stands in the way.
 
 use super::{
-    BranchState,
-    desired::DesiredRequest,
-    execute::{RequestReconciler, StepOutcome},
+    RequestReconciler, branches::BranchState, desired::DesiredRequest, execute::StepOutcome,
     merge_refusals::MergeOffer,
 };
-use crate::update::{FailureReport, PassClock, PassMode, RequestState, blocking, previews::REST};
+use crate::update::{
+    FailureReport, PassMode, RequestState,
+    pass::PassClock,
+    previews::{self, REFUSAL_TTL},
+};
 use crate::{
     images::policy::MissingFacts,
     io::{
@@ -24,50 +26,49 @@ use crate::{
 use jiff::Timestamp;
 use std::sync::Arc;
 
-/// What the forge says beside the request itself.
 struct MergeAnswers {
     checks: forge::Checks,
     approvals: forge::Approvals,
 }
 
-/// A request that may merge by itself, with what does not change while that is found out.
+/// A pull request that may merge automatically, with the inputs that stay the same meanwhile.
 struct MergeCandidate<'a> {
     auto_merge: &'a AutoMerge,
     environment: &'a Environment,
-    set: &'a ChangeSet,
+    set: &'a Arc<ChangeSet>,
     target: &'a str,
-    /// The head that was looked at, and the commit it is made on.
+    /// Head of the branch, and the commit of the target that it is made on.
     head: ObjectId,
     parent: ObjectId,
-    /// Whether that is the newest commit of the target.
-    fresh: bool,
+    /// True if that is the head of the target.
+    on_head: bool,
     clock: PassClock,
 }
 
-/// Why a request does not merge now, until when, and whether only the forge's answers are missing.
+/// Reasons not to merge now, the end of the wait, and whether only the forge's answers are missing.
 type MergeWait = (Vec<String>, Option<Timestamp>, bool);
 
 impl MergeCandidate<'_> {
-    /// Goes through the rules; nothing is left to wait for where it gives nothing.
+    /// Applies the rules; none if the pull request may merge.
     fn waits(
         &self,
         request: &forge::PullRequest,
-        seen: &[Option<Timestamp>],
+        first_seen: &[Option<Timestamp>],
         answers: Option<&MergeAnswers>,
-        outlook: &PreviewSummary,
+        preview: &PreviewSummary,
     ) -> Option<MergeWait> {
         let decided = merging::decide(&MergeInput {
             auto_merge: self.auto_merge,
             windows: &self.environment.windows,
             moves: &self.set.moves,
-            seen,
+            first_seen,
             request,
             checks: answers.map(|answers| &answers.checks),
             approvals: answers.map(|answers| &answers.approvals),
             own: true,
-            current: is(&request.head_commit, self.head),
+            current: is_commit(&request.head_commit, self.head),
             target: self.target,
-            outlook,
+            preview,
             now: self.clock.now(),
         });
         match decided {
@@ -81,28 +82,28 @@ impl MergeCandidate<'_> {
     }
 }
 
-/// Whether a forge names this commit.
-pub(crate) fn is(named: &str, commit: ObjectId) -> bool {
+/// Tells whether a forge's text is the id of a commit.
+pub(crate) fn is_commit(named: &str, commit: ObjectId) -> bool {
     ObjectId::from_hex(named.as_bytes()).is_ok_and(|named| named == commit)
 }
 
 fn quiet(waits: Vec<String>, until: Option<Timestamp>) -> StepOutcome {
-    StepOutcome::Settled {
+    StepOutcome::UpToDate {
         waits,
         until,
         would_merge: false,
     }
 }
 
-impl<'w> RequestReconciler<'w> {
-    /// A request that is as it should be merges, or says what it waits for.
-    pub(crate) async fn settled(
+impl RequestReconciler<'_> {
+    /// Merges a pull request that is up to date, or reports what it waits for.
+    pub(crate) async fn try_merge(
         &mut self,
         item: &DesiredRequest<'_>,
-        set: &ChangeSet,
+        set: &Arc<ChangeSet>,
         request: forge::PullRequest,
     ) -> Result<StepOutcome, GitError> {
-        let (Some((_, Some(auto_merge))), Some(environment)) = (Self::via(item), item.environment)
+        let (Some((_, Some(auto_merge))), Some(environment)) = (item.options(), item.environment)
         else {
             return Ok(quiet(
                 vec!["It waits for people: autoMerge is not declared.".to_owned()],
@@ -112,94 +113,100 @@ impl<'w> RequestReconciler<'w> {
         let Some(BranchState {
             head,
             parent: Some(parent),
-            fresh,
+            on_head,
             ..
-        }) = self.looked.get(&item.branch).cloned()
+        }) = self.branches.get(&item.branch).cloned()
         else {
             return Ok(quiet(Vec::new(), None));
         };
-        let (target, clock): (&'w str, _) = (self.target, self.clock);
-        let one = MergeCandidate {
+        let candidate = MergeCandidate {
             auto_merge,
             environment,
             set,
-            target,
+            target: self.context.repo.mirror.remote().branch(),
             head,
             parent,
-            fresh,
-            clock,
+            on_head,
+            clock: self.clock,
         };
-        let seen = match self
-            .seen(set, auto_merge.minimum_age.is_some(), false)
-            .await
-        {
-            Ok(seen) => seen,
+        let by_age = auto_merge.minimum_age.is_some();
+        let first_seen = match self.first_seen(set, by_age, false).await {
+            Ok(first_seen) => first_seen,
             Err(failure) => return Ok(failure),
         };
-        let (outlook, stands) = self.outlook(&one).unwrap_or_default();
-        if stands.is_some() && self.tells_otherwise(&request, &outlook) {
-            return self.retell(item, set, &request).await;
+        let (preview, valid_until) = self.known_preview(&candidate).unwrap_or_default();
+        if valid_until.is_some() && self.text_is_stale(&request, &preview) {
+            return self.update_text(item, set, &request).await;
         }
-        if let Some((reasons, until, false)) = one.waits(&request, &seen, None, &outlook) {
-            // A forge can be a little behind what was just pushed.
-            if is(&request.head_commit, head) {
-                self.stands_aside(request.number);
+        let waits = candidate.waits(&request, &first_seen, None, &preview);
+        if let Some((reasons, until, false)) = waits {
+            // A forge can lag behind a push.
+            if is_commit(&request.head_commit, head) {
+                self.leave_front(request.number);
             }
-            return Ok(quiet(reasons, until.max(stands)));
+            return Ok(quiet(reasons, until.max(valid_until)));
         }
-        // After each merge all are looked at again; the forge is asked of each once in a pass.
-        match self.done.waiting.get(&request.number) {
+        // Each merge starts another round over all pull requests.
+        match self.progress.waiting.get(&request.number) {
             Some((of, reasons, until)) if *of == head => Ok(quiet(reasons.clone(), *until)),
-            _ => self.ready(item, &one, &request, seen).await,
+            _ => self.confirm(item, &candidate, &request, first_seen).await,
         }
     }
 
-    /// The forge is asked what only it knows, of the request as it is now; then registries and
-    /// clusters once more.
-    async fn ready(
+    /// Confirms at the forge, the registries and the clusters that nothing stands in the way, and
+    /// merges.
+    async fn confirm(
         &mut self,
         item: &DesiredRequest<'_>,
-        one: &MergeCandidate<'_>,
+        candidate: &MergeCandidate<'_>,
         listed: &forge::PullRequest,
-        mut seen: Vec<Option<Timestamp>>,
+        mut first_seen: Vec<Option<Timestamp>>,
     ) -> Result<StepOutcome, GitError> {
-        let asked = async {
-            let request = self.forge.get(listed.number).await?;
-            let (checks, approvals) =
-                futures::try_join!(self.forge.checks(&request), self.forge.approvals(&request))?;
+        let answers = async {
+            let request = self.context.forge.get(listed.number).await?;
+            let (checks, approvals) = futures::try_join!(
+                self.context.forge.checks(&request),
+                self.context.forge.approvals(&request)
+            )?;
             Ok::<_, forge::ForgeError>((request, MergeAnswers { checks, approvals }))
         };
-        let (request, answers) = match asked.await {
-            Ok(asked) => asked,
+        let (request, answers) = match answers.await {
+            Ok(answers) => answers,
             Err(error) => return Ok(Self::failure(&error)),
         };
-        if let Some(other) = self.otherwise(item, &request, one.fresh) {
+        if let Some(other) = self.other_step(item, &request, candidate.on_head) {
             return Ok(other);
         }
-        if let Some((reasons, until, _)) =
-            one.waits(&request, &seen, Some(&answers), &PreviewSummary::Clear)
-        {
+        if let Some((reasons, until, _)) = candidate.waits(
+            &request,
+            &first_seen,
+            Some(&answers),
+            &PreviewSummary::Clear,
+        ) {
             if answers.checks.state == forge::ChecksState::Failed {
-                self.stands_aside(request.number);
+                self.leave_front(request.number);
             }
-            return Ok(self.rests(&request, one, reasons, until));
+            return Ok(self.wait(&request, candidate, reasons, until));
         }
-        if !one.fresh {
-            match self.forge.wants_newest(self.target).await {
+        if !candidate.on_head {
+            match self.context.forge.wants_newest(candidate.target).await {
                 Ok(true) => return Ok(self.behind(&request)),
                 Ok(false) => {}
                 Err(error) => return Ok(Self::failure(&error)),
             }
         }
-        // A tag may have moved since its clock was last looked at.
-        if one.auto_merge.minimum_age.is_some() {
-            seen = match self.seen(one.set, true, true).await {
-                Ok(seen) => seen,
+        // A tag may have moved since its age was last read.
+        if candidate.auto_merge.minimum_age.is_some() {
+            first_seen = match self.first_seen(candidate.set, true, true).await {
+                Ok(first_seen) => first_seen,
                 Err(failure) => return Ok(failure),
             };
-            if let Some((reasons, until, _)) =
-                one.waits(&request, &seen, Some(&answers), &PreviewSummary::Clear)
-            {
+            if let Some((reasons, until, _)) = candidate.waits(
+                &request,
+                &first_seen,
+                Some(&answers),
+                &PreviewSummary::Clear,
+            ) {
                 return Ok(quiet(reasons, until));
             }
         }
@@ -208,116 +215,133 @@ impl<'w> RequestReconciler<'w> {
         {
             return Ok(quiet(reasons, Some(until)));
         }
-        let (outlook, stands) = match self.outlook(one) {
+        let (preview, valid_until) = match self.known_preview(candidate) {
             Some(known) => known,
-            None => {
-                let at = self.clock.now();
-                match self
-                    .updater
-                    .preview(one.set, self.world.commit, one.parent, one.head, at)
-                    .await
-                {
-                    Some(preview) => (preview.outlook(), at.checked_add(REST).ok()),
-                    None => Default::default(),
-                }
-            }
+            None => self.preview(candidate).await,
         };
-        if self.tells_otherwise(&request, &outlook) {
-            return self.retell(item, one.set, &request).await;
+        if self.text_is_stale(&request, &preview) {
+            return self.update_text(item, candidate.set, &request).await;
         }
-        if outlook != PreviewSummary::Clear {
-            let (reasons, ..) = one
-                .waits(&request, &seen, Some(&answers), &outlook)
+        if preview != PreviewSummary::Clear {
+            let (reasons, ..) = candidate
+                .waits(&request, &first_seen, Some(&answers), &preview)
                 .unwrap_or_default();
-            return Ok(self.rests(&request, one, reasons, stands));
+            return Ok(self.wait(&request, candidate, reasons, valid_until));
         }
         if self.mode == PassMode::Plan {
-            return Ok(StepOutcome::Settled {
+            return Ok(StepOutcome::UpToDate {
                 waits: Vec::new(),
                 until: None,
                 would_merge: true,
             });
         }
-        // The preview took its time, in which people can have said something.
-        let request = match self.forge.get(request.number).await {
+        self.merge_unless_changed(item, candidate, request.number, &first_seen, &answers)
+            .await
+    }
+
+    /// Merges, unless the pull request or the declarations changed during the preview.
+    async fn merge_unless_changed(
+        &mut self,
+        item: &DesiredRequest<'_>,
+        candidate: &MergeCandidate<'_>,
+        number: u64,
+        first_seen: &[Option<Timestamp>],
+        answers: &MergeAnswers,
+    ) -> Result<StepOutcome, GitError> {
+        let request = match self.context.forge.get(number).await {
             Ok(request) => request,
             Err(error) => return Ok(Self::failure(&error)),
         };
-        if let Some(other) = self.otherwise(item, &request, one.fresh) {
+        if let Some(other) = self.other_step(item, &request, candidate.on_head) {
             return Ok(other);
         }
-        // And can have changed what is declared: paused an Environment, closed a window, refused a
-        // tag.
-        let mirror = Arc::clone(&self.updater.mirror);
-        match blocking(move || mirror.fetch()).await {
-            Ok(head) if head.commit == self.world.commit => {}
+        // A new commit may suspend the Environment, close a window or exclude a tag.
+        match self.context.repo.read(|mirror| mirror.fetch()).await {
+            Ok(head) if head.commit == self.snapshot.commit => {}
             Ok(_) => return Ok(StepOutcome::Conflict),
             Err(error @ GitError::Broken { .. }) => return Err(error),
             Err(error) => return Ok(Self::failure(&error)),
         }
-        match one.waits(&request, &seen, Some(&answers), &outlook) {
+        match candidate.waits(&request, first_seen, Some(answers), &PreviewSummary::Clear) {
             None => {
                 let offer = self.offer(&request, &answers.checks, &answers.approvals);
-                self.merge(item, one.set, &request, offer).await
+                self.merge(item, candidate.set, &request, offer).await
             }
             Some((reasons, until, _)) => Ok(quiet(reasons, until)),
         }
     }
 
-    /// Notes what a request waits for until the end of this pass.
-    fn rests(
+    /// Notes until the end of this pass what a pull request waits for.
+    fn wait(
         &mut self,
         request: &forge::PullRequest,
-        one: &MergeCandidate<'_>,
+        candidate: &MergeCandidate<'_>,
         reasons: Vec<String>,
         until: Option<Timestamp>,
     ) -> StepOutcome {
-        self.done
+        self.progress
             .waiting
-            .insert(request.number, (one.head, reasons.clone(), until));
+            .insert(request.number, (candidate.head, reasons.clone(), until));
         quiet(reasons, until)
     }
 
-    /// What a preview of this process has said of a change, as long as that stands.
-    fn outlook(&self, one: &MergeCandidate<'_>) -> Option<(PreviewSummary, Option<Timestamp>)> {
-        let known = self.updater.known();
-        known
-            .outlooks
-            .get(self.world.commit, one.head, self.clock.now())
-            .map(|(outlook, until)| (outlook, Some(until)))
+    /// Previews a change, and returns until when the summary is valid.
+    async fn preview(&self, candidate: &MergeCandidate<'_>) -> (PreviewSummary, Option<Timestamp>) {
+        let MergeCandidate {
+            set, parent, head, ..
+        } = *candidate;
+        let now = self.clock.now();
+        let target = self.snapshot.commit;
+        match previews::preview(self.context, set, target, parent, head, now).await {
+            Some(preview) => (preview.summary(), now.checked_add(REFUSAL_TTL).ok()),
+            None => Default::default(),
+        }
     }
 
-    /// Whether the text says of clusters what is not so any more, and can be written anew.
-    fn tells_otherwise(&self, request: &forge::PullRequest, outlook: &PreviewSummary) -> bool {
-        let refused = matches!(outlook, PreviewSummary::Refused(_));
+    /// Returns a preview of this process that is still valid.
+    fn known_preview(
+        &self,
+        candidate: &MergeCandidate<'_>,
+    ) -> Option<(PreviewSummary, Option<Timestamp>)> {
+        let cache = self.context.cache.lock();
+        cache
+            .previews
+            .get(self.snapshot.commit, candidate.head, self.clock.now())
+            .map(|(preview, until)| (preview, Some(until)))
+    }
+
+    /// Tells whether the text shows another verdict of the clusters, and may be written.
+    fn text_is_stale(&self, request: &forge::PullRequest, preview: &PreviewSummary) -> bool {
+        let refused = matches!(preview, PreviewSummary::Refused(_));
         self.mode == PassMode::Write
             && Marker::of(request).is_some_and(|marker| marker.refused != refused)
     }
 
-    /// Notes what the forge says of a request now; gives a step where that leads to another
-    /// decision than what it said before.
-    fn otherwise(
+    /// Takes over the forge's present view of a pull request; returns an outcome if that leads to
+    /// another step.
+    fn other_step(
         &mut self,
         item: &DesiredRequest<'_>,
         request: &forge::PullRequest,
-        fresh: bool,
+        on_head: bool,
     ) -> Option<StepOutcome> {
         self.change(request.number, |known| *known = request.clone());
-        // Somebody has renamed the branch.
+        let target = self.context.target();
+        // A person has renamed the branch.
         if request.head != item.branch {
             return Some(StepOutcome::Conflict);
         }
-        if request.base == self.target && request.mergeable == Mergeable::Behind && !fresh {
+        if request.base == target && request.mergeable == Mergeable::Behind && !on_head {
             return Some(self.behind(request));
         }
-        (request.base != self.target || (request.mergeable == Mergeable::Conflicts && !fresh))
+        (request.base != target || (request.mergeable == Mergeable::Conflicts && !on_head))
             .then_some(StepOutcome::Again)
     }
 
     async fn merge(
         &mut self,
         item: &DesiredRequest<'_>,
-        set: &ChangeSet,
+        set: &Arc<ChangeSet>,
         request: &forge::PullRequest,
         offer: MergeOffer,
     ) -> Result<StepOutcome, GitError> {
@@ -325,28 +349,26 @@ impl<'w> RequestReconciler<'w> {
             Ok(message) => message,
             Err(failure) => return Ok(failure),
         };
-        if !self.done.merged.insert(request.number) {
+        if !self.progress.merged.insert(request.number) {
             let waits =
                 vec!["It was merged by this pass, and the forge still calls it open.".to_owned()];
-            return Ok(StepOutcome::Settled {
+            return Ok(StepOutcome::UpToDate {
                 waits,
                 until: None,
                 would_merge: false,
             });
         }
-        self.updater
-            .publishing
-            .store(true, std::sync::atomic::Ordering::SeqCst);
+        self.context.publisher.begin();
         let (title, text) = message.split_once('\n').unwrap_or((&message, ""));
         let merge = MergeCommand {
             head: request.head_commit.clone(),
-            method: Self::via(item).and_then(|(request, _)| request.merge_method),
+            method: item.options().and_then(|(request, _)| request.merge_method),
             title: title.to_owned(),
-            // With the trailer, by which the history knows an update.
+            // Its trailer marks the merge as an update of the bot.
             message: text.trim().to_owned(),
             delete_branch: !self.is_shared(&item.branch),
         };
-        match self.forge.merge(request.number, &merge).await {
+        match self.context.forge.merge(request.number, &merge).await {
             Ok(commit) => {
                 let ended = Some(forge::RequestEnd {
                     at: Some(self.now),
@@ -359,8 +381,8 @@ impl<'w> RequestReconciler<'w> {
                     ..request.clone()
                 };
                 let row = self.report(item, RequestState::Merged, Vec::new());
-                self.done.ended.push((item.name.clone(), row));
-                self.done.states.remove(&item.branch);
+                self.progress.ended.push((item.name.clone(), row));
+                self.progress.states.remove(&item.branch);
                 self.forget(request, ClosedRequest::Merged);
                 Ok(StepOutcome::Merged)
             }
@@ -370,19 +392,19 @@ impl<'w> RequestReconciler<'w> {
         }
     }
 
-    /// When each move's tag was first seen with its digest. Nothing is asked for where no rule goes
-    /// by it. With `confirm` every tag is looked up at its registry; else only those that were
-    /// never seen.
-    async fn seen(
+    /// Returns when each tag was first seen with its digest, if a rule goes `by_age`.
+    ///
+    /// With `confirm` every tag is looked up at its registry; else only those that were never seen.
+    async fn first_seen(
         &mut self,
-        set: &ChangeSet,
-        wanted: bool,
+        set: &Arc<ChangeSet>,
+        by_age: bool,
         confirm: bool,
     ) -> Result<Vec<Option<Timestamp>>, StepOutcome> {
         let mut all = Vec::new();
         for row in &set.moves {
-            all.push(if wanted {
-                self.since(row, confirm).await?
+            all.push(if by_age {
+                self.first_seen_one(row, confirm).await?
             } else {
                 None
             });
@@ -390,12 +412,12 @@ impl<'w> RequestReconciler<'w> {
         Ok(all)
     }
 
-    async fn since(
+    async fn first_seen_one(
         &mut self,
         row: &ImageMove,
         confirm: bool,
     ) -> Result<Option<Timestamp>, StepOutcome> {
-        let scanner = &self.updater.scanner;
+        let scanner = self.context.scanner;
         let failed = |error: &crate::io::facts::ScanError| {
             StepOutcome::Failed(Box::new(FailureReport::new(error).of(&row.repository)))
         };

@@ -1,90 +1,93 @@
-//! Branches that rest although something is wanted of them: their latest request was merged a
-//! moment ago, and Git has not shown it yet; or it was closed, and its text had no room for all
-//! that people refused with it.
+//! Branches that must wait although a change is desired.
+//!
+//! Either their last pull request was merged a moment ago and the merge is not in the snapshot yet,
+//! or it was closed and its text had no room for everything that was refused with it.
 
-use super::{closed::EndedRequest, desired::DesiredRequest};
-use crate::update::{ImageUpdater, RepoSnapshot};
+use super::{
+    branches::BranchSurvey,
+    closed::{EndedRequest, EndedRequests},
+    desired::DesiredRequest,
+};
 use crate::{
-    io::{
-        forge,
-        git::{GitError, ObjectId},
-    },
-    objects::health::plain,
+    core::text::plain,
+    io::git::{GitError, Mirror, ObjectId},
     review::lifecycle::ClosedRequest,
 };
 use jiff::{SignedDuration, Timestamp};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-/// For how long a merge that Git does not show is waited for. After that somebody has taken it off
-/// the target again.
-const SHOWN: SignedDuration = SignedDuration::from_mins(10);
+/// How long a merge that Git does not show is waited for. After that it has been removed from the
+/// target again.
+const MERGE_VISIBLE: SignedDuration = SignedDuration::from_mins(10);
 
-impl ImageUpdater {
-    /// The branches that rest, each with the reason.
-    pub(crate) fn resting(
-        &self,
-        world: &RepoSnapshot,
-        branches: &BTreeMap<String, ObjectId>,
-        open: &[forge::PullRequest],
-        now: Timestamp,
-    ) -> Result<BTreeMap<String, String>, GitError> {
-        let target = self.mirror.remote().branch();
-        let known = &self.known().ended;
-        // The later number counts.
-        let latest: BTreeMap<&str, (u64, &EndedRequest)> = known
-            .ours(target)
-            .map(|(number, ended)| (ended.head.as_str(), (number, ended)))
-            .collect();
-        let mut resting = BTreeMap::new();
-        for (branch, (number, ended)) in latest {
-            if open.iter().any(|request| request.head == branch) {
-                continue;
+/// Returns the branches that must wait, each with the reason.
+pub(super) fn branches(
+    mirror: &Mirror,
+    target: ObjectId,
+    ended: &EndedRequests,
+    heads: &BTreeMap<String, ObjectId>,
+    open: &BTreeSet<String>,
+    now: Timestamp,
+) -> Result<BTreeMap<String, String>, GitError> {
+    let base = mirror.remote().branch();
+    // The highest number of a branch counts.
+    let latest: BTreeMap<&str, (u64, &EndedRequest)> = ended
+        .ours(base)
+        .map(|(number, ended)| (ended.head.as_str(), (number, ended)))
+        .collect();
+    let mut blocked = BTreeMap::new();
+    for (branch, (number, request)) in latest {
+        if open.contains(branch) {
+            continue;
+        }
+        let reason = match ended.last(branch, base) {
+            Some(ClosedRequest::Merged) => {
+                let head = heads.get(branch);
+                merge_not_visible(mirror, target, head, number, request, now)?
             }
-            let why = match known.last(branch, target) {
-                Some(ClosedRequest::Merged) => {
-                    self.unseen(world, branches.get(branch), number, ended, now)?
-                }
-                Some(ClosedRequest::Closed) => untold(number, ended),
-                _ => None,
-            };
-            resting.extend(why.map(|why| (branch.to_owned(), why)));
-        }
-        Ok(resting)
-    }
-
-    /// Why a branch waits that was merged as it is. The forge is asked after Git: on what Git
-    /// showed then, the same changes are still wanted, and would be proposed a second time.
-    fn unseen(
-        &self,
-        world: &RepoSnapshot,
-        head: Option<&ObjectId>,
-        number: u64,
-        ended: &EndedRequest,
-        now: Timestamp,
-    ) -> Result<Option<String>, GitError> {
-        let merged = head.is_some() && ended.head_commit.parse::<ObjectId>().ok().as_ref() == head;
-        let Some(commit) = ended
-            .commit
-            .as_ref()
-            .and_then(|commit| commit.parse::<ObjectId>().ok())
-        else {
-            return Ok(None);
+            Some(ClosedRequest::Closed) => cut_refusal(number, request),
+            _ => None,
         };
-        if !merged
-            || now.duration_since(ended.at).abs() >= SHOWN
-            || self.mirror.contains(world.commit, commit)?
-        {
-            return Ok(None);
-        }
-        Ok(Some(format!(
-            "Request #{number} was merged a moment ago, and Git did not show it yet when it was asked."
-        )))
+        blocked.extend(reason.map(|reason| (branch.to_owned(), reason)));
     }
+    Ok(blocked)
 }
 
-/// Why a group rests whose request was closed: what its text had no room for is refused, too, and
-/// nobody can say what it was.
-fn untold(number: u64, ended: &EndedRequest) -> Option<String> {
+/// The reason to wait for a merge that the snapshot lacks.
+///
+/// The forge is read after Git. On the older snapshot the same changes are still desired, and would
+/// be proposed a second time.
+fn merge_not_visible(
+    mirror: &Mirror,
+    target: ObjectId,
+    head: Option<&ObjectId>,
+    number: u64,
+    ended: &EndedRequest,
+    now: Timestamp,
+) -> Result<Option<String>, GitError> {
+    let is_same = head.is_some() && ended.head_commit.parse::<ObjectId>().ok().as_ref() == head;
+    let Some(commit) = ended
+        .commit
+        .as_ref()
+        .and_then(|commit| commit.parse::<ObjectId>().ok())
+    else {
+        return Ok(None);
+    };
+    if !is_same
+        || now.duration_since(ended.at).abs() >= MERGE_VISIBLE
+        || mirror.contains(target, commit)?
+    {
+        return Ok(None);
+    }
+    Ok(Some(format!(
+        "Request #{number} was merged a moment ago, and Git did not show it yet when it was asked."
+    )))
+}
+
+/// The reason to wait after a close whose pull request had more images than its text.
+///
+/// Those are refused, too, and it is unknown which they were.
+fn cut_refusal(number: u64, ended: &EndedRequest) -> Option<String> {
     let cut = ended.marker.as_ref()?.cut;
     let by = ended.by.clone().flatten();
     let by = plain(by.as_deref().unwrap_or("somebody"));
@@ -95,22 +98,14 @@ fn untold(number: u64, ended: &EndedRequest) -> Option<String> {
     })
 }
 
-/// Says so where no row does: nothing is there of the branch.
-pub(crate) fn say(
-    items: &[DesiredRequest<'_>],
-    resting: &BTreeMap<String, String>,
-    branches: &BTreeMap<String, ObjectId>,
-    warnings: &mut Vec<String>,
-) {
-    for item in items
+/// Warnings of blocked branches that do not exist, so that no row shows them.
+pub(super) fn warnings(desired: &[DesiredRequest<'_>], survey: &BranchSurvey) -> Vec<String> {
+    desired
         .iter()
-        .filter(|item| item.set.is_some() && !branches.contains_key(&item.branch))
-    {
-        let warning = resting
-            .get(&item.branch)
-            .map(|why| format!("{} waits: {why}", item.name));
-        if let Some(warning) = warning.filter(|warning| !warnings.contains(warning)) {
-            warnings.push(warning);
-        }
-    }
+        .filter(|item| item.set.is_some() && !survey.heads.contains_key(&item.branch))
+        .filter_map(|item| {
+            let reason = survey.blocked.get(&item.branch)?;
+            Some(format!("{} waits: {reason}", item.name))
+        })
+        .collect()
 }

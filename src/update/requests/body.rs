@@ -1,66 +1,49 @@
-//! What a request says to people: its title and its text, from all that the pass knows.
+//! Title and text of a pull request, from all that the pass knows.
 
-use crate::update::{
-    EnvironmentReport, FactsGatherer, FactsQuery, ImageUpdater, PATIENCE, RepoSnapshot, Scans,
+use super::{
+    RequestContext,
+    facts::{FactsGatherer, FactsQuery, PATIENCE},
 };
 use crate::{
-    io::{forge::Forge, git::ObjectId},
+    io::{blocking, git::ObjectId},
     review::{ChangeSet, Marker, MarkerScope, MoveStory, Preview, body, merging_words, subject},
     spec::{Environment, WriteMode},
+    update::{EnvironmentReport, RepoSnapshot, Scans, pass::PassClock, previews},
 };
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
+use std::sync::Arc;
 
-/// Of the form of the text; with another one texts are written anew.
+/// Version of the text's form. A new one has all texts written again.
 const FORM: u8 = 3;
 
-/// Of how many characters that a text may have one is the marker's: what it has no room for, the
-/// bot does not know again.
+/// The marker may take one of this many shares of a text. What it has no room for is lost to the
+/// bot.
 const MARKER_SHARE: usize = 2;
 
-/// What a text is made from.
-pub(crate) struct BodyComposer<'a> {
-    /// The changes.
-    pub(crate) set: &'a ChangeSet,
-    /// What is declared, and the target's head.
-    pub(crate) world: &'a RepoSnapshot,
+/// Inputs of a text.
+pub(crate) struct BodyInputs<'a> {
+    pub(crate) set: &'a Arc<ChangeSet>,
+    pub(crate) snapshot: &'a RepoSnapshot,
     /// The commit of the target that the branch is made on.
     pub(crate) base: ObjectId,
-    /// The head of the branch; the mirror has it.
     pub(crate) head: ObjectId,
-    /// What registries have said in this pass: digests, first-seen times, platforms.
+    /// See [`content`].
+    pub(crate) content: &'a str,
     pub(crate) scans: &'a Scans,
-    /// The Environment's row, with its policies: what was chosen and what refused.
     pub(crate) row: &'a EnvironmentReport,
-    /// The forge.
-    pub(crate) forge: &'a dyn Forge,
-    /// The time of the pass.
+    /// Start of the pass.
     pub(crate) now: Timestamp,
-    /// The time by now.
-    pub(crate) at: Timestamp,
+    pub(crate) clock: PassClock,
 }
 
-/// What is told.
 pub(crate) struct ComposedBody {
-    /// The title.
     pub(crate) title: String,
     /// The whole text, with the marker.
     pub(crate) body: String,
 }
 
-impl BodyComposer<'_> {
-    /// A hash of what the text is made from: as long as it is the same, the text stays as it is,
-    /// and people may edit it.
-    pub(crate) fn content(&self) -> String {
-        content(
-            self.set,
-            self.head,
-            self.world.declared.environments.get(&self.set.environment),
-        )
-    }
-}
-
-/// How the request of a set is merged, in words for people.
+/// Explains how the pull request of a change set is merged.
 fn merging(set: &ChangeSet, environment: Option<&Environment>) -> String {
     let auto_merge = environment.and_then(|environment| match &environment.via {
         WriteMode::PullRequest { auto_merge, .. } => auto_merge.as_ref(),
@@ -73,7 +56,8 @@ fn merging(set: &ChangeSet, environment: Option<&Environment>) -> String {
     )
 }
 
-/// See [`BodyComposer::content`].
+/// Returns a hash of everything that the text is made from. As long as it is the same, the text stays
+/// as it is, so that people may edit it.
 pub(crate) fn content(
     set: &ChangeSet,
     head: ObjectId,
@@ -101,76 +85,74 @@ pub(crate) fn content(
         .collect()
 }
 
-impl ImageUpdater {
-    /// Makes the title and the text of a request: what registry and forge tell is gathered, the
-    /// change is previewed.
-    pub(crate) async fn tell(&self, telling: &BodyComposer<'_>) -> ComposedBody {
-        let BodyComposer {
-            set,
-            world,
-            base,
-            head,
-            scans,
-            row,
-            forge,
-            now,
-            at,
-            ..
-        } = telling;
-        let asked: Vec<FactsQuery<'_>> = set
-            .moves
-            .iter()
-            .map(|image| FactsQuery {
-                image,
-                policy: world.declared.policies.get(&image.policy),
-                scan: scans.get(&image.repository),
-                refused: row
-                    .policies
-                    .iter()
-                    .find(|policy| policy.name == image.policy)
-                    .map_or(&[], |policy| &policy.refused),
-            })
-            .collect();
-        let gatherer = FactsGatherer {
-            scanner: &self.scanner,
-            forge: Some(*forge),
-            now: *now,
-            patience: PATIENCE,
-        };
-        let (gathered, preview) = tokio::join!(
-            gatherer.gather(&asked),
-            self.preview(set, world.commit, *base, *head, *at)
-        );
-        let mut marker = Marker::new(
-            &set.environment,
-            set.group.as_deref(),
-            &set.moves,
-            telling.content(),
-        );
-        marker.refused = preview.as_ref().is_some_and(Preview::is_refused);
-        // What a cluster refuses today it may take tomorrow: a policy there is changed, too.
-        marker.again = gathered.may_tell_more
-            || marker.refused
-            || preview.as_ref().is_some_and(Preview::may_tell_more);
-        let environment = world.declared.environments.get(&set.environment);
-        let target = self.mirror.remote().branch();
-        marker.scope = environment.map(|known| MarkerScope {
-            file: known.place.file.clone(),
-            target: target.to_owned(),
-        });
-        let limit = forge.limits().body;
-        let hidden = marker.write(limit / MARKER_SHARE);
+/// Writes title and text: gathers facts from registry and forge, and previews the change.
+pub(crate) async fn compose(context: RequestContext<'_>, inputs: &BodyInputs<'_>) -> ComposedBody {
+    let BodyInputs {
+        set,
+        snapshot,
+        base,
+        head,
+        row,
+        ..
+    } = *inputs;
+    let declared = &snapshot.declared;
+    let queries: Vec<FactsQuery<'_>> = set
+        .moves
+        .iter()
+        .map(|image| FactsQuery {
+            image,
+            policy: declared.policies.get(&image.policy),
+            scan: inputs.scans.get(&image.repository),
+            refused: row
+                .policies
+                .iter()
+                .find(|policy| policy.name == image.policy)
+                .map_or(&[], |policy| &policy.refused),
+        })
+        .collect();
+    let forge = &**context.forge;
+    let gatherer = FactsGatherer {
+        scanner: context.scanner,
+        forge: Some(forge),
+        now: inputs.now,
+        patience: PATIENCE,
+    };
+    let now = inputs.clock.now();
+    let (gathered, preview) = tokio::join!(
+        gatherer.gather(&queries),
+        previews::preview(context, set, snapshot.commit, base, head, now)
+    );
+    let environment = declared.environments.get(&set.environment);
+    let mut marker = Marker::new(
+        &set.environment,
+        set.group.as_deref(),
+        &set.moves,
+        inputs.content.to_owned(),
+    );
+    marker.refused = preview.as_ref().is_some_and(Preview::is_refused);
+    // A refusal may end, too: the cluster's policies change.
+    marker.again = gathered.may_tell_more
+        || marker.refused
+        || preview.as_ref().is_some_and(Preview::may_tell_more);
+    marker.scope = environment.map(|environment| MarkerScope {
+        file: environment.place.file.clone(),
+        target: context.target().to_owned(),
+    });
+    let (set, limit) = (Arc::clone(set), forge.limits().body);
+    let merging = merging(&set, environment);
+    blocking(move || {
         let story = MoveStory {
             environment: &set.environment,
             group: set.group.as_deref(),
-            moves: &gathered.told,
+            moves: &gathered.moves,
             preview: preview.as_ref(),
-            merging: &merging(set, environment),
-            marker: &hidden,
+            merging: &merging,
+            marker: &marker.write(limit / MARKER_SHARE),
         };
         ComposedBody {
-            title: subject(set),
+            title: subject(&set),
             body: body(&story, limit).text,
         }
-    }
+    })
+    .await
 }

@@ -1,55 +1,51 @@
-//! What a process remembers of requests between passes.
+//! Memory of a process about pull requests, kept between passes. All of it can be read again.
 
-use super::{closed::EndedRequests, merge_refusals::MergeRefusal};
-use crate::update::{ImageUpdater, previews::PreviewSummaries};
-use crate::{io::git::ObjectId, review::lifecycle::BranchCommits};
+use super::{branches::OwnedCommits, closed::EndedRequests, merge_refusals::MergeRefusal};
+use crate::{io::git::ObjectId, update::previews::PreviewSummaries};
 use jiff::Timestamp;
 use std::{
     collections::HashMap,
-    sync::{MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-/// What is remembered. All of it can be had again.
+/// A cache that the tasks of a pass share. It is locked for single steps only, never over I/O.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct SharedRequestCache(Arc<Mutex<RequestCache>>);
+
 #[derive(Debug, Default)]
 pub(crate) struct RequestCache {
-    /// Requests that ended.
     pub(crate) ended: EndedRequests,
-    /// Notes on those that are open.
+    /// Notes on open pull requests, by number.
     pub(crate) notes: HashMap<u64, RequestNotes>,
-    /// What previews have said.
-    pub(crate) outlooks: PreviewSummaries,
-    /// The one of those that merge by themselves which others wait for, and since when.
+    pub(crate) previews: PreviewSummaries,
+    /// The pull request that others wait for while it is rebuilt and merged, and since when.
     pub(crate) front: Option<(u64, Timestamp)>,
-    /// Whose commits a branch has, by its head and that of its target; with the parent where it is
-    /// one of the bot's.
-    pub(crate) commits: HashMap<(ObjectId, ObjectId), (BranchCommits, Option<ObjectId>)>,
+    /// By the head of a branch and that of its target.
+    pub(crate) commits: HashMap<(ObjectId, ObjectId), OwnedCommits>,
 }
 
-/// What has been done with an open request.
 #[derive(Debug, Default)]
 pub(crate) struct RequestNotes {
-    /// The commit of somebody else that it has been told of.
-    pub(crate) told: Option<String>,
-    /// When a text was last made that may become better.
-    pub(crate) tried: Option<Timestamp>,
-    /// Whether its labels have been looked at.
-    pub(crate) dressed: bool,
+    /// The foreign commit that a comment was written about.
+    pub(crate) commented: Option<String>,
+    /// When a text was last written that may become better.
+    pub(crate) text_written: Option<Timestamp>,
+    pub(crate) labels_checked: bool,
     /// A merge that the forge has refused.
     pub(crate) refusal: Option<MergeRefusal>,
-    /// When it was built anew because its base wants that.
+    /// When it was rebuilt because its base requires its newest commit.
     pub(crate) rebuilt: Option<Timestamp>,
 }
 
-impl RequestCache {
-    /// The notes on a request, to be added to.
-    pub(crate) fn note(&mut self, number: u64) -> &mut RequestNotes {
-        self.notes.entry(number).or_default()
+impl SharedRequestCache {
+    /// Locks the cache. No critical section leaves it half changed.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, RequestCache> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl ImageUpdater {
-    /// What is remembered. A thread that has died with it leaves nothing half done.
-    pub(crate) fn known(&self) -> MutexGuard<'_, RequestCache> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+impl RequestCache {
+    pub(crate) fn note(&mut self, number: u64) -> &mut RequestNotes {
+        self.notes.entry(number).or_default()
     }
 }

@@ -1,5 +1,4 @@
-//! Requests that ended: who ended them and how, what that says of a branch, and what people refused
-//! with it.
+//! Pull requests that have ended, by merge or close, and what people refused by closing them.
 
 use super::merged::RecentMerges;
 use crate::{
@@ -14,12 +13,14 @@ use crate::{
 use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeMap;
 
-/// How long after its opening a request may be closed by the forge together with the branch of the
-/// one before it, and how long after the end of that one.
-const SWEPT: (SignedDuration, SignedDuration) =
-    (SignedDuration::from_mins(1), SignedDuration::from_mins(5));
+/// How long after its opening a pull request may be closed by the forge along with the deleted
+/// branch of its predecessor.
+const SWEPT_AFTER_OPENING: SignedDuration = SignedDuration::from_mins(1);
 
-/// A request that ended.
+/// How long after the end of its predecessor that may happen.
+const SWEPT_AFTER_PREDECESSOR: SignedDuration = SignedDuration::from_mins(5);
+
+/// A pull request that has ended.
 #[derive(Debug, Clone)]
 pub(crate) struct EndedRequest {
     pub(crate) head: String,
@@ -28,21 +29,18 @@ pub(crate) struct EndedRequest {
     pub(crate) base: String,
     pub(crate) how: ClosedRequest,
     pub(crate) opened: Option<Timestamp>,
-    /// When; of one closed by a person.
     pub(crate) at: Timestamp,
-    /// Who closed it, as far as it has been asked.
+    /// Who closed it; none as long as the forge has not been asked.
     pub(crate) by: Option<Option<String>>,
-    /// Who opened it.
     pub(crate) author: String,
     /// The commit that its merge made.
     pub(crate) commit: Option<String>,
     pub(crate) marker: Option<Marker>,
-    /// Whether another updater declares its Environment.
+    /// True if another updater declares its Environment.
     pub(crate) foreign: bool,
 }
 
 impl EndedRequest {
-    /// A request that has just ended, as far as nobody has said more.
     fn new(
         request: &forge::PullRequest,
         how: ClosedRequest,
@@ -75,23 +73,23 @@ impl EndedRequest {
     }
 }
 
-/// Those that ended, and from where that is known. All of it can be had again.
-#[derive(Debug, Default)]
+/// The pull requests that have ended, and how far the forge has been read. All of it can be read
+/// again.
+#[derive(Debug, Default, Clone)]
 pub(crate) struct EndedRequests {
-    /// By their numbers.
+    /// By number.
     pub(crate) all: BTreeMap<u64, EndedRequest>,
-    /// Whether the forge, or the store in its place, has said which have ended.
-    pub(crate) learnt: bool,
-    /// What the store keeps of those that people closed; nothing before it has been looked at.
-    pub(crate) kept: Option<Vec<u8>>,
-    /// The latest change that the forge has shown of any request, its own or not.
+    /// True once the forge, or the store in its place, has told which have ended.
+    pub(crate) is_known: bool,
+    /// The closures as the store has them; none before the store was read.
+    pub(crate) stored: Option<Vec<u8>>,
+    /// The latest change of any pull request that the forge has shown.
     pub(crate) since: Option<Timestamp>,
-    /// Those merged lately.
-    pub(crate) lately: RecentMerges,
+    pub(crate) recent: RecentMerges,
 }
 
 impl EndedRequests {
-    /// Those for a branch whose Environments no other updater declares.
+    /// Returns those for a base that no other updater owns.
     pub(crate) fn ours<'s>(
         &'s self,
         base: &'s str,
@@ -102,8 +100,8 @@ impl EndedRequests {
             .map(|(number, ended)| (*number, ended))
     }
 
-    /// Takes note of a request, if it has ended.
-    pub(crate) fn take(
+    /// Adds a pull request, if it has ended.
+    pub(crate) fn add(
         &mut self,
         request: &forge::PullRequest,
         warnings: &mut Vec<String>,
@@ -129,7 +127,7 @@ impl EndedRequests {
                 None
             }
         };
-        self.lately.take(request, marker.as_ref());
+        self.recent.add(request, marker.as_ref());
         let by = known
             .filter(|known| known.how == how)
             .and_then(|known| known.by.clone());
@@ -149,16 +147,17 @@ impl EndedRequests {
         );
     }
 
-    /// Notes that a request has just ended.
+    /// Adds a pull request that this process has just merged or closed.
     pub(crate) fn end(&mut self, request: &forge::PullRequest, how: ClosedRequest, now: Timestamp) {
         let marker = Marker::of(request);
-        self.lately.take(request, marker.as_ref());
+        self.recent.add(request, marker.as_ref());
         self.all
             .insert(request.number, EndedRequest::new(request, how, marker, now));
     }
 
-    /// How the latest request of a branch ended. What the forge closed by itself is the bot's to
-    /// clear away.
+    /// Returns how the latest pull request of a branch ended.
+    ///
+    /// One that the forge closed by itself counts as closed by the bot.
     pub(crate) fn last(&self, branch: &str, base: &str) -> Option<ClosedRequest> {
         let (number, last) = self
             .ours(base)
@@ -173,9 +172,10 @@ impl EndedRequests {
         )
     }
 
-    /// Whether the forge closed a request by itself. Some end the requests of a deleted branch a
-    /// moment later, in the name of whoever deleted it, and by then the branch may be there anew
-    /// with a request that has just been opened.
+    /// Tells whether the forge closed a pull request by itself.
+    ///
+    /// Some forges close the pull requests of a deleted branch a moment later, in the name of the
+    /// user who deleted it. By then the branch may exist again, with a new pull request.
     fn is_swept(&self, number: u64, request: &EndedRequest) -> bool {
         let by_bot = request
             .by
@@ -190,11 +190,13 @@ impl EndedRequests {
             .map(|(_, ended)| ended)
             .filter(|ended| ended.head == request.head);
         by_bot
-            && request.opened.is_some_and(|opened| within(opened, SWEPT.0))
-            && before.any(|ended| within(ended.at, SWEPT.1))
+            && request
+                .opened
+                .is_some_and(|opened| within(opened, SWEPT_AFTER_OPENING))
+            && before.any(|ended| within(ended.at, SWEPT_AFTER_PREDECESSOR))
     }
 
-    /// The requests that people closed.
+    /// Returns the pull requests that people closed.
     pub(crate) fn closed(&self) -> impl Iterator<Item = (u64, &EndedRequest)> {
         let closed = self
             .all
@@ -205,8 +207,9 @@ impl EndedRequests {
             .map(|(number, request)| (*number, request))
     }
 
-    /// Whether a commit is the merge of a request that proposed this move: a person may have
-    /// squashed it under a message of her own.
+    /// Tells whether a commit is the merge of a pull request that proposed this move.
+    ///
+    /// A person may have squashed it with another message.
     pub(crate) fn proposed(
         &self,
         environment: &str,
@@ -226,28 +229,28 @@ impl EndedRequests {
         markers
             .filter(|marker| marker.environment == environment)
             .any(|marker| {
-                // What had no room in its text was in the request all the same.
-                let untold =
+                // A move that had no room in the marker was in the pull request all the same.
+                let was_cut =
                     marker.cut > 0 && !marker.moves.iter().any(|row| row.policy == policy.name);
-                untold || marker.moves.iter().any(|row| is_of(row, policy, step))
+                was_cut || marker.moves.iter().any(|row| is_of(row, policy, step))
             })
     }
 
-    /// The latest of those that people closed of which nobody has said who.
-    pub(crate) fn unasked(&self, most: usize) -> Vec<u64> {
-        let unasked = |request: &EndedRequest| {
+    /// Returns the latest ones closed by a person of whom the name is unknown.
+    pub(crate) fn closer_unknown(&self, most: usize) -> Vec<u64> {
+        let is_unknown = |request: &EndedRequest| {
             request.how == ClosedRequest::Closed && request.marker.is_some() && request.by.is_none()
         };
         self.all
             .iter()
             .rev()
-            .filter(|(_, request)| unasked(request))
+            .filter(|(_, request)| is_unknown(request))
             .map(|(number, _)| *number)
             .take(most)
             .collect()
     }
 
-    /// What people refused of a policy in an Environment, as moves back, oldest first.
+    /// Returns what people refused of a policy in an Environment, as moves back, oldest first.
     pub(crate) fn refused(
         &self,
         environment: &str,
@@ -298,10 +301,10 @@ impl EndedRequests {
     }
 }
 
-/// Whether a step is what was proposed.
+/// Tells whether a step is the proposed one.
 fn is_of(row: &Proposed, policy: &ImagePolicy, step: &HeldMove) -> bool {
     let ours = row.policy == policy.name && row.repository == policy.image;
-    // A digest that moved stands beside the tag that it is of.
+    // The step of a digest names the tag beside it.
     let new = match &step.tag {
         None => row.new.as_str() == step.new,
         Some(tag) => {
@@ -320,11 +323,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_had_no_room_in_a_text_was_proposed_all_the_same() {
+    fn proposed_counts_moves_cut_from_the_marker() {
         let text = "apiVersion: tagboat.dev/v1alpha1\nkind: ImagePolicy\nmetadata: {name: web}\nspec: {image: example.org/web, policy: {semver: {range: 1.x}}}\n";
         let declared = crate::spec::read([("p.yaml", text.as_bytes())], None);
         let policy = declared.policies.values().next().unwrap();
-        let told = Proposed {
+        let proposed = Proposed {
             policy: policy.name.clone(),
             repository: policy.image.clone(),
             old: Some("1.0.0".to_owned()),
@@ -341,11 +344,11 @@ mod tests {
             tag: None,
             request: None,
         };
-        // What its text says of a policy is all of it; of others nobody knows.
+        // A policy with moves in the marker has all of them there; of others it is unknown.
         for (moves, cut, new, commit, expected) in [
-            (vec![told.clone()], 0, "1.1.0", "c", true),
-            (vec![told.clone()], 0, "1.2.0", "c", false),
-            (vec![told], 1, "1.2.0", "c", false),
+            (vec![proposed.clone()], 0, "1.1.0", "c", true),
+            (vec![proposed.clone()], 0, "1.2.0", "c", false),
+            (vec![proposed], 1, "1.2.0", "c", false),
             (vec![], 0, "1.1.0", "c", false),
             (vec![], 1, "1.1.0", "c", true),
             (vec![], 1, "1.1.0", "another", false),

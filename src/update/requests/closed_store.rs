@@ -1,21 +1,27 @@
-//! What people refused by closing requests, kept beside the forge's word: a forge that is down when
-//! a process begins changes nothing then. As long as neither the forge nor the store has said it,
-//! nothing is written that it could hold back: whether an Environment had requests before it wrote
-//! commits, only the forge knows.
+//! Refusals in the store: a forge that is down when a process starts changes nothing then.
+//!
+//! As long as neither the forge nor the store has told what was refused, nothing is written that it
+//! could hold back. That holds for commits, too: only the forge knows whether an Environment used
+//! pull requests before.
 
-use super::closed::{EndedRequest, EndedRequests};
-use crate::update::{EnvironmentReport, EnvironmentState, ImageUpdater, PassReport};
+use super::{
+    RequestContext,
+    closed::{EndedRequest, EndedRequests},
+};
 use crate::{
+    io::blocking,
     review::{ChangeSet, Marker, lifecycle::ClosedRequest},
     spec,
+    update::{EnvironmentReport, EnvironmentState, PassReport},
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
-/// The table of the store. A key is a repository on a forge.
+/// Table of the store. A key is a repository on a forge.
 const TABLE: &str = "refused";
 
-/// A request that a person closed, as it is kept.
+/// The stored form of a pull request that a person closed.
 #[derive(Serialize, Deserialize)]
 struct StoredClosure {
     number: u64,
@@ -33,7 +39,7 @@ fn key(place: &spec::ForgeSpec) -> String {
 }
 
 impl EndedRequests {
-    fn refused_all(&self) -> Vec<StoredClosure> {
+    fn closures(&self) -> Vec<StoredClosure> {
         let row = |(number, request): (u64, &EndedRequest)| {
             let EndedRequest {
                 head,
@@ -60,93 +66,85 @@ impl EndedRequests {
     }
 }
 
-impl ImageUpdater {
-    /// Takes up what the store has, once in a process.
-    pub(crate) fn recall(&self, report: &mut PassReport) {
-        let Some(forge) = &self.forge else { return };
-        let known = &mut self.known().ended;
-        if known.kept.is_some() {
-            return;
-        }
-        let bytes = self
-            .scanner
-            .store
-            .get(TABLE, &key(forge.place()))
-            .unwrap_or_else(|error| {
-                report.warnings.push(error.to_string());
-                None
-            });
-        // What cannot be read is as good as nothing: the forge is asked in each pass.
-        let refused: Option<Vec<StoredClosure>> = bytes
-            .as_deref()
-            .and_then(|bytes| serde_json::from_slice(bytes).ok());
-        known.learnt |= refused.is_some();
-        for StoredClosure {
-            number,
-            head,
-            base,
-            opened,
-            at,
-            by,
-            author,
-            marker,
-        } in refused.into_iter().flatten()
-        {
-            let request = EndedRequest {
-                head,
-                head_commit: String::new(),
-                base,
-                how: ClosedRequest::Closed,
-                opened,
-                at,
-                by,
-                author,
-                commit: None,
-                marker: Some(marker),
-                foreign: false,
-            };
-            known.all.entry(number).or_insert(request);
-        }
-        known.kept = Some(bytes.unwrap_or_default());
+/// Loads the closures from the store, once in a process.
+pub(crate) async fn load(context: RequestContext<'_>, report: &mut PassReport) {
+    if context.cache.lock().ended.stored.is_some() {
+        return;
     }
+    let (store, key) = (
+        Arc::clone(&context.scanner.store),
+        key(context.forge.place()),
+    );
+    let bytes = blocking(move || store.get(TABLE, &key))
+        .await
+        .unwrap_or_else(|error| {
+            report.warnings.push(error.to_string());
+            None
+        });
+    // An entry that cannot be read counts as none: the forge is read in each pass.
+    let closures: Option<Vec<StoredClosure>> = bytes
+        .as_deref()
+        .and_then(|bytes| serde_json::from_slice(bytes).ok());
+    let ended = &mut context.cache.lock().ended;
+    ended.is_known |= closures.is_some();
+    for closure in closures.into_iter().flatten() {
+        let request = EndedRequest {
+            head: closure.head,
+            head_commit: String::new(),
+            base: closure.base,
+            how: ClosedRequest::Closed,
+            opened: closure.opened,
+            at: closure.at,
+            by: closure.by,
+            author: closure.author,
+            commit: None,
+            marker: Some(closure.marker),
+            foreign: false,
+        };
+        ended.all.entry(closure.number).or_insert(request);
+    }
+    ended.stored = Some(bytes.unwrap_or_default());
+}
 
-    /// Keeps what the forge has said, where it is news.
-    pub(crate) fn keep(&self, report: &mut PassReport) {
-        let Some(forge) = &self.forge else { return };
-        let known = &mut self.known().ended;
-        let bytes = match serde_json::to_vec(&known.refused_all()) {
-            Ok(bytes) if known.kept.as_ref() != Some(&bytes) => bytes,
+/// Saves the closures, if they have changed.
+pub(crate) async fn save(context: RequestContext<'_>, report: &mut PassReport) {
+    let bytes = {
+        let ended = &context.cache.lock().ended;
+        match serde_json::to_vec(&ended.closures()) {
+            Ok(bytes) if ended.stored.as_ref() != Some(&bytes) => bytes,
             _ => return,
-        };
-        match self.scanner.store.put(TABLE, &key(forge.place()), &bytes) {
-            Ok(()) => known.kept = Some(bytes),
-            Err(error) => report.warnings.push(error.to_string()),
         }
+    };
+    let (store, key) = (
+        Arc::clone(&context.scanner.store),
+        key(context.forge.place()),
+    );
+    let (bytes, saved) = blocking(move || {
+        let saved = store.put(TABLE, &key, &bytes);
+        (bytes, saved)
+    })
+    .await;
+    match saved {
+        Ok(()) => context.cache.lock().ended.stored = Some(bytes),
+        Err(error) => report.warnings.push(error.to_string()),
     }
+}
 
-    /// Whether changes must wait because people may have refused them, for all that is known. Says
-    /// so.
-    pub(crate) fn in_doubt(
-        &self,
-        sets: &[ChangeSet],
-        row: &mut EnvironmentReport,
-        report: &mut PassReport,
-    ) -> bool {
-        let Some(forge) = self.forge.as_deref().filter(|_| !sets.is_empty()) else {
-            return false;
-        };
-        if self.known().ended.learnt {
-            return false;
-        }
-        row.state = EnvironmentState::Waiting;
-        let place = forge.place();
-        let warning = format!(
-            "{} waits: a request that somebody closed at {} {} may hold back what it would write, and that could not be asked yet",
-            row.name, place.kind, place.project
-        );
-        if !report.warnings.contains(&warning) {
-            report.warnings.push(warning);
-        }
-        true
+/// Tells whether commits must wait because people may have refused them, and reports it.
+pub(crate) fn blocks_commits(
+    context: RequestContext<'_>,
+    sets: &[Arc<ChangeSet>],
+    row: &mut EnvironmentReport,
+    report: &mut PassReport,
+) -> bool {
+    if sets.is_empty() || context.cache.lock().ended.is_known {
+        return false;
     }
+    row.state = EnvironmentState::Waiting;
+    let place = context.forge.place();
+    report.add_warning(format!(
+        "{} waits: a request that somebody closed at {} {} may hold back what it would write, and that could not be asked yet",
+        row.name, place.kind, place.project
+    ));
+    true
 }

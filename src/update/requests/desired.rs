@@ -1,67 +1,78 @@
-//! What is wanted of each request's branch: of those that the Environments' change sets make, and
-//! of those that are there and that nothing makes any more.
+//! The desired state of each branch: of those that change sets make, and of those that exist and no
+//! change set makes any more.
 
-use super::ownership::ForeignRequest;
-use crate::update::{EnvironmentReport, PreparedEnvironment, RepoSnapshot};
+use super::{branches::BranchSurvey, ownership::ForeignRequest};
 use crate::{
+    core::text::plain,
     io::{forge, git::Person},
-    objects::health::plain,
     review::{ChangeSet, Marker, Proposed, branch, folder, lifecycle::DesiredBranch},
     spec::{ChangeGroup, Diagnostic, Environment, Severity, WriteMode},
+    update::{EnvironmentReport, RepoSnapshot, pass::PreparedEnvironment},
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
-/// One branch, and what is wanted of it.
+/// The desired state of one branch and its pull request.
 pub(crate) struct DesiredRequest<'a> {
-    /// The branch.
     pub(crate) branch: String,
-    /// The Environment's name.
+    /// Name of the Environment.
     pub(crate) name: String,
     /// The Environment, as long as it is declared.
     pub(crate) environment: Option<&'a Environment>,
-    /// Its row in the report, if it has one.
     pub(crate) row: Option<&'a EnvironmentReport>,
-    /// The changes that are wanted.
-    pub(crate) set: Option<&'a ChangeSet>,
-    /// Who writes its commits, where it is not the bot.
-    pub(crate) person: Option<&'a Person>,
-    /// What is wanted instead of the changes, or why nobody can say.
-    pub(crate) otherwise: Option<DesiredBranch>,
-    /// What its open request tells the bot.
+    pub(crate) set: Option<&'a Arc<ChangeSet>>,
+    /// Author of the commits; the bot if there is none.
+    pub(crate) author: Option<&'a Person>,
+    /// Desired instead of the change set: nothing, or no change for now.
+    pub(crate) instead: Option<DesiredBranch>,
+    /// Marker of the open pull request.
     pub(crate) marker: Option<Marker>,
 }
 
-/// What is known beside the change sets.
+/// Inputs beside the change sets.
 pub(crate) struct DesiredInputs<'a, 's> {
-    pub(crate) world: &'a RepoSnapshot,
-    /// The branch that requests are made for.
+    pub(crate) snapshot: &'a RepoSnapshot,
+    /// The branch that pull requests are made for.
     pub(crate) target: &'s str,
-    /// The open requests that are this updater's.
+    /// Open pull requests of this updater.
     pub(crate) open: &'s [forge::PullRequest],
-    /// Those of others.
-    pub(crate) others: &'s [ForeignRequest],
-    /// The branches that are there; of those that may be somebody else's with the files that they
-    /// change.
-    pub(crate) branches: &'s BTreeMap<String, Option<Vec<String>>>,
+    pub(crate) foreign: &'s [ForeignRequest],
+    pub(crate) survey: &'s BranchSurvey,
     pub(crate) findings: &'s [Diagnostic],
-    /// Branches that rest, each with the reason.
-    pub(crate) resting: &'s BTreeMap<String, String>,
-    /// Branches of which a request for the target is known to have ended.
-    pub(crate) ended: &'s BTreeSet<String>,
+}
+
+impl<'a> DesiredRequest<'a> {
+    /// Options of the Environment's pull requests, and its rules for automatic merges.
+    pub(crate) fn options(
+        &self,
+    ) -> Option<(
+        &'a crate::spec::RequestOptions,
+        Option<&'a crate::spec::AutoMerge>,
+    )> {
+        match &self.environment?.via {
+            WriteMode::PullRequest {
+                request,
+                auto_merge,
+            } => Some((request, auto_merge.as_ref())),
+            WriteMode::Commit => None,
+        }
+    }
 }
 
 impl DesiredInputs<'_, '_> {
-    /// Why a branch is another updater's, if it has an open request.
-    fn kept(&self, branch: &str) -> Option<String> {
-        self.others
+    /// The reason why a branch belongs to another updater.
+    fn taken(&self, branch: &str) -> Option<String> {
+        self.foreign
             .iter()
-            .filter(|others| others.request.head == branch)
-            .find_map(ForeignRequest::keeps)
+            .filter(|foreign| foreign.request.head == branch)
+            .find_map(ForeignRequest::conflict)
     }
 
-    /// Why a branch without a request is none that this updater has made for an Environment.
-    fn strange(&self, branch: &str, environment: &Environment) -> Option<String> {
-        let files = self.branches.get(branch)?.as_deref()?;
+    /// The reason why this updater cannot have made a branch without a pull request.
+    fn unknown_origin(&self, branch: &str, environment: &Environment) -> Option<String> {
+        let files = self.survey.files.get(branch)?.as_deref()?;
         let file = plain(
             files
                 .iter()
@@ -73,96 +84,84 @@ impl DesiredInputs<'_, '_> {
     }
 }
 
-/// Every branch that something is wanted of, or that is there, in the order of Environments and
-/// branches.
-pub(crate) fn items<'a>(
-    sight: &DesiredInputs<'a, '_>,
+/// Returns the desired state of every branch that exists or should, by Environment and branch.
+pub(crate) fn requests<'a>(
+    inputs: &DesiredInputs<'a, '_>,
     prepared: &'a [PreparedEnvironment],
 ) -> Vec<DesiredRequest<'a>> {
-    let mut items: BTreeMap<String, DesiredRequest<'a>> = BTreeMap::new();
-    let markers: BTreeMap<&str, Marker> = sight
+    let survey = inputs.survey;
+    let mut desired: BTreeMap<String, DesiredRequest<'a>> = BTreeMap::new();
+    let markers: BTreeMap<&str, Marker> = inputs
         .open
         .iter()
         .filter_map(|request| Some((request.head.as_str(), Marker::of(request)?)))
         .collect();
-    for PreparedEnvironment {
-        report,
-        sets,
-        person,
-    } in prepared
-    {
-        let Some(environment) = sight.world.declared.environments.get(&report.name) else {
+    for prepared in prepared {
+        let row = &prepared.report;
+        let Some(environment) = inputs.snapshot.declared.environments.get(&row.name) else {
             continue;
         };
-        for set in sets {
-            let branch = branch(&report.name, set.group.as_deref());
+        for set in &prepared.sets {
+            let branch = branch(&row.name, set.group.as_deref());
             let marker = markers.get(branch.as_str()).cloned();
-            let there = marker.is_some() || sight.branches.contains_key(&branch);
-            let doubt = || {
-                there
-                    .then(|| doubt(environment, report, Some(set), marker.as_ref()))
-                    .flatten()
-            };
-            let taken = sight
-                .kept(&branch)
-                .or_else(|| sight.strange(&branch, environment))
-                .or_else(|| sight.resting.get(&branch).cloned());
-            let otherwise = taken
-                .or_else(doubt)
-                .map(|why| DesiredBranch::Unknown { why });
-            let (name, environment, row) = (report.name.clone(), Some(environment), Some(report));
-            let item = DesiredRequest {
+            let exists = marker.is_some() || survey.heads.contains_key(&branch);
+            let reason = inputs
+                .taken(&branch)
+                .or_else(|| inputs.unknown_origin(&branch, environment))
+                .or_else(|| survey.blocked.get(&branch).cloned())
+                .or_else(|| {
+                    exists
+                        .then(|| undecided(environment, row, Some(set), marker.as_ref()))
+                        .flatten()
+                });
+            let request = DesiredRequest {
                 branch: branch.clone(),
-                name,
-                environment,
-                row,
+                name: row.name.clone(),
+                environment: Some(environment),
+                row: Some(row),
                 set: Some(set),
-                person: person.as_ref(),
-                otherwise,
+                author: prepared.author.as_ref(),
+                instead: reason.map(|why| DesiredBranch::Unknown { why }),
                 marker,
             };
-            items.insert(branch, item);
+            desired.insert(branch, request);
         }
     }
-    let heads = sight.open.iter().map(|request| &request.head);
-    for branch in heads.chain(sight.branches.keys()) {
-        if !items.contains_key(branch)
-            && let Some(item) = left_over(
-                sight,
-                prepared,
-                branch,
-                markers.get(branch.as_str()).cloned(),
-            )
+    let heads = inputs.open.iter().map(|request| &request.head);
+    for branch in heads.chain(survey.heads.keys()) {
+        let marker = markers.get(branch.as_str()).cloned();
+        if !desired.contains_key(branch)
+            && let Some(request) = left_over(inputs, prepared, branch, marker)
         {
-            items.insert(branch.clone(), item);
+            desired.insert(branch.clone(), request);
         }
     }
-    items.into_values().collect()
+    desired.into_values().collect()
 }
 
-/// A branch that no change set makes; nothing if it is not this updater's, or some person's.
+/// The desired state of a branch that no change set makes; none if it is not this updater's.
 fn left_over<'a>(
-    sight: &DesiredInputs<'a, '_>,
+    inputs: &DesiredInputs<'a, '_>,
     prepared: &'a [PreparedEnvironment],
     branch: &str,
     marker: Option<Marker>,
 ) -> Option<DesiredRequest<'a>> {
-    let declared = &sight.world.declared;
+    let declared = &inputs.snapshot.declared;
     let environment = declared
         .environments
         .values()
         .find(|environment| branch.starts_with(&folder(&environment.name)));
-    let request = sight.open.iter().find(|request| request.head == branch);
-    let strange =
-        || environment.is_some_and(|environment| sight.strange(branch, environment).is_some());
-    if request.is_none() && (sight.kept(branch).is_some() || strange()) {
+    let request = inputs.open.iter().find(|request| request.head == branch);
+    let unknown_origin = || {
+        environment.is_some_and(|environment| inputs.unknown_origin(branch, environment).is_some())
+    };
+    if request.is_none() && (inputs.taken(branch).is_some() || unknown_origin()) {
         return None;
     }
-    let wanted = match (environment, request) {
-        // Another updater may follow another branch of the repository, and have Environments of its
-        // own.
-        (None, Some(request)) if request.base != sight.target || marker.is_none() => return None,
-        (None, None) if !sight.ended.contains(branch) => return None,
+    let desired = match (environment, request) {
+        // It may belong to an updater of another branch of the repository.
+        (None, Some(request)) if request.base != inputs.target || marker.is_none() => return None,
+        (None, None) if !inputs.survey.ended.contains(branch) => return None,
         (_, Some(_)) if marker.is_none() => {
             DesiredBranch::Unknown { why: "Its text has no marker that can be read; close it by hand if it is not wanted any more.".to_owned() }
         }
@@ -178,7 +177,7 @@ fn left_over<'a>(
         }
         (Some(environment), _) => {
             let row = prepared.iter().find(|prepared| prepared.report.name == environment.name).map(|prepared| &prepared.report)?;
-            match broken(sight, environment).or_else(|| doubt(environment, row, None, marker.as_ref())) {
+            match broken(inputs, environment).or_else(|| undecided(environment, row, None, marker.as_ref())) {
                 Some(why) => DesiredBranch::Unknown { why },
                 None => DesiredBranch::Nothing { why: reasons(row, marker.as_ref()) },
             }
@@ -195,33 +194,33 @@ fn left_over<'a>(
         environment,
         row: None,
         set: None,
-        person: None,
-        otherwise: Some(wanted),
+        author: None,
+        instead: Some(desired),
         marker,
     })
 }
 
-/// An error for which an Environment may have lost changes that are wanted.
-fn broken(sight: &DesiredInputs<'_, '_>, environment: &Environment) -> Option<String> {
+/// The error because of which an Environment may lack desired changes.
+fn broken(inputs: &DesiredInputs<'_, '_>, environment: &Environment) -> Option<String> {
     let concerns = |finding: &&Diagnostic| {
         finding.severity == Severity::Error
-            && (sight.world.declared.mistakes.contains(finding)
+            && (inputs.snapshot.declared.mistakes.contains(finding)
                 || finding.place.file == environment.place.file
                 || environment.paths.contains(&finding.place.file))
     };
-    sight
+    inputs
         .findings
         .iter()
         .find(concerns)
         .map(|error| format!("Mend this first: {}: {}", error.place, error.message))
 }
 
-/// Why what is wanted of a branch cannot be said, although there is something: facts that are
-/// missing, rests, and clocks that begin anew.
-fn doubt(
+/// The reason why the desired state of an existing branch is unknown: missing facts, suspension, or
+/// an age that restarted.
+fn undecided(
     environment: &Environment,
     row: &EnvironmentReport,
-    set: Option<&ChangeSet>,
+    set: Option<&Arc<ChangeSet>>,
     marker: Option<&Marker>,
 ) -> Option<String> {
     let mut concerned: BTreeSet<_> = set
@@ -235,7 +234,7 @@ fn doubt(
             .flat_map(|marker| &marker.moves)
             .map(|row| &row.policy),
     );
-    // One group of a policy knows all that it needs to know when that policy does.
+    // The group of a single policy depends on that policy alone.
     let all = environment.group != ChangeGroup::Policy || concerned.is_empty();
     if let Some(unknown) = row
         .policies
@@ -248,7 +247,7 @@ fn doubt(
         ));
     }
     for proposed in marker.into_iter().flat_map(|marker| &marker.moves) {
-        let still = |set: &ChangeSet| {
+        let still = |set: &Arc<ChangeSet>| {
             set.moves
                 .iter()
                 .any(|row| row.policy == proposed.policy && row.new == proposed.new)
@@ -279,7 +278,7 @@ fn doubt(
     None
 }
 
-/// Why nothing is left of a request.
+/// The reason why a pull request has nothing left to change.
 fn reasons(row: &EnvironmentReport, marker: Option<&Marker>) -> String {
     let reason = |proposed: &Proposed| {
         let image = proposed.repository.last_segment();
@@ -315,15 +314,15 @@ fn reasons(row: &EnvironmentReport, marker: Option<&Marker>) -> String {
             (None, None) => format!("{} chooses nothing.", proposed.policy),
         }
     };
-    let told: Vec<String> = marker
+    let reasons: Vec<String> = marker
         .into_iter()
         .flat_map(|marker| &marker.moves)
         .take(5)
         .map(reason)
         .collect();
-    if told.is_empty() {
+    if reasons.is_empty() {
         "Nothing is left of it to change.".to_owned()
     } else {
-        told.join(" ")
+        reasons.join(" ")
     }
 }

@@ -1,171 +1,148 @@
-//! One step of a request, done at the Git server or the forge. Nothing of a step is lost if the
-//! process dies in it: what is there afterwards says what comes next.
+//! One step of a pull request, taken at the Git server or the forge.
+//!
+//! Nothing is lost if the process dies within a step: the next decision starts from what exists.
 
 use super::{
-    BranchState, RequestsDone,
-    automerge::is,
-    body::{self, BodyComposer, ComposedBody},
+    RequestReconciler,
+    automerge::is_commit,
+    body::{self, BodyInputs, ComposedBody},
+    branches::BranchState,
     closed::EndedRequests,
     desired::DesiredRequest,
-    ownership::{ForeignRequest, RequestOwner},
-};
-use crate::update::{
-    FailureReport, ImageUpdater, PassClock, PassMode, RepoSnapshot, RequestState, Scans,
-    commit::PublishOutcome,
 };
 use crate::{
     core::error::{Classify, ErrorKind},
     io::{
-        forge::{self, Forge, ForgeError, NewRequest, RequestLabel, RequestedReviewer},
+        forge::{self, ForgeError, NewRequest, RequestLabel, RequestedReviewer},
         git::{GitError, PushOutcome},
     },
     review::{
-        ChangeSet, CommitMessage, Marker, PREFIX, folder,
+        ChangeSet, CommitMessage, Marker, folder,
         lifecycle::{
-            self, BranchCommits, BranchInfo, ClosedRequest, DesiredBranch, LifecycleStep, REBASE,
-            RequestAction, RequestQuota, RequestSituation, SUPERSEDED,
+            self, BranchCommits, BranchInfo, ClosedRequest, DesiredBranch, LifecycleInput,
+            LifecycleStep, REBASE, RequestAction, RequestQuota, SUPERSEDED,
         },
         merging::HOLD,
     },
+    update::{
+        FailureReport, PassMode, RequestState,
+        commit::{CommitText, PublishOutcome, PushTarget, edit_files},
+    },
 };
-use jiff::{SignedDuration, Timestamp};
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::{Arc, atomic::Ordering},
-};
+use jiff::SignedDuration;
+use std::sync::Arc;
 
-/// How long a text that may become better is left as it is, how long after its opening a request's
-/// labels are missed, and how long a refused merge rests.
+/// How long a text that may become better is left as it is, how long after its opening missing
+/// labels are added, and how long a refused merge is not repeated.
 pub(crate) const HOUR: SignedDuration = SignedDuration::from_hours(1);
 
-/// How often a pass pushes one branch: once, and once more if somebody was faster. With more,
-/// somebody undoes it.
+/// Pushes of one branch in a pass: one, and two more after lost races. With more, another program
+/// undoes them.
 const MOST_PUSHES: u32 = 3;
 
-/// What has become of a step.
+/// Outcome of a step.
 pub(crate) enum StepOutcome {
-    /// It is done, and shows at once.
+    /// Done; the next step can be decided at once.
     Again,
-    /// It is done, and shows when the world is read again.
+    /// Done; the snapshot must be read again.
     Moved,
-    /// The request was merged.
     Merged,
-    /// Somebody else was faster.
+    /// The branch or pull request has changed meanwhile.
     Conflict,
     /// There was nothing to do.
     Quiet,
-    /// The request is as it should be.
-    Settled {
-        /// What it waits for until it merges.
+    UpToDate {
+        /// Reasons why it is not merged yet.
         waits: Vec<String>,
         /// When the wait ends by itself.
-        until: Option<Timestamp>,
-        /// Whether a pass would merge it.
+        until: Option<jiff::Timestamp>,
+        /// True if a pass that writes would merge it.
         would_merge: bool,
     },
-    /// It could not be done.
     Failed(Box<FailureReport>),
 }
 
-/// One walk over all requests.
-pub(crate) struct RequestReconciler<'w> {
-    pub(crate) updater: &'w ImageUpdater,
-    pub(crate) forge: Arc<dyn Forge>,
-    pub(crate) world: &'w RepoSnapshot,
-    /// The branch that requests are made for.
-    pub(crate) target: &'w str,
-    pub(crate) mode: PassMode,
-    pub(crate) now: Timestamp,
-    pub(crate) clock: PassClock,
-    /// The open requests of this updater, with what has been done to them.
-    pub(crate) open: Vec<forge::PullRequest>,
-    /// Those of others.
-    pub(crate) others: Vec<ForeignRequest>,
-    pub(crate) whose: &'w RequestOwner,
-    /// The branches that are there.
-    pub(crate) looked: HashMap<String, BranchState>,
-    pub(crate) scans: &'w mut Scans,
-    pub(crate) done: &'w mut RequestsDone,
-    pub(crate) failures: Vec<FailureReport>,
-    pub(crate) warnings: Vec<String>,
-}
-
 impl RequestReconciler<'_> {
-    /// How a branch and its request are now.
-    pub(crate) fn situation<'s>(
+    /// The state of a branch and its pull request, for the next decision.
+    pub(crate) fn lifecycle_input<'s>(
         &'s self,
         item: &DesiredRequest<'_>,
         marker: Option<&'s Marker>,
-    ) -> RequestSituation<'s> {
+    ) -> LifecycleInput<'s> {
         let request = self.request(item);
-        let looked = self.looked.get(&item.branch);
-        let known = self.updater.known();
-        let wanted = match (&item.otherwise, item.set) {
-            (Some(wanted), _) => wanted.clone(),
+        let branch = self.branches.get(&item.branch);
+        let cache = self.context.cache.lock();
+        let target = self.context.target();
+        let desired = match (&item.instead, item.set) {
+            (Some(desired), _) => desired.clone(),
             // Without a branch there is no text yet.
-            (None, Some(set)) => DesiredBranch::Change {
-                content: looked.map_or_else(String::new, |looked| {
-                    body::content(set, looked.head, item.environment)
-                }),
+            (None, Some(_)) => DesiredBranch::Change {
+                content: branch.map_or_else(String::new, |branch| branch.content.clone()),
             },
             (None, None) => DesiredBranch::Nothing { why: String::new() },
         };
-        let notes = request.and_then(|request| known.notes.get(&request.number));
-        let labels = Self::via(item).map_or(&[][..], |(request, _)| &request.labels);
-        let lacks = |request: &forge::PullRequest| {
+        let notes = request.and_then(|request| cache.notes.get(&request.number));
+        let labels = item
+            .options()
+            .map_or(&[][..], |(request, _)| &request.labels);
+        let lacks_labels = |request: &forge::PullRequest| {
             request
                 .opened
                 .is_some_and(|opened| self.now.duration_since(opened) < HOUR)
-                && !notes.is_some_and(|notes| notes.dressed)
+                && !notes.is_some_and(|notes| notes.labels_checked)
                 && labels.iter().any(|label| !request.labels.contains(label))
         };
-        RequestSituation {
-            wanted,
-            target: self.target,
-            branch: looked.map(|looked| BranchInfo {
-                head: looked.head.to_string(),
-                commits: looked.commits.clone(),
-                same: looked.same,
-                fresh: looked.fresh,
+        LifecycleInput {
+            desired,
+            target,
+            branch: branch.map(|branch| BranchInfo {
+                head: branch.head.to_string(),
+                commits: branch.commits.clone(),
+                matches: branch.matches,
+                on_head: branch.on_head,
             }),
             request,
             marker,
-            retell: notes
-                .and_then(|notes| notes.tried)
-                .is_none_or(|tried| self.now.duration_since(tried) >= HOUR),
-            undressed: request.is_some_and(lacks),
+            text_due: notes
+                .and_then(|notes| notes.text_written)
+                .is_none_or(|written| self.now.duration_since(written) >= HOUR),
+            lacks_labels: request.is_some_and(lacks_labels),
             shared: self.is_shared(&item.branch),
-            ended: known.ended.last(&item.branch, self.target),
-            room: self.room(item, &known.ended),
+            ended: cache.ended.last(&item.branch, target),
+            quota: self.quota(item, &cache.ended),
             now: self.now,
         }
     }
 
-    fn room(&self, item: &DesiredRequest<'_>, ended: &EndedRequests) -> RequestQuota {
-        let Some((request, _)) = Self::via(item) else {
+    fn quota(&self, item: &DesiredRequest<'_>, ended: &EndedRequests) -> RequestQuota {
+        let Some((request, _)) = item.options() else {
             return RequestQuota::default();
         };
         let folder = folder(&item.name);
-        let ours = |head: &str, base: &str| head.starts_with(&folder) && base == self.target;
+        let target = self.context.target();
         let open = || {
             self.open
                 .iter()
-                .filter(|request| ours(&request.head, &request.base))
+                .filter(|request| request.head.starts_with(&folder) && request.base == target)
         };
         let ended = ended
-            .ours(self.target)
+            .ours(target)
             .map(|(_, ended)| ended)
             .filter(|ended| ended.head.starts_with(&folder));
         let opened = open()
             .filter_map(|request| request.opened)
             .chain(ended.filter_map(|ended| ended.opened));
-        // Branches that this pass has just made have their requests still to come.
-        let opening = |branch: &&String| {
-            **branch != item.branch
-                && ours(branch, self.target)
-                && !open().any(|known| known.head == **branch)
-        };
-        let opening = self.done.made.iter().filter(opening).count();
+        // Branches that this pass has just created will get their pull requests.
+        let opening = self
+            .progress
+            .created
+            .iter()
+            .filter(|branch| {
+                **branch != item.branch
+                    && branch.starts_with(&folder)
+                    && !open().any(|known| known.head == **branch)
+            })
+            .count();
         let opened = opened
             .chain(std::iter::repeat_n(self.now, opening))
             .collect();
@@ -177,14 +154,14 @@ impl RequestReconciler<'_> {
         }
     }
 
-    /// Does what was decided.
+    /// Takes the decided step.
     pub(crate) async fn step(
         &mut self,
         item: &DesiredRequest<'_>,
         decision: &LifecycleStep,
     ) -> Result<StepOutcome, GitError> {
         if !decision.action.is_quiet() {
-            self.updater.publishing.store(true, Ordering::SeqCst);
+            self.context.publisher.begin();
         }
         let request = self.request(item).cloned();
         match (decision.action, item.set, request) {
@@ -196,35 +173,46 @@ impl RequestReconciler<'_> {
             }
             (RequestAction::Push, Some(set), _) => self.push(item, set).await,
             (RequestAction::Open, Some(set), None) => self.open(item, set).await,
-            (RequestAction::Tell, Some(set), Some(request)) => {
-                self.retell(item, set, &request).await
+            (RequestAction::UpdateText, Some(set), Some(request)) => {
+                self.update_text(item, set, &request).await
             }
-            (RequestAction::Dress, _, Some(request)) => Ok(self.dress(item, &request).await),
-            (RequestAction::Unlabel, _, Some(request)) => Ok(self.unlabel(&request).await),
-            (RequestAction::Settled, Some(set), Some(request)) => {
-                self.settled(item, set, request).await
+            (RequestAction::SetLabels, _, Some(request)) => {
+                Ok(self.set_labels(item, &request).await)
+            }
+            (RequestAction::RemoveLabels, _, Some(request)) => {
+                Ok(self.remove_labels(&request).await)
+            }
+            (RequestAction::UpToDate, Some(set), Some(request)) => {
+                self.try_merge(item, set, request).await
             }
             (RequestAction::Close, _, Some(request)) => self.close(item, request, decision).await,
-            (RequestAction::Delete, ..) => {
-                let row = self.report(item, RequestState::Closed, vec![decision.reason.clone()]);
-                let stepped = self.delete(item).await?;
-                // What is left of a request that this pass has ended was told with it.
-                if matches!(stepped, StepOutcome::Quiet)
-                    && !self
-                        .done
-                        .ended
-                        .iter()
-                        .any(|(_, ended)| ended.branch == row.branch)
-                {
-                    self.done.ended.push((item.name.clone(), row));
-                }
-                Ok(stepped)
-            }
-            // No decision asks for it.
+            (RequestAction::Delete, ..) => self.delete_left_over(item, decision).await,
+            // No decision leads here.
             _ => Ok(StepOutcome::Quiet),
         }
     }
 
+    /// Deletes a branch without a pull request, and reports it.
+    async fn delete_left_over(
+        &mut self,
+        item: &DesiredRequest<'_>,
+        decision: &LifecycleStep,
+    ) -> Result<StepOutcome, GitError> {
+        let row = self.report(item, RequestState::Closed, vec![decision.reason.clone()]);
+        let outcome = self.delete(item).await?;
+        // If this pass closed its pull request, that is reported already.
+        let is_reported = self
+            .progress
+            .ended
+            .iter()
+            .any(|(_, ended)| ended.branch == row.branch);
+        if matches!(outcome, StepOutcome::Quiet) && !is_reported {
+            self.progress.ended.push((item.name.clone(), row));
+        }
+        Ok(outcome)
+    }
+
+    /// Comments, once for each foreign commit, why the bot leaves the pull request alone.
     async fn stop(
         &mut self,
         item: &DesiredRequest<'_>,
@@ -234,29 +222,30 @@ impl RequestReconciler<'_> {
         let Some(BranchState {
             commits: BranchCommits::Others { commit, .. },
             ..
-        }) = self.looked.get(&item.branch)
+        }) = self.branches.get(&item.branch)
         else {
             return StepOutcome::Quiet;
         };
-        if self.mode == PassMode::Plan || request.base != self.target {
+        if self.mode == PassMode::Plan || request.base != self.context.target() {
             return StepOutcome::Quiet;
         }
         if self
-            .updater
-            .known()
+            .context
+            .cache
+            .lock()
             .notes
             .get(&request.number)
-            .is_some_and(|notes| notes.told.as_ref() == Some(commit))
+            .is_some_and(|notes| notes.commented.as_ref() == Some(commit))
         {
             return StepOutcome::Quiet;
         }
         let text = format!(
             "{}\n\nUntil then tagboat leaves this request as it is.",
-            lifecycle::said(&decision.reason)
+            lifecycle::comment_text(&decision.reason)
         );
-        match self.forge.comment(request, "others", &text).await {
+        match self.context.forge.comment(request, "others", &text).await {
             Ok(_) => {
-                self.updater.known().note(request.number).told = Some(commit.clone());
+                self.context.cache.lock().note(request.number).commented = Some(commit.clone());
                 StepOutcome::Quiet
             }
             Err(error) => Self::failure(&error),
@@ -266,42 +255,47 @@ impl RequestReconciler<'_> {
     async fn push(
         &mut self,
         item: &DesiredRequest<'_>,
-        set: &ChangeSet,
+        set: &Arc<ChangeSet>,
     ) -> Result<StepOutcome, GitError> {
         let message = match self.message(set) {
             Ok(message) => message,
             Err(failure) => return Ok(failure),
         };
-        let pushes = self.done.pushes.entry(item.branch.clone()).or_default();
+        let pushes = self.progress.pushes.entry(item.branch.clone()).or_default();
         *pushes += 1;
         if *pushes > MOST_PUSHES {
             return Ok(StepOutcome::Failed(Box::new(FailureReport {
                 kind: ErrorKind::Conflict,
-                message: format!("git remote {}: {} was pushed and is another again", self.updater.mirror.remote().shown(), item.branch),
+                message: format!("git remote {}: {} was pushed and is another again", self.context.repo.mirror.remote().shown(), item.branch),
                 hint: Some("Another program or a hook rewrites the branch; let one of the two leave it alone.".to_owned()),
                 repository: None,
                 retry_after: None,
                 forge: true,
             })));
         }
-        let old = self.looked.get(&item.branch).map(|looked| looked.head);
-        match self
-            .updater
-            .publish_branch(&item.branch, old, set, &message, item.person, self.now)
-            .await
-        {
+        let target = PushTarget::Own {
+            name: item.branch.clone(),
+            old: self.branches.get(&item.branch).map(|branch| branch.head),
+        };
+        let text = CommitText {
+            message: &message,
+            author: item.author,
+            now: self.now,
+        };
+        let make = edit_files(set.files.clone())?;
+        match self.context.publisher.push(target, text, make).await {
             Ok(PublishOutcome::Done(_)) => {
                 if self.request(item).is_some() {
-                    self.done
+                    self.progress
                         .states
                         .entry(item.branch.clone())
                         .or_insert(RequestState::Updated);
                 } else {
-                    self.done.made.insert(item.branch.clone());
+                    self.progress.created.insert(item.branch.clone());
                 }
                 Ok(StepOutcome::Moved)
             }
-            // The next fetch shows whether it is there.
+            // The next fetch shows whether the commit arrived.
             Ok(PublishOutcome::Conflict | PublishOutcome::Unsure(_)) => Ok(StepOutcome::Conflict),
             Ok(PublishOutcome::Refused(refusal)) => Ok(Self::failure(&refusal)),
             Err(error @ GitError::Broken { .. }) => Err(error),
@@ -309,74 +303,76 @@ impl RequestReconciler<'_> {
         }
     }
 
-    async fn told(&self, item: &DesiredRequest<'_>, set: &ChangeSet) -> Option<ComposedBody> {
-        let (
-            Some(BranchState {
-                head,
-                parent: Some(base),
-                ..
-            }),
-            Some(row),
-        ) = (self.looked.get(&item.branch), item.row)
-        else {
-            return None;
-        };
-        let (head, base, now, at, forge) = (*head, *base, self.now, self.clock.now(), &*self.forge);
-        let telling = BodyComposer {
+    async fn compose(
+        &self,
+        item: &DesiredRequest<'_>,
+        set: &Arc<ChangeSet>,
+    ) -> Option<ComposedBody> {
+        let branch = self.branches.get(&item.branch)?;
+        let inputs = BodyInputs {
             set,
-            world: self.world,
-            base,
-            head,
+            snapshot: self.snapshot,
+            base: branch.parent?,
+            head: branch.head,
+            content: &branch.content,
             scans: self.scans,
-            row,
-            forge,
-            now,
-            at,
+            row: item.row?,
+            now: self.now,
+            clock: self.clock,
         };
-        Some(self.updater.tell(&telling).await)
+        Some(body::compose(self.context, &inputs).await)
     }
 
     async fn open(
         &mut self,
         item: &DesiredRequest<'_>,
-        set: &ChangeSet,
+        set: &Arc<ChangeSet>,
     ) -> Result<StepOutcome, GitError> {
-        let Some(ComposedBody { title, body }) = self.told(item, set).await else {
+        let Some(ComposedBody { title, body }) = self.compose(item, set).await else {
             return Ok(StepOutcome::Quiet);
         };
-        let draft = Self::via(item).is_some_and(|(request, _)| request.draft);
+        let draft = item.options().is_some_and(|(request, _)| request.draft);
         let new = NewRequest {
             head: item.branch.clone(),
-            base: self.target.to_owned(),
+            base: self.context.target().to_owned(),
             title,
             body,
             draft,
         };
-        match self.forge.open(&new).await {
+        match self.context.forge.open(&new).await {
             Ok(opened) => {
-                // Another updater of an Environment of this name may have been faster.
-                if let Some(others) = self.whose.sort(vec![opened.request.clone()]).others.pop() {
-                    self.others.push(others);
+                // Another updater with an Environment of this name may have been faster.
+                if let Some(foreign) = self
+                    .ownership
+                    .sort(vec![opened.request.clone()])
+                    .foreign
+                    .pop()
+                {
+                    self.foreign.push(foreign);
                     return Ok(StepOutcome::Quiet);
                 }
-                self.updater.known().note(opened.request.number).tried = Some(self.now);
-                self.done
+                self.context
+                    .cache
+                    .lock()
+                    .note(opened.request.number)
+                    .text_written = Some(self.now);
+                self.progress
                     .states
                     .insert(item.branch.clone(), RequestState::Opened);
                 self.open.push(opened.request.clone());
-                Ok(self.dress(item, &opened.request).await)
+                Ok(self.set_labels(item, &opened.request).await)
             }
             Err(error) => Ok(Self::failure(&error)),
         }
     }
 
-    /// Labels and reviewers.
-    async fn dress(
+    /// Adds the declared labels and requests reviews.
+    async fn set_labels(
         &mut self,
         item: &DesiredRequest<'_>,
         request: &forge::PullRequest,
     ) -> StepOutcome {
-        let Some((declared, _)) = Self::via(item) else {
+        let Some((declared, _)) = item.options() else {
             return StepOutcome::Quiet;
         };
         let missing = declared
@@ -386,7 +382,7 @@ impl RequestReconciler<'_> {
         let labels: Vec<RequestLabel> = missing
             .map(|name| label(name, "Set on tagboat's requests"))
             .collect();
-        if let Err(error) = self.forge.label(request.number, &labels, &[]).await {
+        if let Err(error) = self.context.forge.label(request.number, &labels, &[]).await {
             return Self::failure(&error);
         }
         let reviewers: Vec<RequestedReviewer> = declared
@@ -395,7 +391,7 @@ impl RequestReconciler<'_> {
             .map(|text| RequestedReviewer::parse(text))
             .collect();
         if !reviewers.is_empty() {
-            match self.forge.ask_reviews(request, &reviewers).await {
+            match self.context.forge.ask_reviews(request, &reviewers).await {
                 Ok(unasked) => self.warnings.extend(unasked.iter().map(|one| {
                     format!(
                         "request #{}: {} could not be asked to review: {}",
@@ -405,41 +401,45 @@ impl RequestReconciler<'_> {
                 Err(error) => return Self::failure(&error),
             }
         }
-        self.updater.known().note(request.number).dressed = true;
+        self.context
+            .cache
+            .lock()
+            .note(request.number)
+            .labels_checked = true;
         self.change(request.number, |request| {
             request
                 .labels
                 .extend(labels.into_iter().map(|label| label.name))
         });
-        self.done
+        self.progress
             .states
             .entry(item.branch.clone())
             .or_insert(RequestState::Updated);
         StepOutcome::Again
     }
 
-    pub(crate) async fn retell(
+    pub(crate) async fn update_text(
         &mut self,
         item: &DesiredRequest<'_>,
-        set: &ChangeSet,
+        set: &Arc<ChangeSet>,
         request: &forge::PullRequest,
     ) -> Result<StepOutcome, GitError> {
-        let Some(ComposedBody { title, body }) = self.told(item, set).await else {
+        let Some(ComposedBody { title, body }) = self.compose(item, set).await else {
             return Ok(StepOutcome::Quiet);
         };
         let change = forge::RequestPatch {
             title: Some(title.clone()).filter(|title| *title != request.title),
             body: Some(body.clone()).filter(|body| *body != request.body),
         };
-        if let Err(error) = self.forge.update(request, &change).await {
+        if let Err(error) = self.context.forge.update(request, &change).await {
             return Ok(Self::failure(&error));
         }
-        self.updater.known().note(request.number).tried = Some(self.now);
+        self.context.cache.lock().note(request.number).text_written = Some(self.now);
         self.change(request.number, |request| {
             (request.title, request.body) = (title, body)
         });
         if change != forge::RequestPatch::default() {
-            self.done
+            self.progress
                 .states
                 .entry(item.branch.clone())
                 .or_insert(RequestState::Updated);
@@ -447,26 +447,25 @@ impl RequestReconciler<'_> {
         Ok(StepOutcome::Again)
     }
 
-    async fn unlabel(&mut self, request: &forge::PullRequest) -> StepOutcome {
+    async fn remove_labels(&mut self, request: &forge::PullRequest) -> StepOutcome {
         let off = |label: &str| [REBASE, SUPERSEDED].into_iter().find(|own| *own == label);
         let labels: Vec<&str> = request
             .labels
             .iter()
             .filter_map(|label| off(label))
             .collect();
-        match self.forge.label(request.number, &[], &labels).await {
+        match self.context.forge.label(request.number, &[], &labels).await {
             Ok(()) => {
                 self.change(request.number, |request| {
                     request.labels.retain(|label| off(label).is_none())
                 });
-                // Whoever asks for a new branch wants to know anew what it does, also where the
-                // branch stays.
-                if let Some(looked) = self.looked.get(&request.head) {
-                    let mut known = self.updater.known();
-                    known.outlooks.forget(looked.head);
-                    known.note(request.number).tried = None;
+                // A user who asks for a rebase wants a new preview, too, also if the branch stays.
+                if let Some(branch) = self.branches.get(&request.head) {
+                    let mut cache = self.context.cache.lock();
+                    cache.previews.forget(branch.head);
+                    cache.note(request.number).text_written = None;
                 }
-                self.done
+                self.progress
                     .states
                     .entry(request.head.clone())
                     .or_insert(RequestState::Updated);
@@ -482,9 +481,8 @@ impl RequestReconciler<'_> {
         listed: forge::PullRequest,
         decision: &LifecycleStep,
     ) -> Result<StepOutcome, GitError> {
-        // Much can have happened since it was listed, and what is closed cannot be taken back
-        // unseen.
-        let request = match self.forge.get(listed.number).await {
+        // It may have changed since it was listed, and people notice a close.
+        let request = match self.context.forge.get(listed.number).await {
             Ok(request) => request,
             Err(error) => return Ok(Self::failure(&error)),
         };
@@ -496,115 +494,47 @@ impl RequestReconciler<'_> {
             self.change(listed.number, |known| *known = request);
             return Ok(StepOutcome::Again);
         }
-        // Somebody has pushed to the branch, or renamed it.
+        // A person has pushed to the branch, or renamed it.
         let moved = self
-            .looked
+            .branches
             .get(&item.branch)
-            .is_some_and(|looked| !is(&request.head_commit, looked.head));
+            .is_some_and(|branch| !is_commit(&request.head_commit, branch.head));
         if moved || request.head != item.branch {
             self.change(listed.number, |known| *known = request);
             return Ok(StepOutcome::Conflict);
         }
-        if let Err(error) = self.close_for(&request, &decision.reason).await {
+        if let Err(error) = self.close_with_comment(&request, &decision.reason).await {
             return Ok(Self::failure(&error));
         }
         let row = self.report(item, RequestState::Closed, vec![decision.reason.clone()]);
-        self.done.ended.push((item.name.clone(), row));
-        self.done.states.remove(&item.branch);
+        self.progress.ended.push((item.name.clone(), row));
+        self.progress.states.remove(&item.branch);
         self.forget(&request, ClosedRequest::Superseded);
-        match self.looked.contains_key(&item.branch) {
+        match self.branches.contains_key(&item.branch) {
             true => self.delete(item).await,
             false => Ok(StepOutcome::Quiet),
         }
     }
 
-    /// Closes a request with a reason.
-    async fn close_for(
+    /// Closes a pull request, with the reason in a comment.
+    pub(super) async fn close_with_comment(
         &self,
         request: &forge::PullRequest,
         reason: &str,
     ) -> Result<(), ForgeError> {
-        let text = format!("Closed by tagboat: {}", lifecycle::said(reason));
+        let text = format!("Closed by tagboat: {}", lifecycle::comment_text(reason));
         let superseded = [label(SUPERSEDED, "Closed by tagboat itself")];
-        // A person's close holds what was proposed; the label, set before, tells that this one is
-        // none.
-        self.forge.comment(request, "closed", &text).await?;
-        self.forge.label(request.number, &superseded, &[]).await?;
-        self.forge.close(request.number).await
-    }
-
-    /// Two bots at the same moment can open two requests of one branch where the forge lets them.
-    /// The first one stays.
-    pub(crate) async fn close_twins(&mut self, items: &[DesiredRequest<'_>]) {
-        let mut first: BTreeMap<&str, u64> = BTreeMap::new();
-        let ours = |request: &&forge::PullRequest| {
-            request.base == self.target && request.head.starts_with(PREFIX)
-        };
-        for request in self.open.iter().filter(ours) {
-            let number = first.entry(&request.head).or_insert(request.number);
-            *number = request.number.min(*number);
-        }
-        // Those of a branch that is to be left alone are, too.
-        let quiet = |head: &str| {
-            !items.iter().any(|item| {
-                item.branch == head
-                    && !matches!(item.otherwise, Some(DesiredBranch::Unknown { .. }))
-            })
-        };
-        let twin = |request: &&forge::PullRequest| {
-            ours(request)
-                && !quiet(&request.head)
-                && first
-                    .get(request.head.as_str())
-                    .is_some_and(|number| *number < request.number)
-        };
-        let twins: Vec<(u64, u64)> = self
-            .open
-            .iter()
-            .filter(twin)
-            .filter_map(|request| Some((request.number, *first.get(request.head.as_str())?)))
-            .collect();
-        for (number, first) in twins {
-            if self.mode == PassMode::Write {
-                self.updater.publishing.store(true, Ordering::SeqCst);
-                if let Err(error) = self.close_twin(number, first).await {
-                    self.failures.push(FailureReport::at_forge(&error));
-                }
-            }
-            self.open.retain(|known| known.number != number);
-        }
-    }
-
-    /// Closes a request if it still is the twin of another one, and nobody wants it to stay.
-    async fn close_twin(&mut self, number: u64, first: u64) -> Result<(), ForgeError> {
-        let request = self.forge.get(number).await?;
-        let branch = self
-            .open
-            .iter()
-            .find(|known| known.number == first)
-            .map(|known| known.head.as_str());
-        let marked = Marker::of(&request).is_some();
-        let held = request.labels.iter().any(|label| label == HOLD);
-        let same = request.base == self.target && branch == Some(&request.head);
-        if request.state == forge::RequestStatus::Open && marked && same && !held {
-            self.close_for(
-                &request,
-                &format!("Request {first} is for the same branch."),
-            )
+        // A close by a person holds back what was proposed. The label tells that the bot closed it,
+        // so it is set before.
+        self.context.forge.comment(request, "closed", &text).await?;
+        self.context
+            .forge
+            .label(request.number, &superseded, &[])
             .await?;
-            self.forget(&request, ClosedRequest::Superseded);
-        }
-        Ok(())
+        self.context.forge.close(request.number).await
     }
 
-    /// Whether somebody else has an open request from a branch.
-    pub(crate) fn is_shared(&self, branch: &str) -> bool {
-        self.others
-            .iter()
-            .any(|others| others.request.head == branch)
-    }
-
-    /// Deletes a branch from where it is known to be, unless somebody else needs it.
+    /// Deletes a branch at its known head, unless a foreign pull request needs it.
     pub(crate) async fn delete(
         &mut self,
         item: &DesiredRequest<'_>,
@@ -612,14 +542,18 @@ impl RequestReconciler<'_> {
         if self.is_shared(&item.branch) {
             return Ok(StepOutcome::Quiet);
         }
-        let Some(looked) = self.looked.remove(&item.branch) else {
+        let Some(branch) = self.branches.remove(&item.branch) else {
             return Ok(StepOutcome::Quiet);
         };
-        if matches!(looked.commits, BranchCommits::Others { .. }) {
+        if matches!(branch.commits, BranchCommits::Others { .. }) {
             return Ok(StepOutcome::Quiet);
         }
-        let (mirror, branch) = (Arc::clone(&self.updater.mirror), item.branch.clone());
-        match crate::update::blocking(move || mirror.delete_branch(&branch, looked.head)).await {
+        let name = item.branch.clone();
+        let deleted = self
+            .context
+            .repo
+            .read(move |mirror| mirror.delete_branch(&name, branch.head));
+        match deleted.await {
             Ok(PushOutcome::Done) => Ok(StepOutcome::Quiet),
             Ok(PushOutcome::Rejected(refusals)) => match refusals.into_iter().next() {
                 Some(refusal) if refusal.kind != ErrorKind::Conflict => Ok(Self::failure(&refusal)),
@@ -631,36 +565,17 @@ impl RequestReconciler<'_> {
         }
     }
 
-    /// The message of a set's commit.
-    pub(crate) fn message(&self, set: &ChangeSet) -> Result<String, StepOutcome> {
-        let message = CommitMessage::new(self.updater.config.message.clone()).of(set);
+    pub(crate) fn message(&self, set: &Arc<ChangeSet>) -> Result<String, StepOutcome> {
+        let message = CommitMessage::new(self.context.repo.config.message.clone()).of(set);
         message.map_err(|error| StepOutcome::Failed(Box::new(FailureReport::new(&error))))
     }
 
-    /// Notes what has become of an open request.
-    pub(crate) fn change(&mut self, number: u64, change: impl FnOnce(&mut forge::PullRequest)) {
-        if let Some(request) = self
-            .open
-            .iter_mut()
-            .find(|request| request.number == number)
-        {
-            change(request);
-        }
-    }
-
-    /// Notes that a request has ended.
-    pub(crate) fn forget(&mut self, request: &forge::PullRequest, how: ClosedRequest) {
-        self.open.retain(|known| known.number != request.number);
-        self.updater.known().ended.end(request, how, self.now);
-    }
-
-    /// A failure of one request, which others do not wait for.
+    /// A failure of one pull request, which does not delay others.
     pub(crate) fn failure(fault: &impl Classify) -> StepOutcome {
         StepOutcome::Failed(Box::new(FailureReport::at_forge(fault)))
     }
 }
 
-/// A label of the bot's.
 fn label(name: &str, description: &str) -> RequestLabel {
     RequestLabel {
         name: name.to_owned(),

@@ -1,10 +1,10 @@
-//! What registry and forge tell of the images that a request moves: asked once for each step, and
+//! Facts about the images of a pull request, from registry and forge: read once for each step, and
 //! kept in the store.
 //!
-//! Labels of images are hostile: they name addresses. Nothing is ever sent to such an address.
+//! Labels of images are hostile input: they contain URLs. Nothing is ever sent to such a URL.
 //! Release notes are read through the config repository's own forge, and only if the label names a
-//! project on the same host; of any other source the text has the link alone. What cannot be found
-//! out is left out with a word; it never keeps a request from opening.
+//! project on the same host; any other source is only linked. Missing facts are left out with a
+//! note; they never keep a pull request from being opened.
 
 use crate::update::report::RefusedReport;
 use crate::{
@@ -26,107 +26,104 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// How long the questions about one image usually may take.
+/// Default timeout of the calls about one image.
 pub const PATIENCE: Duration = Duration::from_secs(10);
-/// Images asked about at once.
-const AT_ONCE: usize = 4;
-/// Images asked about for one text: with those of [`AT_ONCE`] in half a minute at worst. Others are
-/// told of with what is known, and asked about when the text is made again.
+/// Images whose facts are read concurrently.
+const CONCURRENT: usize = 4;
+/// Images whose facts are read for one text: half a minute at worst. The others are described with
+/// what is known, and read when the text is written again.
 const MOST: usize = 12;
-/// Releases whose notes are taken.
+/// Releases with notes in a text.
 const RELEASES: usize = 10;
-/// Characters of one release's notes that are kept.
+/// Characters kept of one release's notes.
 const NOTES: usize = 8 * 1024;
 /// Characters of one label.
 const LABEL: usize = 1_000;
-/// How long something that could not be found out is not asked again.
-const REST: SignedDuration = SignedDuration::from_hours(1);
-/// Where the store keeps it.
+/// How long missing facts are not asked for again.
+const RETRY_AFTER: SignedDuration = SignedDuration::from_hours(1);
+/// Table of the store.
 const TABLE: &str = "told";
-/// Steps that are kept: with notes of 80 KiB at worst, usually 2 KiB.
+/// Steps kept in the store, of 80 KiB at worst and usually 2 KiB.
 const KEPT: usize = 1_000;
 
-/// Who is asked.
+/// Sources of facts.
 pub struct FactsGatherer<'g> {
-    /// Registries and store.
     pub scanner: &'g Scanner,
     /// The forge of the config repository.
     pub forge: Option<&'g dyn Forge>,
-    /// The time.
     pub now: Timestamp,
-    /// How long the questions about one image may take: [`PATIENCE`].
+    /// Timeout of the calls about one image: [`PATIENCE`].
     pub patience: Duration,
 }
 
-/// A move that is told of, with what the pass knows.
+/// A move, with what the pass knows of it.
 pub struct FactsQuery<'a> {
-    /// The move.
     pub image: &'a ImageMove,
     /// The policy that chose, if it is still declared.
     pub policy: Option<&'a ImagePolicy>,
-    /// What is known of the repository.
     pub scan: Option<&'a RepositoryScan>,
     /// Newer tags that were refused.
     pub refused: &'a [RefusedReport],
 }
 
-/// What was gathered, in the order of the question.
+/// Gathered facts, in the order of the queries.
 pub struct GatheredFacts {
-    /// The moves.
-    pub told: Vec<DescribedMove>,
-    /// Whether asking again later can tell more.
+    pub moves: Vec<DescribedMove>,
+    /// True if a later attempt may find more.
     pub may_tell_more: bool,
 }
 
-/// What is kept of a step.
+/// Facts of a step, as the store keeps them.
 #[derive(Serialize, Deserialize)]
 struct CachedStep {
     facts: MoveFacts,
     seen: Option<Timestamp>,
     by_registry: bool,
-    /// When it was asked.
+    /// When the facts were read.
     at: Timestamp,
-    /// Whether something is missing that may be found out later.
+    /// True if a later attempt may find more.
     again: bool,
 }
 
 impl FactsGatherer<'_> {
-    /// Finds out what can be told. Never fails: what is not known is left out.
-    pub async fn gather(&self, asked: &[FactsQuery<'_>]) -> GatheredFacts {
-        let kept: Vec<Option<CachedStep>> = asked.iter().map(|asked| self.kept(asked)).collect();
-        let due = |kept: &Option<CachedStep>| {
+    /// Gathers facts. It never fails: missing facts are left out.
+    pub async fn gather(&self, queries: &[FactsQuery<'_>]) -> GatheredFacts {
+        let mut all: Vec<Option<CachedStep>> =
+            queries.iter().map(|query| self.kept(query)).collect();
+        let is_due = |kept: &Option<CachedStep>| {
             kept.as_ref()
-                .is_none_or(|kept| kept.again && self.now.duration_since(kept.at) >= REST)
+                .is_none_or(|kept| kept.again && self.now.duration_since(kept.at) >= RETRY_AFTER)
         };
-        let wanted: Vec<usize> = (0..asked.len()).filter(|at| due(&kept[*at])).collect();
-        let found: Vec<(usize, CachedStep)> = stream::iter(wanted.into_iter().take(MOST))
-            .map(|at| async move { (at, self.ask(&asked[at]).await) })
-            .buffer_unordered(AT_ONCE)
+        let due: Vec<usize> = (0..queries.len())
+            .filter(|index| is_due(&all[*index]))
+            .collect();
+        let found: Vec<(usize, CachedStep)> = stream::iter(due.into_iter().take(MOST))
+            .map(|index| async move { (index, self.read(&queries[index]).await) })
+            .buffer_unordered(CONCURRENT)
             .collect()
             .await;
-        let mut all = kept;
-        for (at, kept) in found {
-            self.keep(&asked[at], &kept);
-            all[at] = Some(kept);
+        for (index, kept) in found {
+            self.keep(&queries[index], &kept);
+            all[index] = Some(kept);
         }
         let may_tell_more = all
             .iter()
             .any(|kept| kept.as_ref().is_none_or(|kept| kept.again));
-        let told = asked
+        let moves = queries
             .iter()
             .zip(all)
-            .map(|(asked, kept)| told(asked, kept.unwrap_or_else(|| self.unasked(asked))))
+            .map(|(query, kept)| described(query, kept.unwrap_or_else(|| self.known(query))))
             .collect();
         GatheredFacts {
-            told,
+            moves,
             may_tell_more,
         }
     }
 
-    /// What is known without asking anybody.
-    fn unasked(&self, asked: &FactsQuery<'_>) -> CachedStep {
-        let digest = known_digest(asked);
-        let (seen, by_registry) = self.seen(asked, digest.as_ref());
+    /// Returns the facts that are known without a call.
+    fn known(&self, query: &FactsQuery<'_>) -> CachedStep {
+        let digest = known_digest(query);
+        let (seen, by_registry) = self.seen(query, digest.as_ref());
         let missing =
             Some("Not asked about yet, because the request moves many images.".to_owned());
         CachedStep {
@@ -142,14 +139,14 @@ impl FactsGatherer<'_> {
         }
     }
 
-    /// Asks registry and forge, for as long as patience lasts.
-    async fn ask(&self, asked: &FactsQuery<'_>) -> CachedStep {
+    /// Reads registry and forge, within the timeout.
+    async fn read(&self, query: &FactsQuery<'_>) -> CachedStep {
         let mut kept = CachedStep {
             facts: MoveFacts::default(),
-            ..self.unasked(asked)
+            ..self.known(query)
         };
         kept.again = false;
-        match tokio::time::timeout(self.patience, self.find_out(asked, &mut kept)).await {
+        match tokio::time::timeout(self.patience, self.fill(query, &mut kept)).await {
             Ok(Ok(())) => {}
             Ok(Err(missing)) => (kept.facts.missing, kept.again) = (Some(missing), true),
             Err(_) => {
@@ -161,37 +158,36 @@ impl FactsGatherer<'_> {
             }
         }
         if kept.facts.digest.is_none() {
-            kept.facts.digest = known_digest(asked);
+            kept.facts.digest = known_digest(query);
         }
         if kept.seen.is_none() {
-            (kept.seen, kept.by_registry) = self.seen(asked, kept.facts.digest.as_ref());
+            (kept.seen, kept.by_registry) = self.seen(query, kept.facts.digest.as_ref());
         }
         kept
     }
 
-    /// Fills in facts as they come, so that a late answer costs only what comes after it.
+    /// Fills in facts as they arrive, so that a timeout loses only the later ones.
     ///
     /// # Errors
-    /// In words for people: what could not be found out.
-    async fn find_out(&self, asked: &FactsQuery<'_>, kept: &mut CachedStep) -> Result<(), String> {
+    /// A sentence about what could not be read.
+    async fn fill(&self, query: &FactsQuery<'_>, kept: &mut CachedStep) -> Result<(), String> {
         let ImageMove {
             repository,
             old,
             new,
             bump,
             ..
-        } = asked.image;
+        } = query.image;
         let facts = &mut kept.facts;
         let labels =
             |error: ScanError| format!("The labels of the image could not be read: {error}.");
-        let digest = match known_digest(asked) {
+        let digest = match known_digest(query) {
             Some(digest) => digest,
             None => {
                 let Some(head) = self.head(repository, new).await.map_err(labels)? else {
                     return Ok(());
                 };
-                // Where no rule goes by an age, nobody has looked at the tag before: its clock
-                // begins here.
+                // If no rule goes by an age, no scan has seen the tag before: its age starts here.
                 let seen = [(new.clone(), head.digest.clone())];
                 let since = self
                     .scanner
@@ -217,7 +213,7 @@ impl FactsGatherer<'_> {
         };
         facts.new = read_labels(&described);
         (facts.created, facts.platforms) = (described.created, described.platforms);
-        // Of a tag that stays nobody says any more what it stood for.
+        // The old digest of a tag that stays is unknown.
         if let Some(old) = old
             .as_deref()
             .filter(|_| *bump != Bump::Digest)
@@ -235,7 +231,7 @@ impl FactsGatherer<'_> {
         let Some((forge, project)) = self.project(&facts.new) else {
             return Ok(());
         };
-        let Some((from, to)) = versions(asked.image, &facts.old, &facts.new) else {
+        let Some((from, to)) = versions(query.image, &facts.old, &facts.new) else {
             return Ok(());
         };
         let releases = forge.releases(&project, &from, &to).await;
@@ -245,7 +241,7 @@ impl FactsGatherer<'_> {
         Ok(())
     }
 
-    /// What a tag stands for; nothing if the registry does not have it.
+    /// Reads the manifest head of a tag; none if the registry does not have the tag.
     async fn head(
         &self,
         repository: &ImageRepository,
@@ -261,8 +257,7 @@ impl FactsGatherer<'_> {
         }
     }
 
-    /// Where people compare the two sources: if both are one project, on a forge whose pages are
-    /// known.
+    /// Returns the page that compares two sources, if both are one project on a known kind of forge.
     fn compare(&self, old: &ImageLabels, new: &ImageLabels) -> Option<String> {
         let place = self.place(new.source.as_deref()?)?;
         if old.source.is_some() && self.place(old.source.as_deref()?) != Some(place.clone()) {
@@ -276,8 +271,7 @@ impl FactsGatherer<'_> {
         (from != to).then(|| forge::compare_url(&place, from, to))
     }
 
-    /// The project at an address: on the config repository's forge, or on one that its host's name
-    /// tells.
+    /// Returns the project at a URL: on the config repository's forge, or on a well-known host.
     fn place(&self, source: &str) -> Option<spec::ForgeSpec> {
         let own = self.forge.and_then(|forge| {
             Some(spec::ForgeSpec {
@@ -288,9 +282,11 @@ impl FactsGatherer<'_> {
         own.or_else(|| spec::ForgeSpec::of(source))
     }
 
-    /// The project on the config repository's forge, the only one that is asked: one of the same
-    /// owner. A label could name any project that the bot's token reads, and readers of the request
-    /// may not.
+    /// Returns the project whose release notes may be read: on the config repository's forge, and of
+    /// the same owner.
+    ///
+    /// A label could name any project that the bot's token can read, but readers of the pull request
+    /// may not see.
     fn project(&self, labels: &ImageLabels) -> Option<(&dyn Forge, String)> {
         let forge = self.forge?;
         let project = forge.place().project_at(labels.source.as_deref()?)?;
@@ -298,16 +294,16 @@ impl FactsGatherer<'_> {
         (owner(&project) == owner(&forge.place().project)).then_some((forge, project))
     }
 
-    /// Since when the tag was there with this digest, and whether the registry says so.
-    fn seen(&self, asked: &FactsQuery<'_>, digest: Option<&Digest>) -> (Option<Timestamp>, bool) {
+    /// Returns since when the tag has had this digest, and whether the registry told it.
+    fn seen(&self, query: &FactsQuery<'_>, digest: Option<&Digest>) -> (Option<Timestamp>, bool) {
         let ImageMove {
             repository, new, ..
-        } = asked.image;
+        } = query.image;
         let kept = self.scanner.store.seen(repository, new).ok().flatten();
         let kept = kept
             .filter(|seen| digest.is_none_or(|digest| seen.digest == *digest))
             .map(|seen| seen.since);
-        let counted = asked
+        let counted = query
             .scan
             .and_then(|scan| scan.details.get(new.as_str())?.since);
         match (counted, kept) {
@@ -316,17 +312,17 @@ impl FactsGatherer<'_> {
         }
     }
 
-    /// What is kept of a step, unless the tag stands for something else by now.
-    fn kept(&self, asked: &FactsQuery<'_>) -> Option<CachedStep> {
-        let bytes = self.scanner.store.get(TABLE, &key(asked.image)).ok()??;
+    /// Returns the stored facts of a step, unless the tag has moved since.
+    fn kept(&self, query: &FactsQuery<'_>) -> Option<CachedStep> {
+        let bytes = self.scanner.store.get(TABLE, &key(query.image)).ok()??;
         let kept: CachedStep = serde_json::from_slice(&bytes).ok()?;
         let moved =
-            known_digest(asked).is_some_and(|digest| kept.facts.digest.as_ref() != Some(&digest));
+            known_digest(query).is_some_and(|digest| kept.facts.digest.as_ref() != Some(&digest));
         (!moved).then_some(kept)
     }
 
-    /// Keeps it. A store that refuses costs another question, and says so itself where it matters.
-    fn keep(&self, asked: &FactsQuery<'_>, kept: &CachedStep) {
+    /// Stores facts. A failure only costs another read.
+    fn keep(&self, query: &FactsQuery<'_>, kept: &CachedStep) {
         let store = &self.scanner.store;
         let keys = store.keys(TABLE).unwrap_or_default();
         if keys.len() >= KEPT {
@@ -335,7 +331,7 @@ impl FactsGatherer<'_> {
             }
         }
         if let Ok(bytes) = serde_json::to_vec(kept) {
-            let _ = store.put(TABLE, &key(asked.image), &bytes);
+            let _ = store.put(TABLE, &key(query.image), &bytes);
         }
     }
 }
@@ -350,31 +346,31 @@ fn key(image: &ImageMove) -> String {
     )
 }
 
-/// The digest that was written, or that the registry has confirmed in this pass.
-fn known_digest(asked: &FactsQuery<'_>) -> Option<Digest> {
+/// Returns the digest that was written, or that the registry confirmed in this pass.
+fn known_digest(query: &FactsQuery<'_>) -> Option<Digest> {
     let confirmed = || {
-        asked
+        query
             .scan?
             .details
-            .get(asked.image.new.as_str())
+            .get(query.image.new.as_str())
             .filter(|details| details.fresh)?
             .digest
             .clone()
     };
-    asked.image.digest.clone().or_else(confirmed)
+    query.image.digest.clone().or_else(confirmed)
 }
 
-fn told(asked: &FactsQuery<'_>, kept: CachedStep) -> DescribedMove {
+fn described(query: &FactsQuery<'_>, kept: CachedStep) -> DescribedMove {
     let clock = if kept.by_registry {
         SeenBy::Registry
     } else {
         SeenBy::Tagboat
     };
     DescribedMove {
-        image: asked.image.clone(),
-        policy: asked.policy.map_or(String::new(), wants),
+        image: query.image.clone(),
+        policy: query.policy.map_or(String::new(), wants),
         seen: kept.seen.map(|at| SeenSince { at, clock }),
-        refused: asked
+        refused: query
             .refused
             .iter()
             .map(|refused| (refused.tag.clone(), refused.reason.clone()))
@@ -383,7 +379,7 @@ fn told(asked: &FactsQuery<'_>, kept: CachedStep) -> DescribedMove {
     }
 }
 
-/// What a policy wants, in short: `semver >=6.0.0 <7.0.0, minimum age 72h`.
+/// Describes a policy in short: `semver >=6.0.0 <7.0.0, minimum age 72h`.
 pub fn wants(policy: &ImagePolicy) -> String {
     let order = |kind: &str, order: SortOrder| match order {
         SortOrder::Ascending => kind.to_owned(),
@@ -420,8 +416,8 @@ fn read_labels(description: &ImageDescription) -> ImageLabels {
     }
 }
 
-/// The versions whose releases are asked for: those that the images call themselves, else their
-/// tags; none if they are one.
+/// Returns the versions between which releases are read: those of the images' labels, else their
+/// tags; none if both are the same.
 fn versions(image: &ImageMove, old: &ImageLabels, new: &ImageLabels) -> Option<(String, String)> {
     let version = |text: &&str| Version::of_tag(text).is_ok();
     let to = new

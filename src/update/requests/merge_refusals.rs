@@ -1,23 +1,23 @@
-//! Requests that a base does not take as they are: branches that must contain its newest commit,
-//! and merges that the forge has refused, which are not asked for again until something is
-//! different.
+//! Pull requests that a base does not accept as they are: branches that must contain its newest
+//! commit, and merges that the forge refused, which are not repeated until something has changed.
 
 use super::{
+    RequestReconciler,
     desired::DesiredRequest,
-    execute::{HOUR, RequestReconciler, StepOutcome},
+    execute::{HOUR, StepOutcome},
 };
 use crate::update::{FailureReport, PassMode};
 use crate::{
+    core::text::plain,
     io::{
         forge::{self, Approvals, Checks, ForgeProblem, Mergeable},
         git::ObjectId,
     },
-    objects::health::plain,
     review::lifecycle::BranchCommits,
 };
 use jiff::Timestamp;
 
-/// What was there when a merge was asked for: as long as it is the same, the answer will be.
+/// Inputs of the forge's answer to a merge: as long as they are the same, the answer will be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct MergeOffer {
     number: u64,
@@ -29,71 +29,68 @@ pub(crate) struct MergeOffer {
     approvals: Approvals,
 }
 
-/// A merge that the forge refused.
 #[derive(Debug, Clone)]
 pub(crate) struct MergeRefusal {
     offer: MergeOffer,
     reason: String,
-    /// When it is asked for again although nothing that can be seen is different: who may merge is
-    /// not told.
+    /// When it is repeated although no input has changed: a forge does not tell who may merge.
     until: Timestamp,
 }
 
 impl RequestReconciler<'_> {
-    /// Where the base wants the newest commit in a branch, requests that people merge are behind
-    /// when they lack it, also those that the forge has not looked at: but each is built anew for
-    /// that once an hour only, since every time checks run and approvals end. What merges by itself
-    /// is, when nothing else is in its way ([`RequestReconciler::behind`]).
-    pub(crate) async fn mark_behind(&mut self, items: &[DesiredRequest<'_>]) {
-        // What the list says is known of some forges only; the rules here are the same for all.
+    /// Marks pull requests that lack the newest commit of a base which requires it.
+    ///
+    /// That is for those that people merge. Each is rebuilt for it once an hour only, because every
+    /// time checks run again and approvals are lost. An automatic merge is rebuilt when nothing else
+    /// is in its way ([`RequestReconciler::behind`]).
+    pub(crate) async fn mark_behind(&mut self, desired: &[DesiredRequest<'_>]) {
+        // Only some forges tell it in lists; the rule must be the same for all.
         self.open
             .iter_mut()
             .filter(|request| request.mergeable == Mergeable::Behind)
             .for_each(|request| request.mergeable = Mergeable::Unknown);
-        let (looked, target, now) = (&self.looked, self.target, self.now);
-        let people = |request: &forge::PullRequest| {
-            let item = items.iter().find(|item| item.branch == request.head);
-            item.is_some_and(|item| {
-                item.set.is_some() && matches!(Self::via(item), Some((_, None)))
-            })
+        let (branches, target, now) = (&self.branches, self.context.target(), self.now);
+        let is_merged_by_people = |request: &forge::PullRequest| {
+            let item = desired.iter().find(|item| item.branch == request.head);
+            item.is_some_and(|item| item.set.is_some() && matches!(item.options(), Some((_, None))))
         };
         let stale = |request: &forge::PullRequest| {
-            let stale = looked
+            let stale = branches
                 .get(&request.head)
-                .is_some_and(|looked| !looked.fresh && looked.commits == BranchCommits::Own);
+                .is_some_and(|branch| !branch.on_head && branch.commits == BranchCommits::Own);
             stale && request.base == target && request.mergeable != Mergeable::Conflicts
         };
-        let rested: Vec<u64> = {
-            let known = self.updater.known();
-            let due = |request: &&forge::PullRequest| {
-                known
+        let due: Vec<u64> = {
+            let cache = self.context.cache.lock();
+            let is_due = |request: &&forge::PullRequest| {
+                cache
                     .notes
                     .get(&request.number)
                     .and_then(|notes| notes.rebuilt)
                     .is_none_or(|at| now.duration_since(at) >= HOUR)
-                    && !self.done.pushes.contains_key(&request.head)
+                    && !self.progress.pushes.contains_key(&request.head)
             };
             self.open
                 .iter()
-                .filter(|request| stale(request) && people(request))
-                .filter(due)
+                .filter(|request| stale(request) && is_merged_by_people(request))
+                .filter(is_due)
                 .map(|request| request.number)
                 .collect()
         };
-        if rested.is_empty() {
+        if due.is_empty() {
             return;
         }
-        match self.forge.wants_newest(target).await {
+        match self.context.forge.wants_newest(target).await {
             Ok(true) => {
-                let mut known = self.updater.known();
+                let mut cache = self.context.cache.lock();
                 for request in self
                     .open
                     .iter_mut()
-                    .filter(|request| rested.contains(&request.number))
+                    .filter(|request| due.contains(&request.number))
                 {
                     request.mergeable = Mergeable::Behind;
                     if self.mode == PassMode::Write {
-                        known.note(request.number).rebuilt = Some(now);
+                        cache.note(request.number).rebuilt = Some(now);
                     }
                 }
             }
@@ -102,16 +99,17 @@ impl RequestReconciler<'_> {
         }
     }
 
-    /// A request that would merge by itself lacks the newest commit of a base that wants it. One is
-    /// built anew at a time, and the others wait until it has merged: else each merge would have
-    /// all of them built and checked again.
+    /// Handles an automatic merge that lacks the newest commit of a base which requires it.
+    ///
+    /// One pull request is rebuilt at a time, and the others wait until it is merged: else each
+    /// merge would rebuild and check all of them again.
     pub(crate) fn behind(&mut self, request: &forge::PullRequest) -> StepOutcome {
-        let mut known = self.updater.known();
-        let ahead = known.front.filter(|(number, at)| {
+        let mut cache = self.context.cache.lock();
+        let ahead = cache.front.filter(|(number, at)| {
             let open = self.open.iter().any(|other| other.number == *number);
             *number != request.number && open && self.now.duration_since(*at) < HOUR
         });
-        let target = plain(self.target);
+        let target = plain(self.context.target());
         let waits = match ahead {
             Some((number, at)) => {
                 let why = format!(
@@ -119,8 +117,8 @@ impl RequestReconciler<'_> {
                 );
                 Some((why, at.checked_add(HOUR).ok()))
             }
-            // Whoever pushes there all the time is not raced.
-            None if self.done.pushes.contains_key(&request.head) => Some((
+            // The target may move faster than the branch can be rebuilt.
+            None if self.progress.pushes.contains_key(&request.head) => Some((
                 format!("{target} has moved again; its branch is built anew later."),
                 None,
             )),
@@ -128,13 +126,13 @@ impl RequestReconciler<'_> {
         };
         if waits.is_none()
             && self.mode == PassMode::Write
-            && known
+            && cache
                 .front
                 .is_none_or(|(number, _)| number != request.number)
         {
-            known.front = Some((request.number, self.now));
+            cache.front = Some((request.number, self.now));
         }
-        drop(known);
+        drop(cache);
         let mergeable = if waits.is_none() {
             Mergeable::Behind
         } else {
@@ -143,7 +141,7 @@ impl RequestReconciler<'_> {
         self.change(request.number, |known| known.mergeable = mergeable);
         match waits {
             None => StepOutcome::Again,
-            Some((why, until)) => StepOutcome::Settled {
+            Some((why, until)) => StepOutcome::UpToDate {
                 waits: vec![why],
                 until,
                 would_merge: false,
@@ -151,13 +149,12 @@ impl RequestReconciler<'_> {
         }
     }
 
-    /// Lets others go before a request that cannot merge for now.
-    pub(crate) fn stands_aside(&self, number: u64) {
-        let mut known = self.updater.known();
-        known.front = known.front.filter(|(front, _)| *front != number);
+    /// Lets others go first, because a pull request cannot merge for now.
+    pub(crate) fn leave_front(&self, number: u64) {
+        let mut cache = self.context.cache.lock();
+        cache.front = cache.front.filter(|(front, _)| *front != number);
     }
 
-    /// What is offered to the forge with a merge.
     pub(crate) fn offer(
         &self,
         request: &forge::PullRequest,
@@ -167,18 +164,17 @@ impl RequestReconciler<'_> {
         MergeOffer {
             number: request.number,
             head: request.head_commit.clone(),
-            base: self.world.commit,
+            base: self.snapshot.commit,
             mergeable: request.mergeable.clone(),
             checks: checks.clone(),
             approvals: approvals.clone(),
         }
     }
 
-    /// Whether the forge has refused just this, with its reason, and when it is asked again all the
-    /// same.
+    /// Returns the reason for which the forge refused the same merge, and when it is repeated.
     pub(crate) fn refused(&self, offer: &MergeOffer) -> Option<(Vec<String>, Timestamp)> {
-        let known = self.updater.known();
-        let refusal = known
+        let cache = self.context.cache.lock();
+        let refusal = cache
             .notes
             .get(&offer.number)?
             .refusal
@@ -187,7 +183,7 @@ impl RequestReconciler<'_> {
         Some((vec![refusal.reason.clone()], refusal.until))
     }
 
-    /// What a merge that the forge did not do leads to; nothing where that is a failure.
+    /// Handles a merge that the forge did not make; none if that is a failure.
     pub(crate) fn not_merged(
         &mut self,
         item: &DesiredRequest<'_>,
@@ -197,16 +193,16 @@ impl RequestReconciler<'_> {
         let number = offer.number;
         let reason = format!("The forge did not merge it: {problem}.");
         let until = match problem {
-            // Somebody pushed in between, or the forge is still looking: the next pass sees.
+            // A push came in between, or the forge is still computing: left to the next pass.
             ForgeProblem::HeadChanged { .. } | ForgeProblem::NotYet { .. } => None,
             ForgeProblem::Behind { .. } => {
                 if self
-                    .looked
+                    .branches
                     .get(&item.branch)
-                    .is_some_and(|looked| !looked.fresh)
+                    .is_some_and(|branch| !branch.on_head)
                     && let Some(request) = self.request(item).cloned()
                 {
-                    self.done.merged.remove(&number);
+                    self.progress.merged.remove(&number);
                     return Some(self.behind(&request));
                 }
                 None
@@ -218,13 +214,13 @@ impl RequestReconciler<'_> {
                     reason: reason.clone(),
                     until,
                 };
-                self.updater.known().note(number).refusal = Some(refusal);
+                self.context.cache.lock().note(number).refusal = Some(refusal);
                 Some(until)
             }
             _ => return None,
         };
-        self.done.merged.remove(&number);
-        Some(StepOutcome::Settled {
+        self.progress.merged.remove(&number);
+        Some(StepOutcome::UpToDate {
             waits: vec![reason],
             until,
             would_merge: false,

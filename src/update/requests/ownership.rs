@@ -1,93 +1,115 @@
-//! Whose the requests and branches of the forge are: several updaters may work on one branch of one
-//! repository, and people may use the bot's branches for requests of their own.
+//! Ownership of the forge's pull requests and branches.
 //!
-//! A request belongs to whoever declares its Environment, and its marker names the file
-//! ([`MarkerScope`]). So two updaters with different `policies` folders leave each other's requests
-//! alone, and one whose folder was changed keeps all whose declarations it still reads. Where a
-//! declaration was moved out of the old folder into the new one, nobody can read it in its old
-//! place any more: then the request is taken over. As long as it is still there, somebody may be
-//! reading it, and two who both took the branch would take it from each other for ever: whoever
-//! comes second waits, and says why.
+//! Several updaters may work on one branch of one repository, and people may open pull requests
+//! from the bot's branches.
+//!
+//! A pull request belongs to the updater that declares its Environment; its marker names the file
+//! ([`MarkerScope`]). Two updaters with different `policies` folders leave each other's pull
+//! requests alone, and an updater whose folder was changed keeps those whose declarations it still
+//! reads. If a declaration was moved from the old folder into the new one, it is gone from its old
+//! place, and the pull request is taken over. As long as the old file still declares it, another
+//! updater may be reading it: two updaters that both claimed the branch would overwrite each other
+//! for ever. So the second one waits, and reports why.
 
-use super::closed::EndedRequests;
-use crate::update::RepoSnapshot;
+use super::{RequestContext, closed::EndedRequests};
 use crate::{
+    core::text::plain,
     io::{
         forge::PullRequest,
         git::{GitError, Mirror, ObjectId},
     },
-    objects::health::plain,
     review::{Marker, MarkerScope},
     spec,
+    update::RepoSnapshot,
 };
 use std::collections::{BTreeSet, HashSet};
 
-/// What this updater calls its own.
-pub(crate) struct RequestOwner {
-    /// Where it reads declarations; everywhere if there is none.
+/// What this updater owns.
+pub(crate) struct RequestOwnership {
+    /// Folder of its declarations; the whole repository if there is none.
     folder: Option<String>,
-    /// The branch that requests are made for.
+    /// The branch that pull requests are made for.
     target: String,
-    /// Environments that are declared here now, and in these files no more.
+    /// Environments that are declared here now, with the files that declare them no more.
     moved: BTreeSet<(String, String)>,
 }
 
-/// The open requests, by whose they are.
 #[derive(Default)]
 pub(crate) struct SortedRequests {
-    /// This updater's.
     pub(crate) ours: Vec<PullRequest>,
-    /// All others from branches of the bot.
-    pub(crate) others: Vec<ForeignRequest>,
+    pub(crate) foreign: Vec<ForeignRequest>,
 }
 
-/// A request of somebody else's from a branch of the bot.
+/// A pull request from one of the bot's branches that this updater does not own.
 #[derive(Debug, Clone)]
 pub(crate) struct ForeignRequest {
     pub(crate) request: PullRequest,
-    /// Which updater's; none for a person's.
+    /// The other updater; none if a person opened it.
     pub(crate) scope: Option<MarkerScope>,
 }
 
-impl RequestOwner {
-    /// What is whose at a revision, for these requests and those that ended.
-    pub(crate) fn new(
-        mirror: &Mirror,
-        world: &RepoSnapshot,
-        folder: Option<&str>,
+/// Reads the ownership at a snapshot, and marks the foreign ones among the ended pull requests.
+pub(crate) async fn read(
+    context: RequestContext<'_>,
+    snapshot: &RepoSnapshot,
+    open: &[PullRequest],
+) -> Result<RequestOwnership, GitError> {
+    let mut ownership = RequestOwnership {
+        folder: context.repo.config.policies.clone(),
+        target: context.target().to_owned(),
+        moved: BTreeSet::new(),
+    };
+    let outside = {
+        let cache = context.cache.lock();
+        ownership.outside(snapshot, open, &cache.ended)
+    };
+    if !outside.is_empty() {
+        let commit = snapshot.commit;
+        ownership.moved = context
+            .repo
+            .read(move |mirror| -> Result<_, GitError> {
+                let mut moved = BTreeSet::new();
+                for (environment, file) in outside {
+                    if !declares(mirror, commit, &file, &environment)? {
+                        moved.insert((environment, file));
+                    }
+                }
+                Ok(moved)
+            })
+            .await?;
+    }
+    for ended in context.cache.lock().ended.all.values_mut() {
+        let marker = ended.marker.as_ref();
+        ended.foreign = marker.is_some_and(|marker| !ownership.is_ours(marker));
+    }
+    Ok(ownership)
+}
+
+impl RequestOwnership {
+    /// Environments that are declared here now, with the file outside of our folder that a pull
+    /// request names.
+    fn outside(
+        &self,
+        snapshot: &RepoSnapshot,
         open: &[PullRequest],
         ended: &EndedRequests,
-    ) -> Result<Self, GitError> {
-        let (folder, target) = (
-            folder.map(str::to_owned),
-            mirror.remote().branch().to_owned(),
-        );
-        let mut whose = Self {
-            folder,
-            target,
-            moved: BTreeSet::new(),
+    ) -> BTreeSet<(String, String)> {
+        let place = |marker: &Marker| {
+            let file = marker.scope.as_ref()?.file.clone();
+            Some((marker.environment.clone(), file))
         };
-        let of = |marker: &Marker| {
-            Some((
-                marker.environment.clone(),
-                marker.scope.as_ref()?.file.clone(),
-            ))
-        };
-        let open = open.iter().filter_map(|request| of(&Marker::of(request)?));
+        let open = open
+            .iter()
+            .filter_map(|request| place(&Marker::of(request)?));
         let ended = ended
             .all
             .values()
-            .filter_map(|ended| of(ended.marker.as_ref()?));
-        let outside = |(environment, file): &(String, String)| {
-            !whose.reads(file) && world.declared.environments.contains_key(environment)
-        };
-        let outside: BTreeSet<(String, String)> = open.chain(ended).filter(outside).collect();
-        for (environment, file) in outside {
-            if !declares(mirror, world.commit, &file, &environment)? {
-                whose.moved.insert((environment, file));
-            }
-        }
-        Ok(whose)
+            .filter_map(|ended| place(ended.marker.as_ref()?));
+        open.chain(ended)
+            .filter(|(environment, file)| {
+                !self.reads(file) && snapshot.declared.environments.contains_key(environment)
+            })
+            .collect()
     }
 
     fn reads(&self, file: &str) -> bool {
@@ -97,22 +119,23 @@ impl RequestOwner {
         })
     }
 
-    /// Whether the Environment of a marker is this updater's. Of older texts nobody can say it:
-    /// they count as its own.
-    pub(crate) fn is_ours(&self, marker: &Marker) -> bool {
-        let ours = |scope: &MarkerScope| {
+    /// Tells whether the Environment of a marker is this updater's. Markers of older versions do
+    /// not name a file; they count as its own.
+    fn is_ours(&self, marker: &Marker) -> bool {
+        marker.scope.as_ref().is_none_or(|scope| {
             self.reads(&scope.file)
                 || self
                     .moved
                     .contains(&(marker.environment.clone(), scope.file.clone()))
-        };
-        marker.scope.as_ref().is_none_or(ours)
+        })
     }
 
-    /// Sorts the open requests. One for another base is this updater's only if a person has pointed
-    /// it there: then it was made for this target, and its branch has none that is for it.
+    /// Divides the open pull requests by owner.
+    ///
+    /// One with another base is this updater's only if a person has changed its base: then it was
+    /// made for this target, and no other pull request of its branch is for the target.
     pub(crate) fn sort(&self, open: Vec<PullRequest>) -> SortedRequests {
-        let right: HashSet<String> = open
+        let on_target: HashSet<String> = open
             .iter()
             .filter(|request| request.base == self.target)
             .map(|request| request.head.clone())
@@ -121,20 +144,20 @@ impl RequestOwner {
         for request in open {
             let marker = Marker::of(&request);
             let elsewhere = request.base != self.target;
-            let theirs = |marker: &&Marker| {
-                let other = marker
+            let is_foreign = |marker: &&Marker| {
+                let other_target = marker
                     .scope
                     .as_ref()
                     .is_some_and(|scope| scope.target != self.target);
-                !self.is_ours(marker) || (elsewhere && other)
+                !self.is_ours(marker) || (elsewhere && other_target)
             };
             let scope = marker
                 .as_ref()
-                .filter(theirs)
+                .filter(is_foreign)
                 .and_then(|marker| marker.scope.clone());
-            let a_persons = elsewhere && (marker.is_none() || right.contains(&request.head));
-            if scope.is_some() || a_persons {
-                sorted.others.push(ForeignRequest { request, scope });
+            let by_person = elsewhere && (marker.is_none() || on_target.contains(&request.head));
+            if scope.is_some() || by_person {
+                sorted.foreign.push(ForeignRequest { request, scope });
             } else {
                 sorted.ours.push(request);
             }
@@ -144,8 +167,8 @@ impl RequestOwner {
 }
 
 impl ForeignRequest {
-    /// Why a branch that is wanted cannot be had, if this is another updater's.
-    pub(crate) fn keeps(&self) -> Option<String> {
+    /// The reason why this pull request keeps its branch from us, if it is another updater's.
+    pub(crate) fn conflict(&self) -> Option<String> {
         let scope = self.scope.as_ref()?;
         let PullRequest { number, base, .. } = &self.request;
         Some(format!(
@@ -156,7 +179,7 @@ impl ForeignRequest {
     }
 }
 
-/// Whether a file declares an Environment at a commit; also if that cannot be said.
+/// Tells whether a file declares an Environment at a commit; true also if it has errors.
 fn declares(
     mirror: &Mirror,
     commit: ObjectId,

@@ -519,7 +519,7 @@ impl Forge for Gitea {
                 .ok()
                 .and_then(|request| request.ended)
                 .and_then(|ended| ended.commit)),
-            Err(error) => crate::review::types::merged_after_all(self, number, merge, error).await,
+            Err(error) => common::merged_after_all(self, number, merge, error).await,
         }
     }
 

@@ -495,7 +495,7 @@ impl Forge for Github {
                     } => ForgeProblem::HeadChanged { message },
                     other => other,
                 };
-                crate::review::types::merged_after_all(self, number, merge, error).await
+                common::merged_after_all(self, number, merge, error).await
             }
         }
     }

@@ -165,7 +165,7 @@ impl Gitlab {
                     } => ForgeProblem::HeadChanged { message },
                     other => other,
                 };
-                crate::review::types::merged_after_all(self, number, merge, error).await
+                common::merged_after_all(self, number, merge, error).await
             }
         }
     }

@@ -37,8 +37,8 @@ fn allowed(w: &MergeFixture) -> bool {
         .is_some_and(|checks| checks.named.iter().all(no_bad_check) && enough(w, &checks.named));
     let approvals = w.approvals.as_ref().is_some_and(Approvals::suffice);
     let old_enough = w.auto_merge.minimum_age.is_none_or(|age| {
-        w.seen.len() >= w.moves.len()
-            && w.seen.iter().take(w.moves.len()).all(|seen| {
+        w.first_seen.len() >= w.moves.len()
+            && w.first_seen.iter().take(w.moves.len()).all(|seen| {
                 seen.is_some_and(|seen| {
                     w.now.as_second() - seen.as_second() >= i64::try_from(age.as_secs()).unwrap()
                 })
@@ -61,7 +61,7 @@ fn allowed(w: &MergeFixture) -> bool {
         && w.own
         && w.current
         && w.target == "main"
-        && w.outlook == PreviewSummary::Clear
+        && w.preview == PreviewSummary::Clear
 }
 
 /// Mostly the first.
@@ -108,11 +108,11 @@ prop_compose! {
     ) -> MergeFixture {
         MergeFixture::with(|w| {
             (w.request.state, w.request.draft, w.request.labels, w.request.mergeable) = people;
-            (w.own, w.current, w.target, w.outlook) = branch;
+            (w.own, w.current, w.target, w.preview) = branch;
             w.moves = images.iter().map(|(new, _)| row("web", "1.0.0", new)).collect();
             let now = w.now;
             let back = |age: i64| now.checked_sub(SignedDuration::from_secs(age)).unwrap();
-            w.seen = images.iter().map(|(_, age)| age.map(back)).collect();
+            w.first_seen = images.iter().map(|(_, age)| age.map(back)).collect();
             w.auto_merge.minimum_age = rules.0.map(|age| duration(age).unwrap());
             match rules.1 {
                 None => w.auto_merge.require_checks = RequireChecks::No,

@@ -1,0 +1,123 @@
+//! The local state of one config repository: its mirror, and the last revision that was read.
+
+use super::{RepoSnapshot, SnapshotCache, blocking, snapshot};
+use crate::{
+    io::git::{GitError, Mirror, ObjectId},
+    spec::{Declarations, settings::ConfigRepository},
+};
+use std::{path::PathBuf, sync::Arc};
+use tokio::sync::{Mutex, watch};
+
+/// Follows the branch of one config repository.
+pub struct RepoFollower {
+    pub config: ConfigRepository,
+    pub mirror: Arc<Mirror>,
+    /// Held by a pass, and by every query that fetches or writes: two of them never run at the same
+    /// time on one repository.
+    pub lock: Arc<Mutex<()>>,
+    /// Every revision, as soon as it has been read.
+    pub revisions: watch::Sender<Option<RepoSnapshot>>,
+    index_folder: PathBuf,
+    cache: Arc<Mutex<SnapshotCache>>,
+}
+
+impl RepoFollower {
+    /// Creates a follower that has read nothing yet. The index files lie in `index_folder`.
+    pub fn new(config: ConfigRepository, mirror: Mirror, index_folder: PathBuf) -> Self {
+        Self {
+            config,
+            mirror: Arc::new(mirror),
+            lock: Arc::default(),
+            revisions: watch::Sender::new(None),
+            index_folder,
+            cache: Arc::default(),
+        }
+    }
+
+    /// Fetches the branch and reads its head. Warnings go to `warnings`.
+    ///
+    /// # Errors
+    /// If the remote cannot be reached or the mirror is damaged.
+    pub async fn refresh(&self, warnings: &mut Vec<String>) -> Result<RepoSnapshot, GitError> {
+        let mirror = Arc::clone(&self.mirror);
+        let mut cache = Arc::clone(&self.cache).lock_owned().await;
+        let (policies, folder) = (self.config.policies.clone(), self.index_folder.clone());
+        let (snapshot, found) = blocking(move || {
+            let head = mirror.fetch()?;
+            snapshot::read(
+                &mirror,
+                head.commit,
+                policies.as_deref(),
+                &folder,
+                &mut cache,
+            )
+        })
+        .await?;
+        warnings.extend(found);
+        self.revisions.send_if_modified(|last| {
+            let is_new = last
+                .as_ref()
+                .is_none_or(|last| last.commit != snapshot.commit);
+            if is_new {
+                *last = Some(snapshot.clone());
+            }
+            is_new
+        });
+        Ok(snapshot)
+    }
+
+    /// Returns the declarations of the revision that was read last.
+    pub fn declared(&self) -> Option<Arc<Declarations>> {
+        let last = self.revisions.borrow();
+        last.as_ref().map(|last| Arc::clone(&last.declared))
+    }
+
+    /// Reads the declarations of any commit, past the cache.
+    ///
+    /// # Errors
+    /// If an object of the mirror is missing.
+    pub async fn declared_at(&self, commit: ObjectId) -> Result<Declarations, GitError> {
+        let policies = self.config.policies.clone();
+        self.read(move |mirror| snapshot::declared_at(mirror, commit, policies.as_deref()))
+            .await
+    }
+
+    /// Returns the files that declare something at `commit`, if that was read last.
+    pub(super) async fn declaring_files(
+        &self,
+        commit: ObjectId,
+    ) -> Option<Vec<(String, ObjectId)>> {
+        self.cache.lock().await.sources(commit).map(<[_]>::to_vec)
+    }
+
+    /// Resolves a commit of the branch by its id or the beginning of it, after a fetch.
+    ///
+    /// # Errors
+    /// [`GitError::Revision`] if there is no such commit; or if the remote cannot be reached.
+    pub async fn resolve(&self, revision: &str) -> Result<ObjectId, GitError> {
+        let head = self.refresh(&mut Vec::new()).await?.commit;
+        let revision = revision.to_owned();
+        self.read(move |mirror| mirror.revision(head, &revision))
+            .await
+    }
+
+    /// Runs a function that reads the mirror in a blocking task.
+    pub(super) async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Mirror) -> T + Send + 'static,
+    ) -> T {
+        let mirror = Arc::clone(&self.mirror);
+        blocking(move || read(&mirror)).await
+    }
+
+    /// Drops the mirror and all that was read from it; the next fetch clones again.
+    pub(super) async fn rebuild(&self) -> Result<(), GitError> {
+        *self.cache.lock().await = SnapshotCache::default();
+        self.read(Mirror::rebuild).await
+    }
+
+    /// Compacts the mirror where that is due.
+    pub(super) async fn compact(&self) -> Result<(), GitError> {
+        self.read(|mirror| mirror.compact().map(drop)).await
+    }
+}

@@ -1,0 +1,386 @@
+//! One pass over one config repository, from the registries to a commit or a pull request.
+
+use super::{
+    Confirmed, EnvironmentReport, EnvironmentState, FailureReport, ImageUpdater, PassMode,
+    PassReport, PolicyReport, RepoSnapshot, Rescan, Scans, blocking,
+    commit::{
+        CommitText, PublishOutcome, PushRace, PushTarget, edit_files, lost_race, undone,
+        window_is_closed,
+    },
+    plan::{self, PlanInputs},
+    report::CommitReport,
+    requests::{self, RequestPhase, RequestProgress, closed_store, merged},
+    scan::{self, confirmed},
+};
+use crate::{
+    core::image::ImageRepository,
+    images::lint,
+    io::{
+        git::{GitError, ObjectId, Person},
+        registry::RequestKind,
+    },
+    review::{ChangeSet, CommitMessage},
+    spec::WriteMode,
+};
+use jiff::{SignedDuration, Timestamp};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::{Arc, PoisonError, atomic::Ordering},
+    time::Instant,
+};
+
+/// State of a pass that survives a restart on a newer commit: registries are asked once, and
+/// everything that was pushed stands in the report.
+pub(crate) struct PassState<'p> {
+    pub(crate) mode: PassMode,
+    pub(crate) rescan: &'p Rescan,
+    /// When the pass began. Ages in texts are counted from it.
+    pub(crate) now: Timestamp,
+    pub(crate) clock: PassClock,
+    pub(crate) scans: Scans,
+    /// Repositories that could not be scanned.
+    pub(crate) failed: HashSet<ImageRepository>,
+    /// Pushed commits by Environment.
+    pushed: BTreeMap<String, Vec<CommitReport>>,
+    /// A push whose answer was lost, with its Environment. The next fetch shows whether it arrived.
+    unsure: Option<(ObjectId, String, CommitReport)>,
+    pub(crate) requests: RequestPhase,
+    pub(crate) progress: RequestProgress,
+}
+
+/// The wall clock of a pass, for decisions that must not be made too late.
+///
+/// Registries, forges and clusters can take minutes. The elapsed time comes from a monotonic clock.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PassClock {
+    start: Timestamp,
+    since: Instant,
+}
+
+impl PassClock {
+    fn new(start: Timestamp) -> Self {
+        Self {
+            start,
+            since: Instant::now(),
+        }
+    }
+
+    pub(crate) fn now(self) -> Timestamp {
+        let elapsed = SignedDuration::try_from(self.since.elapsed()).unwrap_or(SignedDuration::MAX);
+        self.start.checked_add(elapsed).unwrap_or(Timestamp::MAX)
+    }
+}
+
+/// The changes of one Environment, before anything is published.
+pub(crate) struct PreparedEnvironment {
+    pub(crate) report: EnvironmentReport,
+    pub(crate) sets: Vec<Arc<ChangeSet>>,
+    pub(crate) author: Option<Person>,
+}
+
+/// Outcome of one round through the pass.
+pub(crate) enum PassStep {
+    Done,
+    /// A commit was pushed; there may be more to do.
+    Pushed,
+    /// The branch was moved by someone else.
+    Conflict,
+}
+
+impl<'p> PassState<'p> {
+    fn new(mode: PassMode, rescan: &'p Rescan, now: Timestamp) -> Self {
+        Self {
+            mode,
+            rescan,
+            now,
+            clock: PassClock::new(now),
+            scans: Scans::new(),
+            failed: HashSet::new(),
+            pushed: BTreeMap::new(),
+            unsure: None,
+            requests: RequestPhase::NotListed,
+            progress: RequestProgress::default(),
+        }
+    }
+}
+
+impl ImageUpdater {
+    /// Runs one pass. It never fails as a whole: failures stand in the report beside what
+    /// succeeded.
+    pub async fn pass(&self, mode: PassMode, rescan: &Rescan, now: Timestamp) -> PassReport {
+        let mut report = PassReport {
+            repository: self.repo.config.name.clone(),
+            ..PassReport::default()
+        };
+        let before = self.scanner.registries.stats();
+        let mut pass = PassState::new(mode, rescan, now);
+        self.run(&mut pass, &mut report).await;
+        if report.failures.is_empty()
+            && let Err(error) = self.repo.compact().await
+        {
+            report.warnings.push(error.to_string());
+        }
+        if self.forge.is_some()
+            && let Err(error) =
+                merged::announce(&self.repo, &self.requests, &self.merged, now).await
+        {
+            report.warnings.push(error.to_string());
+        }
+        let confirmed: Confirmed = pass.scans.into_iter().filter_map(confirmed).collect();
+        *self
+            .confirmed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = confirmed;
+        add_published(&mut report, pass.pushed, pass.progress);
+        let after = self.scanner.registries.stats();
+        report.requests.listings = after.total(RequestKind::Tags) - before.total(RequestKind::Tags);
+        report.requests.heads = after.total(RequestKind::Head) - before.total(RequestKind::Head);
+        report.requests.registry = after.all() - before.all();
+        self.publisher.end();
+        report
+    }
+
+    /// Repeats rounds until one is done, fails, or loses too many races for the branch.
+    async fn run(&self, pass: &mut PassState<'_>, report: &mut PassReport) {
+        let mut race = PushRace::default();
+        let mut rebuilt = false;
+        while !self.ending.load(Ordering::SeqCst) {
+            report.requests.ls_refs += 1;
+            let step = match self.repo.refresh(&mut report.warnings).await {
+                Ok(snapshot) => self.round(&snapshot, pass, report).await,
+                Err(error) => Err(error),
+            };
+            match step {
+                Ok(PassStep::Done) => return,
+                // Later change sets build on this commit, so the snapshot is read again. Nothing is
+                // scanned again.
+                Ok(PassStep::Pushed) => race.won(),
+                Ok(PassStep::Conflict) => {
+                    if !race.retry().await {
+                        let remote = self.repo.mirror.remote().shown();
+                        report.failures.push(lost_race(remote));
+                        return;
+                    }
+                }
+                // The mirror is a cache.
+                Err(error @ GitError::Broken { .. }) if !rebuilt => {
+                    rebuilt = true;
+                    report
+                        .warnings
+                        .push(format!("{error}; the mirror is cloned again"));
+                    *self.history.lock().await = super::HoldHistory::default();
+                    if let Err(error) = self.repo.rebuild().await {
+                        report.failures.push(FailureReport::new(&error));
+                        return;
+                    }
+                }
+                Err(error) => {
+                    report.failures.push(FailureReport::new(&error));
+                    return;
+                }
+            }
+        }
+    }
+
+    /// One round through the pass, from a snapshot to at most one pushed commit.
+    ///
+    /// Pushed commits are noted in `pass` at once, so that no later failure hides them.
+    async fn round(
+        &self,
+        snapshot: &RepoSnapshot,
+        pass: &mut PassState<'_>,
+        report: &mut PassReport,
+    ) -> Result<PassStep, GitError> {
+        report.revision = Some(snapshot.commit.to_string());
+        if let Some((commit, environment, row)) = pass.unsure.take() {
+            let head = snapshot.commit;
+            if self
+                .repo
+                .read(move |mirror| mirror.contains(head, commit))
+                .await?
+            {
+                pass.pushed.entry(environment).or_default().push(row);
+            }
+        }
+        report.environments.clear();
+        let (declared, files) = (Arc::clone(&snapshot.declared), Arc::clone(&snapshot.files));
+        let (scopes, findings) = blocking(move || lint::find(&declared, &files)).await;
+        report.findings = findings;
+        if let Some(context) = self.request_context() {
+            requests::list::once(context, snapshot, pass, report).await?;
+        }
+        scan::repositories(self, &scopes, pass, report).await;
+        let inputs = PlanInputs {
+            repo: &self.repo,
+            scanner: &self.scanner,
+            history: &self.history,
+            requests: &self.requests,
+            snapshot,
+        };
+        let (mut committed, mut proposed) = (Vec::new(), Vec::new());
+        for scope in &scopes {
+            let prepared = plan::prepare(inputs, scope, pass, report).await?;
+            match scope.environment.via {
+                WriteMode::Commit => committed.push(prepared),
+                WriteMode::PullRequest { .. } => proposed.push(prepared),
+            }
+        }
+        // Pull requests are made on the target as it is after the commits.
+        for prepared in committed {
+            if let Some(step) = self.commit(snapshot, prepared, pass, report).await? {
+                return Ok(step);
+            }
+        }
+        let context = self.request_context();
+        requests::reconcile(context, &self.ending, snapshot, proposed, pass, report).await
+    }
+
+    /// Commits the change sets of one Environment, or reports why they wait.
+    ///
+    /// Returns a step where the snapshot must be read again.
+    async fn commit(
+        &self,
+        snapshot: &RepoSnapshot,
+        prepared: PreparedEnvironment,
+        pass: &mut PassState<'_>,
+        report: &mut PassReport,
+    ) -> Result<Option<PassStep>, GitError> {
+        let PreparedEnvironment {
+            report: mut row,
+            sets,
+            author,
+        } = prepared;
+        let environment = snapshot.declared.environments.get(&row.name);
+        // Without changes there is nothing that could wait for a window.
+        let closed = !sets.is_empty() && window_is_closed(environment, pass.clock.now(), &mut row);
+        let blocked = closed
+            || self.request_context().is_some_and(|context| {
+                closed_store::blocks_commits(context, &sets, &mut row, report)
+            });
+        for set in sets {
+            let planned = match self.describe(&set).await {
+                Ok(planned) => planned,
+                Err(failure) => {
+                    row.state = EnvironmentState::Failed;
+                    report.failures.push(failure);
+                    break;
+                }
+            };
+            if blocked || pass.mode == PassMode::Plan {
+                if !blocked {
+                    row.state = EnvironmentState::Planned;
+                }
+                row.commits.push(planned);
+                continue;
+            }
+            let pushed = pass.pushed.get(&row.name);
+            if pushed.is_some_and(|pushed| pushed.iter().any(|commit| commit.images == set.moves)) {
+                let remote = self.repo.mirror.remote().shown();
+                report.failures.push(undone(remote, &planned));
+                row.state = EnvironmentState::Failed;
+                row.commits.push(planned);
+                break;
+            }
+            let text = CommitText {
+                message: &planned.message,
+                author: author.as_ref(),
+                now: pass.now,
+            };
+            let make = edit_files(set.files.clone())?;
+            let published = self.publisher.push(PushTarget::Followed, text, make).await;
+            let with_id = |commit: ObjectId, planned| CommitReport {
+                id: Some(commit.to_string()),
+                ..planned
+            };
+            let failure = match published {
+                Ok(PublishOutcome::Done(commit)) => {
+                    let pushed = pass.pushed.entry(row.name).or_default();
+                    pushed.push(with_id(commit, planned));
+                    return Ok(Some(PassStep::Pushed));
+                }
+                Ok(PublishOutcome::Unsure(commit)) => {
+                    pass.unsure = Some((commit, row.name, with_id(commit, planned)));
+                    return Ok(Some(PassStep::Conflict));
+                }
+                Ok(PublishOutcome::Conflict) => return Ok(Some(PassStep::Conflict)),
+                Ok(PublishOutcome::Refused(refusal)) => FailureReport::new(&refusal),
+                Err(error @ GitError::Broken { .. }) => return Err(error),
+                Err(error) => FailureReport::new(&error),
+            };
+            row.state = EnvironmentState::Failed;
+            report.failures.push(failure);
+            row.commits.push(planned);
+            break;
+        }
+        report.environments.push(row);
+        Ok(None)
+    }
+
+    /// Writes the message of a change set, which a template may make long.
+    async fn describe(&self, set: &Arc<ChangeSet>) -> Result<CommitReport, FailureReport> {
+        let message = CommitMessage::new(self.repo.config.message.clone());
+        let set = Arc::clone(set);
+        blocking(move || {
+            Ok(CommitReport {
+                id: None,
+                message: message
+                    .of(&set)
+                    .map_err(|error| FailureReport::new(&error))?,
+                images: set.moves.clone(),
+                files: set.files.clone(),
+            })
+        })
+        .await
+    }
+}
+
+/// Adds to the report what was pushed, merged and closed, also where a failure ended the pass before
+/// the rows of the Environments were complete.
+fn add_published(
+    report: &mut PassReport,
+    mut pushed: BTreeMap<String, Vec<CommitReport>>,
+    progress: RequestProgress,
+) {
+    for name in pushed.keys() {
+        if !report.environments.iter().any(|row| row.name == *name) {
+            report
+                .environments
+                .push(EnvironmentReport::new(name, EnvironmentState::Committed));
+        }
+    }
+    for (name, request) in progress.ended {
+        requests::add_rows(report, &name, vec![request]);
+    }
+    report
+        .environments
+        .sort_by(|left, right| left.name.cmp(&right.name));
+    for row in &mut report.environments {
+        if let Some(mut commits) = pushed.remove(&row.name) {
+            commits.append(&mut row.commits);
+            row.commits = commits;
+            if matches!(
+                row.state,
+                EnvironmentState::UpToDate | EnvironmentState::Unknown
+            ) {
+                row.state = EnvironmentState::Committed;
+            }
+        }
+    }
+}
+
+/// Tells whether a decision of a policy rests on facts that are not known.
+pub(super) fn mark_unknown(
+    row: &mut PolicyReport,
+    suspended: bool,
+    scans: &Scans,
+    report: &PassReport,
+) {
+    let image = &row.repository;
+    let has_failed = || {
+        report
+            .failures
+            .iter()
+            .any(|failure| failure.repository.as_ref() == Some(image))
+    };
+    row.unknown |= !suspended && (!scans.contains_key(image) || has_failed());
+}
