@@ -147,8 +147,11 @@ pub(crate) async fn follow(
             commit, declared, ..
         }) = snapshot
         {
-            let render =
-                reconcile::from_git(Arc::clone(&renderer), Arc::clone(&updater.repo.mirror), commit);
+            let render = reconcile::from_git(
+                Arc::clone(&renderer),
+                Arc::clone(&updater.repo.mirror),
+                commit,
+            );
             reconciler.reconcile(
                 &reconcile::RepositoryId::from(&updater.repo.config),
                 &commit.to_string(),

@@ -147,7 +147,7 @@ impl World {
 }
 
 fn one(gathered: GatheredFacts) -> DescribedMove {
-    let [told] = <[DescribedMove; 1]>::try_from(gathered.told).unwrap();
+    let [told] = <[DescribedMove; 1]>::try_from(gathered.moves).unwrap();
     told
 }
 

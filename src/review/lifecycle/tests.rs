@@ -71,7 +71,7 @@ impl Model {
     }
 
     fn but(change: impl FnOnce(&mut Self)) -> Self {
-        let mut model = Self::settled();
+        let mut model = Self::up_to_date();
         change(&mut model);
         model
     }
