@@ -148,7 +148,7 @@ fn passes(runtime: &tokio::runtime::Runtime, dir: &Path) {
             &updater.repo.mirror,
             commit,
             Some("policies"),
-            &updater.folder,
+            &updater.repo.index_folder,
             memory,
         )
         .unwrap();
@@ -156,7 +156,7 @@ fn passes(runtime: &tokio::runtime::Runtime, dir: &Path) {
     };
     let forget = || {
         for file in ["declared.index", "references.index"] {
-            let _ = std::fs::remove_file(updater.folder.join(file));
+            let _ = std::fs::remove_file(updater.repo.index_folder.join(file));
         }
     };
     let cold = (0..9).map(|_| {

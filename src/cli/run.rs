@@ -68,9 +68,10 @@ pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Outcome, Failur
     let engine = context.open()?;
     let runtime = engine::runtime()?;
     if !arguments.once {
-        // Dropping the runtime waits for a push under way: a pass is never dropped between commit
-        // and push.
-        return runtime.block_on(daemon::run(engine, &context));
+        let outcome = runtime.block_on(daemon::run(engine, &context));
+        // Pushes have ended by now. Other blocking tasks only read, or write caches.
+        runtime.shutdown_background();
+        return outcome;
     }
     for warning in &engine.warnings {
         screen.warning(warning);

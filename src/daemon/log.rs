@@ -1,41 +1,29 @@
 //! The log of passes: one event for each fact.
 
 use crate::{
+    io::blocking,
     spec::Diagnostic,
     update::{EnvironmentReport, EnvironmentState, PassReport, RequestState},
 };
+use std::{collections::HashSet, sync::Arc};
 use tracing::{debug, error, info, warn};
 
 /// Logs the passes over one repository. A pass that changes nothing logs nothing above `debug`.
 #[derive(Debug, Default)]
 pub(super) struct PassLog {
     /// The diagnostics of the last pass, which are not logged again.
-    logged: Vec<Diagnostic>,
+    logged: Arc<HashSet<Diagnostic>>,
 }
 
 impl PassLog {
-    pub fn write(&mut self, report: &PassReport) {
+    /// Logs everything but the findings.
+    pub fn write(report: &PassReport) {
         let repository = report.repository.as_str();
         for environment in &report.environments {
             self::environment(repository, environment);
         }
         for warning in &report.warnings {
             warn!(repository, "{warning}");
-        }
-        for finding in &report.findings {
-            if !self.logged.contains(finding) {
-                warn!(
-                    repository,
-                    place = %finding.place,
-                    severity = %finding.severity,
-                    "{}",
-                    finding.message
-                );
-            }
-        }
-        // A pass that did not reach the revision has no diagnostics.
-        if report.revision.is_some() {
-            self.logged.clone_from(&report.findings);
         }
         for failure in &report.failures {
             error!(
@@ -53,6 +41,31 @@ impl PassLog {
             heads = report.requests.heads,
             "pass finished"
         );
+    }
+
+    /// Logs the findings that the last pass did not have.
+    ///
+    /// There can be hundreds of thousands of them, so they are compared by hash, in a blocking task.
+    pub async fn write_findings(&mut self, report: &mut PassReport) {
+        // A pass that did not reach the revision has no diagnostics.
+        if report.revision.is_none() {
+            return;
+        }
+        let findings = std::mem::take(&mut report.findings);
+        let (repository, last) = (report.repository.clone(), Arc::clone(&self.logged));
+        self.logged = blocking(move || {
+            for finding in findings.iter().filter(|finding| !last.contains(finding)) {
+                warn!(
+                    repository,
+                    place = %finding.place,
+                    severity = %finding.severity,
+                    "{}",
+                    finding.message
+                );
+            }
+            Arc::new(findings.into_iter().collect())
+        })
+        .await;
     }
 }
 

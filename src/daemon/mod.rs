@@ -105,6 +105,10 @@ pub async fn run(engine: Engine, context: &Arc<ServiceContext>) -> Result<Outcom
     };
     stop.cancel();
     tasks.finish().await;
+    // A push is never cut off, even if its pass or command was dropped.
+    for updater in &engine.updaters {
+        updater.drain_pushes().await;
+    }
     if let Some(reconciler) = &reconciler {
         reconciler.shut_down().await;
     }
@@ -219,7 +223,7 @@ async fn run_passes(updater: Arc<ImageUpdater>, stop: CancellationToken) {
     loop {
         let now = Timestamp::now();
         let rescan = queue.rescan(now);
-        let report = {
+        let mut report = {
             let mut pass = pin!(async {
                 let _lock = updater.repo.lock.lock().await;
                 updater.pass(PassMode::Write, &rescan, now).await
@@ -234,7 +238,12 @@ async fn run_passes(updater: Arc<ImageUpdater>, stop: CancellationToken) {
                 report = &mut pass => report,
             }
         };
-        log.write(&report);
+        PassLog::write(&report);
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            () = log.write_findings(&mut report) => {}
+        }
         queue.update(updater, &rescan, &report, now);
         let is_own =
             |failure: &crate::update::FailureReport| failure.repository.is_none() && !failure.forge;

@@ -1,7 +1,7 @@
 //! The times of scans, and the sleep between passes.
 
 use crate::{
-    core::{image::ImageRepository, schedule::Schedule},
+    core::{image::ImageRepository, retry, schedule::Schedule},
     spec::ImagePolicy,
     update::{ImageUpdater, PassReport, Rescan},
 };
@@ -183,8 +183,7 @@ pub(super) fn sleep_time(
 
 /// Returns the wait after a number of failures in a row.
 fn back_off(failures: u32) -> Duration {
-    let doubled = failures.saturating_sub(1).min(6);
-    MIN_BACK_OFF.saturating_mul(1 << doubled).min(MAX_BACK_OFF)
+    retry::delay(failures, MIN_BACK_OFF, MAX_BACK_OFF)
 }
 
 #[cfg(test)]

@@ -1,18 +1,18 @@
-//! The names of requests' branches: a function of Environment and group, so that a retry finds its
+//! Branch names of pull requests: a function of Environment and group, so that a retry finds its
 //! own work.
 
 use sha2::{Digest as _, Sha256};
 
-/// How every such branch begins.
+/// Prefix of all the bot's branches.
 pub const PREFIX: &str = "tagboat/";
 
-/// Most characters of a group that stand in its branch's name; the hash behind them tells groups
-/// apart.
+/// Characters of a group in its branch's name. The hash behind them tells groups apart.
 const SLUG: usize = 40;
 
-/// The branch of a group's request: `tagboat/prod/all`, or `tagboat/prod/default-web-1a2b3c4d`.
-/// Never `tagboat/prod` itself: what is a branch cannot be a folder of branches when somebody
-/// groups otherwise.
+/// Returns the branch of a change set: `tagboat/prod/all`, or `tagboat/prod/default-web-1a2b3c4d`.
+///
+/// It is never `tagboat/prod` itself: a branch could not become a folder of branches when the
+/// grouping changes.
 pub fn branch(environment: &str, group: Option<&str>) -> String {
     let folder = folder(environment);
     let Some(group) = group else {
@@ -38,10 +38,10 @@ pub fn branch(environment: &str, group: Option<&str>) -> String {
     format!("{folder}{slug}-{hash}")
 }
 
-/// The folder of an Environment's branches: `tagboat/prod/`. No two Environments share one.
+/// Returns the folder of an Environment's branches: `tagboat/prod/`. No two Environments share one.
 pub fn folder(environment: &str) -> String {
-    // An imported Environment has a slash in its name, and Git takes no part that ends in `.lock`.
-    // No name has a '_'.
+    // An imported Environment has a slash in its name, and Git rejects a segment that ends in
+    // `.lock`. No name has a '_'.
     let mut part = environment.replace('/', "_");
     if part.ends_with(".lock") {
         part.push('_');

@@ -1,4 +1,4 @@
-//! What shares one commit.
+//! Change sets: the changes that share one commit or pull request.
 
 use super::{ImageMove, moves};
 use crate::{
@@ -7,49 +7,46 @@ use crate::{
 };
 use std::collections::BTreeMap;
 
-/// The edits of one file, as the rewrite room gave them.
+/// The edits of one file.
 #[derive(Debug, Clone)]
 pub struct FileEdits {
-    /// The path from the root of the repository.
+    /// Path from the root of the repository.
     pub path: String,
-    /// The bytes before.
     pub source: Vec<u8>,
-    /// What changes, in the order of the text; each edit with its meaning.
+    /// Edits in the order of the text, each with its meaning.
     pub edits: Vec<(TextEdit, ScalarChange)>,
 }
 
-/// What goes into one commit or request.
+/// The changes of one commit or pull request.
 #[derive(Debug, Clone)]
 pub struct ChangeSet {
-    /// The Environment.
     pub environment: String,
-    /// The policy or directory whose changes these are; none for all together.
+    /// The policy or directory that groups the changes; none if all are together.
     pub group: Option<String>,
-    /// The images that move.
     pub moves: Vec<ImageMove>,
-    /// Files with their bytes before and after this set, on top of the sets before it.
+    /// Files before and after this set, on top of the sets before it.
     pub files: Vec<FileChange>,
 }
 
-/// A file before and after.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileChange {
-    /// The path.
     pub path: String,
-    /// The bytes before.
     pub before: Vec<u8>,
-    /// The bytes after.
     pub after: Vec<u8>,
 }
 
-/// Divides the edits of an Environment for commits. The sets are in a fixed order and each builds
-/// on the ones before it, because two of them may edit one file.
+/// Divides the edits of an Environment for commits.
+///
+/// The sets are in a fixed order, and each builds on the ones before it, because two sets may edit
+/// one file.
 pub fn group(environment: &str, by: ChangeGroup, files: &[FileEdits]) -> Vec<ChangeSet> {
     divide(environment, by, files, true)
 }
 
-/// Divides the edits of an Environment for requests: each set stands alone on what is there now, as
-/// if there were no other, because nobody knows which of them is merged, and when.
+/// Divides the edits of an Environment for pull requests.
+///
+/// Each set applies to the present files alone, because nobody knows which pull request is merged
+/// first.
 pub fn group_apart(environment: &str, by: ChangeGroup, files: &[FileEdits]) -> Vec<ChangeSet> {
     divide(environment, by, files, false)
 }
@@ -92,7 +89,7 @@ fn divide(
                     continue;
                 }
                 own.extend(ours.into_iter().map(|change| (file.path.as_str(), change)));
-                // Edits are places in the original, so those of earlier sets are applied again
+                // Edits are ranges of the original, so those of earlier sets are applied again
                 // together with ours.
                 let counts = |change: &ScalarChange| {
                     key(file, change) == group || (stacked && key(file, change) < group)

@@ -192,7 +192,7 @@ pub fn decide(input: &LifecycleInput<'_>) -> LifecycleStep {
             return because(
                 RequestAction::Stop,
                 format!(
-                    "It was pointed at {base}; point it at {} again, or close it.",
+                    "Its base was changed to {base}; change it back to {}, or close it.",
                     plain(target)
                 ),
             );
@@ -221,17 +221,17 @@ fn foreign_commits(input: &LifecycleInput<'_>) -> Option<LifecycleStep> {
     let commit = short_id(commit);
     let reason = match remade {
         None => format!(
-            "Its branch has the commit {commit} by {}, which is not the bot's: take it off the branch, or merge or close by hand.",
+            "Its branch has commit {commit} by {}, which is not the bot's: remove it from the branch, or merge or close by hand.",
             plain(author)
         ),
         Some(committer) => format!(
-            "Its branch has the commit {commit}, which {} has made anew from the bot's, as the rebase button of a forge does: {}.",
+            "Its branch has commit {commit}, which {} rebased from the bot's, as the rebase button of a forge does: {}.",
             plain(committer),
             match input.request {
                 Some(_) => format!(
-                    "the label {REBASE} has tagboat make it once more, without what was changed in it; or merge or close by hand"
+                    "the label {REBASE} has tagboat rebuild it, without what was changed in it; or merge or close by hand"
                 ),
-                None => "tagboat makes it once more when the branch is deleted".to_owned(),
+                None => "tagboat rebuilds it when the branch is deleted".to_owned(),
             }
         ),
     };
@@ -305,22 +305,24 @@ fn change_desired(input: &LifecycleInput<'_>, content: &str) -> LifecycleStep {
     }
     let target = plain(target);
     let Some(branch) = &input.branch else {
-        return because(RequestAction::Push, "Its branch is not there.");
+        return because(RequestAction::Push, "Its branch does not exist.");
     };
     if branch.commits == BranchCommits::None {
         return because(
             RequestAction::Push,
-            format!("{target} has all that its branch has."),
+            format!("{target} contains its branch."),
         );
     }
     if !branch.matches {
         return because(
             RequestAction::Push,
-            format!("What is wanted has changed, or {target} has in a file that it edits."),
+            format!(
+                "The desired change is different now, or {target} has changed in a file that it edits."
+            ),
         );
     }
     let Some(request) = request else {
-        return because(RequestAction::Open, "Its branch is there.");
+        return because(RequestAction::Open, "Its branch exists.");
     };
     if rebase && !branch.on_head {
         return because(RequestAction::Push, format!("The label {REBASE} is on it."));
@@ -352,13 +354,13 @@ fn change_desired(input: &LifecycleInput<'_>, content: &str) -> LifecycleStep {
         None => {
             return because(
                 RequestAction::UpdateText,
-                "Its text has no marker that can be read.",
+                "Its text has no readable marker.",
             );
         }
         Some(marker) if marker.content != content => {
             return because(
                 RequestAction::UpdateText,
-                "What its text is made from has changed.",
+                "The content of its text has changed.",
             );
         }
         Some(marker) if marker.again && input.text_due => {
@@ -402,7 +404,7 @@ impl RequestQuota {
             return Some(because(
                 RequestAction::Wait,
                 format!(
-                    "{} requests are open, and request.maxOpen is {most}.",
+                    "Open pull requests: {}; request.maxOpen is {most}.",
                     self.open
                 ),
             ));
@@ -422,7 +424,7 @@ impl RequestQuota {
         let freeing = (recent.len() - most as usize).min(recent.len().saturating_sub(1));
         let until = recent.get(freeing).and_then(|at| at.checked_add(hour).ok());
         let reason = format!(
-            "{} requests were opened within an hour, and request.perHour is {most}.",
+            "Pull requests opened within an hour: {}; request.perHour is {most}.",
             recent.len()
         );
         Some(LifecycleStep {

@@ -1,4 +1,4 @@
-//! What a request says to the bot itself: a comment at the top of its text that people do not see.
+//! The marker of a pull request: a hidden comment at the top of its text, for the bot itself.
 
 use super::{ImageMove, types::PullRequest};
 use crate::core::{
@@ -10,69 +10,63 @@ use written::SerializedMarker;
 
 mod written;
 
-/// How the marker begins.
 const BEGIN: &str = "<!-- tagboat:request ";
 const END: &str = " -->";
 
-/// What a request proposes, and what its text was made from.
+/// The content of a pull request, as the bot reads it back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "SerializedMarker", into = "SerializedMarker")]
 pub struct Marker {
-    /// The Environment.
     pub environment: String,
-    /// The policy or directory whose changes these are; none for all together.
+    /// The policy or directory that groups the changes; none if all are together.
     pub group: Option<String>,
-    /// The images that it moves.
     pub moves: Vec<Proposed>,
-    /// Which tagboat's it is; texts of older ones do not say it.
+    /// The updater that owns it; older markers have none.
     pub scope: Option<MarkerScope>,
-    /// Moves that had no room, of requests with hundreds.
+    /// Moves that had no room; a pull request can have hundreds.
     pub cut: usize,
-    /// A hash of what the text was made from: it is written anew where this is another.
+    /// Hash of everything that the text is made from. If it differs, the text is written again.
     pub content: String,
-    /// Whether the text may become better when it is made again, because something could not be
-    /// asked.
+    /// True if the text may become better when it is written again, because a call had failed.
     pub again: bool,
-    /// Whether the text says that a cluster refuses something: only of the text, which people can
+    /// True if the text shows a refusal by a cluster. It describes only the text, which people can
     /// edit.
     pub refused: bool,
 }
 
-/// What tells the requests of several updaters of one repository apart: each has what it declares.
+/// The owner of a pull request among several updaters of one repository: each owns what it
+/// declares.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct MarkerScope {
     /// The file that declares the Environment.
     pub file: String,
-    /// The branch that is read and written.
+    /// The branch that the updater follows.
     pub target: String,
 }
 
-/// An image that a request moves.
+/// A proposed move of an image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Proposed {
-    /// The policy that chose.
     pub policy: Name,
-    /// The repository.
     pub repository: ImageRepository,
-    /// What stands there.
+    /// The present value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub old: Option<String>,
-    /// The chosen tag.
     pub new: Tag,
-    /// The digest written beside it.
+    /// The digest written beside the tag.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<Digest>,
 }
 
-/// A marker that cannot be read: somebody has edited it, or a later tagboat wrote it.
+/// A marker that a person has edited, or that a later version wrote.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("its hidden marker cannot be read: {0}")]
 pub struct MarkerError(String);
 
 impl Marker {
-    /// The marker of a request that moves these, whose text is made from `content`.
+    /// Creates a marker.
     pub fn new(
         environment: &str,
         group: Option<&str>,
@@ -98,9 +92,10 @@ impl Marker {
         }
     }
 
-    /// The marker as the first line of a request's text, of at most `most` characters: where there
-    /// are too many moves, first digests are left out beside which the tag says enough, then moves
-    /// at the end. Nothing in it can end the comment early, or means anything to a forge.
+    /// Returns the marker as the first line of a text, with at most `most` characters.
+    ///
+    /// If there are too many moves, it drops first the digests whose tag is enough, then moves at
+    /// the end. Nothing in it can end the comment early, or means anything to a forge.
     pub fn write(&self, most: usize) -> String {
         let whole = self.text();
         if whole.chars().count() <= most {
@@ -126,7 +121,7 @@ impl Marker {
     }
 
     fn text(&self) -> String {
-        // In JSON these stand in strings only, where each may be written by its number.
+        // In JSON these characters occur in strings only, where each may be escaped.
         let json = serde_json::to_string(self).unwrap_or_default();
         let mut text = String::with_capacity(json.len() + 32);
         text.push_str(BEGIN);
@@ -148,7 +143,7 @@ impl Marker {
         text
     }
 
-    /// Reads the first marker of a text; none where there is none.
+    /// Reads the first marker of a text, if there is one.
     ///
     /// # Errors
     /// If there is one that cannot be read.
@@ -166,7 +161,7 @@ impl Marker {
             .map_err(|error| wrong(error.to_string()))
     }
 
-    /// The marker of a request; none where it has none that can be read.
+    /// Reads the marker of a pull request; none if it cannot be read.
     pub fn of(request: &PullRequest) -> Option<Self> {
         Self::read(&request.body).ok().flatten()
     }
@@ -238,7 +233,7 @@ mod tests {
             text.len()
         );
         assert_eq!(read.moves.len() + read.cut, 3000);
-        // Where the tag stays, the digest is all that the request proposes.
+        // Where the tag stays, the digest is the whole proposal.
         assert_eq!(
             read.moves.iter().filter(|row| row.digest.is_some()).count(),
             1
@@ -247,7 +242,7 @@ mod tests {
 
     #[test]
     fn hundreds_of_moves_have_room_on_every_forge() {
-        // GitHub takes the shortest texts, of 65,536 characters; half of them are the marker's.
+        // GitHub has the shortest limit, 65,536 characters; half of them are the marker's.
         let rows = |count: usize| {
             let row = |number: usize| ImageMove {
                 policy: format!("default/service-{number}").parse().unwrap(),

@@ -1,5 +1,5 @@
-//! When a request merges by itself: only when every rule of `autoMerge` and of the repository
-//! holds, each of which is a sentence while it does not.
+//! Rules for automatic merges: every rule of `autoMerge` and of the repository must hold. A rule
+//! that does not hold is a sentence.
 
 use super::{
     ImageMove, PreviewSummary,
@@ -15,70 +15,63 @@ use crate::{
 };
 use jiff::{SignedDuration, Timestamp};
 
-/// The label by which people stop everything that is done with a request, until they take it off.
+/// The label with which people stop all work on a pull request, until they remove it.
 pub const HOLD: &str = "tagboat/hold";
 
-/// What the names of the bot's own statuses begin with. They never count as checks: it would wait
-/// for itself.
+/// Prefix of the bot's own statuses. They never count as checks: the bot would wait for itself.
 pub const OWN_STATUS: &str = "tagboat/";
 
-/// How long after its last check ended a request waits for others that may begin, where neither the
-/// base nor the Environment says which there are.
+/// How long after its last check finished a pull request waits for others that may start. It
+/// applies if neither the base nor the Environment names the checks.
 pub const SETTLING: SignedDuration = SignedDuration::from_mins(2);
 
-/// Names told in one sentence; of more only the number.
+/// Names listed in one sentence; the others are counted.
 const NAMED: usize = 5;
 
-/// What the decision rests on.
+/// Inputs of the decision.
 #[derive(Debug, Clone, Copy)]
 pub struct MergeInput<'a> {
-    /// What the Environment lets merge.
     pub auto_merge: &'a AutoMerge,
-    /// The Environment's windows; empty means always.
+    /// The Environment's windows; empty means always open.
     pub windows: &'a [Window],
-    /// The images that the request moves.
     pub moves: &'a [ImageMove],
-    /// When each move's tag was first seen with its digest, in the order of `moves`; nothing where
-    /// no scan has seen it.
+    /// When each tag was first seen with its digest, in the order of `moves`; none if no scan has
+    /// seen it.
     pub first_seen: &'a [Option<Timestamp>],
-    /// The request as the forge last told it.
     pub request: &'a PullRequest,
-    /// The checks of its head commit; nothing if they have not been asked for.
+    /// The checks of its head; none if they have not been read.
     pub checks: Option<&'a Checks>,
-    /// Its approvals; nothing if they have not been asked for.
+    /// None if they have not been read.
     pub approvals: Option<&'a Approvals>,
-    /// Whether all commits of its branch are the bot's.
+    /// True if all commits of its branch are the bot's.
     pub own: bool,
-    /// Whether its head is the commit that holds what is wanted now.
+    /// True if its head is the commit with the desired change.
     pub current: bool,
-    /// The branch that it is to be merged into.
     pub target: &'a str,
-    /// What a preview of exactly this head says; clear as long as none was made, which comes last.
+    /// Preview of exactly this head. Clear as long as there is none; previews come last.
     pub preview: &'a PreviewSummary,
-    /// The time.
     pub now: Timestamp,
 }
 
-/// What to do.
+/// The decision about a merge.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MergeDecision {
-    /// Every rule holds: merge exactly `request.head_commit`.
+    /// Merge exactly `request.head_commit`.
     Now,
-    /// Something stands in the way.
     Waits {
-        /// All of it, one whole sentence each; never empty.
+        /// Whole sentences; never empty.
         reasons: Vec<String>,
-        /// When the last of the times has come that it waits for; nothing if it waits for none, or
-        /// for one that never comes.
+        /// When the last wait for a time ends; none if there is none, or if one never ends.
         until: Option<Timestamp>,
-        /// Whether nothing stands in the way but what the forge has to say (checks, approvals,
-        /// whether it can be merged): only then these are worth asking for.
+        /// True if only the forge's answers are missing (checks, approvals, mergeability): only
+        /// then they are worth reading.
         ask: bool,
     },
 }
 
-/// Decides whether a request merges now. A pass asks first without checks and approvals, and again
-/// with them where `ask` says so.
+/// Decides whether a pull request merges now.
+///
+/// A pass asks first without checks and approvals, and again with them if `ask` says so.
 pub fn decide(asked: &MergeInput<'_>) -> MergeDecision {
     let mut waits = MergeBlockers::default();
     waits.for_people(asked);
@@ -99,12 +92,12 @@ pub fn decide(asked: &MergeInput<'_>) -> MergeDecision {
     }
 }
 
-/// What stands in the way, rule by rule.
+/// Reasons against a merge, rule by rule.
 #[derive(Default)]
 struct MergeBlockers {
     reasons: Vec<String>,
     until: Option<Timestamp>,
-    /// Whether it waits for a time that does not come.
+    /// True if one of the waits never ends.
     never: bool,
 }
 
@@ -117,30 +110,30 @@ impl MergeBlockers {
         self.until = self.until.max(Some(until));
     }
 
-    /// What somebody has done to the request or its branch, and what the preview found.
+    /// Changes by people to the pull request or its branch, and the preview.
     fn for_people(&mut self, asked: &MergeInput<'_>) {
         let request = asked.request;
         if request.state != RequestStatus::Open {
-            self.say("The request is not open any more.");
+            self.say("The pull request is no longer open.");
         }
         if request.draft {
-            self.say("The request is a draft.");
+            self.say("The pull request is a draft.");
         }
         if request.labels.iter().any(|label| label == HOLD) {
-            self.say(format!("The label {HOLD} is on the request."));
+            self.say(format!("The label {HOLD} is on the pull request."));
         }
         if request.base != asked.target {
             self.say(format!(
-                "It was pointed at {}, not at {}.",
+                "Its base is {}, not {}.",
                 plain(&request.base),
                 plain(asked.target)
             ));
         }
         if !asked.own {
-            self.say("Its branch has a commit by somebody else.");
+            self.say("Its branch has a commit by someone else.");
         }
         if !asked.current {
-            self.say("Its branch does not have what is wanted now; it is built anew first.");
+            self.say("Its branch does not have the desired change; it is rebuilt first.");
         }
         match asked.preview {
             PreviewSummary::Clear => {}
@@ -149,22 +142,22 @@ impl MergeBlockers {
                 sentence(why)
             )),
             PreviewSummary::Broken(why) => self.say(format!(
-                "What it does on clusters cannot be said: {}",
+                "Its effect on clusters cannot be determined: {}",
                 sentence(why)
             )),
             PreviewSummary::Unknown(why) => self.say(format!(
-                "What it does on clusters is not known yet: {}",
+                "Its effect on clusters is not known yet: {}",
                 sentence(why)
             )),
         }
         match &request.mergeable {
             Mergeable::Conflicts => self.say(format!(
-                "It conflicts with {}; it is built anew first.",
+                "It conflicts with {}; it is rebuilt first.",
                 plain(&request.base)
             )),
             Mergeable::Behind => {
                 self.say(format!(
-                    "Its branch must contain the newest commit of {}; it is built anew first.",
+                    "Its branch must contain the newest commit of {}; it is rebuilt first.",
                     plain(&request.base)
                 ));
             }
@@ -174,7 +167,7 @@ impl MergeBlockers {
 
     fn for_steps(&mut self, asked: &MergeInput<'_>) {
         if asked.moves.is_empty() {
-            self.say("Which images it moves is not known.");
+            self.say("The images that it moves are unknown.");
         }
         let allowed: Vec<&str> = asked
             .auto_merge
@@ -189,7 +182,7 @@ impl MergeBlockers {
         {
             let (image, step, bump) = (plain(row.image()), plain(&row.step()), word(row.bump));
             self.say(format!(
-                "{image} {step} is a step of kind {bump}; autoMerge.bump has {} only.",
+                "{image} {step} is a {bump} step; autoMerge.bump allows {} only.",
                 list(&allowed)
             ));
         }
@@ -203,7 +196,7 @@ impl MergeBlockers {
             let what = format!("{} {}", plain(row.image()), row.new);
             let Some(since) = asked.first_seen.get(index).copied().flatten() else {
                 self.say(format!(
-                    "{what} has not been seen by a scan yet, so that its age is not known."
+                    "{what} has not been scanned yet, so its age is unknown."
                 ));
                 continue;
             };
@@ -220,7 +213,7 @@ impl MergeBlockers {
                 }
                 Err(_) => {
                     self.say(format!(
-                        "{what} never comes to an age of {}.",
+                        "{what} never reaches an age of {}.",
                         schedule::show(age)
                     ));
                     self.never = true;
@@ -237,7 +230,7 @@ impl MergeBlockers {
                 self.wait(opens);
             }
             Err(None) => {
-                self.say("No window ever opens again.");
+                self.say("No window opens again.");
                 self.never = true;
             }
         }
@@ -245,8 +238,7 @@ impl MergeBlockers {
 
     fn for_checks(&mut self, asked: &MergeInput<'_>, ask: bool) {
         let Some(checks) = asked.checks else {
-            // Nobody needs to read that something was not asked for because it would not have
-            // mattered.
+            // If another reason stands in the way, the checks would not have mattered.
             if ask {
                 self.say("Its checks have not been read yet.");
             }
@@ -272,20 +264,22 @@ impl MergeBlockers {
             ChecksState::Pending => {
                 let pending = named(CheckState::Pending);
                 let have = if pending.len() == 1 { "has" } else { "have" };
-                self.say(format!("{} {have} not ended.", checks_named(&pending)));
+                self.say(format!("{} {have} not finished.", checks_named(&pending)));
             }
         }
         match (&asked.auto_merge.require_checks, checks.state) {
             (RequireChecks::Named(names), _) => self.for_named(names, &checks),
             (RequireChecks::Any, ChecksState::None) => {
-                self.say("No check has said anything about it; autoMerge.requireChecks: false merges without.");
+                self.say(
+                    "No check has reported; autoMerge.requireChecks: false merges without checks.",
+                );
             }
             (RequireChecks::Any, ChecksState::Passed) => self.for_others(asked, &checks),
             _ => {}
         }
     }
 
-    /// The checks that must have passed by name; what failed or has not ended was told.
+    /// Checks that must pass by name; failed and pending ones are reported already.
     fn for_named(&mut self, names: &[String], checks: &Checks) {
         let of = |name: &str| {
             checks
@@ -306,7 +300,7 @@ impl MergeBlockers {
         if !silent.is_empty() {
             let have = if silent.len() == 1 { "has" } else { "have" };
             self.say(format!(
-                "{} {have} said nothing yet.",
+                "{} {have} not reported yet.",
                 checks_named(&silent)
             ));
         }
@@ -319,8 +313,8 @@ impl MergeBlockers {
         }
     }
 
-    /// Where nobody says which checks there are, others than those that passed may not have begun
-    /// yet: a job that waits for another, a service that was slower.
+    /// Waits for checks that may not have started yet, if their names are not declared: a job that
+    /// waits for another, a service that is slower.
     fn for_others(&mut self, asked: &MergeInput<'_>, checks: &Checks) {
         if checks.named.iter().any(|check| check.required) {
             return;
@@ -333,12 +327,12 @@ impl MergeBlockers {
         let Some((ended, free)) =
             ended.and_then(|ended| Some((ended, ended.checked_add(SETTLING).ok()?)))
         else {
-            self.say("When its checks ended is not told; name them in autoMerge.requireChecks.");
+            self.say("The forge does not tell when its checks finished; name them in autoMerge.requireChecks.");
             return;
         };
         if asked.now < free {
             self.say(format!(
-                "Its checks ended at {}; another one may begin until {}. It does not wait for checks that autoMerge.requireChecks names or {base} requires.",
+                "Its checks finished at {}; another one may start until {}. Name them in autoMerge.requireChecks, or require them on {base}, to merge sooner.",
                 time(ended),
                 time(free)
             ));
@@ -367,7 +361,7 @@ impl MergeBlockers {
         if approvals.only_earlier() {
             let people = list(&people(&approvals.earlier));
             self.say(format!(
-                "{people} approved an earlier state of it; how many approvals {} needs is not told.",
+                "{people} approved an earlier state; the number of approvals that {} requires is unknown.",
                 plain(&asked.request.base)
             ));
         }
@@ -380,10 +374,7 @@ impl MergeBlockers {
             };
             let earlier = match approvals.earlier.as_slice() {
                 [] => String::new(),
-                earlier => format!(
-                    "; {} approved an earlier state of it",
-                    list(&people(earlier))
-                ),
+                earlier => format!("; {} approved an earlier state", list(&people(earlier))),
             };
             self.say(format!(
                 "It has {} of {required} approvals{by}{earlier}.",
@@ -392,15 +383,14 @@ impl MergeBlockers {
         }
     }
 
-    /// What else the forge wants, if nothing else has been said: it speaks of the same things in
-    /// other words.
+    /// The forge's own reasons, only if there are no others: it names the same ones in other words.
     fn for_forge(&mut self, asked: &MergeInput<'_>) {
         match &asked.request.mergeable {
             Mergeable::Blocked(why) if self.reasons.is_empty() => {
                 self.say(format!("The forge does not merge it yet: {}.", plain(why)))
             }
             Mergeable::Unknown if self.reasons.is_empty() => {
-                self.say("The forge has not said yet whether it can be merged.")
+                self.say("The forge has not determined yet whether it can be merged.")
             }
             _ => {}
         }
@@ -416,7 +406,7 @@ fn checks_named(names: &[String]) -> String {
     )
 }
 
-/// `a`, `a and b`, `a, b and c`; of more than [`NAMED`] the number of the others.
+/// Joins words as `a`, `a and b`, `a, b and c`; beyond [`NAMED`] the others are counted.
 pub(crate) fn list<S: AsRef<str>>(words: &[S]) -> String {
     let rest = words.len().saturating_sub(NAMED);
     let mut shown: Vec<String> = words
@@ -434,7 +424,7 @@ pub(crate) fn list<S: AsRef<str>>(words: &[S]) -> String {
     }
 }
 
-/// A kind of step as it is written.
+/// Returns the bump as it is written in `autoMerge`.
 fn word(bump: Bump) -> &'static str {
     match bump {
         Bump::Major => "major",
@@ -445,7 +435,7 @@ fn word(bump: Bump) -> &'static str {
     }
 }
 
-/// What a server or a program said, as the end of a sentence.
+/// Returns the words of a server or program as the end of a sentence.
 fn sentence(why: &str) -> String {
     let why: String = plain(why).chars().take(300).collect();
     let why = why.trim_end();
@@ -456,7 +446,7 @@ fn sentence(why: &str) -> String {
     }
 }
 
-/// A time for people; the zone is said, because it is hardly theirs.
+/// Formats a time with its zone, because readers are in other zones.
 fn time(at: Timestamp) -> String {
     at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
 }

@@ -1,29 +1,29 @@
-//! The message of a commit: a function of the change set, so that a retry writes the same.
+//! Commit messages: a function of the change set, so that a retry writes the same.
 
 use super::{ChangeSet, ImageMove};
 use crate::core::error::{Classify, ErrorKind};
 use minijinja::{Environment, value::Serde};
 use serde_json::{Value, json};
 
-/// The trailer that marks the bot's own updates; the history is read by it (holds after a revert).
+/// Trailer of the bot's own updates, by which the history knows them (holds after a revert).
 pub const TRAILER: &str = "Tagboat-Update";
 
-/// The longest subject. Git's tools cut longer ones.
+/// Characters of a subject. Git's tools cut longer ones.
 const SUBJECT: usize = 72;
 
-/// Steps a template may take: thousands of rows of a body, and an end for endless loops.
+/// Steps of a template: enough for thousands of rows, and an end for endless loops.
 const FUEL: u64 = 1_000_000;
 
-/// The longest body a template may make.
+/// Bytes of a message from a template.
 const MOST_BYTES: usize = 64 << 10;
 
-/// How messages are written.
+/// Writes commit messages, by a template if there is one.
 #[derive(Debug, Clone, Default)]
 pub struct CommitMessage {
     template: Option<String>,
 }
 
-/// A template failed.
+/// An error of a template.
 #[derive(Debug, thiserror::Error)]
 #[error("the commit message template (repositories[].message) failed: {0}")]
 pub struct CommitMessageError(String);
@@ -35,14 +35,15 @@ impl Classify for CommitMessageError {
 }
 
 impl CommitMessage {
-    /// tagboat's own message, or a template's. A template sees `environment`, `group` and `images`,
-    /// each with `policy`, `repository`, `image`, `old`, `new`, `digest`, `bump`, `step` and
-    /// `places` (of `file` and `line`).
+    /// Creates a writer with the built-in message or a template.
+    ///
+    /// A template sees `environment`, `group` and `images`, each with `policy`, `repository`,
+    /// `image`, `old`, `new`, `digest`, `bump`, `step` and `places` (of `file` and `line`).
     pub fn new(template: Option<String>) -> Self {
         Self { template }
     }
 
-    /// The whole message; the trailer is always there.
+    /// Returns the whole message, which always has the trailer.
     ///
     /// # Errors
     /// If the template cannot be rendered, or makes no subject.
@@ -63,7 +64,7 @@ impl CommitMessage {
     }
 }
 
-/// `dev: podinfo 6.5.0 → 6.5.1`, as many images as fit, then how many more there are.
+/// Returns the subject: `dev: podinfo 6.5.0 → 6.5.1`, with as many images as fit.
 pub fn subject(set: &ChangeSet) -> String {
     let head = format!("{}: ", set.environment);
     let rows: Vec<String> = set
@@ -146,7 +147,7 @@ fn render(template: &str, set: &ChangeSet) -> Result<String, CommitMessageError>
     Ok(text)
 }
 
-/// No control characters but line ends: a message is printed on terminals.
+/// Removes control characters but line ends: a message is printed on terminals.
 fn clean(text: &str) -> String {
     text.chars()
         .filter(|c| !c.is_control() || *c == '\n')

@@ -1,7 +1,12 @@
-//! A change set → a commit or a request: what shares one (`group`), how it is told (`message`),
-//! what its reviewer reads (`body`) and is told of clusters (`preview`), when it merges by itself
-//! (`merging`), and what became of it on the clusters (`rollout`). What is done next with a request
-//! says `life`, by its `branch` and its hidden `marker`.
+//! From a change set to a commit or a pull request: the pure half of the work with people and
+//! forges.
+//!
+//! Groups of changes (`group`), commit messages (`message`), texts (`body`), previews on clusters
+//! (`preview`), the next step (`lifecycle`, with `branch` and `marker`), automatic merges
+//! (`merging`) and reports after a merge (`rollout`). `types` has the vocabulary of all forges.
+//!
+//! Belongs here: what a change set, a pull request or a report says and when it changes. Does not
+//! belong here: calls to a forge or Git (`io`, `update`).
 
 pub(crate) mod types;
 
@@ -34,53 +39,36 @@ use crate::core::{
     version::{self, Bump},
 };
 
-/// An image that moves, with every line it moves on: one row of a message.
+/// A move of an image from one version to another, with all its places.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ImageMove {
-    /// The policy that chose.
     pub policy: Name,
-    /// The repository.
     pub repository: ImageRepository,
-    /// What stood there: a tag, or text that is none.
+    /// The old value: a tag, or text that is none.
     pub old: Option<String>,
-    /// The chosen tag.
     pub new: Tag,
-    /// The digest written beside it, where one is.
+    /// The digest written beside the tag.
     pub digest: Option<Digest>,
-    /// The kind of step.
     pub bump: Bump,
-    /// Where.
     pub places: Vec<FileLine>,
 }
 
-/// A line of a file.
-#[derive(
-    Debug,
-    Clone,
-    PartialEq,
-    Eq,
-    Hash,
-    PartialOrd,
-    Ord,
-    serde::Serialize,
-    serde::Deserialize,
-    schemars::JsonSchema,
-)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 pub struct FileLine {
-    /// The path from the root of the repository.
+    /// Path from the root of the repository.
     pub file: String,
-    /// The line, from 1.
+    /// Counted from 1.
     pub line: u32,
 }
 
 impl ImageMove {
-    /// The last word of the repository: what people call the image.
+    /// Returns the last segment of the repository: the image's short name.
     pub fn image(&self) -> &str {
         self.repository.last_segment()
     }
 
-    /// The step as people write it: `6.5.0 → 6.5.1`, or `latest@sha256:0f0f…` where the tag stays.
+    /// Returns the step: `6.5.0 → 6.5.1`, or `latest → sha256:0f0f…` if the tag stays.
     pub fn step(&self) -> String {
         let old = self
             .old
@@ -93,8 +81,7 @@ impl ImageMove {
     }
 }
 
-/// What the edits of files say about images: one move for each policy and step, in the order of
-/// policies.
+/// Returns the moves that the edits of files make: one for each policy and step, sorted by policy.
 pub(crate) fn moves<'c>(
     changes: impl Iterator<Item = (&'c str, &'c crate::images::rewrite::ScalarChange)>,
 ) -> Vec<ImageMove> {

@@ -1,135 +1,107 @@
-//! What a change does on clusters, in the words that its reviewer reads: made by the `preview`
-//! room, shown in requests and on terminals.
+//! Effect of a change on clusters, for its reviewer: made by the `preview` layer, shown in pull
+//! requests and on terminals.
 
 use crate::core::name::Name;
 use serde::Serialize;
 
-/// What a change does, for each Application that it reaches.
-#[derive(
-    Debug, Clone, Default, PartialEq, Eq, Serialize, serde::Deserialize, schemars::JsonSchema,
-)]
+/// Effect of a change on each Application that it reaches.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Preview {
-    /// The Applications reached, by name.
+    /// Sorted by name.
     pub applications: Vec<ApplicationPreview>,
-    /// What is wrong with the change as a whole, or why it cannot be read: new mistakes in
-    /// declarations, trouble with Git.
+    /// Problems of the change as a whole: new errors in declarations, failures of Git.
     pub trouble: Vec<PreviewTrouble>,
 }
 
-/// One Application.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ApplicationPreview {
-    /// Its name.
     pub name: Name,
-    /// The cluster it is applied to. One that moves to another cluster is new there and gone here.
+    /// Its cluster. An Application that moves to another cluster is new there and gone here.
     pub cluster: String,
-    /// What happens to the Application itself.
     pub change: ApplicationChange,
-    /// What else is to be known of it, a sentence each: which of its fields change, what becomes of
-    /// its objects.
+    /// Sentences about its declaration: changed fields, and the fate of its objects.
     pub notes: Vec<String>,
-    /// The objects that change, in the order of their rendering; those that go come last.
+    /// Changed objects in the order of rendering; deleted ones come last.
     pub objects: Vec<ObjectPreview>,
-    /// Why something of it is not known, in words for people: it cannot be rendered, or its cluster
-    /// cannot be asked.
+    /// Why a part is unknown: it cannot be rendered, or its cluster cannot be reached.
     pub trouble: Vec<PreviewTrouble>,
 }
 
-/// What happens to an Application.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, serde::Deserialize, schemars::JsonSchema,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum ApplicationChange {
-    /// It is new on the cluster.
     New,
-    /// Its declaration changes.
     Declaration,
-    /// Only files that it reads change.
     Files,
-    /// It is declared no more.
+    /// No longer declared.
     Gone,
 }
 
-/// Why something is not known.
+/// A reason why a part of the preview is unknown.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PreviewTrouble {
-    /// What went wrong.
     pub message: String,
-    /// Whether asking again later can help: it does not lie in the change.
+    /// True if a later attempt can help, because the change is not the cause.
     pub passes: bool,
 }
 
-/// An object that changes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ObjectPreview {
-    /// The object: `Deployment shop/web`.
+    /// As `Deployment shop/web`.
     pub object: String,
-    /// What happens to it.
     pub change: ObjectChange,
-    /// The rendered object before and after, as a unified diff; values of Secrets are masked.
+    /// Unified diff of the rendered object; values of Secrets are masked.
     pub diff: String,
-    /// What the cluster says to it.
     pub verdict: DryRunVerdict,
 }
 
-/// What happens to an object.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, serde::Deserialize, schemars::JsonSchema,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum ObjectChange {
-    /// It is new.
     Create,
-    /// It changes.
     Change,
-    /// It is not rendered any more, and deleted where the Application prunes.
+    /// No longer rendered; deleted if the Application prunes.
     Delete,
 }
 
-/// What a cluster says to an object in a dry run.
+/// Answer of a cluster to a dry run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase", tag = "verdict")]
 pub enum DryRunVerdict {
-    /// It would take it.
     Accepted {
-        /// What it warns of.
         warnings: Vec<String>,
     },
-    /// It would refuse it.
     Refused {
         /// In the server's words.
         why: String,
     },
-    /// It was not asked.
     NotAsked {
-        /// Why not: no cluster is reachable from here, the kind is not served yet, or the object
-        /// would go.
+        /// No cluster is reachable from here, the kind is not served yet, or the object would be
+        /// deleted.
         why: String,
     },
 }
 
-/// What a preview means for a change that would merge by itself.
+/// Meaning of a preview for an automatic merge.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum PreviewSummary {
-    /// Nothing speaks against it; or there is nobody who could say anything: no Application is
-    /// reached, no cluster is named.
+    /// No objection. That includes a change that reaches no Application, or no known cluster.
     #[default]
     Clear,
-    /// A cluster would refuse something; in its words, with the object.
+    /// A cluster would refuse an object; in its words, with the object.
     Refused(String),
-    /// Something of the change cannot be read or rendered.
+    /// A part of the change cannot be read or rendered.
     Broken(String),
-    /// It is not known, and may be later.
+    /// Unknown for now.
     Unknown(String),
 }
 
 impl Preview {
-    /// What it means for a change that would merge by itself: what is surest comes first.
+    /// Returns the meaning for an automatic merge; the most certain objection wins.
     pub fn summary(&self) -> PreviewSummary {
         let objects = self
             .applications
@@ -151,7 +123,7 @@ impl Preview {
             .unwrap_or_default()
     }
 
-    /// Whether a cluster would refuse something.
+    /// Tells whether a cluster would refuse an object.
     pub fn is_refused(&self) -> bool {
         let objects = self
             .applications
@@ -162,12 +134,12 @@ impl Preview {
             .any(|object| matches!(object.verdict, DryRunVerdict::Refused { .. }))
     }
 
-    /// Whether asking again later can tell more.
+    /// Tells whether a later attempt can find more.
     pub fn may_tell_more(&self) -> bool {
         self.troubles().any(|trouble| trouble.passes)
     }
 
-    /// Whether something of the change itself cannot be read or rendered.
+    /// Tells whether a part of the change itself cannot be read or rendered.
     pub fn is_broken(&self) -> bool {
         self.troubles().any(|trouble| !trouble.passes)
     }

@@ -1,8 +1,8 @@
-//! What became of a merged request on the clusters, in the words that are told back: commit
-//! statuses, and one comment.
+//! Rollout of a merged pull request, as it is reported to the forge: commit statuses, and one
+//! comment.
 //!
-//! Who merged it makes no difference. Each cluster has one status of the Environment; the comment
-//! has a row for each Application, with the workload's own reason where one failed.
+//! It makes no difference who merged it. Each cluster has one status of the Environment. The
+//! comment has a row for each Application, with the workload's own reason for a failure.
 
 use super::{
     body::code,
@@ -16,44 +16,41 @@ use crate::core::{
 use jiff::Timestamp;
 use std::{collections::BTreeMap, time::Duration};
 
-/// The marker of the comment.
 pub const MARKER: &str = "rollout";
 
-/// What the names of the statuses begin with.
+/// Prefix of the statuses' names.
 pub const CONTEXT: &str = "tagboat/rollout/";
 
-/// How long ago a request may have been merged to be told of: longer ago, as after a long time
-/// without a daemon, it is old news.
+/// Age of a merge up to which its rollout is reported: after a long time without a daemon nobody
+/// waits for the report any more.
 pub const LATELY: Duration = Duration::from_secs(24 * 3600);
 
-/// Whether a merge lies within [`LATELY`].
+/// Tells whether a merge is younger than [`LATELY`].
 pub fn is_recent(at: Timestamp, now: Timestamp) -> bool {
     Duration::try_from(now.duration_since(at)).map_or(true, |ago| ago <= LATELY)
 }
 
-/// Characters of a comment left for what is not a row: the forge's marker, and word of the rows
-/// left out.
+/// Characters of a comment that are no rows: the forge's marker, and the count of rows left out.
 const RESERVED: usize = 200;
 
-/// A request that was merged.
+/// A merged pull request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MergedRequest {
-    /// The request as it ended, without its text.
+    /// The pull request without its text.
     pub request: PullRequest,
-    /// The commit that brought it onto the base.
+    /// The commit that the merge made on the base.
     pub commit: String,
-    /// The Environment.
     pub environment: String,
-    /// The files it changed, from the root of the repository.
+    /// Changed files, from the root of the repository.
     pub files: Vec<String>,
-    /// When it was merged.
     pub at: Timestamp,
 }
 
 impl MergedRequest {
-    /// Of a request that ended; nothing if it was not merged, or the forge does not say when. Where
-    /// the forge does not name the commit that the merge made, the merge made none: the base was
-    /// moved to the head.
+    /// Creates it from an ended pull request; none if that was not merged, or the forge does not
+    /// tell when.
+    ///
+    /// If the forge names no merge commit, there is none: the base was fast-forwarded to the head.
     pub fn new(request: &PullRequest, environment: &str, files: Vec<String>) -> Option<Self> {
         let ended = request
             .ended
@@ -75,51 +72,44 @@ impl MergedRequest {
     }
 }
 
-/// An Application that the request reaches, on its cluster.
+/// An Application on a cluster that the pull request reaches.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RolloutStatus {
-    /// The Application.
     pub application: Name,
-    /// The cluster.
     pub cluster: String,
-    /// How far it has come.
     pub stage: RolloutStage,
 }
 
-/// How far an Application has come with what was merged.
+/// Stage of an Application's rollout.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RolloutStage {
-    /// Nothing has been applied; why not, as far as it is known.
+    /// Not applied yet, with the reason if it is known.
     Waiting(String),
-    /// It rests, and nothing is applied.
+    /// Suspended: nothing is applied.
     Suspended,
-    /// Something is being sent.
     Applying,
-    /// Everything was applied, and something is not healthy yet: what, and why.
+    /// Applied and not healthy yet, with the reason.
     Progressing(String),
-    /// Something would be deleted, and somebody must say yes first.
+    /// A prune waits for a confirmation.
     ConfirmationRequired(String),
-    /// Something could not be applied, or did not become healthy.
+    /// Not applied, or not healthy, with the reason.
     Failed(String),
-    /// Everything was applied, and is healthy where that is waited for, so long after the merge.
+    /// Applied and healthy, so long after the merge.
     RolledOut(Duration),
-    /// What is rendered was the same before.
+    /// The rendered objects are the same as before.
     Unchanged,
-    /// Another revision changed the Application before the result was there.
+    /// Another revision changed the Application before the result was known.
     Superseded {
-        /// That revision.
         by: String,
     },
-    /// No result came within the time; nobody looks any more.
+    /// No result within the time; it is not watched any more.
     GivenUp {
-        /// The time.
         after: Duration,
-        /// What was known last; may be empty.
+        /// The last known reason; may be empty.
         last: String,
     },
 }
 
-/// What a stage means for the whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Weight {
     Good,
@@ -128,7 +118,7 @@ enum Weight {
 }
 
 impl RolloutStage {
-    /// Whether nothing follows.
+    /// Tells whether the stage is final.
     pub fn is_last(&self) -> bool {
         matches!(
             self,
@@ -139,7 +129,7 @@ impl RolloutStage {
         )
     }
 
-    /// Whether it is on its way: neither well nor in trouble.
+    /// Tells whether the rollout is in progress: neither successful nor failing.
     pub fn is_open(&self) -> bool {
         self.weight() == Weight::Open
     }
@@ -159,7 +149,7 @@ impl RolloutStage {
         }
     }
 
-    /// What there is to say, and the foreign words after it.
+    /// Returns our own words, and the foreign reason after them.
     fn words(&self) -> (String, &str) {
         match self {
             RolloutStage::Waiting(why) => ("waits".to_owned(), why),
@@ -168,7 +158,7 @@ impl RolloutStage {
             RolloutStage::Progressing(why) => {
                 ("was applied and is not healthy yet".to_owned(), why)
             }
-            RolloutStage::ConfirmationRequired(why) => ("needs a yes".to_owned(), why),
+            RolloutStage::ConfirmationRequired(why) => ("needs confirmation".to_owned(), why),
             RolloutStage::Failed(why) => ("failed".to_owned(), why),
             RolloutStage::RolledOut(took) => (format!("rolled out in {}", seconds(*took)), ""),
             RolloutStage::Unchanged => ("has nothing to change".to_owned(), ""),
@@ -183,7 +173,7 @@ impl RolloutStage {
     }
 }
 
-/// The commit statuses, one for each cluster in their order.
+/// Returns the commit statuses, one for each cluster.
 pub fn statuses(merged: &MergedRequest, reached: &[RolloutStatus]) -> Vec<CommitStatus> {
     let mut clusters: BTreeMap<&str, Vec<&RolloutStatus>> = BTreeMap::new();
     for one in reached {
@@ -208,8 +198,9 @@ pub fn statuses(merged: &MergedRequest, reached: &[RolloutStatus]) -> Vec<Commit
         .collect()
 }
 
-/// One line for the Applications of a cluster. While they are on their way it says little, so that
-/// it seldom changes.
+/// Describes the Applications of a cluster in one line.
+///
+/// While they are in progress the line has few details, so that it seldom changes.
 fn describe(reached: &[&RolloutStatus]) -> String {
     let of = |weight: Weight| {
         reached
@@ -221,7 +212,7 @@ fn describe(reached: &[&RolloutStatus]) -> String {
         let (words, why) = first.stage.words();
         let count = of(Weight::Bad).count();
         let others = if count > 1 {
-            format!("{count} of {} in trouble; ", reached.len())
+            format!("{count} of {} failing; ", reached.len())
         } else {
             String::new()
         };
@@ -284,8 +275,8 @@ fn describe(reached: &[&RolloutStatus]) -> String {
     said.join(", ")
 }
 
-/// The text of the comment, as Markdown of at most `most` characters, cut by whole rows. `link`
-/// gives the address of a commit.
+/// Returns the comment as Markdown of at most `most` characters, cut by whole rows. `link` returns
+/// the URL of a commit.
 pub fn comment(
     merged: &MergedRequest,
     reached: &[RolloutStatus],
@@ -293,7 +284,7 @@ pub fn comment(
     link: impl Fn(&str) -> String,
 ) -> String {
     let mut rows: Vec<&RolloutStatus> = reached.iter().collect();
-    // What somebody should look at comes first, and is cut last.
+    // Failures come first, and are cut last.
     rows.sort_by(|one, other| {
         let by = |reached: &RolloutStatus| std::cmp::Reverse(reached.stage.weight());
         by(one).cmp(&by(other)).then_with(|| {
@@ -329,8 +320,8 @@ fn headline(reached: &[RolloutStatus]) -> String {
     };
     let mut said = Vec::new();
     for (number, words) in [
-        (count(Weight::Bad), "in trouble"),
-        (count(Weight::Open), "on the way"),
+        (count(Weight::Bad), "failing"),
+        (count(Weight::Open), "in progress"),
         (count(Weight::Good), "done"),
     ] {
         if number > 0 {
@@ -362,7 +353,7 @@ fn row(one: &RolloutStatus, commit: impl Fn(&str) -> String) -> String {
     )
 }
 
-/// As people measure it: nothing takes less than a second.
+/// Formats a duration of at least one second.
 fn seconds(took: Duration) -> String {
     schedule::show(Duration::from_secs(took.as_secs().max(1)))
 }
@@ -439,7 +430,7 @@ mod tests {
             with(|request| request.ended.as_mut().unwrap().at = None),
             None
         );
-        // A merge that only moves the base makes no commit of its own.
+        // A fast-forward makes no commit of its own.
         assert_eq!(
             with(|request| request.ended.as_mut().unwrap().commit = None)
                 .unwrap()
@@ -541,7 +532,7 @@ mod tests {
                     RolloutStage::ConfirmationRequired("9 go".to_owned()),
                 )],
                 Failure,
-                "a/web needs a yes: 9 go",
+                "a/web needs confirmation: 9 go",
             ),
             (
                 vec![("a/web", "x", given_up())],
@@ -555,7 +546,7 @@ mod tests {
                     ("a/db", "x", RolloutStage::Applying),
                 ],
                 Failure,
-                "2 of 3 in trouble; a/api failed: Deployment web: ImagePullBackOff no\\u{202e} such image",
+                "2 of 3 failing; a/api failed: Deployment web: ImagePullBackOff no\\u{202e} such image",
             ),
         ];
         for (rows, state, description) in cases {
@@ -607,7 +598,7 @@ mod tests {
         assert_eq!(
             text,
             "**Rollout of [`0123456789`](https://forge.example.org/commit/0123456789abcdef0123456789abcdef01234567)**: \
-             1 in trouble, 1 on the way, 3 done\n\
+             1 failing, 1 in progress, 3 done\n\
              \n\
              - ❌ `shop/web` on `west` failed: `` Deployment shop/web: pod web-1, container web: ImagePullBackOff: Back-off pulling `web:9` ``\n\
              - ⏳ `shop/jobs` on `east` was applied and is not healthy yet: `Deployment shop/jobs: 1 of 2 are ready`\n\
@@ -645,7 +636,7 @@ mod tests {
         );
     }
 
-    /// Code spans are read as CommonMark reads them: a run of backticks opens, the next run of the
+    /// Removes code spans as CommonMark reads them: a run of backticks opens, the next run of the
     /// same length closes.
     fn outside_code(line: &str) -> String {
         let (mut out, mut rest) = (String::new(), line);

@@ -1,164 +1,144 @@
-//! The words of a forge: a request, its checks, approvals and comments, the same for every forge.
+//! Vocabulary of all forges: pull requests, checks, approvals, merges, statuses, releases.
 
 use crate::spec::MergeMethod;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 
-/// A request for review: a pull request, on GitLab a merge request. Always one whose head lies in
-/// the repository itself: those from forks are other people's, whatever their branch is called.
+/// A pull request, on GitLab a merge request.
+///
+/// Its head lies in the repository itself. Those from forks belong to other people, whatever their
+/// branch is called.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PullRequest {
-    /// Its number in the repository.
     pub number: u64,
-    /// Where people read it.
     pub url: String,
-    /// What became of it.
     pub state: RequestStatus,
-    /// The branch that shall be merged.
+    /// Branch to merge.
     pub head: String,
-    /// The commit that the forge knows as its head.
+    /// The forge's commit of the head.
     pub head_commit: String,
-    /// The branch it shall be merged into.
+    /// Branch to merge into.
     pub base: String,
-    /// The title, without the word for a draft that GitLab and Gitea write before it.
+    /// Title without the draft prefix of GitLab and Gitea.
     pub title: String,
-    /// The text, as it is; empty if there is none.
     pub body: String,
-    /// The labels by name.
     pub labels: Vec<String>,
-    /// Who opened it, by the forge's login.
+    /// Login of the user who opened it.
     pub author: String,
-    /// Whether it is marked as not ready.
     pub draft: bool,
-    /// When it was opened.
     pub opened: Option<Timestamp>,
-    /// When it last changed in any way.
+    /// Time of its last report, by the forge's clock.
     pub updated: Option<Timestamp>,
-    /// When and by whom it was merged or closed. Reading a single pull request tells more than lists.
+    /// End of a merged or closed pull request. A single read tells more than lists.
     pub ended: Option<RequestEnd>,
-    /// Whether it could be merged now, as far as the forge said; lists often say nothing.
+    /// As far as the forge tells; lists often do not.
     pub mergeable: Mergeable,
-    /// What the forge calls it beside its number (GitHub's node id); empty elsewhere.
+    /// Node id of GitHub; empty elsewhere.
     pub id: String,
 }
 
-/// What became of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum RequestStatus {
-    /// It waits.
     Open,
-    /// It was merged.
     Merged,
-    /// It was closed without a merge.
+    /// Closed without a merge.
     Closed,
 }
 
-/// How a request ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestEnd {
-    /// When.
     pub at: Option<Timestamp>,
-    /// By whom, where the forge said it.
+    /// None if the forge does not tell.
     pub by: Option<String>,
     /// The commit that the merge made on the base.
     pub commit: Option<String>,
 }
 
-/// Whether a request can be merged now.
+/// Mergeability of a pull request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Mergeable {
-    /// Nothing speaks against it.
     Yes,
-    /// The forge has not said, or is computing it: ask again later.
+    /// The forge has not computed it yet: read it again later.
     Unknown,
-    /// The branches conflict.
     Conflicts,
-    /// The base moved, and the repository wants the branch to contain it.
+    /// The base moved, and the repository requires the branch to contain it.
     Behind,
-    /// Something else is missing, in the forge's words.
+    /// Another condition is missing, in the forge's words.
     Blocked(String),
 }
 
-/// Which requests are listed.
+/// Selects the pull requests of a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RequestFilter {
-    /// All that are open.
     Open,
-    /// Those merged or closed that changed since then.
+    /// Merged or closed ones that changed since then.
     EndedSince(Timestamp),
 }
 
-/// What a list showed.
+/// A list of pull requests.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RequestList {
-    /// The requests that were asked for, latest first.
+    /// The selected ones, latest first.
     pub requests: Vec<PullRequest>,
-    /// The latest change of any request that the forge has shown on the way, asked for or not.
+    /// Latest change of any pull request that the forge showed, selected or not.
     pub latest: Option<Timestamp>,
-    /// How far back those that ended were read, where they are more than can be read.
+    /// Oldest change that was read, if there are more than can be read.
     pub back_to: Option<Timestamp>,
 }
 
-/// A request to open.
+/// A pull request to open.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewRequest {
-    /// The branch that shall be merged; it must be there.
+    /// Branch to merge, which exists.
     pub head: String,
-    /// The branch to merge into.
+    /// Branch to merge into.
     pub base: String,
-    /// The title; longer ones than [`TextLimits::title`] are cut.
+    /// Cut after [`TextLimits::title`].
     pub title: String,
-    /// The text; longer ones than [`TextLimits::body`] are refused by the forge.
+    /// The forge rejects more than [`TextLimits::body`].
     pub body: String,
-    /// Whether it is marked as not ready.
     pub draft: bool,
 }
 
-/// What to change of a request; nothing for what is `None`.
+/// Changes to a pull request.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RequestPatch {
-    /// Another title.
     pub title: Option<String>,
-    /// Another text.
     pub body: Option<String>,
 }
 
-/// A request that was asked to be opened.
+/// Result of opening a pull request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OpenedRequest {
-    /// It.
     pub request: PullRequest,
-    /// Whether it had been there before, or its opening was found after the answer was lost.
+    /// True if it existed before, or was found after a lost answer.
     pub found: bool,
 }
 
-/// A label.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestLabel {
-    /// Its name.
     pub name: String,
-    /// Its colour as six hexadecimal digits, for the case that it has to be made.
+    /// Six hexadecimal digits, for a label that must be created.
     pub color: String,
-    /// What it means, for the same case.
+    /// For a label that must be created.
     pub description: String,
 }
 
-/// Somebody who is asked to review.
+/// A reviewer to request.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum RequestedReviewer {
-    /// A user by login.
+    /// Login of a user.
     User(String),
-    /// A team of an organisation; on GitLab the members of a group.
+    /// Team of an organisation; on GitLab the members of a group.
     Team {
-        /// The organisation or group; the repository's own if none is written.
+        /// Organisation or group; by default the repository's own.
         owner: Option<String>,
-        /// The team.
         name: String,
     },
 }
 
 impl RequestedReviewer {
-    /// Reads `login`, `team/NAME` (of the repository's organisation) or `ORG/TEAM`.
+    /// Parses `login`, `team/NAME` (of the repository's organisation) or `ORG/TEAM`.
     pub fn parse(text: &str) -> Self {
         match text.trim_start_matches('@').rsplit_once('/') {
             None => RequestedReviewer::User(text.trim_start_matches('@').to_owned()),
@@ -185,79 +165,68 @@ impl std::fmt::Display for RequestedReviewer {
     }
 }
 
-/// Somebody who could not be asked, and why.
+/// A review that could not be requested.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnrequestedReview {
-    /// Who.
     pub reviewer: RequestedReviewer,
-    /// Why not, in the forge's words.
+    /// The forge's words.
     pub why: String,
 }
 
-/// What became of a comment that is kept up to date.
+/// Outcome of a comment that is kept up to date.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CommentOutcome {
-    /// It was written for the first time.
+    /// Written for the first time.
     Made,
-    /// It says something else now.
     Changed,
-    /// It said so already; nothing was sent.
+    /// Unchanged; nothing was sent.
     Same,
 }
 
-/// How one check stands.
+/// State of one check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum CheckState {
-    /// It did not apply, and says nothing.
+    /// Skipped: it has no result.
     Skipped,
-    /// It is good.
     Passed,
-    /// It runs, waits, or is required and has not been heard of.
+    /// Running, queued, or required and not reported yet.
     Pending,
-    /// It is bad.
     Failed,
 }
 
-/// One check of a commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Check {
-    /// Its name.
     pub name: String,
-    /// How it stands.
     pub state: CheckState,
-    /// Whether the base wants it, as far as the forge tells.
+    /// True if the base requires it, as far as the forge tells.
     pub required: bool,
-    /// Where people read about it.
     pub url: Option<String>,
-    /// When it last said something, by the forge's clock.
+    /// Time of its last report, by the forge's clock.
     pub at: Option<Timestamp>,
 }
 
-/// All checks of one commit taken together.
+/// State of all checks of a commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ChecksState {
-    /// There is none that says anything.
+    /// No check has a result.
     None,
-    /// Some have not ended, and none failed.
+    /// Some are pending, and none failed.
     Pending,
-    /// All that say anything are good.
     Passed,
-    /// At least one is bad, required or not.
+    /// At least one failed, required or not.
     Failed,
 }
 
-/// The checks of one commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checks {
-    /// All taken together.
     pub state: ChecksState,
-    /// Each of them, by name.
+    /// Sorted by name.
     pub named: Vec<Check>,
 }
 
 impl Checks {
-    /// Folds checks: one that failed fails all; one that is pending keeps all waiting; skipped ones
-    /// count for nothing.
+    /// Combines checks: a failed one fails all, a pending one keeps all pending, skipped ones do
+    /// not count.
     pub fn of(mut named: Vec<Check>) -> Self {
         named.sort_by(|one, other| one.name.cmp(&other.name));
         let worst = named.iter().map(|check| check.state).max();
@@ -270,7 +239,7 @@ impl Checks {
         Self { state, named }
     }
 
-    /// The same without some, as those that the bot set itself.
+    /// Removes some checks, as those that the bot set itself.
     #[must_use]
     pub fn without(self, unwanted: impl Fn(&Check) -> bool) -> Self {
         Self::of(
@@ -281,8 +250,8 @@ impl Checks {
         )
     }
 
-    /// Marks what the base requires, adding as pending what has not been heard of. `fits` says
-    /// whether a required word means a check.
+    /// Marks required checks, and adds missing ones as pending. `fits` tells whether a required
+    /// word means a check.
     pub(crate) fn require(
         named: &mut Vec<Check>,
         required: &[String],
@@ -306,34 +275,33 @@ impl Checks {
     }
 }
 
-/// What people said about a request's present head.
+/// Reviews of a pull request.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Approvals {
-    /// Who approved the present head. Where none are needed and the forge does not tell it without
-    /// further questions (GitLab), an earlier head may have been meant.
+    /// Approvers of the present head. If none are required and GitLab would need another call, it
+    /// may be an earlier head.
     pub by: Vec<String>,
-    /// Who approved an earlier head only: that says nothing of what is there now, whatever the
+    /// Approvers of an earlier head only. They do not count for the present one, whatever the
     /// repository's settings.
     pub earlier: Vec<String>,
-    /// How many are needed, where the forge tells.
+    /// Number of required approvals, if the forge tells.
     pub required: Option<u32>,
-    /// Who wants changes.
+    /// Reviewers who requested changes.
     pub changes_requested: Vec<String>,
 }
 
-/// What somebody said last of a request.
+/// Last verdict of a reviewer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ReviewVerdict {
-    /// The present head is good.
     Approved,
-    /// An earlier one was.
+    /// Approved an earlier head.
     Earlier,
-    /// It must be changed.
+    /// Requested changes.
     Against,
 }
 
 impl Approvals {
-    /// What people said last, by login.
+    /// Collects the last verdicts by login.
     pub(crate) fn of(said: &BTreeMap<String, ReviewVerdict>, required: Option<u32>) -> Self {
         let logins = |wanted: ReviewVerdict| {
             said.iter()
@@ -349,14 +317,16 @@ impl Approvals {
         }
     }
 
-    /// Whether the forge may count approvals of an earlier head that are not known to be too few:
-    /// it does not tell how many it wants, and nobody has approved what is there now.
+    /// Tells whether approvals of an earlier head may or may not be enough: the required number is
+    /// unknown, and nobody approved the present head.
     pub fn only_earlier(&self) -> bool {
         self.required.is_none() && self.by.is_empty() && !self.earlier.is_empty()
     }
 
-    /// Whether nobody wants changes and there are as many as needed. Where the forge does not tell
-    /// it, none are, but if there were some before, one of the present head.
+    /// Tells whether there are enough approvals and no requested changes.
+    ///
+    /// If the required number is unknown, none are required; but if there were some before, one of
+    /// the present head is.
     pub fn suffice(&self) -> bool {
         self.changes_requested.is_empty()
             && self.by.len() >= self.required.unwrap_or(0) as usize
@@ -364,78 +334,64 @@ impl Approvals {
     }
 }
 
-/// A merge that shall happen.
+/// A merge to make.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MergeCommand {
-    /// The commit that was verified. With another head nothing is merged.
+    /// The verified head. The forge merges no other.
     pub head: String,
-    /// How; the repository's own way if none is declared.
+    /// By default the repository's own method.
     pub method: Option<MergeMethod>,
-    /// First line of the commit that merges; the forge's own if empty.
+    /// Subject of the merge commit; the forge's own if empty.
     pub title: String,
-    /// Its further text.
+    /// Body of the merge commit.
     pub message: String,
-    /// Whether the forge is asked to delete the branch with the merge. GitHub cannot be asked for
-    /// it; deleting the branch after a merge is fine everywhere.
+    /// Asks the forge to delete the branch with the merge. GitHub has no such option; deleting it
+    /// after a merge works everywhere.
     pub delete_branch: bool,
 }
 
-/// What a commit status says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum StatusState {
-    /// It runs.
     Pending,
-    /// It is good.
     Success,
-    /// It is bad.
     Failure,
 }
 
-/// A status of a commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CommitStatus {
-    /// Its name: `tagboat/dev`. The same name replaces what was said before.
+    /// As `tagboat/dev`. A status replaces the one with the same name.
     pub context: String,
-    /// What it says.
     pub state: StatusState,
-    /// One line; cut where the forge takes less.
+    /// One line; cut to the forge's limit.
     pub description: String,
-    /// Where people read more.
     pub url: Option<String>,
 }
 
-/// A release, or a mere tag.
+/// A release, or a tag without one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ForgeRelease {
-    /// The tag.
     pub tag: String,
-    /// The title; empty for a mere tag.
+    /// Title; empty for a tag alone.
     pub name: String,
-    /// The notes as their author wrote them: hostile text, at most [`NOTES`] characters.
+    /// Hostile text of at most [`NOTES`] characters.
     pub notes: String,
-    /// Where people read it.
     pub url: String,
-    /// When it was published.
     pub at: Option<Timestamp>,
 }
 
-/// Most characters of one release's notes that are taken; the rest is cut.
+/// Characters kept of one release's notes.
 pub const NOTES: usize = 16 * 1024;
 
-/// How much text a forge takes, in characters.
+/// Limits of a forge, in characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TextLimits {
-    /// Of a title.
     pub title: usize,
-    /// Of a request's text.
     pub body: usize,
-    /// Of a comment.
     pub comment: usize,
-    /// Of a status's line.
     pub status: usize,
 }
 
-/// Of requests of one head branch, latest first: the open one, else the latest.
+/// Returns the open pull request of one branch, else the latest.
 pub(crate) fn latest(found: Vec<PullRequest>) -> Option<PullRequest> {
     let open = found
         .iter()
@@ -443,12 +399,12 @@ pub(crate) fn latest(found: Vec<PullRequest>) -> Option<PullRequest> {
     found.into_iter().nth(open.unwrap_or(0))
 }
 
-/// Whether a comment says what it should: forges may change line ends and cut spaces at the end.
+/// Compares comments. Forges may change line ends and trim the end.
 pub(crate) fn same_text(one: &str, other: &str) -> bool {
     one.replace("\r\n", "\n").trim_end() == other.replace("\r\n", "\n").trim_end()
 }
 
-/// The first `most` characters.
+/// Cuts a text after `most` characters.
 pub(crate) fn cut(text: &str, most: usize) -> String {
     match text.char_indices().nth(most) {
         None => text.to_owned(),

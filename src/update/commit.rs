@@ -17,6 +17,7 @@ use std::{
     },
     time::Duration,
 };
+use tokio_util::task::TaskTracker;
 
 /// Lost races in a row after which a push is given up. A branch that moves ten times while one pass
 /// needs a second is left to the next pass.
@@ -61,6 +62,8 @@ pub(crate) struct Publisher {
     /// Set from the first change to a remote until it stands in a report. A pass must not be
     /// dropped in between.
     publishing: AtomicBool,
+    /// Pushes under way, which outlive a future that is dropped.
+    pushes: TaskTracker,
 }
 
 impl Publisher {
@@ -74,6 +77,7 @@ impl Publisher {
             bot: (config.author.name.clone(), config.author.email.clone()),
             signer: signer.map(Arc::new),
             publishing: AtomicBool::default(),
+            pushes: TaskTracker::new(),
         }
     }
 
@@ -90,6 +94,12 @@ impl Publisher {
     /// Notes that everything that was changed stands in a report.
     pub(crate) fn end(&self) {
         self.publishing.store(false, Ordering::SeqCst);
+    }
+
+    /// Waits until no push is under way; none may begin afterwards.
+    pub(crate) async fn drain(&self) {
+        self.pushes.close();
+        self.pushes.wait().await;
     }
 
     pub(crate) fn is_publishing(&self) -> bool {
@@ -110,7 +120,9 @@ impl Publisher {
         let author = text.author.cloned().unwrap_or_else(|| bot.clone());
         let (message, seconds) = (text.message.to_owned(), text.now.as_second());
         self.begin();
+        let token = self.pushes.token();
         blocking(move || {
+            let _token = token;
             let Some(head) = mirror.head() else {
                 return Ok(PublishOutcome::Conflict);
             };

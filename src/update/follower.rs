@@ -17,7 +17,7 @@ pub struct RepoFollower {
     pub lock: Arc<Mutex<()>>,
     /// Every revision, as soon as it has been read.
     pub revisions: watch::Sender<Option<RepoSnapshot>>,
-    index_folder: PathBuf,
+    pub index_folder: PathBuf,
     cache: Arc<Mutex<SnapshotCache>>,
 }
 

@@ -1,4 +1,4 @@
-//! Which references the commits of a branch have moved: what holds after a revert are read from.
+//! References that the commits of a branch have moved, from which holds after a revert are read.
 
 use crate::{
     core::{image::ImageRepository, name::Name},
@@ -14,17 +14,16 @@ use std::collections::{HashMap, HashSet, hash_map::Entry};
 /// How far back reverts count (DESIGN, "Hold after revert"): 180 days, in seconds.
 const SINCE: i64 = 180 * 24 * 3600;
 
-/// The most commits looked at: a busy repository makes fifty a day for half a year.
+/// Commits read: a busy repository makes fifty a day for half a year.
 const MOST_COMMITS: usize = 10_000;
 
-/// What stands instead of a digest that was taken away.
+/// Value in place of a removed digest.
 const UNPINNED: &str = "no digest";
 
-/// The most commits of a merged branch that are looked at; one that has more is nobody's proposal
-/// of an update.
+/// Commits read of a merged branch. A branch with more is no proposal of an update.
 const MOST_MERGED: usize = 50;
 
-/// A reference that a commit moved, whatever policy it belongs to.
+/// A reference that a commit moved.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct ReferenceMove {
     path: String,
@@ -35,12 +34,12 @@ struct ReferenceMove {
     digest: Option<(String, String)>,
     /// The tag beside the digest.
     beside: Option<String>,
-    /// Whether it is the bot's move, whoever brought it here.
+    /// True if the bot proposed the move, whoever merged it.
     by_bot: bool,
 }
 
 impl ReferenceMove {
-    /// Whether both are moves of one reference.
+    /// Tells whether both are moves of one reference.
     fn is_of(&self, other: &Self) -> bool {
         (&self.path, &self.locator, &self.marker, &self.repository)
             == (
@@ -52,7 +51,7 @@ impl ReferenceMove {
     }
 }
 
-/// What is known of commits: they never change.
+/// Moves by commit. Commits never change, so each is read once.
 #[derive(Debug, Default)]
 pub struct HoldHistory {
     fingerprint: [u8; 32],
@@ -60,22 +59,20 @@ pub struct HoldHistory {
     walked: Option<(ObjectId, Vec<HistoryCommit>)>,
 }
 
-/// What moves are wanted of: the references of a policy in the files of an Environment.
+/// Selects the references of a policy in the files of an Environment.
 pub struct MoveFilter<'a> {
-    /// The policy.
     pub policy: &'a Name,
-    /// Its repository.
     pub repository: &'a ImageRepository,
-    /// Whether references without a marker count.
+    /// Counts references without a marker, too.
     pub automatic: bool,
-    /// Whether digests alone count. Else a digest counts where its tag has not moved.
+    /// Counts digests alone. Else a digest counts if its tag has not moved.
     pub digests: bool,
-    /// Whether a file belongs to the Environment.
+    /// Tells whether a file belongs to the Environment.
     pub contains: &'a dyn Fn(&str) -> bool,
 }
 
 impl HoldHistory {
-    /// Looks at the history of `head`; what was looked at before is not read again.
+    /// Reads the history of `head`; commits that were read before are not read again.
     ///
     /// # Errors
     /// If an object of the mirror is missing.
@@ -110,7 +107,7 @@ impl HoldHistory {
                 };
                 let mut found = moved(mirror, &commit, &changes, needles)?;
                 if !commit.update && !found.is_empty() {
-                    own(mirror, &history, &commit, &mut found, needles)?;
+                    mark_proposed(mirror, &history, &commit, &mut found, needles)?;
                 }
                 unknown.insert(found);
             }
@@ -122,8 +119,8 @@ impl HoldHistory {
         Ok(())
     }
 
-    /// The moves of a policy's references, oldest first.
-    pub fn moves(&self, wanted: &MoveFilter<'_>) -> Vec<HeldMove> {
+    /// Returns the moves of a policy's references, oldest first.
+    pub fn moves(&self, filter: &MoveFilter<'_>) -> Vec<HeldMove> {
         let Some((_, commits)) = &self.walked else {
             return Vec::new();
         };
@@ -131,16 +128,16 @@ impl HoldHistory {
         for commit in commits.iter().rev() {
             for moved in self.moved.get(&commit.id).into_iter().flatten() {
                 let ours = match &moved.marker {
-                    Some(marker) => marker == wanted.policy,
+                    Some(marker) => marker == filter.policy,
                     None => {
-                        wanted.automatic && moved.repository.as_ref() == Some(wanted.repository)
+                        filter.automatic && moved.repository.as_ref() == Some(filter.repository)
                     }
                 };
                 let (values, tag) = match &moved.tag {
-                    Some(_) if !wanted.digests => (&moved.tag, None),
+                    Some(_) if !filter.digests => (&moved.tag, None),
                     _ => (&moved.digest, moved.beside.clone()),
                 };
-                let (true, Some((old, new))) = (ours && (wanted.contains)(&moved.path), values)
+                let (true, Some((old, new))) = (ours && (filter.contains)(&moved.path), values)
                 else {
                     continue;
                 };
@@ -171,8 +168,7 @@ fn moved(
         let (Some(old), Some(new)) = (change.old, change.new) else {
             continue;
         };
-        // Whether a folder is a chart does not matter here: what is under its templates is never
-        // edited anyway.
+        // Files under a chart's templates are never edited, so charts need not be known here.
         let kind = FileKind::of(&change.path, |_| false);
         if kind == FileKind::NotYaml {
             continue;
@@ -197,7 +193,7 @@ fn moved(
             let pair = |old: Option<String>, new: Option<String>| {
                 old.zip(new).filter(|(old, new)| old != new)
             };
-            // A digest that was taken away is left, too.
+            // Removing a digest counts as a move, too.
             let pinned = after
                 .digest()
                 .or_else(|| before.digest().map(|_| UNPINNED.to_owned()));
@@ -226,10 +222,11 @@ fn moved(
     Ok(all)
 }
 
-/// Of the moves of a person's merge, marks those that the bot had proposed: whose reference only
-/// the bot's commits moved on the merged branch, from what stood here to what stands here now. What
-/// else a merge brings is its author's.
-fn own(
+/// Marks the moves of a person's merge that the bot had proposed.
+///
+/// Those are moves whose reference only the bot's commits moved on the merged branch, from the old
+/// to the new value. Every other move of a merge is its author's.
+fn mark_proposed(
     mirror: &Mirror,
     history: &git::FirstParents<'_>,
     merge: &HistoryCommit,

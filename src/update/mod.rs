@@ -159,6 +159,13 @@ impl ImageUpdater {
         self.publisher.is_publishing()
     }
 
+    /// Waits for pushes that are under way, also those whose command was dropped.
+    ///
+    /// After it the runtime can be shut down without waiting for other blocking tasks.
+    pub async fn drain_pushes(&self) {
+        self.publisher.drain().await;
+    }
+
     /// Reads the head of the branch, and what people refused at the forge, for commands that show
     /// or lift holds.
     ///

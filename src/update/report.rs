@@ -1,4 +1,4 @@
-//! What became of a pass: one value that feeds the text, the JSON, the log and the status.
+//! Report of a pass: one value that feeds the text, the JSON, the log and the status.
 
 use crate::{
     core::{
@@ -13,39 +13,36 @@ use jiff::Timestamp;
 use serde::Serialize;
 use std::time::Duration;
 
-/// What became of a pass over one config repository.
+/// Outcome of a pass over one config repository.
 #[derive(Debug, Clone, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PassReport {
-    /// The config repository, by name.
+    /// Name of the config repository.
     pub repository: String,
-    /// The revision that was read last.
+    /// Revision that was read last.
     pub revision: Option<String>,
-    /// The Environments, by name.
+    /// Sorted by name.
     pub environments: Vec<EnvironmentReport>,
-    /// What is wrong in declarations and files.
+    /// Findings in declarations and files.
     pub findings: Vec<Diagnostic>,
-    /// What went wrong at remotes.
+    /// Failures of remotes.
     pub failures: Vec<FailureReport>,
-    /// What is worth knowing beside that.
     pub warnings: Vec<String>,
-    /// Requests that were sent.
+    /// Calls to remotes.
     pub requests: RequestTotals,
 }
 
-/// Requests that a pass has sent.
-#[derive(
-    Debug, Clone, Default, PartialEq, Eq, Serialize, serde::Deserialize, schemars::JsonSchema,
-)]
+/// Calls of a pass to remotes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RequestTotals {
-    /// Tag listings (the first page of each).
+    /// Tag listings, each counted once whatever its pages.
     pub listings: u64,
-    /// Digests asked for.
+    /// Manifest heads, for digests.
     pub heads: u64,
-    /// Everything sent to registries, sign-in included.
+    /// All calls to registries, authentication included.
     pub registry: u64,
-    /// Questions for the branch.
+    /// `ls-refs` calls to the Git server.
     pub ls_refs: u64,
 }
 
@@ -53,49 +50,38 @@ pub struct RequestTotals {
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct EnvironmentReport {
-    /// Its name.
     pub name: String,
-    /// What became of it.
     pub state: EnvironmentState,
-    /// Where the state ends by itself: when.
+    /// When the state ends by itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub until: Option<Timestamp>,
-    /// The policies that have references here.
+    /// Policies with references in the Environment.
     pub policies: Vec<PolicyReport>,
-    /// The commits made, or those a pass would make.
+    /// Commits that were made, or would be.
     pub commits: Vec<CommitReport>,
-    /// Its requests: those that are open, and those that this pass opened, merged or closed, or
-    /// would.
+    /// Pull requests that are open, or that the pass opened, merged or closed, or would.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub requests: Vec<RequestReport>,
-    /// References left alone, with the reason. Those without any policy are not listed.
+    /// References that were not edited; those without any policy are not listed.
     pub left: Vec<LeftReport>,
 }
 
-/// What became of an Environment.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Serialize, serde::Deserialize, schemars::JsonSchema,
-)]
+/// State of an Environment after a pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum EnvironmentState {
-    /// Nothing to change.
     UpToDate,
-    /// Nothing was changed, but not every registry could be asked: there may be something newer.
+    /// Nothing was changed, but a registry failed: there may be something newer.
     Unknown,
-    /// Commits were pushed.
     Committed,
-    /// A pass would commit.
+    /// A pass that writes would commit or change a pull request.
     Planned,
-    /// Changes wait for a window to open.
     WindowClosed,
-    /// Changes are proposed in requests.
+    /// Changes are proposed in pull requests.
     Proposed,
-    /// Its requests, or what people refused by closing some, could not be looked at; nothing was
-    /// changed.
+    /// Nothing was changed, because the forge's pull requests, or refusals in them, are unknown.
     Waiting,
-    /// It is suspended.
     Suspended,
-    /// Changes could not be published.
     Failed,
 }
 
@@ -103,123 +89,100 @@ pub enum EnvironmentState {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PolicyReport {
-    /// Its name.
     pub name: Name,
-    /// Its repository.
     pub repository: ImageRepository,
-    /// The tags that the files had, each once.
+    /// Tags in the files before the pass, each once.
     pub present: Vec<String>,
-    /// The tag chosen.
     pub chosen: Option<Tag>,
-    /// Its digest, where it was looked up.
+    /// Digest of the chosen tag, if it was read.
     pub digest: Option<Digest>,
     /// Why nothing was chosen.
     pub reason: Option<String>,
-    /// Tags above the chosen one, or above what stands there, that were refused: the best few.
+    /// The best few refused tags above the chosen or the present one.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub refused: Vec<RefusedReport>,
-    /// When the first tag that waits only for its age will be free.
+    /// When the first tag that is only too young becomes old enough.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub free_at: Option<Timestamp>,
-    /// What reverts hold back.
+    /// Holds after reverts.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub held: Vec<String>,
-    /// Tags that wait only for their age.
+    /// Tags that are only too young.
     #[serde(skip)]
     pub young: Vec<String>,
-    /// Whether not all was known that the decision needs.
+    /// True if facts for the decision are missing.
     #[serde(skip)]
     pub unknown: bool,
-    /// Whether it rests.
     #[serde(skip)]
     pub suspended: bool,
 }
 
-/// A tag that was refused.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct RefusedReport {
-    /// The tag.
     pub tag: String,
-    /// Why.
     pub reason: String,
 }
 
-/// A commit.
+/// A commit, made or planned.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CommitReport {
-    /// Its id; none while it is only planned.
+    /// None if it is only planned.
     pub id: Option<String>,
-    /// Its message.
     pub message: String,
-    /// The images that move.
     pub images: Vec<ImageMove>,
-    /// The files, before and after; for diffs.
+    /// Files before and after, for diffs.
     #[serde(skip)]
     pub files: Vec<FileChange>,
 }
 
-/// A request for review.
+/// A pull request.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RequestReport {
-    /// Its branch.
     pub branch: String,
-    /// Its number; none as long as it is not open.
+    /// None if it is not open yet.
     pub number: Option<u64>,
-    /// Where people read it.
     pub url: Option<String>,
-    /// Its title.
     pub title: String,
-    /// What became of it.
     pub state: RequestState,
-    /// What it waits for, or why it was closed: sentences.
+    /// Sentences: what it waits for, or why it was closed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub waits: Vec<String>,
     /// When the wait ends by itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub until: Option<Timestamp>,
-    /// The images that move.
     pub images: Vec<ImageMove>,
-    /// The files, before and after; for diffs.
+    /// Files before and after, for diffs.
     #[serde(skip)]
     pub files: Vec<FileChange>,
 }
 
-/// What became of a request in a pass.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Serialize, serde::Deserialize, schemars::JsonSchema,
-)]
+/// State of a pull request after a pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum RequestState {
-    /// It was opened.
     Opened,
     /// Its branch, text or labels were changed.
     Updated,
-    /// It is open, as it was.
+    /// Open and unchanged.
     Open,
-    /// It was merged.
     Merged,
-    /// It was closed, or a branch left behind was deleted.
+    /// Closed, or a branch left behind was deleted.
     Closed,
-    /// Nothing is done until something else has happened.
+    /// Waits for something else to happen.
     Waiting,
-    /// Nothing is done until a person has done something.
+    /// Waits for a person to act.
     Stopped,
-    /// Something went wrong.
     Failed,
-    /// A pass would open it.
     WouldOpen,
-    /// A pass would change its branch, text or labels.
     WouldUpdate,
-    /// A pass would merge it.
     WouldMerge,
-    /// A pass would close it, or delete a branch left behind.
     WouldClose,
 }
 
 impl RequestState {
-    /// For people.
+    /// Returns the state as a verb phrase.
     pub fn as_str(self) -> &'static str {
         match self {
             RequestState::Opened => "opened",
@@ -237,7 +200,7 @@ impl RequestState {
         }
     }
 
-    /// Whether the pass changed something, or would.
+    /// Tells whether the pass changed the pull request, or would.
     pub fn is_change(self) -> bool {
         !matches!(
             self,
@@ -249,68 +212,62 @@ impl RequestState {
     }
 }
 
-/// A reference left alone.
+/// A reference that was not edited.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LeftReport {
-    /// The file.
     pub file: String,
-    /// The line, from 1.
+    /// Counted from 1.
     pub line: u32,
-    /// The column in characters, from 1.
+    /// In characters, counted from 1.
     pub column: u32,
-    /// A word for the reason, for programs.
+    /// Stable code of the reason.
     pub code: &'static str,
-    /// The reason.
     pub reason: String,
-    /// The policy in question.
     pub policy: Option<Name>,
 }
 
-/// What went wrong at a remote.
+/// A failure of a remote.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct FailureReport {
-    /// Whose fault it is.
     pub kind: ErrorKind,
-    /// What went wrong.
     pub message: String,
-    /// What to do about it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
-    /// The repository of images that could not be read; none for the config repository.
+    /// The image repository that failed; none for the config repository.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub repository: Option<ImageRepository>,
-    /// When trying again can help, in seconds from then.
+    /// Seconds after which a retry can help.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_after: Option<u64>,
-    /// Whether it is the forge's alone, which commits do not wait for.
+    /// True if only the forge failed, which does not delay commits.
     #[serde(skip)]
     pub forge: bool,
 }
 
 impl FailureReport {
-    /// What a fault says.
-    pub fn new(fault: &impl Classify) -> Self {
+    /// The failure of an error.
+    pub fn new(error: &impl Classify) -> Self {
         Self {
-            kind: fault.kind(),
-            message: fault.to_string(),
-            hint: fault.hint(),
+            kind: error.kind(),
+            message: error.to_string(),
+            hint: error.hint(),
             repository: None,
-            retry_after: fault.retry_after().as_ref().map(Duration::as_secs),
+            retry_after: error.retry_after().as_ref().map(Duration::as_secs),
             forge: false,
         }
     }
 
-    /// What a forge says.
-    pub fn at_forge(fault: &impl Classify) -> Self {
+    /// The failure of a forge's error.
+    pub fn at_forge(error: &impl Classify) -> Self {
         Self {
             forge: true,
-            ..Self::new(fault)
+            ..Self::new(error)
         }
     }
 
-    /// The same, of a repository of images.
+    /// The same failure, of an image repository.
     pub fn of(self, repository: &ImageRepository) -> Self {
         Self {
             repository: Some(repository.clone()),
@@ -320,23 +277,22 @@ impl FailureReport {
 }
 
 impl EnvironmentReport {
-    /// A row without anything in it yet.
+    /// An empty row.
     pub(super) fn new(name: &str, state: EnvironmentState) -> Self {
-        let (until, policies, commits, requests, left) = Default::default();
         Self {
             name: name.to_owned(),
             state,
-            until,
-            policies,
-            commits,
-            requests,
-            left,
+            until: None,
+            policies: Vec::new(),
+            commits: Vec::new(),
+            requests: Vec::new(),
+            left: Vec::new(),
         }
     }
 }
 
 impl PassReport {
-    /// Whether the pass changed something, or would.
+    /// Tells whether the pass changed something, or would.
     pub fn has_changes(&self) -> bool {
         let changes = |request: &RequestReport| request.state.is_change();
         self.environments.iter().any(|environment| {

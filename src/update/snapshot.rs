@@ -1,9 +1,8 @@
-//! What a revision of the config repository says: declarations, and the references of every file
-//! that may matter.
+//! Snapshot of one revision: its declarations, and the references in its files.
 //!
-//! Two indexes in a row, because what is watched follows from what is declared: the first knows
-//! which files declare something (and where charts are), the second the references of files that
-//! mention a watched repository.
+//! There are two indexes, because the watched repositories follow from the declarations. The first
+//! knows which files declare something (and where charts are), the second the references of files
+//! that mention a watched repository.
 
 use crate::{
     core::image::ImageRepository,
@@ -21,35 +20,33 @@ use std::{
     sync::Arc,
 };
 
-/// A revision, read.
+/// A revision as a pass sees it.
 #[derive(Debug, Clone)]
 pub struct RepoSnapshot {
-    /// The commit.
     pub commit: ObjectId,
-    /// What is declared.
     pub declared: Arc<Declarations>,
-    /// The files that mention something watched, in the order of their paths.
+    /// Files that mention a watched repository, in the order of their paths.
     pub files: Arc<Vec<ReferencedFile>>,
 }
 
-/// Indexes and what was read from them, kept between passes.
+/// The indexes and the last snapshot, kept between passes.
 #[derive(Debug, Default)]
 pub struct SnapshotCache {
     declaring: Option<Index>,
     watching: Option<Index>,
-    /// The files that the declarations of `last` were read from.
+    /// Files that the declarations of `last` were read from.
     sources: Vec<(String, ObjectId)>,
     last: Option<RepoSnapshot>,
 }
 
 impl SnapshotCache {
-    /// What the last revision declares.
+    /// Returns the declarations of the last revision.
     pub fn declared(&self) -> Option<Arc<Declarations>> {
         self.last.as_ref().map(|last| Arc::clone(&last.declared))
     }
 }
 
-/// Which files may declare something.
+/// Extracts the files that may declare something.
 struct DeclarationFiles<'a> {
     folder: Option<&'a str>,
 }
@@ -83,7 +80,7 @@ impl Extractor for DeclarationFiles<'_> {
     }
 }
 
-/// Which files may mention something watched.
+/// Extracts the references of files that mention a watched repository.
 struct ReferencedFiles {
     needles: Needles,
     charts: HashSet<String>,
@@ -136,14 +133,13 @@ fn kind_of(class: u8) -> FileKind {
     .unwrap_or(FileKind::NotYaml)
 }
 
-/// Reads a revision, from what is remembered as far as it goes. `store` is the folder of the index
-/// files. Besides the revision: what is worth a warning (an index that was damaged, or cannot be
-/// saved).
+/// Reads a revision, as far as possible from the cache. The index files lie in `store`.
+///
+/// Returns warnings, too: an index that was damaged, or cannot be saved.
 ///
 /// # Errors
-/// If an object of the mirror, or the folder of declarations, is missing: that a folder is empty
-/// and that its name is wrong must not look the same, since what nobody declares any more may be
-/// deleted. What is remembered stays as it is then.
+/// If an object of the mirror, or the folder of declarations, is missing. A folder with a wrong name
+/// must not look like an empty one, because what is no longer declared may be deleted.
 pub fn read(
     mirror: &Mirror,
     commit: ObjectId,
@@ -154,7 +150,7 @@ pub fn read(
     if let Some(last) = memory.last.as_ref().filter(|last| last.commit == commit) {
         return Ok((last.clone(), Vec::new()));
     }
-    there(mirror, commit, policies)?;
+    check_folder(mirror, commit, policies)?;
     let mut warnings = Vec::new();
     let declaring = DeclarationFiles { folder: policies };
     let (first, _) = index(
@@ -208,7 +204,7 @@ pub fn read(
         memory.watching.take(),
         &mut warnings,
     )?;
-    // In an index built anew a blob may be of another class, in which other references count.
+    // In a rebuilt index a blob may have another class, in which other references count.
     let known = known
         .filter(|_| !matches!(how, IndexOrigin::Built(..)))
         .map(Arc::unwrap_or_clone)
@@ -228,8 +224,10 @@ pub fn read(
     Ok((world, warnings))
 }
 
-/// The files of an index. What is `known` of a path with the same content is not decoded again:
-/// both are in the order of paths, so that this is one merge.
+/// Returns the files of an index.
+///
+/// Files in `known` with the same content are not decoded again. Both lists are sorted by path, so
+/// this is one merge.
 fn files(
     index: &Index,
     known: Vec<ReferencedFile>,
@@ -257,7 +255,7 @@ fn files(
                 findings,
             }),
             Err(_) => warnings.push(format!(
-                "{}: the remembered references cannot be read; they are looked for again",
+                "{}: cannot decode the cached references; they are read again",
                 record.path
             )),
         }
@@ -278,16 +276,17 @@ fn index(
         None => Index::open(mirror, commit, file, extract)?,
     };
     if let IndexOrigin::Built(_, Some(why)) = &indexed.how {
-        warnings.push(format!("the index is built anew: {why}"));
+        warnings.push(format!("the index is rebuilt: {why}"));
     }
-    warnings.extend(indexed.unsaved.map(|why| {
-        format!("the index cannot be saved, the next start begins further back: {why}")
-    }));
+    warnings.extend(
+        indexed
+            .unsaved
+            .map(|why| format!("cannot save the index: {why}; the next start reads more files")),
+    );
     Ok((indexed.index, indexed.how))
 }
 
-/// What a commit declares, read without an index. `branch` is the one the process file names, if
-/// there is one.
+/// Reads the declarations of a commit, without an index. `branch` is the followed branch, if any.
 ///
 /// # Errors
 /// If an object is missing.
@@ -316,7 +315,7 @@ pub(crate) fn declared_at(
     commit: ObjectId,
     policies: Option<&str>,
 ) -> Result<Declarations, GitError> {
-    there(mirror, commit, policies)?;
+    check_folder(mirror, commit, policies)?;
     declared_in(
         &mirror.at(commit)?,
         policies,
@@ -324,8 +323,8 @@ pub(crate) fn declared_at(
     )
 }
 
-/// Sees that the folder of declarations is in a commit.
-fn there(mirror: &Mirror, commit: ObjectId, policies: Option<&str>) -> Result<(), GitError> {
+/// Fails if a commit lacks the folder of declarations.
+fn check_folder(mirror: &Mirror, commit: ObjectId, policies: Option<&str>) -> Result<(), GitError> {
     let Some(folder) = policies else {
         return Ok(());
     };
@@ -355,7 +354,7 @@ fn declarations(
 }
 
 impl SnapshotCache {
-    /// The files that declare something at `commit`, if that is what was read last.
+    /// Returns the files that declare something at `commit`, if that was read last.
     pub(crate) fn sources(&self, commit: ObjectId) -> Option<&[(String, ObjectId)]> {
         self.last
             .as_ref()

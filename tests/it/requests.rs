@@ -235,7 +235,7 @@ fn a_closed_request_holds_and_commands_say_so() {
     let text = String::from_utf8_lossy(&output.get_output().stdout).into_owned();
     assert!(
         text.contains(
-            "prod default/web: versions up to 1.1.0 — ann closed request #1 (1.1.0) on 2026-11-20"
+            "prod default/web: versions up to 1.1.0 — ann closed pull request #1 (1.1.0) on 2026-11-20"
         ),
         "{text}"
     );
@@ -454,11 +454,11 @@ fn a_merge_goes_by_what_clusters_say_now() {
         ),
         (
             troubled("helm ended with 1", false),
-            "What it does on clusters cannot be said: helm ended with 1.",
+            "Its effect on clusters cannot be determined: helm ended with 1.",
         ),
         (
             troubled("cluster test cannot be asked", true),
-            "What it does on clusters is not known yet: cluster test cannot be asked.",
+            "Its effect on clusters is not known yet: cluster test cannot be asked.",
         ),
     ] {
         let reviewed = Reviewed::new(AT_ONCE);
@@ -509,7 +509,7 @@ fn what_a_cluster_took_yesterday_it_is_asked_again() {
         reviewed
             .waits(&engine, PassMode::Write, now())
             .1
-            .contains("No check has said anything")
+            .contains("No check has reported")
     );
     assert_eq!(told.asked(), 1);
     assert!(!reviewed.body().contains("would be refused"));
@@ -541,17 +541,17 @@ fn what_people_do_while_a_preview_is_made_counts() {
         (
             |forge| forge.retarget(1, "stable").unwrap(),
             RequestState::Stopped,
-            "It was pointed at stable",
+            "Its base was changed to stable",
         ),
         (
             |forge| forge.label(1, "tagboat/hold").unwrap(),
             RequestState::Open,
-            "The label tagboat/hold is on the request.",
+            "The label tagboat/hold is on the pull request.",
         ),
         (
             |forge| forge.close(1, "ann").unwrap(),
             RequestState::Open,
-            "The request is not open any more.",
+            "The pull request is no longer open.",
         ),
     ];
     for (act, state, why) in cases {
@@ -693,7 +693,7 @@ fn what_is_declared_while_a_preview_is_made_counts() {
     }));
     let (state, waits) = reviewed.waits(&engine, PassMode::Write, hours(1));
     assert!(
-        waits.contains("is a step of kind minor; autoMerge.bump has patch only"),
+        waits.contains("is a minor step; autoMerge.bump allows patch only"),
         "{state:?} {waits}"
     );
     assert_eq!(

@@ -57,7 +57,7 @@ fn a_merge_that_git_has_not_shown_yet_is_waited_for() {
             "{report:#?}"
         );
         let waits = environment(&report, "prod").requests[0].waits.join(" ");
-        assert!(waits.contains("Request #1 was merged"), "{waits}");
+        assert!(waits.contains("Pull request #1 was merged"), "{waits}");
     }
     world.fleet.set_main(merged);
     let report = world.pass(seconds(30));
@@ -135,7 +135,8 @@ fn a_closed_request_with_more_images_than_it_tells_holds_all_of_its_group() {
             "{report:#?}"
         );
         assert!(
-            row.waits[0].contains("Request #1, which ann closed") && row.waits[0].contains("group"),
+            row.waits[0].contains("Pull request #1, which ann closed")
+                && row.waits[0].contains("group"),
             "{row:#?}"
         );
     }
@@ -194,7 +195,7 @@ fn what_a_button_made_anew_is_the_bots_again_by_its_label() {
             "{report:#?}"
         );
         assert!(
-            row.waits[0].contains("Ann has made anew") && row.waits[0].contains("tagboat/rebase"),
+            row.waits[0].contains("Ann rebased") && row.waits[0].contains("tagboat/rebase"),
             "{row:#?}"
         );
     }

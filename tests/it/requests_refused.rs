@@ -63,7 +63,7 @@ fn an_environment_that_writes_commits_now_keeps_its_holds() {
         let output = world.fleet.tagboat(arguments).assert().success();
         let text = String::from_utf8_lossy(&output.get_output().stdout).into_owned();
         assert!(
-            text.contains("ann closed request #1 (1.1.0) on 2026-11-20"),
+            text.contains("ann closed pull request #1 (1.1.0) on 2026-11-20"),
             "{text}"
         );
     }
@@ -107,7 +107,7 @@ fn a_forge_that_is_down_after_a_restart_changes_nothing() {
     );
     let output = world.fleet.tagboat(&["holds"]).assert().code(4);
     let text = String::from_utf8_lossy(&output.get_output().stdout).into_owned();
-    assert!(text.contains("ann closed request #1"), "{text}");
+    assert!(text.contains("ann closed pull request #1"), "{text}");
 }
 
 #[test]

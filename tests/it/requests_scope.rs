@@ -93,7 +93,7 @@ fn requests_of_another_folder_are_left_alone() {
     let report = reviewed.fleet.pass_of(&b, PassMode::Write, hours(4));
     assert_eq!(
         row(&report, "second").waits,
-        ["Its Environment is not declared any more."]
+        ["Its Environment is no longer declared."]
     );
     assert_eq!(
         (reviewed.open(), branch(&reviewed, "tagboat/second/all")),
@@ -384,7 +384,7 @@ fn a_request_that_was_pointed_elsewhere_stops() {
     );
     assert_eq!(
         row(&report, "prod").waits,
-        ["It was pointed at staging; point it at main again, or close it."]
+        ["Its base was changed to staging; change it back to main, or close it."]
     );
     // An updater of the other branch, with the same declarations, does not take it for its own
     // either: it waits.

@@ -637,7 +637,7 @@ async fn on_the_way_words_are_few() {
     );
     assert_eq!(
         world.calls(2, 4).await[1],
-        "#7: ❌ `shop/web` on `east` needs a yes: `11 objects would go`"
+        "#7: ❌ `shop/web` on `east` needs confirmation: `11 objects would go`"
     );
     world.end().await;
 }

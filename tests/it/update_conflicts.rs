@@ -136,7 +136,7 @@ fn a_branch_that_never_stands_still_is_left_to_the_next_pass() {
     assert!(
         report.failures[0]
             .message
-            .contains("somebody else pushed first, 10 times in a row"),
+            .contains("the branch moved first, 10 times in a row"),
         "{report:#?}"
     );
     fleet.git.open();

@@ -349,7 +349,7 @@ fn damaged_caches_are_made_anew_and_that_is_said() {
             &format!("index, {name}"),
             ".index",
             way,
-            "the index is built anew",
+            "the index is rebuilt",
         );
         for end in [".pack", ".idx"] {
             // A new commit makes the pass read what the mirror has.

@@ -267,7 +267,7 @@ async fn what_fails_is_said_and_asked_again_after_an_hour() {
         told.facts
             .missing
             .unwrap()
-            .starts_with("The release notes could not be read: ")
+            .starts_with("Cannot read the release notes: ")
     );
     assert!(told.facts.compare.is_some(), "what came before stays");
     let soon = world

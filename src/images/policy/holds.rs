@@ -160,7 +160,7 @@ impl fmt::Display for Hold {
         if let Some(number) = self.request {
             return write!(
                 f,
-                "{author} closed request #{number} ({value}) on {}",
+                "{author} closed pull request #{number} ({value}) on {}",
                 time.strftime("%Y-%m-%d")
             );
         }

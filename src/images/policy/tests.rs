@@ -423,7 +423,7 @@ fn a_closed_request_holds_what_it_proposed() {
     };
     assert_eq!(
         reason,
-        "the best tag 1.1.0 is held: Ada closed request #12 (1.1.0) on 2026-06-01"
+        "the best tag 1.1.0 is held: Ada closed pull request #12 (1.1.0) on 2026-06-01"
     );
     let newest = policy("policy: {newest: {}}");
     assert!(

@@ -1,4 +1,4 @@
-//! What a change does on clusters, told to its reviewer: refusals first, then object by object.
+//! Effect of a change on clusters: refusals first, then object by object.
 
 use super::{
     parts::{BodyPart, BodyPiece, BodyRow, RowRank, count},
@@ -9,16 +9,16 @@ use crate::review::preview::{
 };
 use std::collections::HashMap;
 
-/// Characters of one sentence of a server.
+/// Characters of a server's sentence.
 const WORDS: usize = 1_000;
 /// Characters of a name.
 const NAME: usize = 200;
-/// Lines of one object's diff. A reviewer who wants more looks at `tagboat preview`.
+/// Lines of one object's diff; `tagboat preview` shows all of them.
 const LINES: usize = 300;
 /// Characters of one object's diff.
 const DIFF: usize = 16_000;
 
-/// What clusters would refuse, if they would refuse anything.
+/// Refusals by clusters, if there are any.
 pub(crate) fn refused(preview: &Preview) -> Option<BodyPiece> {
     let row = |application: &ApplicationPreview, object: &ObjectPreview| {
         let DryRunVerdict::Refused { why } = &object.verdict else {
@@ -74,19 +74,19 @@ fn objects(preview: &Preview) -> impl Iterator<Item = (&ApplicationPreview, &Obj
     })
 }
 
-/// Each Application with the objects that change: their diffs, and the answers of the dry run.
+/// The changed objects of each Application, with diffs and dry-run answers.
 pub(crate) fn changes(preview: &Preview) -> BodyPiece {
     let mut rows: Vec<BodyRow> = preview
         .trouble
         .iter()
-        .map(|trouble| BodyRow::new(format!("- Not known: {}", prose(&trouble.message, WORDS))))
+        .map(|trouble| BodyRow::new(format!("- Unknown: {}", prose(&trouble.message, WORDS))))
         .collect();
     let mut shown: HashMap<(&str, &str), &ApplicationPreview> = HashMap::new();
     for application in &preview.applications {
         let mut own: Vec<BodyRow> = application
             .trouble
             .iter()
-            .map(|trouble| BodyRow::new(format!("- Not known: {}", prose(&trouble.message, WORDS))))
+            .map(|trouble| BodyRow::new(format!("- Unknown: {}", prose(&trouble.message, WORDS))))
             .collect();
         own.extend(
             application
@@ -111,7 +111,7 @@ pub(crate) fn changes(preview: &Preview) -> BodyPiece {
             ApplicationChange::New => ", new there",
             ApplicationChange::Declaration => ", its declaration changes",
             ApplicationChange::Files => "",
-            ApplicationChange::Gone => ", declared no more",
+            ApplicationChange::Gone => ", no longer declared",
         };
         let (name, cluster) = (
             code(&application.name.to_string(), NAME),
@@ -141,7 +141,7 @@ pub(crate) fn changes(preview: &Preview) -> BodyPiece {
     })
 }
 
-/// An object with its diff, folded; without it where the text is cut.
+/// An object with its diff, folded; the short form has no diff.
 fn row(object: &ObjectPreview) -> BodyRow {
     let change = change(object.change);
     let (verdict, further) = match &object.verdict {
@@ -192,7 +192,7 @@ fn row(object: &ObjectPreview) -> BodyRow {
     )
 }
 
-/// An object whose diff is shown already: fleets have many clusters.
+/// An object whose diff was shown already, for fleets of many clusters.
 fn again(object: &ObjectPreview, first: &ApplicationPreview) -> BodyRow {
     let BodyRow { text, short } = row(object);
     let as_there = format!(
@@ -207,7 +207,7 @@ fn change(change: ObjectChange) -> &'static str {
     match change {
         ObjectChange::Create => "is new",
         ObjectChange::Change => "changes",
-        ObjectChange::Delete => "goes",
+        ObjectChange::Delete => "is deleted",
     }
 }
 

@@ -1,4 +1,4 @@
-//! How a request is merged, in one sentence.
+//! How a pull request is merged, in one sentence.
 
 use crate::{
     core::schedule::{self, Window},
@@ -6,7 +6,7 @@ use crate::{
     spec::{AutoMerge, RequireChecks},
 };
 
-/// How a request is merged, for [`super::Story::merging`]: by a person, or by itself, and when.
+/// Describes how a pull request is merged: by a person, or automatically and when.
 pub fn merging_words(
     auto_merge: Option<&AutoMerge>,
     windows: &[Window],
@@ -23,7 +23,7 @@ pub fn merging_words(
     if let Some(other) = moves.iter().find(|row| !bump.contains(&row.bump)) {
         let allowed: Vec<String> = bump.iter().map(ToString::to_string).collect();
         return format!(
-            "It waits for a person: a step of kind {} does not merge by itself here ({} does).",
+            "It waits for a person: a {} step is not merged automatically here ({} is).",
             other.bump,
             if allowed.is_empty() {
                 "none".to_owned()
@@ -53,7 +53,7 @@ pub fn merging_words(
         format!("{} and {last}", conditions.join(", "))
     };
     format!(
-        "It merges by itself when {all}. A dry run that is refused, a preview that cannot be made, or somebody else's commit stops that."
+        "It is merged automatically when {all}. A refused dry run, a failed preview or a foreign commit stops that."
     )
 }
 
@@ -86,8 +86,8 @@ mod tests {
         );
         assert_eq!(
             words(Some(&rules(&[Bump::Patch, Bump::Digest])), Bump::Patch),
-            "It merges by itself when its checks have passed and every tag was seen for 24h. A dry run that is refused, a \
-             preview that cannot be made, or somebody else's commit stops that."
+            "It is merged automatically when its checks have passed and every tag was seen for 24h. A refused dry run, a \
+             failed preview or a foreign commit stops that."
         );
         let named = |names: &[&str]| AutoMerge {
             minimum_age: None,
@@ -96,19 +96,19 @@ mod tests {
             ),
             ..rules(&[Bump::Patch])
         };
-        let end = "A dry run that is refused, a preview that cannot be made, or somebody else's commit stops that.";
+        let end = "A refused dry run, a failed preview or a foreign commit stops that.";
         for (names, expected) in [
             (&["build"][..], "its check build has passed"),
             (&["a", "b", "c"], "its checks a, b and c have passed"),
         ] {
             assert_eq!(
                 words(Some(&named(names)), Bump::Patch),
-                format!("It merges by itself when {expected}. {end}")
+                format!("It is merged automatically when {expected}. {end}")
             );
         }
         assert_eq!(
             words(Some(&rules(&[Bump::Patch])), Bump::Major),
-            "It waits for a person: a step of kind major does not merge by itself here (patch does)."
+            "It waits for a person: a major step is not merged automatically here (patch is)."
         );
     }
 }

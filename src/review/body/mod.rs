@@ -1,5 +1,4 @@
-//! What the reviewer of a request reads: a change set and what is known of it → Markdown, within
-//! what the forge takes.
+//! Text of a pull request: Markdown from a change set and its facts, within the forge's limit.
 //!
 //! The text is a function of its [`MoveStory`]: it has absolute dates only, so that the same facts make
 //! the same text. It is read alike by GitHub, GitLab and Gitea: tables, fences, `details`.
@@ -26,113 +25,93 @@ use std::collections::BTreeMap;
 pub(crate) use text::code;
 use text::{cell_code, html, line, link, linkable, prose, prose_in_link, short};
 
-/// What a request tells.
+/// Content of a text.
 #[derive(Debug, Clone)]
 pub struct MoveStory<'a> {
-    /// The Environment.
     pub environment: &'a str,
-    /// The policy or directory whose changes these are; none for all together.
+    /// The policy or directory that groups the changes; none if all are together.
     pub group: Option<&'a str>,
-    /// The images that move.
     pub moves: &'a [DescribedMove],
-    /// What the change does on clusters, if that was looked at.
+    /// None if there is no preview.
     pub preview: Option<&'a Preview>,
-    /// How it is merged, in a sentence: `It waits for a person to merge it.`
+    /// A sentence: `It waits for a person to merge it.`
     pub merging: &'a str,
-    /// The line by which tagboat knows the request again: an HTML comment. It stands first and is
-    /// never cut.
+    /// The hidden marker. It comes first and is never cut.
     pub marker: &'a str,
 }
 
-/// An image that moves, with what is known of it.
+/// A move with its facts.
 #[derive(Debug, Clone)]
 pub struct DescribedMove {
-    /// The move.
     pub image: ImageMove,
-    /// What its policy wants, in short: `semver >=6.0.0 <7.0.0`.
+    /// The policy in short: `semver >=6.0.0 <7.0.0`.
     pub policy: String,
-    /// Since when the new tag was seen, where that is known.
     pub seen: Option<SeenSince>,
-    /// Newer tags and why they were refused, in words that complete "the tag … ".
+    /// Newer tags, each with the reason of its refusal, which completes "the tag … ".
     pub refused: Vec<(String, String)>,
-    /// What registry and forge tell.
     pub facts: MoveFacts,
 }
 
-/// Since when a tag was seen with its digest.
+/// Time at which a tag was first seen with its digest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SeenSince {
-    /// When.
     pub at: Timestamp,
-    /// Who says so.
     pub clock: SeenBy,
 }
 
-/// Whose clock said since when a tag was there.
+/// Source of a first-seen time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SeenBy {
-    /// tagboat's own: when it first saw the tag.
+    /// tagboat saw the tag first.
     Tagboat,
-    /// The registry's: when the tag was pushed, where `registries[].pushTime` trusts it.
+    /// The registry's push time, if `registries[].pushTime` trusts it.
     Registry,
 }
 
-/// What registry and forge tell of a move: gathered once and kept.
+/// Facts about a move from registry and forge, read once and kept.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct MoveFacts {
-    /// What the new tag stands for, where it was looked up.
+    /// Digest of the new tag.
     pub digest: Option<Digest>,
-    /// The platforms of the new image.
     pub platforms: Vec<Platform>,
-    /// When the new image was made, by its publisher's word.
+    /// Build time of the new image, by its publisher's word.
     pub created: Option<Timestamp>,
-    /// What the labels of the old image say.
     pub old: ImageLabels,
-    /// What the labels of the new image say.
     pub new: ImageLabels,
-    /// Where people read what changed between the two.
+    /// URL of the comparison of both sources.
     pub compare: Option<String>,
-    /// The releases between the two, latest first.
+    /// Releases between both versions, latest first.
     pub releases: Vec<ReleaseNotes>,
-    /// What could not be found out, in words for people.
+    /// A sentence about missing facts.
     pub missing: Option<String>,
 }
 
-/// Labels of an image (`org.opencontainers.image.…`): what its publisher says, so hostile text.
+/// Labels of an image (`org.opencontainers.image.…`): hostile text of its publisher.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ImageLabels {
-    /// Where its source is.
     pub source: Option<String>,
-    /// The commit it was built from.
     pub revision: Option<String>,
-    /// The version it calls itself.
     pub version: Option<String>,
 }
 
-/// A release of the source.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ReleaseNotes {
-    /// The tag.
     pub tag: String,
-    /// The title; may be empty.
+    /// May be empty.
     pub name: String,
-    /// The notes as they were written: hostile text.
+    /// Hostile text.
     pub notes: String,
-    /// Where people read it.
     pub url: String,
-    /// When it was published.
     pub at: Option<Timestamp>,
 }
 
-/// A text for reviewers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestBody {
-    /// Markdown.
     pub text: String,
-    /// Whether something had to be left out; the text says what.
+    /// True if rows were left out; the text says which.
     pub cut: bool,
 }
 
@@ -149,8 +128,9 @@ const FILES: usize = 5;
 /// Platforms of an image that are named.
 const PLATFORMS: usize = 4;
 
-/// The text of a request, of at most `limit` characters. Only a marker that is longer than `limit`
-/// makes it longer.
+/// Writes the text of a pull request, with at most `limit` characters.
+///
+/// Only a marker longer than `limit` makes it longer.
 pub fn body(story: &MoveStory<'_>, limit: usize) -> RequestBody {
     let mut pieces = vec![BodyPiece::Fixed(first(story))];
     pieces.extend(story.preview.and_then(clusters::refused));
@@ -165,7 +145,7 @@ pub fn body(story: &MoveStory<'_>, limit: usize) -> RequestBody {
     RequestBody { text, cut }
 }
 
-/// What a change does on clusters, of at most `limit` characters: the same words as in a request.
+/// Writes the preview alone, with at most `limit` characters, in the same words as a pull request.
 pub fn markdown(preview: &Preview, limit: usize) -> RequestBody {
     let mut pieces: Vec<BodyPiece> = clusters::refused(preview).into_iter().collect();
     pieces.push(clusters::changes(preview));
@@ -183,7 +163,7 @@ fn first(story: &MoveStory<'_>) -> String {
         "these images"
     };
     format!(
-        "Moves {what} in {}{group}. {}",
+        "Updates {what} in {}{group}. {}",
         code(story.environment, NAME),
         prose(story.merging, WORDS)
     )
@@ -198,16 +178,16 @@ fn last(story: &MoveStory<'_>) -> String {
         "these versions"
     };
     format!(
-        "---\n\nClosing this without a merge keeps {these} back until something newer comes. \
-         The label `tagboat/hold` lets it rest; `tagboat/rebase` makes it anew. \
-         Commits of other people on its branch are never overwritten: tagboat stops there."
+        "---\n\nClosing this without a merge holds {these} back until a newer one appears. \
+         The label `tagboat/hold` pauses it; `tagboat/rebase` rebuilds it. \
+         Foreign commits on its branch are never overwritten: tagboat stops there."
     )
 }
 
-/// A column of the table: its head, and the cell of an image.
+/// Head of a column, and its cell for a move.
 type ClusterColumn = (&'static str, fn(&DescribedMove) -> String);
 
-/// The table of images. Columns in which nothing is known are left out.
+/// The table of images. Empty columns are left out.
 fn table(moves: &[DescribedMove]) -> BodyPiece {
     let columns: [ClusterColumn; 7] = [
         ("Image", |told| {
@@ -285,7 +265,7 @@ fn seen(seen: &SeenSince) -> String {
     format!("{} ({clock})", seen.at.strftime("%Y-%m-%d %H:%M UTC"))
 }
 
-/// What was written, else what the tag was found to stand for.
+/// The digest that was written, else the digest of the tag.
 fn digest(told: &DescribedMove) -> Option<&Digest> {
     told.image.digest.as_ref().or(told.facts.digest.as_ref())
 }
@@ -305,7 +285,7 @@ fn platforms(all: &[Platform]) -> String {
     format!("{}{more}", names.join(", "))
 }
 
-/// Where the images come from, by their own labels.
+/// Sources of the images, by their own labels.
 fn sources(moves: &[DescribedMove]) -> Option<BodyPiece> {
     let row = |told: &DescribedMove| {
         let MoveFacts {
@@ -348,7 +328,7 @@ fn sources(moves: &[DescribedMove]) -> Option<BodyPiece> {
             .as_deref()
             .filter(|version| !same_version(version, told.image.new.as_str()))
         {
-            words.push(format!("calls itself {}", code(version, 80)));
+            words.push(format!("labelled {}", code(version, 80)));
         }
         if let Some(created) = created {
             words.push(format!("built {}", created.strftime("%Y-%m-%d")));
@@ -378,7 +358,7 @@ fn sources(moves: &[DescribedMove]) -> Option<BodyPiece> {
     })
 }
 
-/// An address shown as what it is, and linked where that does no harm.
+/// A URL, linked if that does no harm.
 fn linked(address: &str) -> String {
     match linkable(address) {
         Some(url) => link(&prose_in_link(&short(address), NAME), &url),
@@ -390,7 +370,7 @@ fn same_version(label: &str, tag: &str) -> bool {
     label.trim_start_matches('v') == tag.trim_start_matches('v')
 }
 
-/// The release notes; images of one source share theirs.
+/// Release notes. Images of one source share theirs.
 fn releases(moves: &[DescribedMove]) -> Option<BodyPiece> {
     let mut shared: Vec<(&[ReleaseNotes], Vec<&str>)> = Vec::new();
     for told in moves.iter().filter(|told| !told.facts.releases.is_empty()) {
@@ -422,7 +402,7 @@ fn releases(moves: &[DescribedMove]) -> Option<BodyPiece> {
     })
 }
 
-/// The releases of one source, folded: their notes, as long as there is room.
+/// Releases of one source, folded, with their notes as long as there is room.
 fn notes_of(releases: &[ReleaseNotes], images: &str) -> BodyRow {
     let mut room = ALL_NOTES;
     let mut told = Vec::new();
@@ -469,7 +449,7 @@ fn title(release: &ReleaseNotes) -> String {
     )
 }
 
-/// Why nothing newer was chosen.
+/// Newer tags that were refused.
 fn newer(moves: &[DescribedMove]) -> Option<BodyPiece> {
     let row = |(image, (tag, reason)): (&str, &(String, String))| {
         let name = if moves.len() == 1 {
@@ -508,7 +488,6 @@ fn newer(moves: &[DescribedMove]) -> Option<BodyPiece> {
     })
 }
 
-/// The files and lines that change.
 fn files(moves: &[DescribedMove]) -> Option<BodyPiece> {
     let mut lines: BTreeMap<&str, Vec<u32>> = BTreeMap::new();
     for FileLine { file, line } in moves.iter().flat_map(|told| &told.image.places) {

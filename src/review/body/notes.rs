@@ -1,4 +1,4 @@
-//! Release notes: Markdown of strangers, read and written anew in a safe subset, as a quotation.
+//! Release notes: hostile Markdown, parsed and written again in a safe subset, as a quotation.
 //!
 //! Kept are paragraphs, lists, quotations, code, tables (a line a row), headings (as bold lines)
 //! and links. Dropped are emphasis, pictures, HTML and comments; the text between tags stays.
@@ -6,22 +6,20 @@
 use super::text::{SafeUrl, address, code, fence, link, prose, prose_in_link, short};
 use pulldown_cmark::{BlockQuoteKind, Event, Options, Parser, Tag, TagEnd};
 
-/// Characters of the notes of one release that are read.
+/// Characters parsed of one release's notes.
 const READ: usize = 16 * 1024;
-/// Characters of one paragraph.
 const PARAGRAPH: usize = 2_000;
-/// Lists and quotations in each other; what lies deeper is shown at this depth.
+/// Depth of nested lists and quotations; deeper ones are shown at this depth.
 const DEPTH: usize = 6;
 
-/// Notes made safe.
 pub(crate) struct SafeNotes {
-    /// Lines that begin with `> `; empty if there is nothing.
+    /// Lines that begin with `> `; may be empty.
     pub text: String,
-    /// Whether something was left out at the end.
+    /// True if the end was cut.
     pub cut: bool,
 }
 
-/// Reads notes and writes at most about `most` characters of them, in whole pieces.
+/// Parses notes and writes about `most` characters of them, in whole pieces.
 pub(crate) fn notes(markdown: &str, most: usize) -> SafeNotes {
     let source: String = markdown.chars().take(READ).collect();
     let mut cut = source.len() < markdown.len();
@@ -56,14 +54,13 @@ pub(crate) fn notes(markdown: &str, most: usize) -> SafeNotes {
     }
 }
 
-/// What lines stand in.
+/// A container of lines.
 struct NoteContainer {
-    /// What its first line begins with: `> `, `- `, `1. `, or nothing for what lies deeper than is
-    /// shown.
+    /// Prefix of its first line: `> `, `- `, `1. `, or nothing if it is too deep.
     mark: String,
-    /// What its further lines begin with.
+    /// Prefix of its further lines.
     rest: String,
-    /// Whether its first line is written.
+    /// True once its first line is written.
     written: bool,
 }
 
@@ -91,24 +88,24 @@ impl NoteContainer {
 
 #[derive(Default)]
 struct NoteWriter {
-    /// What is written, in pieces that can stand without those after them.
+    /// Written pieces; each can be the last.
     pieces: Vec<String>,
     piece: String,
     containers: Vec<NoteContainer>,
-    /// The number of the next item of each list; none for dots.
+    /// Number of the next item of each list; none for bullets.
     lists: Vec<Option<u64>>,
-    /// Whether a list has begun and nothing of it is written.
+    /// True if a list has begun and has no item yet.
     fresh: bool,
-    /// The line under way: safe already.
+    /// The current line, which is safe already.
     line: String,
-    /// Text at its end that is not yet: words are only seen whole.
+    /// Text at its end that is not safe yet: words are checked as a whole.
     pending: String,
-    /// The link under way: its address, and where in the line its words begin.
+    /// The current link: its URL, and where its words begin in the line.
     link: Option<(String, usize)>,
-    /// Inside of pictures: how many.
+    /// Depth inside of pictures.
     dropped: usize,
     heading: bool,
-    /// The block of code or HTML under way.
+    /// The current block of code or HTML.
     verbatim: Option<String>,
     cells: Vec<String>,
 }
@@ -258,7 +255,7 @@ impl NoteWriter {
         }
     }
 
-    /// Makes the text at the end of the line safe. Its outer spaces stay, as one.
+    /// Makes the text at the end of the line safe, keeping one space on each side.
     fn settle(&mut self) {
         let text = std::mem::take(&mut self.pending);
         let words = if self.link.is_some() {
@@ -279,14 +276,14 @@ impl NoteWriter {
         }
     }
 
-    /// Keeps the ticks of two pieces of code from becoming one mark.
+    /// Keeps the backticks of two pieces of code apart.
     fn apart(&mut self) {
         if self.line.ends_with('`') {
             self.line.push(' ');
         }
     }
 
-    /// Ends the paragraph under way.
+    /// Ends the current paragraph.
     fn flush(&mut self) {
         if self.link.is_some() {
             self.end_link();
@@ -362,7 +359,7 @@ fn alert(kind: BlockQuoteKind) -> &'static str {
     }
 }
 
-/// The text of HTML: comments and tags are spaces, the usual names of characters are read.
+/// Returns the text of HTML: comments and tags become spaces, common entities are decoded.
 fn without_tags(html: &str) -> String {
     let mut text = String::new();
     let mut rest = html;

@@ -1,26 +1,19 @@
-//! A text made of rows and parts that fits a limit: what is least important goes first, in whole
-//! rows, and each cut is said.
+//! Fits a text of rows into a limit: the least important rows are cut first, as a whole, and the
+//! text lists the cuts.
 
-/// How important rows are, least first.
+/// Importance of rows, lowest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum RowRank {
-    /// Release notes.
     Notes,
-    /// Files and lines.
     Files,
-    /// Newer tags that were refused.
     Newer,
-    /// Links.
     Links,
-    /// Objects that change on clusters.
     Objects,
-    /// Objects that a cluster would refuse.
     Refused,
-    /// Images.
     Moves,
 }
 
-/// The order of cuts: long forms of rows go, or rows.
+/// Order of cuts: rows lose their long form, or go.
 const CUTS: &[(RowRank, RowForm)] = &[
     (RowRank::Notes, RowForm::Short),
     (RowRank::Notes, RowForm::Gone),
@@ -33,10 +26,8 @@ const CUTS: &[(RowRank, RowForm)] = &[
     (RowRank::Moves, RowForm::Gone),
 ];
 
-/// What stands between two pieces.
 const GAP: &str = "\n\n";
 
-/// The form in which a row is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum RowForm {
     Whole,
@@ -44,22 +35,19 @@ enum RowForm {
     Gone,
 }
 
-/// A row: never cut inside.
+/// A row, which is never cut inside.
 #[derive(Debug, Clone)]
 pub(crate) struct BodyRow {
-    /// What it says.
     pub text: String,
-    /// A shorter form, for texts that are too long.
+    /// Replaces `text` where it is too long.
     pub short: Option<String>,
 }
 
 impl BodyRow {
-    /// A row that is there or not.
     pub fn new(text: String) -> Self {
         Self { text, short: None }
     }
 
-    /// A row with a shorter form.
     pub fn with_short(text: String, short: String) -> Self {
         Self {
             text,
@@ -67,7 +55,7 @@ impl BodyRow {
         }
     }
 
-    /// The same below a heading, which goes with it.
+    /// Puts the row below a heading, which is cut with it.
     pub fn below(self, heading: &str) -> Self {
         Self {
             text: format!("{heading}{}", self.text),
@@ -76,45 +64,36 @@ impl BodyRow {
     }
 }
 
-/// Rows of one kind.
 #[derive(Debug, Clone)]
 pub(crate) struct BodyPart {
-    /// What goes before others.
     pub rank: RowRank,
-    /// What stands above in any case; may be empty.
+    /// Always shown; may be empty.
     pub title: String,
-    /// What stands before the rows if there are any, as the head of a table.
+    /// Shown above the rows if there are any, as the head of a table.
     pub head: String,
-    /// The rows.
     pub rows: Vec<BodyRow>,
-    /// What stands after the rows if there are any.
+    /// Shown below the rows if there are any.
     pub tail: &'static str,
-    /// What stands between rows.
     pub between: &'static str,
-    /// What the rows are called: one, and many.
+    /// Singular and plural of the rows' name.
     pub called: (&'static str, &'static str),
-    /// What the short form of a row lacks: one, and many.
+    /// Singular and plural of what the short form lacks.
     pub lacks: (&'static str, &'static str),
 }
 
-/// A piece of a text.
 #[derive(Debug, Clone)]
 pub(crate) enum BodyPiece {
-    /// Always there.
     Fixed(String),
-    /// Rows that may go.
     Part(BodyPart),
 }
 
-/// `1 object`, `2 objects`.
+/// Counts things: `1 object`, `2 objects`.
 pub(crate) fn count(number: usize, (one, many): (&str, &str)) -> String {
     format!("{number} {}", if number == 1 { one } else { many })
 }
 
-/// A part while it is cut.
 struct BodyCut {
     piece: BodyPiece,
-    /// The form of each row.
     forms: Vec<RowForm>,
 }
 
@@ -188,8 +167,9 @@ fn length(text: &str) -> usize {
     text.chars().count()
 }
 
-/// Puts pieces together within `limit` characters; whether something had to go. `first` stands at
-/// the top in any case: only a limit that is too small for it alone is not kept.
+/// Joins pieces within `limit` characters; true if rows were cut.
+///
+/// `first` is never cut: only it may exceed the limit.
 pub(crate) fn fit(pieces: Vec<BodyPiece>, first: &str, limit: usize) -> (String, bool) {
     let rows = |piece: &BodyPiece| match piece {
         BodyPiece::Fixed(_) => 0,
@@ -208,7 +188,7 @@ pub(crate) fn fit(pieces: Vec<BodyPiece>, first: &str, limit: usize) -> (String,
     } else {
         length(first) + GAP.len()
     };
-    // A gap after each is one too many.
+    // One gap too many follows the last piece.
     let total = |lengths: &[usize]| {
         (lengths.iter().sum::<usize>() + GAP.len() * lengths.len()).saturating_sub(GAP.len()) + top
     };
@@ -242,7 +222,7 @@ pub(crate) fn fit(pieces: Vec<BodyPiece>, first: &str, limit: usize) -> (String,
     (texts.join(GAP), cut)
 }
 
-/// Cuts rows from the end until about so many characters are saved; whether there was something to
+/// Cuts rows from the end until about as many characters are saved; false if there was nothing to
 /// cut.
 fn shrink(cut: &mut BodyCut, form: RowForm, excess: usize) -> bool {
     let BodyCut {

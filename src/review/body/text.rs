@@ -1,27 +1,27 @@
-//! Text from outside made safe for a request's text.
+//! Foreign text, made safe for the text of a pull request.
 //!
-//! Whoever publishes an image, a release or a chart writes into requests that other people read.
-//! What they write must not ping anybody, close or link issues, load pictures, hide text, run
-//! GitLab's quick actions (a line that begins with `/`) or leave its place. Forges look for
-//! references in the text that Markdown has made, so escaping does not stop them, and GitLab looks
-//! for `closes #1` and quick actions in the raw text, code included. Hence:
+//! Whoever publishes an image, a release or a chart writes into pull requests that other people
+//! read. That text must not mention users, close or link issues, load pictures, hide text, run
+//! GitLab's quick actions (a line that begins with `/`) or break out of its place. Forges search
+//! the rendered text for references, so escaping does not stop them, and GitLab searches the raw
+//! text, code included, for `closes #1` and quick actions. Hence:
 //!
-//! - a word in which anything could be found (`@ann`, `#12`, `!12`, `GH-12`, `~bug`, a commit, an
-//!   address that is no link) becomes code, which no forge looks into;
-//! - addresses become links if they are `http` or `https` and name no issue, request or commit of a
-//!   forge, since those are told of each mention;
-//! - everything else that Markdown or HTML would read is escaped; what nobody sees is dropped.
+//! - a word in which a reference could be found (`@ann`, `#12`, `!12`, `GH-12`, `~bug`, a commit, a
+//!   URL that is no link) becomes code, which no forge searches for references;
+//! - URLs become links if they are `http` or `https` and name no issue, pull request or commit of a
+//!   forge, because forges announce such links at their target;
+//! - everything else that Markdown or HTML would read is escaped; hidden characters are dropped.
 
 use url::Url;
 
-/// Longest address that becomes a link.
+/// Characters of a URL that becomes a link.
 const ADDRESS: usize = 1_000;
-/// Characters of an address that are shown.
+/// Characters shown of a URL.
 const SHOWN: usize = 80;
-/// Longest line of a block of code.
+/// Characters of a line in a code block.
 const LINE: usize = 500;
 
-/// Characters that are not seen: controls, those that turn or join text, fillers, tags and further
+/// Invisible characters: controls, those that reorder or join text, fillers, tags and further
 /// variation selectors.
 fn hidden(c: char) -> bool {
     c.is_control()
@@ -31,7 +31,7 @@ fn hidden(c: char) -> bool {
             | '\u{fff0}'..='\u{fffb}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
-/// One line of at most `most` characters: all spaces are single, nothing is hidden.
+/// Returns one line of at most `most` characters, with single spaces and nothing hidden.
 pub(crate) fn line(text: &str, most: usize) -> String {
     let mut clean = String::new();
     let (mut length, mut space) = (0, false);
@@ -55,12 +55,12 @@ pub(crate) fn line(text: &str, most: usize) -> String {
     clean
 }
 
-/// Prose on one line, for paragraphs and list items; not for cells of tables.
+/// Returns prose on one line, for paragraphs and list items; not for table cells.
 pub(crate) fn prose(text: &str, most: usize) -> String {
     words(&line(text, most), true)
 }
 
-/// The same inside a link: no further links.
+/// Returns prose for the inside of a link, without further links.
 pub(crate) fn prose_in_link(text: &str, most: usize) -> String {
     words(&line(text, most), false)
 }
@@ -74,7 +74,7 @@ fn words(line: &str, links: bool) -> String {
     all.join(" ")
 }
 
-/// A word between spaces: its punctuation, and what is inside.
+/// A word: its punctuation, and its core.
 fn word(word: &str, links: bool, first: bool) -> String {
     let inner = word.trim_start_matches(['(', '[', '{', '"', '\'', '<', '“', '‘', '«']);
     let before = &word[..word.len() - inner.len()];
@@ -95,7 +95,7 @@ fn word(word: &str, links: bool, first: bool) -> String {
     }
 }
 
-/// Whether a forge could find something in a word, now or in its next version.
+/// Tells whether a forge could find a reference in a word, now or in its next version.
 fn suspicious(word: &str) -> bool {
     let upper_reference = |part: &str| {
         let reference = |(at, _): (usize, char)| {
@@ -134,7 +134,7 @@ fn code_or_plain(word: &str) -> String {
     }
 }
 
-/// Escapes what Markdown and HTML read.
+/// Escapes Markdown and HTML.
 fn escape(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
@@ -150,8 +150,8 @@ fn escape(text: &str) -> String {
     safe
 }
 
-/// A first word that Markdown would read as the start of a list, a line or a heading, or GitLab as
-/// a quick action.
+/// Escapes a first word that Markdown would read as a list, a rule or a heading, or GitLab as a
+/// quick action.
 fn at_start(word: &str) -> String {
     let digits = word.trim_start_matches(|c: char| c.is_ascii_digit());
     match word.chars().next() {
@@ -163,12 +163,12 @@ fn at_start(word: &str) -> String {
     }
 }
 
-/// Code within a line, outside of tables.
+/// Returns a code span, outside of tables.
 pub(crate) fn code(text: &str, most: usize) -> String {
     span(&line(text, most))
 }
 
-/// Code within a cell of a table, where a `|` must be escaped, even in code.
+/// Returns a code span for a table cell, where a `|` must be escaped even in code.
 pub(crate) fn cell_code(text: &str, most: usize) -> String {
     span(&line(text, most).replace("\\|", "\\ |").replace('|', "\\|"))
 }
@@ -179,7 +179,7 @@ fn span(text: &str) -> String {
     }
     let text = unmarked(text);
     let ticks = "`".repeat(longest_run(&text) + 1);
-    // A space on both sides belongs to the marks; one is needed beside a tick.
+    // CommonMark strips a space on both sides; beside a backtick one is needed.
     let pad = if text.starts_with(['`', ' ']) || text.ends_with(['`', ' ']) {
         " "
     } else {
@@ -188,13 +188,13 @@ fn span(text: &str) -> String {
     format!("{ticks}{pad}{text}{pad}{ticks}")
 }
 
-/// The length of the longest run of ticks.
+/// Returns the length of the longest run of backticks.
 fn longest_run(text: &str) -> usize {
     text.split(|c| c != '`').map(str::len).max().unwrap_or(0)
 }
 
-/// Code is shown as it is, but two things are read even there: the marker by which tagboat knows
-/// its own requests, and by GitLab, the words that close issues. A blank keeps them apart.
+/// Breaks two things that are read even inside code: the marker of the bot's own pull requests, and
+/// on GitLab the words that close issues.
 fn unmarked(text: &str) -> String {
     let text = text.replace("<!--", "<! --").replace("-->", "-- >");
     let mut safe = String::with_capacity(text.len());
@@ -219,7 +219,7 @@ fn unmarked(text: &str) -> String {
     safe + rest
 }
 
-/// Whether a text ends with a word that closes issues.
+/// Tells whether a text ends with a word that closes issues.
 fn closes(text: &str) -> bool {
     let word = text
         .rsplit(|c: char| !c.is_ascii_alphabetic())
@@ -232,7 +232,7 @@ fn closes(text: &str) -> bool {
     })
 }
 
-/// A block of code; the fence is longer than any in it. No line begins with `/`.
+/// Returns a code block, whose fence is longer than any in it. No line begins with `/`.
 pub(crate) fn fence(language: &str, text: &str) -> String {
     let lines: Vec<String> = text.lines().map(code_line).collect();
     let text = lines.join("\n");
@@ -256,7 +256,7 @@ fn code_line(text: &str) -> String {
     unmarked(&clean)
 }
 
-/// Text inside HTML, for summaries, where Markdown is not read.
+/// Returns text for HTML summaries, where Markdown is not read.
 pub(crate) fn html(text: &str, most: usize) -> String {
     let escape = |text: &str| {
         text.replace('&', "&amp;")
@@ -275,7 +275,7 @@ pub(crate) fn html(text: &str, most: usize) -> String {
         .join(" ")
 }
 
-/// A link; the words are safe already.
+/// Returns a link; the words are safe already.
 pub(crate) fn link(words: &str, url: &Url) -> String {
     let mut address = String::new();
     for c in url.as_str().chars() {
@@ -291,20 +291,19 @@ pub(crate) fn link(words: &str, url: &Url) -> String {
     format!("[{words}]({address})")
 }
 
-/// What an address is good for.
+/// Use of a URL.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum SafeUrl {
-    /// To be a link.
+    /// May be a link.
     Link(Url),
-    /// To be shown: a forge tells whatever it names of each link, or it is too long or names a user
-    /// and password.
+    /// May be shown only: a forge notifies what it names, or it is too long or has credentials.
     Reference,
-    /// It is none.
+    /// Not a URL.
     None,
 }
 
-/// Parts of a path whose links forges tell to what they name: issues, requests, commits and what
-/// else is discussed.
+/// Path segments whose links forges announce at their target: issues, pull requests, commits and
+/// other discussions.
 const TOLD: &[&str] = &[
     "issues",
     "pull",
@@ -324,7 +323,7 @@ const TOLD: &[&str] = &[
     "incidents",
 ];
 
-/// Looks at an address as it stands in a text or a link.
+/// Classifies a URL as it stands in a text or a link.
 pub(crate) fn address(text: &str) -> SafeUrl {
     let scheme = text
         .split_once("://")
@@ -354,7 +353,7 @@ pub(crate) fn address(text: &str) -> SafeUrl {
     }
 }
 
-/// `%69ssues` read as often as anybody might.
+/// Decodes `%69ssues` repeatedly, as other programs might.
 fn decoded(address: &str) -> String {
     let mut text = address.to_owned();
     for _ in 0..3 {
@@ -382,7 +381,7 @@ fn decoded(address: &str) -> String {
     text
 }
 
-/// An address as people read it: without its scheme; of an issue or request only what it is called.
+/// Returns a URL without its scheme; for an issue or pull request only its short name.
 pub(crate) fn short(text: &str) -> String {
     let bare = text
         .split_once("://")
@@ -405,7 +404,7 @@ pub(crate) fn short(text: &str) -> String {
     line(bare, SHOWN)
 }
 
-/// The link that a whole text is, if it may be one.
+/// Returns the link that a whole text is, if it may be one.
 pub(crate) fn linkable(text: &str) -> Option<Url> {
     match address(text) {
         SafeUrl::Link(url) => Some(url),

@@ -240,7 +240,7 @@ fn decide_each_state_has_its_step() {
                 }
             }),
             Wait,
-            "2 requests are open, and request.maxOpen is 2",
+            "Open pull requests: 2; request.maxOpen is 2",
         ),
         (
             "quota for one",
@@ -314,7 +314,7 @@ fn decide_each_state_has_its_step() {
             "a newer tag, or a file changed",
             with_branch(|b| b.matches = false),
             Push,
-            "What is wanted has changed, or main has in a file that it edits",
+            "The desired change is different now, or main has changed in a file that it edits",
         ),
         (
             "the target moved elsewhere",
@@ -366,7 +366,7 @@ fn decide_each_state_has_its_step() {
             "rebased by a button",
             with_branch(|b| b.commits = remade()),
             Stop,
-            "Ann has made anew from the bot's",
+            "Ann rebased from the bot's",
         ),
         (
             "rebased by a button, and asked to",
@@ -478,7 +478,7 @@ fn decide_each_state_has_its_step() {
             "pointed elsewhere",
             Model::but(|m| m.request.as_mut().unwrap().base = "release".into()),
             Stop,
-            "pointed at release; point it at main",
+            "changed to release; change it back to main",
         ),
         (
             "pointed elsewhere, unwanted",

@@ -1,18 +1,16 @@
-//! The form in which a marker is written: a text on GitHub has little room, and what of many moves
-//! does not fit is not known again.
+//! Compact form of a marker: a text on GitHub has little room, and moves that do not fit are lost.
 
 use super::{Marker, MarkerScope, Proposed};
 use crate::core::image::Digest;
 use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
 use serde::{Deserialize, Serialize};
 
-/// The form that is written. Version 1, in which each move was an object, is read as well.
+/// The version that is written. Version 1, with one object for each move, is read, too.
 const VERSION: u32 = 2;
 
-/// How digests begin that are written without it, in base64.
+/// Prefix of digests that are written in base64 without it.
 const SHA256: &str = "sha256:";
 
-/// A marker as it is written.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct SerializedMarker {
@@ -23,7 +21,7 @@ pub(crate) struct SerializedMarker {
     /// The moves of version 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     moves: Option<Vec<Proposed>>,
-    /// What the rows' names begin with, up to their last slash.
+    /// Prefixes of the rows' names, up to their last slash.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     prefixes: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -39,7 +37,7 @@ pub(crate) struct SerializedMarker {
     refused: bool,
 }
 
-/// A move: policy, repository, what stands there, tag, digest.
+/// Policy, repository, present value, tag, digest.
 type SerializedMove = (
     SerializedName,
     SerializedName,
@@ -48,7 +46,7 @@ type SerializedMove = (
     Option<String>,
 );
 
-/// A name: which prefix, and the rest.
+/// Index of the prefix, and the rest.
 type SerializedName = (usize, String);
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's form")]
@@ -158,7 +156,7 @@ fn proposed(row: SerializedMove, prefixes: &[String]) -> Result<Proposed, String
                 + &rest,
         )
     };
-    // The same checks as where each has its name: serde's.
+    // Checked by serde as if each had its name.
     Ok(Proposed {
         policy: read(joined(policy)?)?,
         repository: read(joined(repository)?)?,
@@ -172,7 +170,7 @@ fn read<T: serde::de::DeserializeOwned>(text: String) -> Result<T, String> {
     serde_json::from_value(text.into()).map_err(|error| error.to_string())
 }
 
-/// Parts a name behind its last slash; takes note of a new prefix.
+/// Splits a name behind its last slash, and adds a new prefix.
 fn divide(mut name: String, prefixes: &mut Vec<String>) -> SerializedName {
     let rest = name.split_off(name.rfind('/').map_or(0, |slash| slash + 1));
     let at = prefixes
@@ -185,7 +183,7 @@ fn divide(mut name: String, prefixes: &mut Vec<String>) -> SerializedName {
     (at, rest)
 }
 
-/// A digest of SHA-256 in 43 characters instead of 71; others as they are.
+/// Returns a SHA-256 digest in 43 characters instead of 71; others unchanged.
 fn shorten(digest: &Digest) -> String {
     let bytes = digest.as_str().strip_prefix(SHA256).and_then(|hex| {
         let byte = |at| u8::from_str_radix(hex.get(at..at + 2)?, 16).ok();

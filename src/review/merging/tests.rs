@@ -13,7 +13,7 @@ use crate::{
 };
 use proptest::prelude::*;
 
-const SETTLING_WORDS: &str = "Its checks ended at 2026-11-21 11:59:00 UTC; another one may begin until 2026-11-21 12:01:00 UTC. It does not wait \
+const SETTLING_WORDS: &str = "Its checks finished at 2026-11-21 11:59:00 UTC; another one may start until 2026-11-21 12:01:00 UTC. It does not wait \
     for checks that autoMerge.requireChecks names or main requires.";
 
 /// Saturday.
@@ -177,37 +177,37 @@ fn every_rule_is_a_sentence_while_it_does_not_hold() {
     let cases: &[Case] = &[
         (
             |w| w.request.state = RequestStatus::Closed,
-            "The request is not open any more.",
+            "The pull request is no longer open.",
             None,
             false,
         ),
         (
             |w| w.request.draft = true,
-            "The request is a draft.",
+            "The pull request is a draft.",
             None,
             false,
         ),
         (
             |w| w.request.labels.push(HOLD.to_owned()),
-            "The label tagboat/hold is on the request.",
+            "The label tagboat/hold is on the pull request.",
             None,
             false,
         ),
         (
             |w| w.own = false,
-            "Its branch has a commit by somebody else.",
+            "Its branch has a commit by someone else.",
             None,
             false,
         ),
         (
             |w| w.current = false,
-            "Its branch does not have what is wanted now; it is built anew first.",
+            "Its branch does not have the desired change; it is rebuilt first.",
             None,
             false,
         ),
         (
             |w| w.target = "stable",
-            "It was pointed at main, not at stable.",
+            "Its base is main, not stable.",
             None,
             false,
         ),
@@ -222,31 +222,31 @@ fn every_rule_is_a_sentence_while_it_does_not_hold() {
         ),
         (
             |w| w.preview = PreviewSummary::Broken("apps/web: helm ended.".to_owned()),
-            "What it does on clusters cannot be said: apps/web: helm ended.",
+            "Its effect on clusters cannot be determined: apps/web: helm ended.",
             None,
             false,
         ),
         (
             |w| w.preview = PreviewSummary::Unknown("cluster dev cannot be asked".to_owned()),
-            "What it does on clusters is not known yet: cluster dev cannot be asked.",
+            "Its effect on clusters is not known yet: cluster dev cannot be asked.",
             None,
             false,
         ),
         (
             |w| w.request.mergeable = Mergeable::Conflicts,
-            "It conflicts with main; it is built anew first.",
+            "It conflicts with main; it is rebuilt first.",
             None,
             false,
         ),
         (
             |w| w.request.mergeable = Mergeable::Behind,
-            "Its branch must contain the newest commit of main; it is built anew first.",
+            "Its branch must contain the newest commit of main; it is rebuilt first.",
             None,
             false,
         ),
         (
             |w| w.moves.clear(),
-            "Which images it moves is not known.",
+            "The images that it moves are unknown.",
             None,
             false,
         ),
@@ -267,7 +267,7 @@ fn every_rule_is_a_sentence_while_it_does_not_hold() {
                 (w.auto_merge.minimum_age, w.first_seen) =
                     (Some(duration("1h").unwrap()), vec![None])
             },
-            "web 1.0.1 has not been seen by a scan yet, so that its age is not known.",
+            "web 1.0.1 has not been scanned yet, so its age is unknown.",
             None,
             false,
         ),
@@ -276,7 +276,7 @@ fn every_rule_is_a_sentence_while_it_does_not_hold() {
                 (w.auto_merge.minimum_age, w.first_seen) =
                     (Some(duration("1h").unwrap()), Vec::new())
             },
-            "web 1.0.1 has not been seen by a scan yet, so that its age is not known.",
+            "web 1.0.1 has not been scanned yet, so its age is unknown.",
             None,
             false,
         ),
@@ -285,7 +285,7 @@ fn every_rule_is_a_sentence_while_it_does_not_hold() {
                 (w.auto_merge.minimum_age, w.first_seen) =
                     (Some(duration("1h").unwrap()), vec![Some(Timestamp::MAX)])
             },
-            "web 1.0.1 never comes to an age of 1h.",
+            "web 1.0.1 never reaches an age of 1h.",
             None,
             false,
         ),
@@ -303,26 +303,26 @@ fn every_rule_is_a_sentence_while_it_does_not_hold() {
         ),
         (
             |w| w.checks(&[]),
-            "No check has said anything about it; autoMerge.requireChecks: false merges without.",
+            "No check has reported; autoMerge.requireChecks: false merges without checks.",
             None,
             true,
         ),
         (
             |w| w.checks(&[("ci/build", CheckState::Skipped)]),
-            "No check has said anything about it; autoMerge.requireChecks: false merges without.",
+            "No check has reported; autoMerge.requireChecks: false merges without checks.",
             None,
             true,
         ),
         // The bot's own word is no check, good or bad.
         (
             |w| w.checks(&[("tagboat/rollout/dev", CheckState::Passed)]),
-            "No check has said anything about it; autoMerge.requireChecks: false merges without.",
+            "No check has reported; autoMerge.requireChecks: false merges without checks.",
             None,
             true,
         ),
         (
             |w| w.checks(&[("a", CheckState::Passed), ("b", CheckState::Pending)]),
-            "The check b has not ended.",
+            "The check b has not finished.",
             None,
             true,
         ),
@@ -333,7 +333,7 @@ fn every_rule_is_a_sentence_while_it_does_not_hold() {
                     &["a", "b", "c", "d", "e", "f", "g"].map(|name| (name, CheckState::Pending)),
                 );
             },
-            "The checks a, b, c, d, e and 2 more have not ended.",
+            "The checks a, b, c, d, e and 2 more have not finished.",
             None,
             true,
         ),
@@ -367,7 +367,7 @@ fn every_rule_is_a_sentence_while_it_does_not_hold() {
         ),
         (
             |w| w.checks.as_mut().unwrap().named[0].at = None,
-            "When its checks ended is not told; name them in autoMerge.requireChecks.",
+            "The forge does not tell when its checks finished; name them in autoMerge.requireChecks.",
             None,
             true,
         ),
@@ -383,13 +383,13 @@ fn every_rule_is_a_sentence_while_it_does_not_hold() {
         ),
         (
             |w| w.name(&["ci/build", "e2e"]),
-            "The check e2e has said nothing yet.",
+            "The check e2e has not reported yet.",
             None,
             true,
         ),
         (
             |w| w.name(&["tagboat/rollout/dev", "e2e"]),
-            "The checks tagboat/rollout/dev and e2e have said nothing yet.",
+            "The checks tagboat/rollout/dev and e2e have not reported yet.",
             None,
             true,
         ),
@@ -452,7 +452,7 @@ fn every_rule_is_a_sentence_while_it_does_not_hold() {
                     ..Approvals::default()
                 })
             },
-            "It has 0 of 1 approvals; ann and bob approved an earlier state of it.",
+            "It has 0 of 1 approvals; ann and bob approved an earlier state.",
             None,
             true,
         ),
@@ -463,7 +463,7 @@ fn every_rule_is_a_sentence_while_it_does_not_hold() {
                     ..Approvals::default()
                 })
             },
-            "ann approved an earlier state of it; how many approvals main needs is not told.",
+            "ann approved an earlier state; the number of approvals that main requires is unknown.",
             None,
             true,
         ),
@@ -475,7 +475,7 @@ fn every_rule_is_a_sentence_while_it_does_not_hold() {
         ),
         (
             |w| w.request.mergeable = Mergeable::Unknown,
-            "The forge has not said yet whether it can be merged.",
+            "The forge has not determined yet whether it can be merged.",
             None,
             true,
         ),

@@ -106,7 +106,7 @@ impl RequestReconciler<'_> {
         let (Some((_, Some(auto_merge))), Some(environment)) = (item.options(), item.environment)
         else {
             return Ok(quiet(
-                vec!["It waits for people: autoMerge is not declared.".to_owned()],
+                vec!["It waits for a person to merge it: autoMerge is not declared.".to_owned()],
                 None,
             ));
         };
@@ -351,7 +351,7 @@ impl RequestReconciler<'_> {
         };
         if !self.progress.merged.insert(request.number) {
             let waits =
-                vec!["It was merged by this pass, and the forge still calls it open.".to_owned()];
+                vec!["This pass merged it, and the forge still shows it as open.".to_owned()];
             return Ok(StepOutcome::UpToDate {
                 waits,
                 until: None,

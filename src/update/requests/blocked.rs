@@ -80,7 +80,7 @@ fn merge_not_visible(
         return Ok(None);
     }
     Ok(Some(format!(
-        "Request #{number} was merged a moment ago, and Git did not show it yet when it was asked."
+        "Pull request #{number} was merged a moment ago, and its commit is not in the mirror yet."
     )))
 }
 
@@ -93,7 +93,7 @@ fn cut_refusal(number: u64, ended: &EndedRequest) -> Option<String> {
     let by = plain(by.as_deref().unwrap_or("somebody"));
     (cut > 0).then(|| {
         format!(
-            "Request #{number}, which {by} closed, had {cut} images more than its text could tell of: open it again, or divide what is proposed (update.group)."
+            "Pull request #{number}, which {by} closed, had {cut} more images than fit in its text: reopen it, or split the changes (update.group)."
         )
     })
 }

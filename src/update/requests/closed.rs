@@ -120,7 +120,7 @@ impl EndedRequests {
             Err(error) => {
                 if how == ClosedRequest::Closed && known.is_none() {
                     warnings.push(format!(
-                        "request #{} ({}) was closed by hand, but {error}: it holds nothing",
+                        "pull request #{} ({}) was closed by hand, but {error}: it holds nothing back",
                         request.number, request.url
                     ));
                 }

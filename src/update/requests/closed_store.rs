@@ -143,7 +143,7 @@ pub(crate) fn blocks_commits(
     row.state = EnvironmentState::Waiting;
     let place = context.forge.place();
     report.add_warning(format!(
-        "{} waits: a request that somebody closed at {} {} may hold back what it would write, and that could not be asked yet",
+        "{} waits: a closed pull request at {} {} may hold back its changes, and the forge could not be read yet",
         row.name, place.kind, place.project
     ));
     true

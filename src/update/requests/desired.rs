@@ -79,7 +79,7 @@ impl DesiredInputs<'_, '_> {
                 .find(|file| !environment.paths.contains(file))?,
         );
         Some(format!(
-            "The branch {branch} changes {file}, which is not of this Environment: delete the branch if nobody needs it, or give one of two Environments of the same name another."
+            "The branch {branch} changes {file}, which does not belong to this Environment: delete the branch if it is not needed, or rename one of two Environments of the same name."
         ))
     }
 }
@@ -163,17 +163,17 @@ fn left_over<'a>(
         (None, Some(request)) if request.base != inputs.target || marker.is_none() => return None,
         (None, None) if !inputs.survey.ended.contains(branch) => return None,
         (_, Some(_)) if marker.is_none() => {
-            DesiredBranch::Unknown { why: "Its text has no marker that can be read; close it by hand if it is not wanted any more.".to_owned() }
+            DesiredBranch::Unknown { why: "Its text has no readable marker; close it by hand if it is no longer needed.".to_owned() }
         }
         (None, _) if declared.has_errors() => DesiredBranch::Unknown {
-            why: "Its Environment is not among the declarations that can be read; there are errors in others.".to_owned(),
+            why: "Its Environment is not among the valid declarations, and some declarations have errors.".to_owned(),
         },
-        (None, _) => DesiredBranch::Nothing { why: "Its Environment is not declared any more.".to_owned() },
+        (None, _) => DesiredBranch::Nothing { why: "Its Environment is no longer declared.".to_owned() },
         (Some(environment), _) if environment.suspend => {
             DesiredBranch::Unknown { why: format!("The Environment {} is suspended.", environment.name) }
         }
         (Some(environment), _) if environment.via == WriteMode::Commit => {
-            DesiredBranch::Nothing { why: format!("The Environment {} writes commits now.", environment.name) }
+            DesiredBranch::Nothing { why: format!("The Environment {} commits directly now.", environment.name) }
         }
         (Some(environment), _) => {
             let row = prepared.iter().find(|prepared| prepared.report.name == environment.name).map(|prepared| &prepared.report)?;
@@ -212,7 +212,7 @@ fn broken(inputs: &DesiredInputs<'_, '_>, environment: &Environment) -> Option<S
         .findings
         .iter()
         .find(concerns)
-        .map(|error| format!("Mend this first: {}: {}", error.place, error.message))
+        .map(|error| format!("Fix this first: {}: {}", error.place, error.message))
 }
 
 /// The reason why the desired state of an existing branch is unknown: missing facts, suspension, or
@@ -242,7 +242,7 @@ fn undecided(
         .find(|policy| policy.unknown && (all || concerned.contains(&policy.name)))
     {
         return Some(format!(
-            "What {} would choose is not known: {} could not be asked.",
+            "The choice of {} is unknown: {} could not be read.",
             unknown.name, unknown.repository
         ));
     }
@@ -270,7 +270,7 @@ fn undecided(
             || (digest && policy.free_at.is_some() && policy.chosen.is_none())
         {
             return Some(format!(
-                "{} {} waits for its age, which counts anew.",
+                "{} {} is too young again: its age has restarted.",
                 proposed.repository, proposed.new
             ));
         }
@@ -287,7 +287,7 @@ fn reasons(row: &EnvironmentReport, marker: Option<&Marker>) -> String {
             .iter()
             .find(|policy| policy.name == proposed.policy)
         else {
-            return format!("{} applies to nothing here any more.", proposed.policy);
+            return format!("{} has no references here any more.", proposed.policy);
         };
         let (only, new) = (policy.present.len() == 1, proposed.new.as_str());
         if only
@@ -302,12 +302,12 @@ fn reasons(row: &EnvironmentReport, marker: Option<&Marker>) -> String {
         match (&policy.chosen, &policy.reason) {
             (Some(chosen), _) if only && policy.present[0] == chosen.as_str() => {
                 match policy.held.first() {
-                    Some(held) => format!("{image} stays {chosen}; held back is {held}."),
-                    None => format!("{image} stays {chosen}."),
+                    Some(held) => format!("{image} stays at {chosen}; held: {held}."),
+                    None => format!("{image} stays at {chosen}."),
                 }
             }
             (Some(chosen), _) => format!(
-                "{} chooses {chosen} now, and nothing of it changes in this request.",
+                "{} chooses {chosen} now, which changes nothing in this pull request.",
                 proposed.policy
             ),
             (None, Some(reason)) => format!("{} chooses nothing: {reason}.", proposed.policy),
@@ -321,7 +321,7 @@ fn reasons(row: &EnvironmentReport, marker: Option<&Marker>) -> String {
         .map(reason)
         .collect();
     if reasons.is_empty() {
-        "Nothing is left of it to change.".to_owned()
+        "It has nothing left to change.".to_owned()
     } else {
         reasons.join(" ")
     }

@@ -240,7 +240,7 @@ impl RequestReconciler<'_> {
             return StepOutcome::Quiet;
         }
         let text = format!(
-            "{}\n\nUntil then tagboat leaves this request as it is.",
+            "{}\n\nUntil then tagboat leaves this pull request as it is.",
             lifecycle::comment_text(&decision.reason)
         );
         match self.context.forge.comment(request, "others", &text).await {
@@ -266,8 +266,15 @@ impl RequestReconciler<'_> {
         if *pushes > MOST_PUSHES {
             return Ok(StepOutcome::Failed(Box::new(FailureReport {
                 kind: ErrorKind::Conflict,
-                message: format!("git remote {}: {} was pushed and is another again", self.context.repo.mirror.remote().shown(), item.branch),
-                hint: Some("Another program or a hook rewrites the branch; let one of the two leave it alone.".to_owned()),
+                message: format!(
+                    "git remote {}: branch {} was pushed and has changed again",
+                    self.context.repo.mirror.remote().shown(),
+                    item.branch
+                ),
+                hint: Some(
+                    "Another program or a hook rewrites the branch; stop one of the two."
+                        .to_owned(),
+                ),
                 repository: None,
                 retry_after: None,
                 forge: true,
@@ -380,7 +387,7 @@ impl RequestReconciler<'_> {
             .iter()
             .filter(|name| !request.labels.contains(name));
         let labels: Vec<RequestLabel> = missing
-            .map(|name| label(name, "Set on tagboat's requests"))
+            .map(|name| label(name, "Set on tagboat's pull requests"))
             .collect();
         if let Err(error) = self.context.forge.label(request.number, &labels, &[]).await {
             return Self::failure(&error);
@@ -394,7 +401,7 @@ impl RequestReconciler<'_> {
             match self.context.forge.ask_reviews(request, &reviewers).await {
                 Ok(unasked) => self.warnings.extend(unasked.iter().map(|one| {
                     format!(
-                        "request #{}: {} could not be asked to review: {}",
+                        "pull request #{}: cannot request a review from {}: {}",
                         request.number, one.reviewer, one.why
                     )
                 })),

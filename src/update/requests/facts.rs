@@ -125,7 +125,7 @@ impl FactsGatherer<'_> {
         let digest = known_digest(query);
         let (seen, by_registry) = self.seen(query, digest.as_ref());
         let missing =
-            Some("Not asked about yet, because the request moves many images.".to_owned());
+            Some("Not read yet, because the pull request updates many images.".to_owned());
         CachedStep {
             facts: MoveFacts {
                 digest,
@@ -152,7 +152,7 @@ impl FactsGatherer<'_> {
             Err(_) => {
                 let seconds = self.patience.as_secs();
                 kept.facts.missing = Some(format!(
-                    "Registry or forge did not answer within {seconds} s; there may be more to tell."
+                    "Registry or forge did not answer within {seconds} s; facts may be missing."
                 ));
                 kept.again = true;
             }
@@ -179,8 +179,7 @@ impl FactsGatherer<'_> {
             ..
         } = query.image;
         let facts = &mut kept.facts;
-        let labels =
-            |error: ScanError| format!("The labels of the image could not be read: {error}.");
+        let labels = |error: ScanError| format!("Cannot read the labels of the image: {error}.");
         let digest = match known_digest(query) {
             Some(digest) => digest,
             None => {
@@ -236,7 +235,7 @@ impl FactsGatherer<'_> {
         };
         let releases = forge.releases(&project, &from, &to).await;
         let releases =
-            releases.map_err(|error| format!("The release notes could not be read: {error}."))?;
+            releases.map_err(|error| format!("Cannot read the release notes: {error}."))?;
         facts.releases = releases.into_iter().take(RELEASES).map(release).collect();
         Ok(())
     }

@@ -148,7 +148,7 @@ async fn learn_ended(
             // Its refusals hold without a name, too. The next pass asks again.
             Err(error) => {
                 report.warnings.push(format!(
-                    "who closed request #{number} is not known: {error}"
+                    "cannot read who closed pull request #{number}: {error}"
                 ));
                 break;
             }
@@ -163,7 +163,7 @@ async fn learn_ended(
 fn unread(forge: &dyn Forge, back: Timestamp) -> String {
     let place = forge.place();
     format!(
-        "{} {} has more requests that ended than can be read: those that last changed before {} hold nothing that tagboat does not know yet",
+        "{} {} has more closed pull requests than can be read: those last changed before {} hold back only what tagboat already knows",
         place.kind,
         place.project,
         back.strftime("%Y-%m-%d %H:%M UTC")

@@ -113,13 +113,13 @@ impl RequestReconciler<'_> {
         let waits = match ahead {
             Some((number, at)) => {
                 let why = format!(
-                    "It must contain the newest commit of {target}, and waits for request {number}, which was built anew for that."
+                    "It must contain the newest commit of {target}, and waits for pull request {number}, which was rebuilt for that."
                 );
                 Some((why, at.checked_add(HOUR).ok()))
             }
             // The target may move faster than the branch can be rebuilt.
             None if self.progress.pushes.contains_key(&request.head) => Some((
-                format!("{target} has moved again; its branch is built anew later."),
+                format!("{target} has moved again; its branch is rebuilt later."),
                 None,
             )),
             None => None,

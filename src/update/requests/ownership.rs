@@ -172,7 +172,7 @@ impl ForeignRequest {
         let scope = self.scope.as_ref()?;
         let PullRequest { number, base, .. } = &self.request;
         Some(format!(
-            "Its branch has request #{number} for {} of another tagboat, whose Environment has the same name ({}): give one of the two another.",
+            "Its branch has pull request #{number} for {} of another tagboat, whose Environment has the same name ({}): rename one of the two.",
             plain(base),
             plain(&scope.file)
         ))

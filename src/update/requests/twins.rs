@@ -66,7 +66,7 @@ impl RequestReconciler<'_> {
         let is_held = request.labels.iter().any(|label| label == HOLD);
         let is_twin = request.base == self.context.target() && branch == Some(&request.head);
         if request.state == forge::RequestStatus::Open && is_ours && is_twin && !is_held {
-            let reason = format!("Request {first} is for the same branch.");
+            let reason = format!("Pull request {first} has the same branch.");
             self.close_with_comment(&request, &reason).await?;
             self.forget(&request, ClosedRequest::Superseded);
         }

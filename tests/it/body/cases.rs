@@ -105,7 +105,7 @@ fn a_typical_text_with_a_refused_dry_run() {
     let moves = [known("ghcr.io/acme/podinfo", "6.5.0", "6.5.1")];
     let preview = preview();
     let merging =
-        "It merges by itself when its checks have passed, 24h after the tag was first seen.";
+        "It is merged automatically when its checks have passed, 24h after the tag was first seen.";
     let story = MoveStory {
         group: Some("apps/podinfo"),
         merging,

@@ -90,7 +90,7 @@ fn a_merge_refused_as_behind_builds_the_branch_anew() {
     fleet.settled(number);
     assert_eq!(
         seen(&fleet.quiet_pass()[0]).2,
-        "The check ci/test has not ended."
+        "The check ci/test has not finished."
     );
     fleet.check(number, StatusState::Success);
     until(RequestState::Merged);
@@ -210,8 +210,8 @@ fn on_such_a_base_one_after_the_other_is_built_anew_and_merged() {
             .map(|branch| git(&fleet.world.clone, &["rev-parse", &format!("{branch}^")]).text())
             .collect::<Vec<_>>()
     };
-    // Both are ready and both are behind: one is built anew, and the other one waits for it.
-    let states = wait("one is built anew", || {
+    // Both are ready and both are behind: one is rebuilt, and the other one waits for it.
+    let states = wait("one is rebuilt", || {
         let rows = pass();
         rows.iter()
             .any(|row| row.state == RequestState::Updated)

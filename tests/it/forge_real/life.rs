@@ -170,7 +170,7 @@ fn from_the_first_tag_to_the_end() {
         (rows[0].state, rows[0].waits.as_slice()),
         (
             RequestState::Closed,
-            &["Its Environment is not declared any more.".to_owned()][..]
+            &["Its Environment is no longer declared.".to_owned()][..]
         ),
         "{report:#?}"
     );
@@ -214,7 +214,7 @@ fn a_draft_asks_its_reviewers_once_and_is_merged_as_declared() {
         (row.state, row.waits.as_slice()),
         (
             RequestState::Open,
-            &["The request is a draft.".to_owned()][..]
+            &["The pull request is a draft.".to_owned()][..]
         )
     );
     // Ann has looked, and takes the mark away: it merges as one commit.
@@ -324,7 +324,7 @@ fn what_a_person_closes_is_held() {
         .find(|policy| policy.name.to_string() == "default/web")
         .unwrap();
     let held = format!(
-        "1.1.0: {} closed request #{number} (1.1.0) on ",
+        "1.1.0: {} closed pull request #{number} (1.1.0) on ",
         fleet.world.ann
     );
     assert!(
@@ -344,7 +344,7 @@ fn what_a_person_closes_is_held() {
         (
             Some(number),
             RequestState::Open,
-            "It waits for people: autoMerge is not declared.".to_owned()
+            "It waits for a person to merge it: autoMerge is not declared.".to_owned()
         )
     );
     fleet.close(number);
@@ -378,7 +378,7 @@ fn people_hold_and_rebase_by_labels_and_limits_hold() {
     );
     assert_eq!(
         rows[1].waits,
-        ["1 requests are open, and request.maxOpen is 1."]
+        ["Open pull requests: 1; request.maxOpen is 1."]
     );
     let (number, db) = (rows[0].number.unwrap(), rows[0].branch.clone());
     assert!(
@@ -401,7 +401,7 @@ fn people_hold_and_rebase_by_labels_and_limits_hold() {
     assert_eq!(fleet.head(&db).as_ref(), Some(&built));
     fleet.unlabel(number, "tagboat/hold");
     assert_eq!(seen(&fleet.good_pass()[0]).1, RequestState::Updated);
-    // Asked to, it is built anew on the target's head, once.
+    // Asked to, it is rebuilt on the target's head, once.
     let main = fleet.person(&[("README", "more\n")]);
     fleet.label(number, "tagboat/rebase");
     assert_eq!(seen(&fleet.good_pass()[0]).1, RequestState::Updated);
@@ -429,7 +429,7 @@ fn people_hold_and_rebase_by_labels_and_limits_hold() {
     let rows = fleet.quiet_pass();
     assert_eq!(
         rows[0].waits,
-        ["2 requests were opened within an hour, and request.perHour is 2."]
+        ["Pull requests opened within an hour: 2; request.perHour is 2."]
     );
     assert!(rows[0].until.is_some());
 }
@@ -445,17 +445,17 @@ fn it_merges_itself_when_its_check_turns_green() {
     let waits = |fleet: &Fleet| seen(&fleet.quiet_pass()[0]).2;
     assert_eq!(
         waits(&fleet),
-        "No check has said anything about it; autoMerge.requireChecks: false merges without."
+        "No check has reported; autoMerge.requireChecks: false merges without checks."
     );
     fleet.check(number, StatusState::Pending);
-    assert_eq!(waits(&fleet), "The check ci/test has not ended.");
+    assert_eq!(waits(&fleet), "The check ci/test has not finished.");
     fleet.check(number, StatusState::Failure);
     assert_eq!(waits(&fleet), "The check ci/test failed.");
     fleet.check(number, StatusState::Success);
     // Nobody says which checks there are: another one may begin.
     let row = fleet.quiet_pass().remove(0);
     assert!(
-        row.waits.join(" ").starts_with("Its checks ended at ") && row.until.is_some(),
+        row.waits.join(" ").starts_with("Its checks finished at ") && row.until.is_some(),
         "{row:#?}"
     );
     let engine = fleet.engine("store");
@@ -494,7 +494,7 @@ fn it_merges_itself_when_its_check_turns_green() {
     wait("a request that stays", || {
         let row = fleet.only();
         fleet.check(row.number.unwrap(), StatusState::Success);
-        (row.waits == ["web 1.1.0 → 1.1.1 is a step of kind patch; autoMerge.bump has minor only."])
+        (row.waits == ["web 1.1.0 → 1.1.1 is a patch step; autoMerge.bump allows minor only."])
             .then_some(())
     });
     // Reverted by hand: it stays away.

@@ -159,7 +159,7 @@ async fn a_rollout_is_told_beside_the_commit_and_in_the_request() {
         world.forge.commit_url(&merged.commit)
     );
     let text = format!(
-        "<!-- tagboat:rollout -->\n**Rollout of {commit}**: 1 in trouble, 1 done\n\n\
+        "<!-- tagboat:rollout -->\n**Rollout of {commit}**: 1 failing, 1 done\n\n\
          - ❌ `shop/api` on `east` failed: ``{why}``\n\
          - ✅ `shop/web` on `east` has nothing to change"
     );

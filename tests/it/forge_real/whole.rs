@@ -279,7 +279,7 @@ impl Stage {
 #[ignore = "needs Gitea and kube-apiserver: run tests/run forge"]
 fn dev_merges_itself_prod_waits_and_people_have_the_last_word() {
     let mut stage = Stage::new();
-    let no_check = "The check ci/test has said nothing yet";
+    let no_check = "The check ci/test has not reported yet";
 
     // A new tag: both have a request; dev waits for its check, prod for people.
     stage.fleet.publish("web", &["1.0.1"]);
@@ -290,7 +290,7 @@ fn dev_merges_itself_prod_waits_and_people_have_the_last_word() {
         "prod",
         prod.number,
         "open",
-        "It waits for people: autoMerge is not declared.",
+        "It waits for a person to merge it: autoMerge is not declared.",
     );
     let text = stage.said(&["requests"]);
     for line in [
@@ -299,7 +299,7 @@ fn dev_merges_itself_prod_waits_and_people_have_the_last_word() {
             dev.number, dev.url
         ),
         format!(
-            "open #{} prod: web 1.0.0 → 1.0.1\n      {}\n      It waits for people",
+            "open #{} prod: web 1.0.0 → 1.0.1\n      {}\n      It waits for a person",
             prod.number, prod.url
         ),
     ] {
@@ -341,7 +341,7 @@ fn dev_merges_itself_prod_waits_and_people_have_the_last_word() {
     stage.stays_away(
         "prod",
         &format!(
-            "holds 1.0.1: {} closed request #{} (1.0.1) on ",
+            "holds 1.0.1: {} closed pull request #{} (1.0.1) on ",
             stage.fleet.world.ann, prod.number
         ),
     );
@@ -397,7 +397,7 @@ fn dev_merges_itself_prod_waits_and_people_have_the_last_word() {
     });
     stage.fleet.check(dev.number, StatusState::Success);
     let why = format!(
-        "Its branch has the commit {} by Ann, which is not the bot's",
+        "Its branch has commit {} by Ann, which is not the bot's",
         &hers[..10]
     );
     stage.waits("dev", dev.number, "stopped", &why);
