@@ -45,7 +45,7 @@ pub fn group(environment: &str, by: ChangeGroup, files: &[FileEdits]) -> Vec<Cha
 
 /// Divides the edits of an Environment for pull requests.
 ///
-/// Each set applies to the present files alone, because nobody knows which pull request is merged
+/// Each set applies to the present files alone, because it is unknown which pull request is merged
 /// first.
 pub fn group_apart(environment: &str, by: ChangeGroup, files: &[FileEdits]) -> Vec<ChangeSet> {
     divide(environment, by, files, false)

@@ -72,16 +72,16 @@ pub enum MergeDecision {
 /// Decides whether a pull request merges now.
 ///
 /// A pass asks first without checks and approvals, and again with them if `ask` says so.
-pub fn decide(asked: &MergeInput<'_>) -> MergeDecision {
+pub fn decide(input: &MergeInput<'_>) -> MergeDecision {
     let mut waits = MergeBlockers::default();
-    waits.for_people(asked);
-    waits.for_steps(asked);
-    waits.for_ages(asked);
-    waits.for_windows(asked);
+    waits.for_people(input);
+    waits.for_steps(input);
+    waits.for_ages(input);
+    waits.for_windows(input);
     let ask = waits.reasons.is_empty();
-    waits.for_checks(asked, ask);
-    waits.for_approvals(asked, ask);
-    waits.for_forge(asked);
+    waits.for_checks(input, ask);
+    waits.for_approvals(input, ask);
+    waits.for_forge(input);
     if waits.reasons.is_empty() {
         return MergeDecision::Now;
     }
@@ -111,8 +111,8 @@ impl MergeBlockers {
     }
 
     /// Changes by people to the pull request or its branch, and the preview.
-    fn for_people(&mut self, asked: &MergeInput<'_>) {
-        let request = asked.request;
+    fn for_people(&mut self, input: &MergeInput<'_>) {
+        let request = input.request;
         if request.state != RequestStatus::Open {
             self.say("The pull request is no longer open.");
         }
@@ -122,20 +122,20 @@ impl MergeBlockers {
         if request.labels.iter().any(|label| label == HOLD) {
             self.say(format!("The label {HOLD} is on the pull request."));
         }
-        if request.base != asked.target {
+        if request.base != input.target {
             self.say(format!(
                 "Its base is {}, not {}.",
                 plain(&request.base),
-                plain(asked.target)
+                plain(input.target)
             ));
         }
-        if !asked.own {
+        if !input.own {
             self.say("Its branch has a commit by someone else.");
         }
-        if !asked.current {
+        if !input.current {
             self.say("Its branch does not have the desired change; it is rebuilt first.");
         }
-        match asked.preview {
+        match input.preview {
             PreviewSummary::Clear => {}
             PreviewSummary::Refused(why) => self.say(format!(
                 "A cluster refuses it in a dry run: {}",
@@ -165,20 +165,20 @@ impl MergeBlockers {
         }
     }
 
-    fn for_steps(&mut self, asked: &MergeInput<'_>) {
-        if asked.moves.is_empty() {
+    fn for_steps(&mut self, input: &MergeInput<'_>) {
+        if input.moves.is_empty() {
             self.say("The images that it moves are unknown.");
         }
-        let allowed: Vec<&str> = asked
+        let allowed: Vec<&str> = input
             .auto_merge
             .bump
             .iter()
             .map(|bump| word(*bump))
             .collect();
-        for row in asked
+        for row in input
             .moves
             .iter()
-            .filter(|row| !asked.auto_merge.bump.contains(&row.bump))
+            .filter(|row| !input.auto_merge.bump.contains(&row.bump))
         {
             let (image, step, bump) = (plain(row.image()), plain(&row.step()), word(row.bump));
             self.say(format!(
@@ -188,20 +188,20 @@ impl MergeBlockers {
         }
     }
 
-    fn for_ages(&mut self, asked: &MergeInput<'_>) {
-        let Some(age) = asked.auto_merge.minimum_age else {
+    fn for_ages(&mut self, input: &MergeInput<'_>) {
+        let Some(age) = input.auto_merge.minimum_age else {
             return;
         };
-        for (index, row) in asked.moves.iter().enumerate() {
+        for (index, row) in input.moves.iter().enumerate() {
             let what = format!("{} {}", plain(row.image()), row.new);
-            let Some(since) = asked.first_seen.get(index).copied().flatten() else {
+            let Some(since) = input.first_seen.get(index).copied().flatten() else {
                 self.say(format!(
                     "{what} has not been scanned yet, so its age is unknown."
                 ));
                 continue;
             };
             match since.checked_add(age) {
-                Ok(free) if asked.now >= free => {}
+                Ok(free) if input.now >= free => {}
                 Ok(free) => {
                     self.say(format!(
                         "{what} was first seen {}; it is {} old at {}.",
@@ -222,8 +222,8 @@ impl MergeBlockers {
         }
     }
 
-    fn for_windows(&mut self, asked: &MergeInput<'_>) {
-        match schedule::open(asked.windows, asked.now) {
+    fn for_windows(&mut self, input: &MergeInput<'_>) {
+        match schedule::open(input.windows, input.now) {
             Ok(()) => {}
             Err(Some(opens)) => {
                 self.say(format!("No window is open before {}.", time(opens)));
@@ -236,8 +236,8 @@ impl MergeBlockers {
         }
     }
 
-    fn for_checks(&mut self, asked: &MergeInput<'_>, ask: bool) {
-        let Some(checks) = asked.checks else {
+    fn for_checks(&mut self, input: &MergeInput<'_>, ask: bool) {
+        let Some(checks) = input.checks else {
             // If another reason stands in the way, the checks would not have mattered.
             if ask {
                 self.say("Its checks have not been read yet.");
@@ -267,14 +267,14 @@ impl MergeBlockers {
                 self.say(format!("{} {have} not finished.", checks_named(&pending)));
             }
         }
-        match (&asked.auto_merge.require_checks, checks.state) {
+        match (&input.auto_merge.require_checks, checks.state) {
             (RequireChecks::Named(names), _) => self.for_named(names, &checks),
             (RequireChecks::Any, ChecksState::None) => {
                 self.say(
                     "No check has reported; autoMerge.requireChecks: false merges without checks.",
                 );
             }
-            (RequireChecks::Any, ChecksState::Passed) => self.for_others(asked, &checks),
+            (RequireChecks::Any, ChecksState::Passed) => self.for_others(input, &checks),
             _ => {}
         }
     }
@@ -315,22 +315,22 @@ impl MergeBlockers {
 
     /// Waits for checks that may not have started yet, if their names are not declared: a job that
     /// waits for another, a service that is slower.
-    fn for_others(&mut self, asked: &MergeInput<'_>, checks: &Checks) {
+    fn for_others(&mut self, input: &MergeInput<'_>, checks: &Checks) {
         if checks.named.iter().any(|check| check.required) {
             return;
         }
-        let base = plain(&asked.request.base);
-        let told: Option<Vec<Timestamp>> = checks.named.iter().map(|check| check.at).collect();
-        let ended = told
+        let base = plain(&input.request.base);
+        let times: Option<Vec<Timestamp>> = checks.named.iter().map(|check| check.at).collect();
+        let ended = times
             .and_then(|times| times.into_iter().max())
-            .or(asked.request.updated);
+            .or(input.request.updated);
         let Some((ended, free)) =
             ended.and_then(|ended| Some((ended, ended.checked_add(SETTLING).ok()?)))
         else {
             self.say("The forge does not tell when its checks finished; name them in autoMerge.requireChecks.");
             return;
         };
-        if asked.now < free {
+        if input.now < free {
             self.say(format!(
                 "Its checks finished at {}; another one may start until {}. Name them in autoMerge.requireChecks, or require them on {base}, to merge sooner.",
                 time(ended),
@@ -340,8 +340,8 @@ impl MergeBlockers {
         }
     }
 
-    fn for_approvals(&mut self, asked: &MergeInput<'_>, ask: bool) {
-        let Some(approvals) = asked.approvals else {
+    fn for_approvals(&mut self, input: &MergeInput<'_>, ask: bool) {
+        let Some(approvals) = input.approvals else {
             if ask {
                 self.say("Its approvals have not been read yet.");
             }
@@ -362,7 +362,7 @@ impl MergeBlockers {
             let people = list(&people(&approvals.earlier));
             self.say(format!(
                 "{people} approved an earlier state; the number of approvals that {} requires is unknown.",
-                plain(&asked.request.base)
+                plain(&input.request.base)
             ));
         }
         let required = approvals.required.unwrap_or(0) as usize;
@@ -384,8 +384,8 @@ impl MergeBlockers {
     }
 
     /// The forge's own reasons, only if there are no others: it names the same ones in other words.
-    fn for_forge(&mut self, asked: &MergeInput<'_>) {
-        match &asked.request.mergeable {
+    fn for_forge(&mut self, input: &MergeInput<'_>) {
+        match &input.request.mergeable {
             Mergeable::Blocked(why) if self.reasons.is_empty() => {
                 self.say(format!("The forge does not merge it yet: {}.", plain(why)))
             }

@@ -5,7 +5,9 @@ use crate::core::name::Name;
 use serde::Serialize;
 
 /// Effect of a change on each Application that it reaches.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, serde::Deserialize, schemars::JsonSchema)]
+#[derive(
+    Debug, Clone, Default, PartialEq, Eq, Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "camelCase")]
 pub struct Preview {
     /// Sorted by name.
@@ -29,7 +31,9 @@ pub struct ApplicationPreview {
     pub trouble: Vec<PreviewTrouble>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, serde::Deserialize, schemars::JsonSchema)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "camelCase")]
 pub enum ApplicationChange {
     New,
@@ -59,7 +63,9 @@ pub struct ObjectPreview {
     pub verdict: DryRunVerdict,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, serde::Deserialize, schemars::JsonSchema)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "camelCase")]
 pub enum ObjectChange {
     Create,

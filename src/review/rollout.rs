@@ -21,7 +21,7 @@ pub const MARKER: &str = "rollout";
 /// Prefix of the statuses' names.
 pub const CONTEXT: &str = "tagboat/rollout/";
 
-/// Age of a merge up to which its rollout is reported: after a long time without a daemon nobody
+/// Age of a merge up to which its rollout is reported: after a long downtime of the daemon nobody
 /// waits for the report any more.
 pub const LATELY: Duration = Duration::from_secs(24 * 3600);
 
@@ -248,9 +248,9 @@ fn describe(reached: &[&RolloutStatus]) -> String {
     let (count, longest) = took.fold((0, Duration::ZERO), |(count, longest), took| {
         (count + 1, took.max(longest))
     });
-    let mut said = Vec::new();
+    let mut parts = Vec::new();
     if count > 0 {
-        said.push(format!("{count} rolled out in {}", seconds(longest)));
+        parts.push(format!("{count} rolled out in {}", seconds(longest)));
     }
     for (number, words) in [
         (
@@ -269,10 +269,10 @@ fn describe(reached: &[&RolloutStatus]) -> String {
         ),
     ] {
         if number > 0 {
-            said.push(format!("{number} {words}"));
+            parts.push(format!("{number} {words}"));
         }
     }
-    said.join(", ")
+    parts.join(", ")
 }
 
 /// Returns the comment as Markdown of at most `most` characters, cut by whole rows. `link` returns
@@ -318,17 +318,17 @@ fn headline(reached: &[RolloutStatus]) -> String {
             .filter(|one| one.stage.weight() == weight)
             .count()
     };
-    let mut said = Vec::new();
+    let mut parts = Vec::new();
     for (number, words) in [
         (count(Weight::Bad), "failing"),
         (count(Weight::Open), "in progress"),
         (count(Weight::Good), "done"),
     ] {
         if number > 0 {
-            said.push(format!("{number} {words}"));
+            parts.push(format!("{number} {words}"));
         }
     }
-    said.join(", ")
+    parts.join(", ")
 }
 
 fn row(one: &RolloutStatus, commit: impl Fn(&str) -> String) -> String {

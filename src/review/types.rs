@@ -258,11 +258,11 @@ impl Checks {
         fits: impl Fn(&str, &str) -> bool,
     ) {
         for word in required {
-            let mut heard = false;
+            let mut reported = false;
             for check in named.iter_mut().filter(|check| fits(word, &check.name)) {
-                (check.required, heard) = (true, true);
+                (check.required, reported) = (true, true);
             }
-            if !heard {
+            if !reported {
                 named.push(Check {
                     name: word.clone(),
                     state: CheckState::Pending,
@@ -302,10 +302,11 @@ pub(crate) enum ReviewVerdict {
 
 impl Approvals {
     /// Collects the last verdicts by login.
-    pub(crate) fn of(said: &BTreeMap<String, ReviewVerdict>, required: Option<u32>) -> Self {
+    pub(crate) fn of(verdicts: &BTreeMap<String, ReviewVerdict>, required: Option<u32>) -> Self {
         let logins = |wanted: ReviewVerdict| {
-            said.iter()
-                .filter(|(_, said)| **said == wanted)
+            verdicts
+                .iter()
+                .filter(|(_, verdict)| **verdict == wanted)
                 .map(|(login, _)| login.clone())
                 .collect()
         };

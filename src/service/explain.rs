@@ -6,11 +6,8 @@ use super::{
 };
 use crate::{
     core::name::Name,
-    images::{
-        lint,
-        policy::{self, PolicyInput, RegistryFacts},
-    },
-    update::{PassReport, PolicyDecision},
+    images::policy::{self, PolicyInput, RegistryFacts},
+    update::{PassReport, PolicyDecision, decide},
 };
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -99,16 +96,14 @@ pub async fn explain(
             continue;
         };
         let mut scan = updater.scanner.scan(&policy.image, now).await?;
-        let (scopes, _) = lint::find(&snapshot.declared, &snapshot.files);
+        let (scopes, _) = snapshot.lint().await;
         for scope in &scopes {
             let Some(usage) = scope.policies.get(name) else {
                 continue;
             };
             let mut holds = updater.holds(&snapshot, scope, now).await?;
             let holds = holds.remove(name).unwrap_or_default();
-            let decision = usage
-                .decide(&updater.scanner, &mut scan, &holds, now)
-                .await?;
+            let decision = decide(usage, &updater.scanner, &mut scan, &holds, now).await?;
             let input = PolicyInput {
                 policy,
                 present: usage.least(),
@@ -129,7 +124,7 @@ pub async fn explain(
             answer.decisions.push(ExplainedDecision {
                 repository: updater.repo.config.name.clone(),
                 environment: scope.environment.name.clone(),
-                present: usage.report(None, None, &holds, now).present,
+                present: usage.tags.iter().cloned().collect(),
                 selected,
                 reason,
                 free_at,

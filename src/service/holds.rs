@@ -4,7 +4,7 @@ use super::{
     Failure, Outcome, Progress, Service,
     types::{Gaps, HeldTag},
 };
-use crate::{core::name::Name, images::lint, update::PassReport};
+use crate::{core::name::Name, update::PassReport};
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -67,7 +67,7 @@ pub async fn holds(
         let mut report = PassReport::default();
         let snapshot = updater.refresh_for_holds(&mut report).await?;
         answer.gaps.add(repository, &report, &snapshot.declared);
-        let (scopes, _) = lint::find(&snapshot.declared, &snapshot.files);
+        let (scopes, _) = snapshot.lint().await;
         for scope in &scopes {
             for (policy, holds) in updater.holds(&snapshot, scope, Timestamp::now()).await? {
                 answer.holds.extend(holds.iter().map(|hold| ListedHold {

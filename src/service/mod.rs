@@ -45,11 +45,7 @@ pub mod types;
 pub use outcome::{Failure, Outcome};
 pub use progress::{NoProgress, Progress};
 
-use crate::{
-    io::render::Renderer,
-    reconcile::Reconciler,
-    update::{ImageUpdater, PassReport},
-};
+use crate::{io::render::Renderer, reconcile::Reconciler, update::ImageUpdater};
 use engine::{Engine, ServiceContext};
 use std::sync::Arc;
 use tokio::sync::OwnedMutexGuard;

@@ -14,7 +14,6 @@ use crate::{
     preview::{PreviewClusters, Previewer, RevisionFiles},
     review::{ApplicationPreview, Preview, PreviewTrouble},
     spec::settings::RenderSettings,
-    update::PassReport,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

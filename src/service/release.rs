@@ -10,10 +10,7 @@ use crate::{
         image::{Digest, Tag},
         name::Name,
     },
-    images::{
-        lint,
-        policy::{self, Chosen, Comparison, Hold, Holds},
-    },
+    images::policy::{self, Chosen, Comparison, Hold, Holds},
     spec::{ImagePolicy, PolicyKind},
     update::{ImageUpdater, PassReport, ReleaseOutcome},
 };
@@ -133,7 +130,7 @@ async fn in_repository(
     let snapshot = updater.refresh_for_holds(&mut report).await?;
     let mut gaps = Gaps::default();
     gaps.add(&updater.repo.config.name, &report, &snapshot.declared);
-    let (scopes, _) = lint::find(&snapshot.declared, &snapshot.files);
+    let (scopes, _) = snapshot.lint().await;
     let Some(scope) = scopes
         .into_iter()
         .find(|scope| scope.environment.name == *environment)

@@ -6,7 +6,7 @@ use crate::{
     io::git::ObjectId,
     reconcile::{self, ReconcileMode, Reconciler, RenderFn, RepositoryId},
     spec::{Application, Declarations},
-    update::{ImageUpdater, PassReport},
+    update::ImageUpdater,
 };
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;

@@ -72,6 +72,7 @@ fn observed(service: &Service) -> StatusAnswer {
     for updater in &service.updaters {
         let name = &updater.repo.config.name;
         if updater
+            .repo
             .declared()
             .is_some_and(|declared| declared.has_errors())
         {

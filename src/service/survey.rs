@@ -14,6 +14,7 @@ use ignore::WalkBuilder;
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 /// The name of the settings file.
@@ -25,7 +26,7 @@ pub struct Survey {
     /// The declarations.
     pub declared: Declarations,
     /// The files with a reference or a note, by path.
-    pub files: Vec<ReferencedFile>,
+    pub files: Arc<Vec<ReferencedFile>>,
     /// The settings files, each with its path from the folder.
     pub settings: Vec<(String, Vec<u8>)>,
     /// The files and folders that could not be read.
@@ -42,7 +43,7 @@ pub fn survey(root: &Path) -> Result<Survey, FileError> {
     let mut survey = Survey::default();
     let mut declaring = Vec::new();
     let mut errors = Vec::new();
-    survey.files = walk(root, &mut errors, |path, relative| {
+    let mut files = walk(root, &mut errors, |path, relative| {
         let has_chart = |chart: &str| root.join(chart).join("Chart.yaml").is_file();
         let kind = FileKind::of(&relative, has_chart);
         if kind == FileKind::NotYaml && !relative.ends_with(".json") {
@@ -70,16 +71,17 @@ pub fn survey(root: &Path) -> Result<Survey, FileError> {
         .iter()
         .map(|(path, bytes)| (path.as_str(), bytes.as_slice()));
     survey.declared = spec::read(declaring, None);
-    drop_unwatched_notes(root, &mut survey);
+    drop_unwatched_notes(root, &survey.declared, &mut files);
+    survey.files = Arc::new(files);
     Ok(survey)
 }
 
 /// Drops the notes of files that mention no watched image. A file that cannot be read a second time
 /// keeps its notes.
-fn drop_unwatched_notes(root: &Path, survey: &mut Survey) {
-    let policies = survey.declared.policies.values();
+fn drop_unwatched_notes(root: &Path, declared: &Declarations, files: &mut [ReferencedFile]) {
+    let policies = declared.policies.values();
     let needles = Needles::new(policies.map(|policy| &policy.image));
-    for file in &mut survey.files {
+    for file in files {
         let notes = &mut file.findings.notes;
         if !notes.is_empty()
             && fs::read(root.join(&file.path)).is_ok_and(|bytes| !needles.hit(&bytes))

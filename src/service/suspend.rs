@@ -4,7 +4,7 @@ use super::{Failure, Progress, Service};
 use crate::{
     core::name::Name,
     spec::SourcePlace,
-    update::{DeclarationRef, ImageUpdater, PassReport},
+    update::{DeclarationRef, ImageUpdater},
 };
 use jiff::Timestamp;
 use schemars::JsonSchema;

@@ -14,7 +14,6 @@ use super::{
 };
 use crate::{
     core::image::ImageRepository,
-    images::lint,
     io::{
         git::{GitError, ObjectId, Person},
         registry::RequestKind,
@@ -203,8 +202,7 @@ impl ImageUpdater {
             }
         }
         report.environments.clear();
-        let (declared, files) = (Arc::clone(&snapshot.declared), Arc::clone(&snapshot.files));
-        let (scopes, findings) = blocking(move || lint::find(&declared, &files)).await;
+        let (scopes, findings) = snapshot.lint().await;
         report.findings = findings;
         if let Some(context) = self.request_context() {
             requests::list::once(context, snapshot, pass, report).await?;

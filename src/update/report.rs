@@ -33,7 +33,9 @@ pub struct PassReport {
 }
 
 /// Calls of a pass to remotes.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, serde::Deserialize, schemars::JsonSchema)]
+#[derive(
+    Debug, Clone, Default, PartialEq, Eq, Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "camelCase")]
 pub struct RequestTotals {
     /// Tag listings, each counted once whatever its pages.
@@ -67,7 +69,9 @@ pub struct EnvironmentReport {
 }
 
 /// State of an Environment after a pass.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, serde::Deserialize, schemars::JsonSchema)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum EnvironmentState {
     UpToDate,
@@ -159,7 +163,9 @@ pub struct RequestReport {
 }
 
 /// State of a pull request after a pass.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, serde::Deserialize, schemars::JsonSchema)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum RequestState {
     Opened,

@@ -7,11 +7,13 @@
 use crate::{
     core::image::ImageRepository,
     images::{
+        lint,
         references::{self, FileKind, Findings, Needles},
-        scope::ReferencedFile,
+        scope::{EnvironmentScope, ReferencedFile},
     },
+    io::blocking,
     io::git::{EntryKind, Extractor, GitError, Index, IndexOrigin, Mirror, ObjectId, Revision},
-    spec::{self, Declarations},
+    spec::{self, Declarations, Diagnostic},
 };
 use sha2::{Digest as _, Sha256};
 use std::{
@@ -27,6 +29,14 @@ pub struct RepoSnapshot {
     pub declared: Arc<Declarations>,
     /// Files that mention a watched repository, in the order of their paths.
     pub files: Arc<Vec<ReferencedFile>>,
+}
+
+impl RepoSnapshot {
+    /// Returns the scope of each Environment, and all findings; see [`lint::find`].
+    pub async fn lint(&self) -> (Vec<Arc<EnvironmentScope>>, Vec<Diagnostic>) {
+        let (declared, files) = (Arc::clone(&self.declared), Arc::clone(&self.files));
+        blocking(move || lint::find(&declared, &files)).await
+    }
 }
 
 /// The indexes and the last snapshot, kept between passes.

@@ -163,12 +163,12 @@ fn row(object: &ObjectPreview) -> BodyRow {
         .map(|words| prose(words, WORDS))
         .filter(|words| !words.is_empty())
         .collect();
-    let told = if further.is_empty() {
+    let more = if further.is_empty() {
         String::new()
     } else {
         format!(" ({})", further.join("; "))
     };
-    let short = format!("- {} {change}: {verdict}{told}", code(&object.object, NAME));
+    let short = format!("- {} {change}: {verdict}{more}", code(&object.object, NAME));
     if object.diff.trim().is_empty() {
         return BodyRow::new(short);
     }

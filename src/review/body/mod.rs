@@ -2,8 +2,8 @@
 //!
 //! The text is a function of its [`MoveStory`]: it has absolute dates only, so that the same facts make
 //! the same text. It is read alike by GitHub, GitLab and Gitea: tables, fences, `details`.
-//! Everything in it that somebody outside wrote goes through `text` or `notes`; what does not fit
-//! is left out by `parts`, in whole rows, and that is said.
+//! Foreign text goes through `text` or `notes`. Rows that do not fit are left out by `parts`, and the
+//! text says so.
 
 mod clusters;
 mod merging;
@@ -190,23 +190,25 @@ type ClusterColumn = (&'static str, fn(&DescribedMove) -> String);
 /// The table of images. Empty columns are left out.
 fn table(moves: &[DescribedMove]) -> BodyPiece {
     let columns: [ClusterColumn; 7] = [
-        ("Image", |told| {
-            cell_code(told.image.repository.as_str(), NAME)
+        ("Image", |described| {
+            cell_code(described.image.repository.as_str(), NAME)
         }),
         ("Change", step),
-        ("Bump", |told| told.image.bump.to_string()),
+        ("Bump", |described| described.image.bump.to_string()),
         ("Policy", policy),
-        ("First seen", |told| {
-            told.seen.as_ref().map_or(String::new(), seen)
+        ("First seen", |described| {
+            described.seen.as_ref().map_or(String::new(), seen)
         }),
-        ("Digest", |told| {
-            digest(told).map_or(String::new(), |digest| cell_code(digest.short(), NAME))
+        ("Digest", |described| {
+            digest(described).map_or(String::new(), |digest| cell_code(digest.short(), NAME))
         }),
-        ("Platforms", |told| platforms(&told.facts.platforms)),
+        ("Platforms", |described| {
+            platforms(&described.facts.platforms)
+        }),
     ];
     let cells: Vec<[String; 7]> = moves
         .iter()
-        .map(|told| columns.map(|(_, cell)| cell(told)))
+        .map(|described| columns.map(|(_, cell)| cell(described)))
         .collect();
     let wanted: Vec<usize> = (0..columns.len())
         .filter(|at| cells.iter().any(|row| !row[*at].is_empty()))
@@ -237,10 +239,10 @@ fn table(moves: &[DescribedMove]) -> BodyPiece {
     })
 }
 
-fn step(told: &DescribedMove) -> String {
-    let ImageMove { old, new, bump, .. } = &told.image;
+fn step(described: &DescribedMove) -> String {
+    let ImageMove { old, new, bump, .. } = &described.image;
     let new = cell_code(new.as_str(), NAME);
-    match (digest(told), old) {
+    match (digest(described), old) {
         (Some(digest), _) if *bump == Bump::Digest => {
             format!("{new} → {}", cell_code(digest.short(), NAME))
         }
@@ -249,11 +251,11 @@ fn step(told: &DescribedMove) -> String {
     }
 }
 
-fn policy(told: &DescribedMove) -> String {
+fn policy(described: &DescribedMove) -> String {
     format!(
         "{}: {}",
-        cell_code(&told.image.policy.to_string(), NAME),
-        cell_code(&told.policy, NAME)
+        cell_code(&described.image.policy.to_string(), NAME),
+        cell_code(&described.policy, NAME)
     )
 }
 
@@ -266,8 +268,12 @@ fn seen(seen: &SeenSince) -> String {
 }
 
 /// The digest that was written, else the digest of the tag.
-fn digest(told: &DescribedMove) -> Option<&Digest> {
-    told.image.digest.as_ref().or(told.facts.digest.as_ref())
+fn digest(described: &DescribedMove) -> Option<&Digest> {
+    described
+        .image
+        .digest
+        .as_ref()
+        .or(described.facts.digest.as_ref())
 }
 
 fn platforms(all: &[Platform]) -> String {
@@ -287,7 +293,7 @@ fn platforms(all: &[Platform]) -> String {
 
 /// Sources of the images, by their own labels.
 fn sources(moves: &[DescribedMove]) -> Option<BodyPiece> {
-    let row = |told: &DescribedMove| {
+    let row = |described: &DescribedMove| {
         let MoveFacts {
             created,
             old,
@@ -295,7 +301,7 @@ fn sources(moves: &[DescribedMove]) -> Option<BodyPiece> {
             compare,
             missing,
             ..
-        } = &told.facts;
+        } = &described.facts;
         let mut words = Vec::new();
         if let Some(source) = &new.source {
             words.push(linked(source));
@@ -326,7 +332,7 @@ fn sources(moves: &[DescribedMove]) -> Option<BodyPiece> {
         if let Some(version) = new
             .version
             .as_deref()
-            .filter(|version| !same_version(version, told.image.new.as_str()))
+            .filter(|version| !same_version(version, described.image.new.as_str()))
         {
             words.push(format!("labelled {}", code(version, 80)));
         }
@@ -339,7 +345,7 @@ fn sources(moves: &[DescribedMove]) -> Option<BodyPiece> {
             text.push_str(&prose(missing, WORDS));
         }
         (!text.is_empty())
-            .then(|| BodyRow::new(format!("- {}: {text}", code(told.image.image(), NAME))))
+            .then(|| BodyRow::new(format!("- {}: {text}", code(described.image.image(), NAME))))
     };
     let rows: Vec<BodyRow> = moves.iter().filter_map(row).collect();
     let title = "### Source\n\nFrom the images' own labels:".to_owned();
@@ -373,13 +379,16 @@ fn same_version(label: &str, tag: &str) -> bool {
 /// Release notes. Images of one source share theirs.
 fn releases(moves: &[DescribedMove]) -> Option<BodyPiece> {
     let mut shared: Vec<(&[ReleaseNotes], Vec<&str>)> = Vec::new();
-    for told in moves.iter().filter(|told| !told.facts.releases.is_empty()) {
+    for described in moves
+        .iter()
+        .filter(|described| !described.facts.releases.is_empty())
+    {
         match shared
             .iter_mut()
-            .find(|(known, _)| *known == told.facts.releases.as_slice())
+            .find(|(known, _)| *known == described.facts.releases.as_slice())
         {
-            Some((_, images)) => images.push(told.image.image()),
-            None => shared.push((&told.facts.releases, vec![told.image.image()])),
+            Some((_, images)) => images.push(described.image.image()),
+            None => shared.push((&described.facts.releases, vec![described.image.image()])),
         }
     }
     let rows: Vec<BodyRow> = shared
@@ -405,7 +414,7 @@ fn releases(moves: &[DescribedMove]) -> Option<BodyPiece> {
 /// Releases of one source, folded, with their notes as long as there is room.
 fn notes_of(releases: &[ReleaseNotes], images: &str) -> BodyRow {
     let mut room = ALL_NOTES;
-    let mut told = Vec::new();
+    let mut described = Vec::new();
     for release in releases {
         let title = title(release);
         let notes::SafeNotes { text, cut } = notes::notes(&release.notes, NOTES.min(room));
@@ -420,11 +429,14 @@ fn notes_of(releases: &[ReleaseNotes], images: &str) -> BodyRow {
         } else {
             ""
         };
-        told.push(format!("> {title}{text}{rest}"));
+        described.push(format!("> {title}{text}{rest}"));
     }
     let all = count(releases.len(), ("release", "releases"));
     let summary = format!("<summary>{}: {all}</summary>", html(images, NAME));
-    let whole = format!("<details>{summary}\n\n{}\n\n</details>", told.join("\n\n"));
+    let whole = format!(
+        "<details>{summary}\n\n{}\n\n</details>",
+        described.join("\n\n")
+    );
     let latest = releases.first().map_or(String::new(), |latest| {
         format!(", latest {}", title(latest))
     });
@@ -465,10 +477,11 @@ fn newer(moves: &[DescribedMove]) -> Option<BodyPiece> {
     };
     let rows: Vec<BodyRow> = moves
         .iter()
-        .flat_map(|told| {
-            told.refused
+        .flat_map(|described| {
+            described
+                .refused
                 .iter()
-                .map(|refused| (told.image.image(), refused))
+                .map(|refused| (described.image.image(), refused))
         })
         .map(row)
         .collect();
@@ -490,7 +503,7 @@ fn newer(moves: &[DescribedMove]) -> Option<BodyPiece> {
 
 fn files(moves: &[DescribedMove]) -> Option<BodyPiece> {
     let mut lines: BTreeMap<&str, Vec<u32>> = BTreeMap::new();
-    for FileLine { file, line } in moves.iter().flat_map(|told| &told.image.places) {
+    for FileLine { file, line } in moves.iter().flat_map(|described| &described.image.places) {
         let known = lines.entry(file).or_default();
         if !known.contains(line) {
             known.push(*line);

@@ -304,7 +304,7 @@ pub(crate) enum SafeUrl {
 
 /// Path segments whose links forges announce at their target: issues, pull requests, commits and
 /// other discussions.
-const TOLD: &[&str] = &[
+const ANNOUNCED: &[&str] = &[
     "issues",
     "pull",
     "pulls",
@@ -345,7 +345,7 @@ pub(crate) fn address(text: &str) -> SafeUrl {
     if plain
         && !decoded
             .split(['/', '\\', '?', '#', '&', '='])
-            .any(|part| TOLD.contains(&part.trim()))
+            .any(|part| ANNOUNCED.contains(&part.trim()))
     {
         SafeUrl::Link(url)
     } else {

@@ -25,7 +25,7 @@ pub(super) struct ImageUsage {
 /// Collects the images of all files.
 pub(super) fn find(survey: &Survey) -> BTreeMap<ImageRepository, ImageUsage> {
     let mut images: BTreeMap<ImageRepository, ImageUsage> = BTreeMap::new();
-    for file in &survey.files {
+    for file in survey.files.iter() {
         if file.path.ends_with(FLUX_COMPONENTS) {
             continue;
         }

@@ -10,10 +10,9 @@ use super::{
     BranchCommand, CommandError, CommandPlan, DeclarationKind, DeclarationRef, push_command,
     subject,
 };
-use crate::update::{ImageUpdater, RepoFollower, RepoSnapshot, blocking, commit::MakeDraft};
+use crate::update::{ImageUpdater, RepoFollower, RepoSnapshot, commit::MakeDraft};
 use crate::{
     core::{name::Name, text::short_id},
-    images::lint,
     io::{
         git::{
             ChangedPath, EntryKind, GitError, HistoryCommit, Mirror, ObjectId, Revision,
@@ -25,7 +24,7 @@ use crate::{
 };
 use jiff::Timestamp;
 use serde::Serialize;
-use std::{collections::BTreeSet, sync::Arc};
+use std::collections::BTreeSet;
 
 /// Commits searched for the last change.
 const MOST_COMMITS: usize = 10_000;
@@ -69,7 +68,9 @@ pub struct RestoredFile {
     pub way: FileChangeKind,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, serde::Deserialize, schemars::JsonSchema)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum FileChangeKind {
     /// Has its old content or mode again.
@@ -223,8 +224,7 @@ async fn held_by(
     now: Timestamp,
 ) -> Result<Vec<HeldVersion>, GitError> {
     let snapshot = updater.repo.refresh(&mut Vec::new()).await?;
-    let (declared, files) = (Arc::clone(&snapshot.declared), Arc::clone(&snapshot.files));
-    let (scopes, _) = blocking(move || lint::find(&declared, &files)).await;
+    let (scopes, _) = snapshot.lint().await;
     let mut held = Vec::new();
     for scope in &scopes {
         for (policy, holds) in updater.holds(&snapshot, scope, now).await? {

@@ -90,7 +90,7 @@ fn merge_not_visible(
 fn cut_refusal(number: u64, ended: &EndedRequest) -> Option<String> {
     let cut = ended.marker.as_ref()?.cut;
     let by = ended.by.clone().flatten();
-    let by = plain(by.as_deref().unwrap_or("somebody"));
+    let by = plain(by.as_deref().unwrap_or("someone"));
     (cut > 0).then(|| {
         format!(
             "Pull request #{number}, which {by} closed, had {cut} more images than fit in its text: reopen it, or split the changes (update.group)."

@@ -283,7 +283,7 @@ impl EndedRequests {
                         .by
                         .clone()
                         .flatten()
-                        .unwrap_or_else(|| "somebody".to_owned()),
+                        .unwrap_or_else(|| "someone".to_owned()),
                     time: request.at,
                     by_bot: false,
                     old: digest.map_or_else(
