@@ -17,8 +17,7 @@ pub struct Arguments {
     #[arg(value_name = "DIR")]
     dir: PathBuf,
 
-    /// The policy, image and tag to write, with the digest if there is one (with -f, as the policy
-    /// says)
+    /// The policy, image and tag to write; a digest is written, too (with -f, as the policy says)
     #[arg(value_name = "NS:NAME=IMAGE:TAG[@DIGEST]", required = true)]
     choices: Vec<String>,
 
@@ -48,7 +47,8 @@ const EXAMPLES: &str = "\
 Examples:
   tagboat set . apps:podinfo=ghcr.io/stefanprodan/podinfo:6.7.1
   tagboat set envs/dev apps:web=registry.example.com/web:1.4.0@sha256:… --diff
-  tagboat set . flux-system:podinfo=ghcr.io/stefanprodan/podinfo:6.7.1 -f clusters/ --references markers
+  tagboat set . flux-system:podinfo=ghcr.io/stefanprodan/podinfo:6.7.1 -f clusters/ \
+--references markers
 
 Without -f, a choice is an explicit order: any other tag of its image is replaced, even a higher \
 one. With -f, the policy's order applies, so that a lower version is left alone.";

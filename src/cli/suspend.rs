@@ -23,7 +23,7 @@ entry that a user wrote becomes `suspend: false`, and its place and comment stay
 /// Suspend a resource by committing `suspend: true`
 ///
 /// Changes the declaration of an ImagePolicy, an Environment or an Application in Git. Files of
-/// Flux are supported: an ImageUpdateAutomation is an Environment, and imagerepository is a kind of
+/// Flux count, too: an ImageUpdateAutomation is an Environment, and imagerepository is a kind of
 /// its own.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = SUSPEND_EXAMPLE)]
@@ -40,7 +40,7 @@ pub struct Suspend {
 /// Resume a suspended resource by a commit
 ///
 /// Reverts what `tagboat suspend`, or a user, has written into the declaration of an ImagePolicy,
-/// an Environment or an Application in Git. Files of Flux are supported.
+/// an Environment or an Application in Git. Files of Flux count, too.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = RESUME_EXAMPLE)]
 pub struct Resume {
