@@ -15,8 +15,8 @@ use crate::{
         registry::{self, Registries, RegistryConfig, RegistryError, RegistryTimeouts},
     },
     spec::{
-        ForgeCredentials,
-        settings::{ConfigRepository, GitAccess, RegistryCredentials, SecretSource, Settings},
+        ForgeCredentials, SecretSource,
+        settings::{ConfigRepository, GitAccess, RegistryCredentials, Settings},
     },
 };
 use std::{

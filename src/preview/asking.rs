@@ -3,13 +3,14 @@
 
 use super::{
     ClusterPermits, PreviewClusters,
+    clusters::ClusterPermit,
     compare::{ComparedApplication, ObjectQuestion},
     reach::ReachedApplication,
     text,
 };
 use crate::{
     core::error::Classify as _,
-    io::cluster::{ClusterClient, ClusterProblem, RequestIdentity, Resources},
+    io::cluster::{ClusterClient, ClusterProblem, RequestIdentity},
     objects::{
         object::ApplyMode,
         plan::{self, DesiredObject},
@@ -21,7 +22,7 @@ use crate::{
 use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, future::join_all, stream};
 use std::{
     collections::{BTreeSet, HashSet},
-    sync::{Arc, OnceLock},
+    sync::OnceLock,
     time::Duration,
 };
 use tokio::time::Instant;
@@ -31,27 +32,6 @@ const AT_ONCE: usize = 8;
 
 /// The time limit of all questions to one cluster.
 const PATIENCE: Duration = Duration::from_secs(20);
-
-/// A cluster that can be asked, or why not.
-#[derive(Debug)]
-pub(super) enum ClusterPermit {
-    Open {
-        cluster: ClusterClient,
-        served: Arc<Resources>,
-    },
-    Closed {
-        why: String,
-        trouble: Option<PreviewTrouble>,
-    },
-}
-
-impl ClusterPermit {
-    /// The permit for a cluster that was never looked up.
-    pub const UNKNOWN: ClusterPermit = ClusterPermit::Closed {
-        why: String::new(),
-        trouble: None,
-    };
-}
 
 /// The dry-run verdicts of one Application.
 #[derive(Debug, Default)]

@@ -1,9 +1,9 @@
 //! The clusters that previews may ask, and opening them: one that cannot be asked says why.
 
-use super::{ClusterPermits, asking::ClusterPermit, text};
+use super::{ClusterPermits, text};
 use crate::{
     core::error::Classify as _,
-    io::cluster::{ClusterClient, ClusterError, ClusterProblem},
+    io::cluster::{ClusterClient, ClusterError, ClusterProblem, Resources},
     reconcile::Reconciler,
     review::PreviewTrouble,
     spec::settings,
@@ -18,6 +18,27 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
+
+/// A cluster that can be asked, or the reason why it cannot.
+#[derive(Debug)]
+pub(super) enum ClusterPermit {
+    Open {
+        cluster: ClusterClient,
+        served: Arc<Resources>,
+    },
+    Closed {
+        why: String,
+        trouble: Option<PreviewTrouble>,
+    },
+}
+
+impl ClusterPermit {
+    /// The permit for a cluster that was never looked up.
+    pub const UNKNOWN: ClusterPermit = ClusterPermit::Closed {
+        why: String::new(),
+        trouble: None,
+    };
+}
 
 /// The time limit of discovery.
 const DISCOVERY: Duration = Duration::from_secs(10);

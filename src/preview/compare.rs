@@ -1,7 +1,7 @@
 //! Two renderings of an Application → the objects that differ, each with its diff; which of them a
 //! cluster is to be asked about.
 
-use super::{PreviewSide, asking::ClusterPermit, reach::ReachedApplication, text};
+use super::{PreviewSide, clusters::ClusterPermit, reach::ReachedApplication, text};
 use crate::{
     core::error::{Classify as _, ErrorKind},
     io::render::{RenderError, Rendered},

@@ -31,7 +31,7 @@ use crate::{
     spec::{Application, Declarations},
     update::{self, Previews},
 };
-use asking::ClusterPermit;
+use clusters::ClusterPermit;
 use compare::ComparedApplication;
 use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream};
 use reach::ReachedApplication;

@@ -2,77 +2,11 @@
 
 use super::{
     document::SpecReader,
-    settings::SecretSource,
+    forge_kind::ForgeKind,
+    secret_source::SecretSource,
     settings_raw::{self as raw, RawApp},
 };
-use schemars::JsonSchema;
-use serde::Deserialize;
-use std::fmt;
 use url::Url;
-
-/// The APIs that are spoken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum ForgeKind {
-    /// github.com and GitHub Enterprise.
-    Github,
-    /// gitlab.com and self-managed GitLab.
-    Gitlab,
-    /// Gitea, and Forgejo, which speaks the same.
-    Gitea,
-}
-
-impl ForgeKind {
-    /// The word in `tagboat.yaml`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            ForgeKind::Github => "github",
-            ForgeKind::Gitlab => "gitlab",
-            ForgeKind::Gitea => "gitea",
-        }
-    }
-
-    /// The forge's own name.
-    pub fn name(self) -> &'static str {
-        match self {
-            ForgeKind::Github => "GitHub",
-            ForgeKind::Gitlab => "GitLab",
-            ForgeKind::Gitea => "Gitea",
-        }
-    }
-
-    /// Returns the path of the API below a self-hosted forge.
-    fn api_path(self) -> &'static str {
-        match self {
-            ForgeKind::Github => "/api/v3",
-            ForgeKind::Gitlab => "/api/v4",
-            ForgeKind::Gitea => "/api/v1",
-        }
-    }
-
-    /// The kind that a host's name tells.
-    fn guess(host: &str) -> Option<Self> {
-        let first = host.split('.').next().unwrap_or_default();
-        match host {
-            "github.com" => Some(ForgeKind::Github),
-            "gitlab.com" => Some(ForgeKind::Gitlab),
-            "gitea.com" | "codeberg.org" => Some(ForgeKind::Gitea),
-            _ if host.ends_with(".ghe.com") => Some(ForgeKind::Github),
-            _ => match first {
-                "github" | "ghe" => Some(ForgeKind::Github),
-                "gitlab" => Some(ForgeKind::Gitlab),
-                "gitea" | "forgejo" => Some(ForgeKind::Gitea),
-                _ => None,
-            },
-        }
-    }
-}
-
-impl fmt::Display for ForgeKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
 
 /// A repository on a forge. `Debug` shows no secret: secrets are only referenced.
 #[derive(Debug, Clone, PartialEq, Eq)]

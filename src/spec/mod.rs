@@ -1,8 +1,10 @@
-//! Files → checked [`ImagePolicy`], [`Environment`], [`Application`], and one message a mistake.
+//! Declared kinds and settings: files become checked [`ImagePolicy`], [`Environment`] and
+//! [`Application`] values, with one diagnostic for each mistake.
 //!
-//! Validation is parsing: the raw shapes (`raw`, `flux_raw`) carry the schema, a `document` knows
-//! the place of every field, and a value that exists is valid. A file that cannot be read never
-//! hides the others.
+//! Belongs here: everything a user can declare, its schema and its checks. Validation is parsing: the
+//! raw shapes (`raw`, `flux_raw`, `settings_raw`) define the schema, `document` knows the position of
+//! every field, and a value that exists is valid. An unreadable file never hides the others. Does not
+//! belong here: anything that acts on a declaration.
 
 mod application;
 mod document;
@@ -10,12 +12,14 @@ mod environment;
 mod flux;
 mod flux_raw;
 mod forge;
+mod forge_kind;
 mod diagnostic;
 mod policy;
 pub mod settings;
 mod settings_raw;
 mod raw;
 mod schema;
+mod secret_source;
 
 pub use application::{Application, DeletionPolicy, Drift, Helm, Ignore, resolve};
 pub use diagnostic::{Diagnostic, Severity, SourcePlace};
@@ -25,9 +29,11 @@ pub use environment::{
     ReferenceScope, RequestOptions, RequireChecks, WriteMode,
 };
 pub use flux::FluxImageRepository;
-pub use forge::{ForgeCredentials, ForgeKind, ForgeSpec};
+pub use forge::{ForgeCredentials, ForgeSpec};
+pub use forge_kind::ForgeKind;
 pub use policy::{DigestReflection, ImagePolicy, PolicyKind, SortOrder, TagFilter};
 pub use schema::{SchemaKind, schema};
+pub use secret_source::SecretSource;
 
 use crate::core::{name::Name, yaml};
 use document::{SpecDocument, SpecReader, SpecSchema};

@@ -6,11 +6,10 @@ use super::{
     document::{SpecDocument, SpecReader, SpecSchema},
     environment::CommitAuthor,
     forge::{self, ForgeSpec},
+    secret_source::SecretSource,
     settings_raw as raw,
 };
 use crate::core::{schedule, yaml};
-use schemars::JsonSchema;
-use serde::Deserialize;
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
@@ -92,15 +91,6 @@ pub struct SigningKeySettings {
     /// The key in OpenSSH form.
     pub key: SecretSource,
     pub passphrase: Option<SecretSource>,
-}
-
-/// The source of a secret.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase", deny_unknown_fields)]
-pub enum SecretSource {
-    Env(String),
-    /// A file; a line end at its end is cut.
-    File(PathBuf),
 }
 
 /// Settings for the registries below a prefix.

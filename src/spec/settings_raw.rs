@@ -1,6 +1,6 @@
 //! The raw shape of `tagboat.yaml`, for serde and for the JSON schema.
 
-use super::{forge::ForgeKind, settings::SecretSource};
+use super::{forge_kind::ForgeKind, secret_source::SecretSource};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::path::PathBuf;

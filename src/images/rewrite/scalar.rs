@@ -1,9 +1,33 @@
 //! Writes a text as a scalar in the style of the present one.
 
-use super::{TextEdit, values::ScalarText};
+use super::TextEdit;
 use crate::{core::yaml::NodeStyle, images::references::ReferenceSlot};
 use regex::Regex;
+use std::ops::Range;
 use std::sync::LazyLock;
+
+/// The new text of one scalar.
+#[derive(Debug)]
+pub(crate) struct ScalarText {
+    pub slot: usize,
+    /// The whole new value.
+    pub value: String,
+    /// The replaced range in bytes of the scalar as written, if only a piece of it changes.
+    pub inside: Option<Range<usize>>,
+    /// The replacement of that piece.
+    pub piece: String,
+}
+
+impl ScalarText {
+    pub(crate) fn whole(slot: usize, value: String) -> Self {
+        Self {
+            slot,
+            value,
+            inside: None,
+            piece: String::new(),
+        }
+    }
+}
 
 /// The edit that gives `slot` a new text; `None` if the bytes there are not the slot's, or it
 /// cannot be written.

@@ -1,11 +1,13 @@
 //! The new texts of one reference's scalars after one decision.
 
-use super::{DigestReflection, LeaveReason, RewriteDecision, UpdateDirection, inside, scalar};
+use super::{
+    DigestReflection, LeaveReason, RewriteDecision, UpdateDirection, inside,
+    scalar::{self, ScalarText},
+};
 use crate::{
     core::image::{Digest, ImageRef, ImageRepository},
     images::references::{Reference, ReferencePart, ReferenceSlot},
 };
-use std::ops::Range;
 
 /// The new texts of a reference, at least one, and what they come from.
 #[derive(Debug)]
@@ -13,29 +15,6 @@ pub(crate) struct NewValues {
     pub texts: Vec<ScalarText>,
     pub old_tag: Option<String>,
     pub digest: Option<Digest>,
-}
-
-/// The new text of one scalar.
-#[derive(Debug)]
-pub(crate) struct ScalarText {
-    pub slot: usize,
-    /// The whole new value.
-    pub value: String,
-    /// The replaced range in bytes of the scalar as written, if only a piece of it changes.
-    pub inside: Option<Range<usize>>,
-    /// The replacement of that piece.
-    pub piece: String,
-}
-
-impl ScalarText {
-    fn whole(slot: usize, value: String) -> Self {
-        Self {
-            slot,
-            value,
-            inside: None,
-            piece: String::new(),
-        }
-    }
 }
 
 /// The change of a reference's digest.

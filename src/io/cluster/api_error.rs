@@ -1,6 +1,6 @@
 //! Classifies an unsuccessful API response by its status and message. Pure.
 
-use super::error::{ClusterProblem, FieldConflict};
+use super::error::{ClusterProblem, FieldConflict, NO_BASE64};
 use crate::objects::object::Gvk;
 use serde::Deserialize;
 use std::time::Duration;
@@ -102,9 +102,6 @@ const IMMUTABLE: &[&str] = &[
     "is forbidden after creation",
     "cannot be changed",
 ];
-
-/// The decoder's message for invalid base64.
-pub(crate) const NO_BASE64: &str = "illegal base64 data";
 
 const TOO_LARGE: &[&str] = &[
     "request is too large",

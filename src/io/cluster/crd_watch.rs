@@ -5,7 +5,7 @@ use super::{
     ClusterClient, RequestIdentity,
     discovery::{Resource, Resources},
     request, url,
-    watch::{LIFE, LONGEST_REFUSED},
+    watch_timing::{LIFE, LONGEST_REFUSED},
 };
 use crate::objects::object::Gvk;
 use futures::StreamExt;

@@ -9,6 +9,9 @@ use crate::{
 };
 use std::{fmt, time::Duration};
 
+/// The decoder's message for invalid base64.
+pub(crate) const NO_BASE64: &str = "illegal base64 data";
+
 /// A failed request to a cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClusterError {
@@ -258,7 +261,7 @@ impl Classify for ClusterError {
             ClusterProblem::Immutable { .. } => {
                 format!("annotate it with {}/force: enabled to have it deleted and created anew", crate::objects::object::PREFIX)
             }
-            ClusterProblem::Invalid { message, .. } if message.contains(super::api_error::NO_BASE64) => {
+            ClusterProblem::Invalid { message, .. } if message.contains(NO_BASE64) => {
                 "data wants base64: write plain text under stringData".to_owned()
             }
             ClusterProblem::Webhook { .. } => "the service behind the webhook is down: look at its pods, or at its failurePolicy".to_owned(),

@@ -22,6 +22,7 @@ mod read;
 mod records;
 mod api_error;
 mod watch;
+mod watch_timing;
 mod request;
 
 pub use apply::{ApplyRequest, ApplyResult};

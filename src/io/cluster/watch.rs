@@ -15,6 +15,7 @@ use super::{
     read::{ObjectList, PAGE},
     request::{self, ApiRequest, RequestVerb},
     url,
+    watch_timing::{LIFE, LONGEST_REFUSED},
 };
 use crate::{
     core::error::{Classify, ErrorKind},
@@ -35,18 +36,14 @@ use tokio::{
     time::Instant,
 };
 
-/// The server ends a watch after this; up to a fifth is added so that not all end at once.
-pub(crate) const LIFE: u64 = 240;
 /// A watch that the server did not end in time is dead; so is one that began and says nothing by
 /// then.
 const GRACE: Duration = Duration::from_secs(10);
 /// The time limit for the start of a watch.
 const OPENING: Duration = Duration::from_secs(30);
-/// The back-off: first and longest delay, for a server that does not respond and for one that
-/// refuses.
+/// The back-off: first and longest delay for a server that does not respond.
 const FIRST: Duration = Duration::from_millis(200);
 const LONGEST: Duration = Duration::from_secs(10);
-pub(crate) const LONGEST_REFUSED: Duration = Duration::from_secs(60);
 /// Lists as part of a watch are sent by servers from this minor version on; those that do not want
 /// to say so.
 const STREAMING_SINCE: u32 = 27;

@@ -1,15 +1,18 @@
 //! One call of a forge's API: authenticated, rate limited, bounded in time and size, with paging
 //! and ETags.
 
+mod call;
+mod dialect;
 mod pages;
 
+pub(crate) use call::ApiCall;
+pub(crate) use dialect::{Dialect, PageProgress, TokenSource, linked_page, numbered_page};
 pub(crate) use pages::{Dated, Entry, List};
 
 use super::{
     ForgeConfig, ForgeError, ForgeLogin, ForgeOperation, ForgeProblem, ForgeTimeouts,
     cache::ResponseCache,
     error::{WORDS, words},
-    github::app::GithubApp,
     pass_cache::PassCache,
 };
 use crate::{
@@ -19,15 +22,13 @@ use crate::{
         budget::{Admission, Budget},
         host_of, jittered, lock,
     },
-    spec::ForgeKind,
 };
 use jiff::Timestamp;
 use reqwest::{
     Client, Method, StatusCode, Url,
-    header::{ACCEPT, AUTHORIZATION, ETAG, HeaderMap, HeaderName, HeaderValue, IF_NONE_MATCH},
+    header::{ETAG, HeaderMap, HeaderName, HeaderValue, IF_NONE_MATCH},
 };
 use serde::de::DeserializeOwned;
-use serde_json::Value;
 use std::{
     collections::{BTreeMap, HashSet},
     sync::{Arc, Mutex},
@@ -46,75 +47,17 @@ const HOPS: usize = 3;
 /// GitHub's documented wait for its secondary rate limit if the response names none.
 const SECOND_LIMIT: Duration = Duration::from_secs(60);
 
-/// A call.
-#[derive(Clone)]
-pub(crate) struct ApiCall {
-    operation: ForgeOperation,
-    method: Method,
-    url: Url,
-    body: Option<Value>,
-    etag: Option<HeaderValue>,
-    /// True if the call is idempotent.
-    again: bool,
-}
-
-impl ApiCall {
-    pub(crate) fn get(operation: ForgeOperation, url: Url) -> Self {
-        Self {
-            operation,
-            method: Method::GET,
-            url,
-            body: None,
-            etag: None,
-            again: true,
-        }
-    }
-
-    /// Creates a call that is never retried, whatever happens to its response.
-    pub(crate) fn once(
-        operation: ForgeOperation,
-        method: Method,
-        url: Url,
-        body: impl Into<Option<Value>>,
-    ) -> Self {
-        Self {
-            operation,
-            method,
-            url,
-            body: body.into(),
-            etag: None,
-            again: false,
-        }
-    }
-
-    /// A call that may be sent again when its answer is lost.
-    pub(crate) fn again(
-        operation: ForgeOperation,
-        method: Method,
-        url: Url,
-        body: impl Into<Option<Value>>,
-    ) -> Self {
-        Self {
-            again: true,
-            ..Self::once(operation, method, url, body)
-        }
-    }
-
-    fn endpoint(&self) -> String {
-        format!("{} {}", self.method, self.url.path())
-    }
-}
-
 /// The authentication of calls.
 pub(crate) enum ApiAuth {
     Anonymous,
     Token(SecretLocation),
-    App(Box<GithubApp>),
+    /// Short-lived tokens, obtained by signing in.
+    Source(Box<dyn TokenSource>),
 }
 
 /// A forge's API, for one repository.
 pub(crate) struct ForgeApi {
-    pub(crate) kind: ForgeKind,
+    dialect: &'static Dialect,
     pub(crate) repository: String,
     base: Url,
     client: Client,
@@ -132,12 +75,16 @@ pub(crate) struct ForgeApi {
 
 impl std::fmt::Debug for ForgeApi {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Api({} {} {})", self.kind, self.base, self.repository)
+        write!(
+            f,
+            "Api({} {} {})",
+            self.dialect.kind, self.base, self.repository
+        )
     }
 }
 
 impl ForgeApi {
-    pub(crate) fn new(config: &ForgeConfig) -> Result<Self, ForgeError> {
+    pub(crate) fn new(config: &ForgeConfig, dialect: &'static Dialect) -> Result<Self, ForgeError> {
         let base = config.forge.api.clone();
         let host = host_of(&base);
         let setup = |why| ForgeError {
@@ -158,18 +105,16 @@ impl ForgeApi {
         let auth = match &config.credentials {
             ForgeLogin::Anonymous => ApiAuth::Anonymous,
             ForgeLogin::Token(source) => ApiAuth::Token(source.clone()),
-            ForgeLogin::App {
-                id,
-                installation,
-                private_key,
-            } => ApiAuth::App(Box::new(GithubApp::new(
-                *id,
-                *installation,
-                private_key.clone(),
-            ))),
+            ForgeLogin::App { .. } => match dialect
+                .token_source
+                .and_then(|new| new(&config.credentials))
+            {
+                Some(source) => ApiAuth::Source(source),
+                None => return Err(setup("this forge has no Apps".to_owned())),
+            },
         };
         Ok(Self {
-            kind: config.forge.kind,
+            dialect,
             repository: config.forge.project.clone(),
             base,
             client,
@@ -212,7 +157,7 @@ impl ForgeApi {
 
     pub(crate) fn error(&self, operation: ForgeOperation, problem: ForgeProblem) -> ForgeError {
         ForgeError {
-            forge: self.kind,
+            forge: self.dialect.kind,
             host: host_of(&self.base),
             repository: self.repository.clone(),
             operation,
@@ -230,10 +175,10 @@ impl ForgeApi {
                     Ok(token) => self.try_send(call, Some(&token)).await,
                     Err((origin, why)) => Err(ForgeProblem::Credentials { origin, why }),
                 },
-                ApiAuth::App(app) => match app.token(self).await {
+                ApiAuth::Source(source) => match source.token(self).await {
                     Ok(token) => match self.try_send(call, Some(&token)).await {
                         Err(ForgeProblem::Unauthorized { .. }) if !renewed => {
-                            app.forget(&token).await;
+                            source.forget(&token).await;
                             renewed = true;
                             continue;
                         }
@@ -317,7 +262,7 @@ impl ForgeApi {
             .flight
             .acquire()
             .await
-            .map_err(|_| ForgeProblem::Setup("the forge room is closed".to_owned()))?;
+            .map_err(|_| ForgeProblem::Setup("the forge client is closed".to_owned()))?;
         let admission = lock(&self.budget).admit(Instant::now());
         if let Admission::Parked(retry_after) = admission {
             return Err(ForgeProblem::Throttled { retry_after });
@@ -327,15 +272,7 @@ impl ForgeApi {
             .request(call.method.clone(), call.url.clone())
             .headers(self.fixed_headers());
         if let Some(token) = token {
-            let (name, text) = match self.kind {
-                // An App's own token is a JWT, and goes the same way.
-                ForgeKind::Github => (AUTHORIZATION, format!("Bearer {}", token.expose())),
-                ForgeKind::Gitlab => (
-                    HeaderName::from_static("private-token"),
-                    token.expose().to_owned(),
-                ),
-                ForgeKind::Gitea => (AUTHORIZATION, format!("token {}", token.expose())),
-            };
+            let (name, text) = (self.dialect.authorization)(token.expose());
             let origin = || "the configured token".to_owned();
             let mut value =
                 HeaderValue::from_str(&text).map_err(|_| ForgeProblem::Credentials {
@@ -389,17 +326,11 @@ impl ForgeApi {
 
     fn fixed_headers(&self) -> HeaderMap {
         let mut headers = HeaderMap::new();
-        if self.kind == ForgeKind::Github {
+        for (name, value) in self.dialect.headers {
             headers.insert(
-                ACCEPT,
-                HeaderValue::from_static("application/vnd.github+json"),
+                HeaderName::from_static(name),
+                HeaderValue::from_static(value),
             );
-            headers.insert(
-                "x-github-api-version",
-                HeaderValue::from_static("2022-11-28"),
-            );
-        } else {
-            headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         }
         headers
     }

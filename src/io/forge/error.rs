@@ -65,70 +65,6 @@ impl ForgeOperation {
             ForgeOperation::Releases => "read releases",
         }
     }
-
-    /// Returns the permission that the operation requires of a token.
-    fn needs(self, kind: ForgeKind) -> &'static str {
-        match (kind, self) {
-            (ForgeKind::Github, ForgeOperation::SignIn) => {
-                "an App that is installed on the repository, its id and its own private key"
-            }
-            (ForgeKind::Github, ForgeOperation::Settings) => {
-                "\"Metadata: read\" and \"Contents: read\" (classic: scope repo)"
-            }
-            (
-                ForgeKind::Github,
-                ForgeOperation::List | ForgeOperation::Read | ForgeOperation::Approvals,
-            ) => "\"Pull requests: read\" (classic: scope repo)",
-            (
-                ForgeKind::Github,
-                ForgeOperation::Open | ForgeOperation::Change | ForgeOperation::Reviewers,
-            ) => "\"Pull requests: read and write\" (classic: scope repo)",
-            (ForgeKind::Github, ForgeOperation::Label | ForgeOperation::Comment) => {
-                "\"Pull requests: read and write\" and \"Issues: read and write\" (classic: scope repo)"
-            }
-            (ForgeKind::Github, ForgeOperation::Checks) => {
-                "\"Checks: read\" and \"Commit statuses: read\" (classic: scope repo)"
-            }
-            (ForgeKind::Github, ForgeOperation::Merge | ForgeOperation::AutoMerge) => {
-                "\"Contents: read and write\" and \"Pull requests: read and write\" (classic: scope repo), and leave of the branch's rules"
-            }
-            (ForgeKind::Github, ForgeOperation::Branch) => {
-                "\"Contents: read and write\" (classic: scope repo)"
-            }
-            (ForgeKind::Github, ForgeOperation::Status) => {
-                "\"Commit statuses: read and write\" (classic: scope repo:status)"
-            }
-            (ForgeKind::Github, ForgeOperation::Releases) => {
-                "\"Contents: read\" of that repository"
-            }
-            (
-                ForgeKind::Gitlab,
-                ForgeOperation::Merge | ForgeOperation::AutoMerge | ForgeOperation::Branch,
-            ) => {
-                "the scope api and a role that may merge into the branch (Developer or Maintainer)"
-            }
-            (ForgeKind::Gitlab, ForgeOperation::Releases) => "the scope read_api",
-            (ForgeKind::Gitlab, _) => "the scope api and the role Developer",
-            (ForgeKind::Gitea, ForgeOperation::Label | ForgeOperation::Comment) => {
-                "the scope write:issue and write access to the repository"
-            }
-            (
-                ForgeKind::Gitea,
-                ForgeOperation::List
-                | ForgeOperation::Read
-                | ForgeOperation::Approvals
-                | ForgeOperation::Checks
-                | ForgeOperation::Settings,
-            ) => "the scope read:repository and read access to the repository",
-            (ForgeKind::Gitea, ForgeOperation::Releases) => "the scope read:repository",
-            (ForgeKind::Gitea, ForgeOperation::Merge | ForgeOperation::AutoMerge) => {
-                "the scope write:repository and a user who may merge into the branch"
-            }
-            (ForgeKind::Gitea, _) => {
-                "the scope write:repository and write access to the repository"
-            }
-        }
-    }
 }
 
 impl fmt::Display for ForgeOperation {
@@ -289,7 +225,7 @@ impl Classify for ForgeError {
     fn hint(&self) -> Option<String> {
         match &self.problem {
             ForgeProblem::Unauthorized { .. } | ForgeProblem::Forbidden { .. } | ForgeProblem::NotFound { .. } => {
-                Some(format!("To {}, {} wants {}.", self.operation, self.forge, self.operation.needs(self.forge)))
+                Some(format!("To {}, {} wants {}.", self.operation, self.forge, super::scope(self.forge, self.operation)))
             }
             ForgeProblem::Redirect { .. } => Some("The repository was renamed or moved: write its new address into tagboat.yaml.".to_owned()),
             ForgeProblem::Content { why, .. } if why.contains("HTML") => {

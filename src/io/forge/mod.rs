@@ -1,20 +1,15 @@
-//! Requests for review on a forge: one trait, [`Forge`], and one file for each forge that speaks
-//! it.
+//! Pull requests on a forge: one trait, [`Forge`], and one folder for each forge that implements it.
 //!
-//! | file | what it knows |
+//! | file | subject |
 //! |---|---|
-//! | `words` | the words: request, checks, approvals, merge, the same for every forge |
-//! | `github`, `github_read`, `gitlab`, `gitlab_read`, `gitlab_approvals`, `gitea`, `gitea_read` | one forge: what changes things, and what reads them |
-//! | `alike` | what all forges do alike, each with names of its own |
-//! | `own` | which comments are the bot's own |
-//! | `releases` | which releases lie between two versions |
-//! | `app` | signing in as a GitHub App |
-//! | `api`, `api/pages`, `cache`, `standing` | one call within limits and bounds, lists page by page; answers remembered by ETag, and those asked once in a pass |
-//! | `error` | what went wrong, and what the token lacks |
+//! | `github/`, `gitlab/`, `gitea/` | one forge: its dialect (authentication, paging, scopes), reading, writing |
+//! | `api`, `api/pages`, `api/dialect` | one call within limits, lists page by page, conventions that differ |
+//! | `cache`, `pass_cache` | responses by ETag, and for one pass |
+//! | `common`, `bot_comments`, `releases` | steps that all forges share |
+//! | `error` | errors, and the permission that a token lacks |
 //!
-//! What is done twice is done once: reads are repeated when a connection fails, and what changes
-//! something is looked up before it is believed lost. A request from a fork is never taken for the
-//! bot's, whatever its branch is called.
+//! Reads are retried when a connection fails. A write is looked up before it is believed lost. A pull
+//! request from a fork is never taken for the bot's, whatever its branch is called.
 
 mod common;
 mod api;
@@ -222,27 +217,39 @@ pub trait Forge: std::fmt::Debug + Send + Sync {
     ) -> Result<Vec<ForgeRelease>, ForgeError>;
 }
 
+/// Returns the conventions of a forge. A new forge is registered here.
+fn dialect(kind: ForgeKind) -> &'static api::Dialect {
+    match kind {
+        ForgeKind::Github => &github::DIALECT,
+        ForgeKind::Gitlab => &gitlab::DIALECT,
+        ForgeKind::Gitea => &gitea::DIALECT,
+    }
+}
+
 /// Builds a client. Sends nothing and reads no secret.
 ///
 /// # Errors
 /// If the CA file or the proxy cannot be used.
 pub fn connect(config: &ForgeConfig) -> Result<Arc<dyn Forge>, ForgeError> {
-    let api = api::ForgeApi::new(config)?;
-    let place = config.forge.clone();
-    Ok(match place.kind {
-        ForgeKind::Github => Arc::new(github::Github::new(api, place)),
-        ForgeKind::Gitlab => Arc::new(gitlab::Gitlab::new(api, place)),
-        ForgeKind::Gitea => Arc::new(gitea::Gitea::new(api, place)),
-    })
+    let dialect = dialect(config.forge.kind);
+    let api = api::ForgeApi::new(config, dialect)?;
+    Ok((dialect.connect)(api, config.forge.clone()))
 }
 
 /// Returns the web page of a forge that compares two commits, branches or tags of a repository.
 pub fn compare_url(place: &spec::ForgeSpec, from: &str, to: &str) -> String {
     let range = format!("{from}...{to}");
-    match place.kind {
-        ForgeKind::Gitlab => page(place, &["-", "compare", &range]),
-        ForgeKind::Github | ForgeKind::Gitea => page(place, &["compare", &range]),
-    }
+    let path = dialect(place.kind)
+        .compare_path
+        .iter()
+        .copied()
+        .chain([range.as_str()]);
+    page(place, &path.collect::<Vec<_>>())
+}
+
+/// Returns the permission that an operation requires of a token on a forge.
+fn scope(kind: ForgeKind, operation: ForgeOperation) -> &'static str {
+    (dialect(kind).scope)(operation)
 }
 
 /// The line that people do not see by which a comment is found again.

@@ -3,7 +3,7 @@
 use super::{
     draft::{CommitDraft, Person},
     error::{GitError, plain},
-    mirror::Mirror,
+    mirror::{HEADS, Mirror, TRACKED},
     push::{PushOutcome, RefUpdate},
     trailer::has_trailer,
 };
@@ -13,12 +13,6 @@ use gix::{
     refs::transaction::{Change, PreviousValue, RefEdit, RefLog},
 };
 use std::collections::{BTreeMap, BinaryHeap, HashMap};
-
-/// A reference below this prefix in the remote is kept below [`TRACKED`].
-pub(crate) const HEADS: &str = "refs/heads/";
-
-/// The prefix of remote branches in the mirror.
-pub(crate) const TRACKED: &str = "refs/remotes/origin/";
 
 /// Commits that are read at most to see where a branch left its target.
 const MOST_READ: usize = 20_000;

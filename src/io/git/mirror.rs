@@ -1,7 +1,6 @@
 //! The bare mirror of a remote, a folder that can be deleted at any time.
 
 use super::{
-    branches::{HEADS, TRACKED},
     error::{GitError, chain},
     remote::Remote,
     revision::Revision,
@@ -14,6 +13,12 @@ use std::{
     sync::{PoisonError, RwLock, atomic::AtomicBool},
     time::{Duration, Instant},
 };
+
+/// A reference below this prefix in the remote is kept below [`TRACKED`].
+pub(crate) const HEADS: &str = "refs/heads/";
+
+/// The prefix of remote branches in the mirror.
+pub(crate) const TRACKED: &str = "refs/remotes/origin/";
 
 /// Bytes of unpacked objects that each thread keeps as bases of deltas: without them reading 10,000
 /// blobs takes five times as long; with more it takes no less.

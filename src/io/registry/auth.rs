@@ -4,8 +4,9 @@ use super::{
     RegistryProblem,
     challenge::Challenge,
     config::RegistryTimeouts,
-    credentials::{Keyring, RegistryIdentity, Resolved},
+    credentials::{Keyring, Resolved},
     http::{ErrorBody, FormFields, RegistryRequest, RequestKind, RequestSender},
+    identity::RegistryIdentity,
 };
 use crate::{
     core::{image::ImageRepository, secret::Secret},

@@ -4,6 +4,7 @@ use super::{
     RegistryProblem,
     config::{RegistryLogin, RegistryTimeouts},
     docker::{self, DockerLogin},
+    identity::RegistryIdentity,
 };
 use crate::{
     core::{image::ImageRepository, secret::Secret},
@@ -13,20 +14,6 @@ use std::{collections::HashMap, path::Path, sync::Mutex, time::Instant};
 
 /// The text for missing credentials in messages.
 pub(crate) const NOBODY: &str = "no credentials";
-
-/// The identity presented to a registry.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum RegistryIdentity {
-    Anonymous,
-    Basic {
-        username: String,
-        password: Secret,
-    },
-    /// A token for the `Authorization` header.
-    Bearer(Secret),
-    /// A refresh token for the token service (docker's `identitytoken`).
-    Refresh(Secret),
-}
 
 /// An identity and where it came from, the latter for people.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 //! The docker_credential crate reads the same files but waits for a helper without bound and takes
 //! its whole output, so the small protocol is spoken here.
 
-use super::{RegistryProblem, credentials::RegistryIdentity};
+use super::{RegistryProblem, identity::RegistryIdentity};
 use crate::core::{
     image::{ImageRepository, shown},
     secret::Secret,

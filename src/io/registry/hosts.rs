@@ -16,6 +16,9 @@ use std::{
 };
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+/// Page sizes to try, until the host accepts one; finally none.
+pub(crate) const PAGES: [Option<usize>; 3] = [Some(1000), Some(100), None];
+
 /// Requests in flight to a host that no prefix names: token services and storage.
 const UNNAMED: usize = 8;
 
@@ -80,7 +83,7 @@ impl Hosts {
             flight: Semaphore::new(flight.min(Semaphore::MAX_PERMITS)),
             budget: Mutex::new(Budget::new(Instant::now(), rate)),
             counts: Mutex::default(),
-            page: AtomicUsize::new(super::list::PAGES.len()),
+            page: AtomicUsize::new(PAGES.len()),
         });
         hosts.insert(name.to_owned(), host.clone());
         host
@@ -148,10 +151,10 @@ impl Host {
         }
     }
 
-    /// The place in [`super::list::PAGES`] that the host is known to take; past its end while
+    /// The place in [`PAGES`] that the host is known to take; past its end while
     /// unknown.
     pub(crate) fn page(&self) -> Option<usize> {
-        Some(self.page.load(Ordering::Relaxed)).filter(|place| *place < super::list::PAGES.len())
+        Some(self.page.load(Ordering::Relaxed)).filter(|place| *place < PAGES.len())
     }
 
     pub(crate) fn set_page(&self, place: usize) {

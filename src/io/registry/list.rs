@@ -2,7 +2,7 @@
 
 use super::{
     RegistryProblem,
-    hosts::Host,
+    hosts::{Host, PAGES},
     http::{ErrorBody, HttpResponse, RegistryRequest, RequestKind, host_of},
     session::Session,
     tag_json::{InvalidNames, read_page},
@@ -13,9 +13,6 @@ use crate::{
 };
 use reqwest::{Url, header::HeaderValue};
 use std::collections::HashSet;
-
-/// Page sizes asked for, until one is taken; at last none.
-pub(crate) const PAGES: [Option<usize>; 3] = [Some(1000), Some(100), None];
 
 /// The largest honest lists have some 100,000 tags; a tag has at most 128 characters.
 const MOST_TAGS: usize = 2_000_000;

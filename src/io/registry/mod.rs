@@ -1,20 +1,18 @@
-//! Repository → facts: tags, digests, dates, platforms.
+//! Registry facts: tags, digests, dates, platforms.
 //!
-//! [`Registries`] is the one poller for all registries (DESIGN §3, "Registry manners"). It answers
-//! whole or not at all: a list that is cut, a throttled HEAD or content with another digest is an
-//! error, never a smaller fact.
+//! [`Registries`] is the one client for all registries. It answers completely or not at all: a
+//! truncated list, a throttled HEAD or content with another digest is an error, never a smaller fact.
 //!
-//! | file | what it knows |
+//! | file | subject |
 //! |---|---|
-//! | `config` | how a registry is reached |
-//! | `list`, `tag_json` | tag lists: pages, their text, their order |
+//! | `config` | settings of registries |
+//! | `list`, `tag_json` | tag lists: pages, parsing, order |
 //! | `facts`, `manifest` | digests of tags; dates and platforms of digests |
 //! | `session` | sign-in and redirects of one request |
-//! | `auth`, `challenge`, `credentials`, `docker` | tokens; what hosts ask for; who we are; docker's files and helpers |
-//! | `http`, `hosts` | one request; what each host allows |
+//! | `auth`, `challenge`, `credentials`, `identity`, `docker` | tokens, challenges, credentials, docker configs and helpers |
+//! | `http`, `hosts` | one request; rate limits by host |
 //!
-//! Not here: pushing and mirrors. Caching is the `store` room's: this room remembers tokens and
-//! budgets only.
+//! Not here: pushing and mirrors. The `store` caches facts; this module only tokens and rate limits.
 
 mod auth;
 mod challenge;
@@ -25,6 +23,7 @@ mod error;
 mod facts;
 mod hosts;
 mod http;
+mod identity;
 mod list;
 mod manifest;
 mod session;

@@ -50,3 +50,10 @@ impl Classify for StoreError {
         })
     }
 }
+
+/// Any error of redb.
+pub(crate) type RedbError = Box<redb::Error>;
+
+pub(crate) fn any(error: impl Into<redb::Error>) -> RedbError {
+    Box::new(error.into())
+}

@@ -2,6 +2,7 @@
 
 use super::{
     StoreError,
+    error::{RedbError, any},
     tables::{META, create_all},
 };
 use redb::{
@@ -54,9 +55,6 @@ pub struct Store {
 
 /// Turns the file into a database; a test injects a disk that fills up here.
 type StoreOpener = fn(&Path) -> Result<Database, StoreError>;
-
-/// Any error of redb.
-pub(crate) type RedbError = Box<redb::Error>;
 
 impl Store {
     /// Opens the file or makes it, readable by its owner only.
@@ -201,10 +199,6 @@ fn guarded<T>(work: impl FnOnce() -> Result<T, RedbError>) -> Result<T, RedbErro
             "an assertion failed".to_owned(),
         )))
     })
-}
-
-pub(crate) fn any(error: impl Into<redb::Error>) -> RedbError {
-    Box::new(error.into())
 }
 
 fn database(path: &Path) -> Result<Database, StoreError> {

@@ -2,7 +2,7 @@
 
 use super::{
     Store, StoreError,
-    open::{RedbError, any},
+    error::{RedbError, any},
 };
 use crate::{
     core::image::{Digest, ImageRepository, Tag, TagList},

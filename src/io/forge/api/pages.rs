@@ -1,16 +1,9 @@
 //! Reads lists page by page, and caches the parsed entries.
 
-use super::{ApiCall, ForgeApi, MOST_PAGES};
-use crate::{
-    io::{
-        forge::{ForgeError, ForgeOperation, ForgeProblem, RequestFilter, cache::CachedPage},
-        http::{
-            HttpResponse,
-            link::{self, LinkError},
-            lock,
-        },
-    },
-    spec::ForgeKind,
+use super::{ApiCall, ForgeApi, MOST_PAGES, PageProgress};
+use crate::io::{
+    forge::{ForgeError, ForgeOperation, ForgeProblem, RequestFilter, cache::CachedPage},
+    http::lock,
 };
 use jiff::Timestamp;
 use reqwest::{Url, header::ETAG};
@@ -131,78 +124,20 @@ impl ForgeApi {
             page.latest = page.latest.max(stamp);
             page.items.extend(kept);
         }
-        page.next = self
-            .next(&answer, seen + page.count, page.count)
-            .map_err(|problem| self.error(list.operation, problem))?;
+        page.next = (self.dialect.next_page)(
+            &answer,
+            PageProgress {
+                seen: seen + page.count,
+                count: page.count,
+            },
+        )
+        .map_err(|problem| self.error(list.operation, problem))?;
         let page = Arc::new(page);
         match answer.headers.get(ETAG) {
             Some(etag) => lock(&self.cache).put(key, etag.clone(), page.clone(), answer.body.len()),
             None => lock(&self.cache).forget(&key),
         }
         Ok(page)
-    }
-
-    /// The next page. Gitea builds its links from the address that it believes to have, so its
-    /// count is used instead.
-    fn next(
-        &self,
-        answer: &HttpResponse,
-        seen: usize,
-        count: usize,
-    ) -> Result<Option<Url>, ForgeProblem> {
-        let numbered = |page: &str| {
-            let mut url = answer.url.clone();
-            let others: Vec<(String, String)> = url
-                .query_pairs()
-                .into_owned()
-                .filter(|(name, _)| name != "page")
-                .collect();
-            url.query_pairs_mut()
-                .clear()
-                .extend_pairs(others)
-                .append_pair("page", page);
-            url
-        };
-        let present = || {
-            answer
-                .url
-                .query_pairs()
-                .find(|(name, _)| name == "page")
-                .and_then(|(_, page)| page.parse::<u64>().ok())
-        };
-        match self.kind {
-            ForgeKind::Gitea => {
-                let total: usize = answer
-                    .header("x-total-count")
-                    .and_then(|total| total.parse().ok())
-                    .unwrap_or(0);
-                Ok((count > 0 && seen < total)
-                    .then(|| numbered(&(present().unwrap_or(1) + 1).to_string())))
-            }
-            ForgeKind::Gitlab if answer.headers.contains_key("x-next-page") => {
-                let page = answer.header("x-next-page").unwrap_or_default().trim();
-                Ok(page
-                    .bytes()
-                    .all(|byte| byte.is_ascii_digit())
-                    .then_some(page)
-                    .filter(|page| !page.is_empty())
-                    .map(numbered))
-            }
-            _ => {
-                let links = answer
-                    .headers
-                    .get_all("link")
-                    .iter()
-                    .filter_map(|value| value.to_str().ok());
-                link::next(links, &answer.url).map_err(|why| match why {
-                    LinkError::Elsewhere(to) => ForgeProblem::Redirect { to },
-                    LinkError::Unreadable => ForgeProblem::Content {
-                        endpoint: format!("GET {}", answer.url.path()),
-                        why: "the link to the next page is no URL".to_owned(),
-                    },
-                })
-            }
-        }
     }
 }
 

@@ -1,6 +1,9 @@
 //! Gitea and Forgejo: what changes something.
 
+mod dialect;
 pub(crate) mod read;
+
+pub(crate) use dialect::DIALECT;
 
 use super::{
     Approvals, Checks, CommentOutcome, CommitStatus, Forge, ForgeError, ForgeOperation,

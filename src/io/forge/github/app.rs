@@ -2,10 +2,11 @@
 //! an hour.
 
 use crate::io::forge::{
-    ForgeOperation, ForgeProblem,
-    api::{ApiCall, ForgeApi},
+    ForgeLogin, ForgeOperation, ForgeProblem,
+    api::{ApiCall, ForgeApi, TokenSource},
 };
 use crate::{core::secret::Secret, io::http::SecretLocation};
+use async_trait::async_trait;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
 use jiff::{SignedDuration, Timestamp};
 use reqwest::Method;
@@ -48,9 +49,27 @@ impl GithubApp {
             token: tokio::sync::Mutex::default(),
         }
     }
+}
 
-    /// Returns the installation's token, cached or new. Concurrent callers wait for the same one.
-    pub(crate) async fn token(&self, api: &ForgeApi) -> Result<Secret, ForgeProblem> {
+/// Creates the source of an App's tokens.
+pub(crate) fn source(login: &ForgeLogin) -> Option<Box<dyn TokenSource>> {
+    match login {
+        ForgeLogin::App {
+            id,
+            installation,
+            private_key,
+        } => Some(Box::new(GithubApp::new(
+            *id,
+            *installation,
+            private_key.clone(),
+        ))),
+        _ => None,
+    }
+}
+
+#[async_trait]
+impl TokenSource for GithubApp {
+    async fn token(&self, api: &ForgeApi) -> Result<Secret, ForgeProblem> {
         let mut known = self.token.lock().await;
         let now = Timestamp::now();
         if let Some((token, _)) = known.as_ref().filter(|(_, expires)| now + RENEW < *expires) {
@@ -95,8 +114,7 @@ impl GithubApp {
         Ok(token)
     }
 
-    /// Forgets a token that was refused.
-    pub(crate) async fn forget(&self, token: &Secret) {
+    async fn forget(&self, token: &Secret) {
         self.token.lock().await.take_if(|(known, _)| known == token);
     }
 }

@@ -1,7 +1,10 @@
 //! GitHub: what changes something. github.com and Enterprise differ in their addresses only.
 
+mod dialect;
 pub(crate) mod app;
 pub(crate) mod read;
+
+pub(crate) use dialect::DIALECT;
 
 use super::{
     Approvals, Checks, CommentOutcome, CommitStatus, Forge, ForgeError, ForgeOperation,

@@ -1,7 +1,10 @@
 //! GitLab: writing. gitlab.com and self-managed servers differ in their URLs only.
 
+mod dialect;
 pub(crate) mod approvals;
 pub(crate) mod read;
+
+pub(crate) use dialect::DIALECT;
 
 use super::{
     Approvals, Checks, CommentOutcome, CommitStatus, Forge, ForgeError, ForgeOperation,
