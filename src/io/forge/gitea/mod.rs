@@ -2,6 +2,8 @@
 
 mod dialect;
 pub(crate) mod read;
+mod labels;
+mod merge;
 
 pub(crate) use dialect::DIALECT;
 
@@ -19,6 +21,7 @@ use super::{
 use crate::review::types::cut;
 use crate::spec::{self, MergeMethod};
 use async_trait::async_trait;
+use labels::id_of;
 use reqwest::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -33,28 +36,16 @@ const LIMITS: TextLimits = TextLimits {
     status: 255,
 };
 
-/// The number of merge attempts while Gitea checks for conflicts: some eight seconds.
-const LOOKS: u32 = 5;
-
 /// The cache key of the repository's labels.
 const LABELS: &str = "labels";
 
 /// Labels by name, with their ids.
 type LabelIds = Vec<(String, u64)>;
 
-/// Gitea's message while it is still checking for conflicts.
-const BUSY: &str = "try again later";
-
 #[derive(Debug)]
 pub(crate) struct Gitea {
     pub(crate) api: ForgeApi,
     pub(crate) place: spec::ForgeSpec,
-}
-
-#[derive(Deserialize)]
-struct GiteaLabel {
-    id: u64,
-    name: String,
 }
 
 #[derive(Deserialize)]
@@ -77,148 +68,6 @@ impl Gitea {
 
     fn owner(&self) -> &str {
         self.place.project.split('/').next().unwrap_or_default()
-    }
-
-    /// The declared way to merge, or the repository's.
-    async fn method(&self, declared: Option<MergeMethod>) -> Result<String, ForgeError> {
-        Ok(match declared {
-            Some(MergeMethod::Merge) => "merge".to_owned(),
-            Some(MergeMethod::Squash) => "squash".to_owned(),
-            Some(MergeMethod::Rebase) => "rebase".to_owned(),
-            None => {
-                let read = self
-                    .api
-                    .get::<GiteaRepository>(ForgeOperation::Settings, self.repo(&[], &[]));
-                let repository = self.api.standing.once("repository", read).await?;
-                repository
-                    .default_merge_style
-                    .clone()
-                    .filter(|style| !style.is_empty())
-                    .unwrap_or_else(|| "merge".to_owned())
-            }
-        })
-    }
-
-    async fn send_merge(
-        &self,
-        operation: ForgeOperation,
-        number: u64,
-        merge: &MergeCommand,
-        later: bool,
-    ) -> Result<(), ForgeError> {
-        let body = json!({
-            "Do": self.method(merge.method).await?,
-            "head_commit_id": merge.head,
-            "MergeTitleField": merge.title,
-            "MergeMessageField": merge.message,
-            "delete_branch_after_merge": merge.delete_branch,
-            "merge_when_checks_succeed": later,
-        });
-        let call = ApiCall::once(
-            operation,
-            Method::POST,
-            self.repo(&["pulls", &number.to_string(), "merge"], &[]),
-            body,
-        );
-        let mut tries = 0;
-        let answer = loop {
-            match self.api.send(&call).await {
-                // After each push to head or base it looks for conflicts, for a moment.
-                Err(error) if is_busy(&error) && tries < LOOKS => {
-                    tries += 1;
-                    self.api.pause(tries).await;
-                }
-                other => break other,
-            }
-        };
-        answer.map(drop).map_err(|mut error| {
-            error.problem = match error.problem {
-                ForgeProblem::Status {
-                    status: 405,
-                    message,
-                } => match message.as_deref() {
-                    Some(text) if text.contains(BUSY) => ForgeProblem::NotYet { message },
-                    Some(text) if text.contains("behind the base branch") => {
-                        ForgeProblem::Behind { message }
-                    }
-                    _ => ForgeProblem::NotMergeable { message },
-                },
-                ForgeProblem::Refused {
-                    status: 409,
-                    message,
-                } if message
-                    .as_deref()
-                    .is_some_and(|text| text.contains("head out of date")) =>
-                {
-                    ForgeProblem::HeadChanged { message }
-                }
-                ForgeProblem::Refused {
-                    status: 409,
-                    message,
-                } if !later => ForgeProblem::NotMergeable { message },
-                other => other,
-            };
-            error
-        })
-    }
-
-    /// Returns the labels of the repository, read again if one of `names` is missing.
-    async fn known_labels(&self, names: &[&str]) -> Result<Arc<LabelIds>, ForgeError> {
-        let lacks = |known: &LabelIds| names.iter().any(|name| id_of(known, name).is_none());
-        let known = self.api.standing.once(LABELS, self.labels()).await?;
-        if !lacks(&known) {
-            return Ok(known);
-        }
-        // They may have been created since.
-        self.api.standing.forget(LABELS).await;
-        self.api.standing.once(LABELS, self.labels()).await
-    }
-
-    async fn labels(&self) -> Result<LabelIds, ForgeError> {
-        let keep = |label: GiteaLabel| Some((label.name, label.id)).into();
-        self.api
-            .pages(
-                &List::all(ForgeOperation::Label, self.repo(&["labels"], &[PAGE]), ""),
-                keep,
-            )
-            .await
-    }
-
-    async fn organisation_labels(&self) -> Result<LabelIds, ForgeError> {
-        let url = self.api.url(["orgs", self.owner(), "labels"], &[PAGE]);
-        let keep = |label: GiteaLabel| Some((label.name, label.id)).into();
-        match self
-            .api
-            .pages(&List::all(ForgeOperation::Label, url, ""), keep)
-            .await
-        {
-            Ok(labels) => Ok(labels),
-            // The owner is a user, or the token may not look at organisations: then a label of the
-            // repository is made.
-            Err(error)
-                if matches!(
-                    error.problem,
-                    ForgeProblem::NotFound { .. } | ForgeProblem::Forbidden { .. }
-                ) =>
-            {
-                Ok(Vec::new())
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    async fn make_label(&self, label: &RequestLabel) -> Result<u64, ForgeError> {
-        let body = json!({"name": label.name, "color": format!("#{}", label.color), "description": label.description});
-        // Gitea would make a second one of the same name.
-        let call = ApiCall::once(
-            ForgeOperation::Label,
-            Method::POST,
-            self.repo(&["labels"], &[]),
-            body,
-        );
-        let made = self.api.json::<GiteaLabel>(&call).await?.id;
-        self.api.standing.forget(LABELS).await;
-        Ok(made)
     }
 
     async fn request_reviews(
@@ -251,11 +100,6 @@ impl Gitea {
     }
 }
 
-/// Returns whether Gitea refused because it is still checking for conflicts.
-fn is_busy(error: &ForgeError) -> bool {
-    matches!(&error.problem, ForgeProblem::Status { status: 405, message: Some(text) } if text.contains(BUSY))
-}
-
 fn titled(title: &str, draft: bool) -> String {
     cut(
         &if draft {
@@ -265,13 +109,6 @@ fn titled(title: &str, draft: bool) -> String {
         },
         LIMITS.title,
     )
-}
-
-fn id_of(labels: &LabelIds, name: &str) -> Option<u64> {
-    labels
-        .iter()
-        .find(|(known, _)| known == name)
-        .map(|(_, id)| *id)
 }
 
 #[async_trait]

@@ -3,6 +3,7 @@
 mod dialect;
 pub(crate) mod app;
 pub(crate) mod read;
+mod graphql;
 
 pub(crate) use dialect::DIALECT;
 
@@ -32,8 +33,6 @@ const LIMITS: TextLimits = TextLimits {
     comment: 65_536,
     status: 140,
 };
-/// The wait for GraphQL's rate limit, whose response names no time; its budget is hourly.
-const GRAPHQL_WAIT: Duration = Duration::from_secs(300);
 
 #[derive(Debug)]
 pub(crate) struct Github {
@@ -82,77 +81,6 @@ impl Github {
             .into_iter()
             .find(|(allowed, _)| *allowed == Some(true))
             .map_or(MergeMethod::Merge, |(_, method)| method))
-    }
-
-    /// Asks GraphQL; gives the data.
-    pub(crate) async fn graphql(
-        &self,
-        operation: ForgeOperation,
-        query: &str,
-        variables: Value,
-    ) -> Result<Value, ForgeError> {
-        let mut url: Url = self.api.base().clone();
-        let path = url
-            .path()
-            .trim_end_matches('/')
-            .trim_end_matches("/v3")
-            .to_owned();
-        url.set_path(&format!("{path}/graphql"));
-        let call = ApiCall::again(
-            operation,
-            Method::POST,
-            url,
-            json!({"query": query, "variables": variables}),
-        );
-        let mut answer: Value = self.api.json(&call).await?;
-        let Some(error) = answer["errors"]
-            .as_array()
-            .and_then(|errors| errors.first())
-        else {
-            return Ok(answer["data"].take());
-        };
-        let said = error["message"]
-            .as_str()
-            .unwrap_or_default()
-            .chars()
-            .take(300)
-            .collect::<String>();
-        let message = Some(said.clone());
-        let problem = match error["type"].as_str() {
-            Some("RATE_LIMITED") => {
-                self.api.park(GRAPHQL_WAIT);
-                ForgeProblem::Throttled {
-                    retry_after: GRAPHQL_WAIT,
-                }
-            }
-            Some("FORBIDDEN" | "INSUFFICIENT_SCOPES") => ForgeProblem::Forbidden { message },
-            Some("NOT_FOUND") => ForgeProblem::NotFound { message },
-            _ if said.to_ascii_lowercase().contains("head sha")
-                || said.contains("expectedHeadOid") =>
-            {
-                ForgeProblem::HeadChanged { message }
-            }
-            _ => ForgeProblem::Refused {
-                status: 422,
-                message,
-            },
-        };
-        Err(self.api.error(operation, problem))
-    }
-
-    /// Returns the login that signs comments; REST does not tell it to an App's installation.
-    async fn own_login(&self) -> Result<String, ForgeError> {
-        let data = self
-            .graphql(
-                ForgeOperation::SignIn,
-                "query { viewer { login } }",
-                json!({}),
-            )
-            .await?;
-        Ok(data["viewer"]["login"]
-            .as_str()
-            .unwrap_or_default()
-            .to_owned())
     }
 
     /// Makes a label if it is missing.

@@ -1,0 +1,310 @@
+//! Runs kustomize and helm, and describes their failures.
+
+use super::*;
+
+pub(super) fn no_program(
+    source: &RenderSource,
+    way: FolderKind,
+    binary: PathBuf,
+    why: String,
+) -> RenderError {
+    RenderError::NoProgram {
+        path: shown(&source.path),
+        program: way.program(),
+        binary,
+        why,
+    }
+}
+
+/// Copies the inputs. Links and submodules are skipped, so that nothing in the copy leads out of
+/// it.
+pub(super) fn copied(
+    tree: &RenderTree<'_>,
+    paths: &[String],
+    copy: &Path,
+    warnings: &mut Vec<String>,
+) -> Result<(), RenderError> {
+    let write = |path: &str, bytes: Vec<u8>| {
+        let path = RepoPath::new(path)?;
+        let file = copy.join(path.as_str());
+        let parent = file.parent().unwrap_or(copy);
+        fs::create_dir_all(parent)
+            .and_then(|()| fs::write(&file, bytes))
+            .map_err(|error| RenderError::disk(&file, &error))
+    };
+    for path in paths {
+        if tree.kind(path)? != Some(EntryType::Folder) {
+            if let Some(bytes) = tree.read(path)? {
+                write(path, bytes)?;
+            }
+            continue;
+        }
+        for entry in tree.list(path)? {
+            match entry.kind {
+                EntryType::File => write(&entry.path, tree.bytes(&entry)?)?,
+                EntryType::Link => {
+                    warnings.push(format!("{}: symbolic links are not followed", entry.path))
+                }
+                EntryType::Submodule => {
+                    warnings.push(format!("{}: submodules are not read", entry.path))
+                }
+                EntryType::Folder => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+impl Renderer {
+    pub(super) fn program(
+        &self,
+        tree: &RenderTree<'_>,
+        source: &RenderSource,
+        way: FolderKind,
+        paths: &[String],
+        remote: bool,
+        warnings: &mut Vec<String>,
+    ) -> Result<(Manifests, RenderMethod), RenderError> {
+        let identity = self
+            .identity(way)
+            .map_err(|(binary, why)| no_program(source, way, binary, why))?;
+        fs::create_dir_all(&self.folder)
+            .map_err(|error| RenderError::disk(&self.folder, &error))?;
+        let temporary = tempfile::Builder::new()
+            .prefix("render-")
+            .tempdir_in(&self.folder);
+        let temporary = temporary.map_err(|error| RenderError::disk(&self.folder, &error))?;
+        // The canonical path: kustomize compares canonical paths to see whether a base is inside
+        // the repository.
+        let root = temporary
+            .path()
+            .canonicalize()
+            .map_err(|error| RenderError::disk(temporary.path(), &error))?;
+        let (copy, home) = (root.join("copy"), root.join("home"));
+        for folder in [&copy, &home] {
+            fs::create_dir(folder).map_err(|error| RenderError::disk(folder, &error))?;
+        }
+        copied(tree, paths, &copy, warnings)?;
+        let version = self.version(&identity, way, source, &home)?;
+        let mut values = None;
+        if let Some(helm) = source.helm.as_ref().filter(|helm| !helm.values.is_empty()) {
+            let file = root.join("values.yaml");
+            fs::write(&file, crate::objects::manifest::to_yaml(&helm.values))
+                .map_err(|error| RenderError::disk(&file, &error))?;
+            values = Some(file);
+        }
+        let (arguments, names) = match way {
+            FolderKind::Helm => (
+                helm::arguments(source, &copy, values.as_deref()),
+                join(&source.path, helm::CHART),
+            ),
+            _ => (
+                vec!["build".into(), ".".into()],
+                kustomize::file(tree, &source.path)?.unwrap_or_else(|| source.path.clone()),
+            ),
+        };
+        let folder = copy.join(&source.path);
+        let call = self.call(&identity, arguments, &folder, &home, remote);
+        self.runs.fetch_add(1, Ordering::Relaxed);
+        let printed = call
+            .run()
+            .map_err(|ended| self.ended(source, way, &identity, &root, remote, ended))?;
+        let text = String::from_utf8(printed).map_err(|_| RenderError::Failed {
+            path: shown(&source.path),
+            program: way.program(),
+            why: "what it printed is not UTF-8 text".to_owned(),
+            remote: false,
+        })?;
+        let mut manifests = Manifests::default();
+        manifests.read_printed(
+            &ObjectOrigin {
+                file: names.as_str().into(),
+                line: 0,
+            },
+            &text,
+        );
+        let how = match way {
+            FolderKind::Helm => RenderMethod::Helm { version },
+            _ => RenderMethod::Kustomize { version },
+        };
+        Ok((manifests, how))
+    }
+
+    pub(super) fn call<'c>(
+        &self,
+        identity: &'c ProgramIdentity,
+        arguments: Vec<std::ffi::OsString>,
+        folder: &'c Path,
+        home: &'c Path,
+        remote: bool,
+    ) -> subprocess::ProgramCall<'c> {
+        let RenderSettings {
+            kustomize: _,
+            helm: _,
+            allow_remote_bases: _,
+            timeout,
+            memory,
+        } = self.settings;
+        subprocess::ProgramCall {
+            binary: &identity.file,
+            arguments,
+            folder,
+            home,
+            timeout,
+            memory,
+            remote,
+        }
+    }
+
+    pub(super) fn ended(
+        &self,
+        source: &RenderSource,
+        way: FolderKind,
+        identity: &ProgramIdentity,
+        root: &Path,
+        remote: bool,
+        ended: subprocess::ProgramFailure,
+    ) -> RenderError {
+        let (path, program) = (shown(&source.path), way.program());
+        // The temporary folder says nothing to anybody.
+        let plain = |why: String| {
+            let copy = root.join("copy").display().to_string();
+            let why = why.replace(&format!("{copy}/"), "").replace(&copy, ".");
+            if why.is_empty() {
+                "it said nothing".to_owned()
+            } else {
+                why
+            }
+        };
+        match ended {
+            subprocess::ProgramFailure::NotStarted(why) => no_program(
+                source,
+                way,
+                identity.file.clone(),
+                format!("cannot be started: {why}"),
+            ),
+            subprocess::ProgramFailure::Failed(why) => RenderError::Failed {
+                path,
+                program,
+                why: plain(why),
+                remote,
+            },
+            subprocess::ProgramFailure::Time => RenderError::Stopped {
+                path,
+                program,
+                why: format!(
+                    "it took longer than {} s",
+                    self.settings.timeout.as_secs_f32()
+                ),
+                time: true,
+            },
+            subprocess::ProgramFailure::Output => RenderError::Stopped {
+                path,
+                program,
+                why: "it printed more than 64 MiB".to_owned(),
+                time: false,
+            },
+            subprocess::ProgramFailure::Memory => {
+                let why = format!(
+                    "it needs more than the {} MiB of memory that it may take",
+                    self.settings.memory >> 20
+                );
+                RenderError::Stopped {
+                    path,
+                    program,
+                    why,
+                    time: false,
+                }
+            }
+            subprocess::ProgramFailure::Killed(why) => {
+                let why = format!(
+                    "it was killed, perhaps for memory (it may take {} MiB): {}",
+                    self.settings.memory >> 20,
+                    plain(why)
+                );
+                RenderError::Stopped {
+                    path,
+                    program,
+                    why,
+                    time: false,
+                }
+            }
+        }
+    }
+
+    pub(super) fn identity(&self, way: FolderKind) -> Result<ProgramIdentity, (PathBuf, String)> {
+        let binary = if way == FolderKind::Helm {
+            &self.settings.helm
+        } else {
+            &self.settings.kustomize
+        };
+        let Some(file) = subprocess::find(binary) else {
+            let why = if binary.components().count() > 1 {
+                "is not there"
+            } else {
+                "is not on PATH"
+            };
+            return Err((binary.clone(), why.to_owned()));
+        };
+        let data = fs::metadata(&file)
+            .map_err(|error| (file.clone(), format!("cannot be read: {error}")))?;
+        Ok(ProgramIdentity {
+            size: data.len(),
+            modified: data.modified().ok(),
+            file,
+        })
+    }
+
+    /// Returns the version reported by a program; called once for each binary.
+    pub(super) fn version(
+        &self,
+        identity: &ProgramIdentity,
+        way: FolderKind,
+        source: &RenderSource,
+        home: &Path,
+    ) -> Result<String, RenderError> {
+        if let Some(known) = self
+            .programs
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(identity)
+        {
+            return Ok(known.to_string());
+        }
+        let arguments: &[&str] = if way == FolderKind::Helm {
+            &["version", "--template", "{{.Version}}"]
+        } else {
+            &["version"]
+        };
+        let call = self.call(
+            identity,
+            arguments.iter().map(Into::into).collect(),
+            home,
+            home,
+            false,
+        );
+        let printed = call
+            .run()
+            .map_err(|ended| self.ended(source, way, identity, home, false, ended))?;
+        let text = String::from_utf8_lossy(&printed);
+        let version: String = text
+            .lines()
+            .next()
+            .unwrap_or_default()
+            .trim()
+            .chars()
+            .filter(|c| !c.is_control())
+            .take(60)
+            .collect();
+        let version = if version.is_empty() {
+            "of unknown version".to_owned()
+        } else {
+            version
+        };
+        self.programs
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(identity.clone(), version.as_str().into());
+        Ok(version)
+    }
+}
