@@ -161,7 +161,7 @@ pub(super) struct GithubRelease {
     pub(super) name: Option<String>,
     pub(super) body: Option<String>,
     pub(super) html_url: String,
-    published_at: Option<Timestamp>,
+    pub(super) published_at: Option<Timestamp>,
     #[serde(default)]
     pub(super) draft: bool,
 }
