@@ -375,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn owners_are_found_through_keys_sets_and_atoms() {
+    fn managers_found_through_keys_sets_and_atomic() {
         assert_eq!(
             names("/spec/template/spec/containers/1/image"),
             ["kubectl-edit", "tagboat", "kubectl-client-side-apply"]
@@ -417,7 +417,7 @@ mod tests {
     }
 
     #[test]
-    fn a_scale_is_told_from_a_manifest() {
+    fn scaled_by_ignores_manifests() {
         assert_eq!(scaled_by(&deployment()).as_deref(), Some("hpa"));
         let plain =
             Object::new(json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"}}))
@@ -427,7 +427,7 @@ mod tests {
     }
 
     #[test]
-    fn taking_over_unites_and_leaves_subresources_alone() {
+    fn taken_over_merges_but_skips_subresources() {
         let legacy = [
             "kubectl-client-side-apply",
             "kubectl-edit",
@@ -468,7 +468,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_one_value_is_learnt_from_our_own_fields() {
+    fn atomic_fields_learnt_from_own_apply() {
         let manifest = |spec: Value| {
             Object::new(
                 json!({"apiVersion": "v1", "kind": "A", "metadata": {"name": "a"}, "spec": spec}),
@@ -525,7 +525,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_map_is_overwritten_when_somebody_else_has_it_as_a_whole() {
+    fn overwritten_empty_map_owned_as_a_whole() {
         let live = |entries: &[(&str, Value)]| {
             let entries: Vec<Value> = entries
                 .iter()
@@ -569,7 +569,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn whatever_stands_there_is_survived(entries in proptest::collection::vec(r#"[a-z{}:",.0-9\[\]]{0,12}"#, 0..4), pointer in "[a-z/~0-9]{0,12}") {
+        fn managed_fields_malformed_never_panic(entries in proptest::collection::vec(r#"[a-z{}:",.0-9\[\]]{0,12}"#, 0..4), pointer in "[a-z/~0-9]{0,12}") {
             let fields: Vec<Value> = entries.iter().map(|text| serde_json::from_str(text).unwrap_or_else(|_| json!({"manager": text, "fieldsV1": {text: {}}}))).collect();
             let live = Object::new(json!({"apiVersion": "v1", "kind": "A", "metadata": {"name": "a", "managedFields": fields}, "a": [{"b": 1}]})).unwrap();
             managers_of(&live, &pointer);
@@ -579,7 +579,7 @@ mod tests {
     }
 
     #[test]
-    fn what_holds_a_record_is_never_taken_over() {
+    fn taken_over_skips_records() {
         let map = |label: &str| {
             let fields = json!({"f:metadata": {"f:labels": {".": {}, format!("f:{label}"): {}}}, "f:data": {"f:inventory.json": {}}});
             Object::new(json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "tagboat-web",
@@ -592,7 +592,7 @@ mod tests {
     }
 
     #[test]
-    fn a_leaf_united_with_a_node_owns_itself_and_below() {
+    fn union_of_leaf_and_node_keeps_both() {
         for (mine, other, both) in [
             (json!({}), json!({"f:a": {}}), json!({".": {}, "f:a": {}})),
             (json!({"f:a": {}}), json!({}), json!({".": {}, "f:a": {}})),

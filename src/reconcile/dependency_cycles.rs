@@ -26,10 +26,7 @@ fn cycle(declared: &Declarations, start: &Name) -> Option<String> {
                     path.push(dependent);
                 }
                 let path: Vec<String> = path.iter().rev().map(ToString::to_string).collect();
-                return Some(format!(
-                    "dependsOn leads in a circle: {}",
-                    path.join(" -> ")
-                ));
+                return Some(format!("dependsOn forms a cycle: {}", path.join(" -> ")));
             }
             if !dependents.contains_key(dependency) {
                 dependents.insert(dependency, name);

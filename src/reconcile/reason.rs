@@ -43,7 +43,7 @@ pub enum Reason {
     RenderFailed,
     /// The declaration is invalid or missing while declarations have errors.
     DeclarationInvalid,
-    /// `dependsOn` leads in a circle.
+    /// `dependsOn` forms a cycle.
     DependencyCycle,
     /// A dependency is not ready.
     DependencyNotReady,

@@ -11,6 +11,8 @@
 //! reported or its time is over. The comment carries the state: after a restart, an identical
 //! comment means that nothing is left to send.
 
+mod records;
+mod send;
 mod source;
 mod stage;
 mod reporter;

@@ -1,16 +1,17 @@
 //! What is reported about each pull request, and when.
 
-use super::{ReportTiming, RolloutSource, RolloutTarget, StageInput, stage};
+use super::{
+    ReportTiming, RolloutSource, RolloutTarget, StageInput, records::ClusterRecords, stage,
+};
 use crate::{
     core::{error::Classify, name::Name, retry},
     io::{
         cluster::ClusterError,
-        forge::{CommentOutcome, CommitStatus, Forge, ForgeError, ForgeProblem},
+        forge::{CommitStatus, Forge, ForgeError},
         git::GitError,
     },
-    objects::plan::Rollout,
     reconcile::ApplicationStatus,
-    review::rollout::{self, MARKER, MergedRequest, RolloutStage, RolloutStatus},
+    review::rollout::{self, MergedRequest, RolloutStage, RolloutStatus},
 };
 use jiff::Timestamp;
 use std::{
@@ -19,7 +20,7 @@ use std::{
     time::Duration,
 };
 use tokio::time::Instant;
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 
 /// Statuses by cluster and name.
 type Statuses = HashMap<(String, Name), ApplicationStatus>;
@@ -29,7 +30,7 @@ type MergeKey = (u64, String);
 
 /// Why a rollout cannot be reported now.
 #[derive(Debug, thiserror::Error)]
-enum ReportTrouble {
+pub(super) enum ReportTrouble {
     #[error(transparent)]
     Forge(#[from] ForgeError),
     #[error(transparent)]
@@ -66,7 +67,7 @@ impl ReportWake {
 
 pub(crate) struct RolloutReporter {
     source: Arc<dyn RolloutSource>,
-    forge: Arc<dyn Forge>,
+    pub(super) forge: Arc<dyn Forge>,
     timing: ReportTiming,
     started_at: Timestamp,
     reports: BTreeMap<MergeKey, RequestReport>,
@@ -78,7 +79,7 @@ pub(crate) struct RolloutReporter {
 
 /// An exponential back-off.
 #[derive(Debug, Default)]
-struct RetryDelay {
+pub(super) struct RetryDelay {
     failures: u32,
     until: Option<Instant>,
 }
@@ -95,33 +96,33 @@ impl RetryDelay {
 }
 
 /// The report about one pull request.
-struct RequestReport {
-    merged: Arc<MergedRequest>,
-    first_seen: Instant,
+pub(super) struct RequestReport {
+    pub merged: Arc<MergedRequest>,
+    pub first_seen: Instant,
     /// Whether it was merged while this process ran, so that no earlier one reported it.
-    is_new: bool,
-    targets: Option<Arc<Vec<RolloutTarget>>>,
+    pub is_new: bool,
+    pub targets: Option<Arc<Vec<RolloutTarget>>>,
     /// The records read so far.
-    recorded: ClusterRecords,
+    pub recorded: ClusterRecords,
     /// Final stages, which no later event changes.
-    final_stages: BTreeMap<RolloutTarget, RolloutStage>,
+    pub final_stages: BTreeMap<RolloutTarget, RolloutStage>,
     /// Failures that stay reported while they are retried.
-    trouble: BTreeMap<RolloutTarget, RolloutStage>,
+    pub trouble: BTreeMap<RolloutTarget, RolloutStage>,
     /// The comment known to exist.
-    text: Option<String>,
+    pub text: Option<String>,
     /// The statuses known to exist.
-    statuses: BTreeMap<String, CommitStatus>,
-    reported_at: Option<Instant>,
+    pub statuses: BTreeMap<String, CommitStatus>,
+    pub reported_at: Option<Instant>,
     /// What the token may not write; logged once, and not retried.
-    muted: MutedForge,
+    pub muted: MutedForge,
     /// The back-off of mirror and clusters.
-    back_off: RetryDelay,
+    pub back_off: RetryDelay,
 }
 
 #[derive(Default)]
-struct MutedForge {
-    comment: bool,
-    statuses: bool,
+pub(super) struct MutedForge {
+    pub comment: bool,
+    pub statuses: bool,
 }
 
 impl RolloutReporter {
@@ -351,7 +352,7 @@ impl RolloutReporter {
                 .filter(|target| !report.recorded.has(&target.cluster))
                 .collect::<Vec<_>>()
             {
-                let known = recorded.ask(&*self.source, &target.cluster).await?;
+                let known = recorded.read(&*self.source, &target.cluster).await?;
                 report
                     .recorded
                     .clusters
@@ -369,7 +370,7 @@ impl RolloutReporter {
         let clusters: BTreeSet<String> = targets.iter().zip(&stages).filter_map(unsure).collect();
         if !clusters.is_empty() {
             for cluster in clusters {
-                let known = recorded.ask(&*self.source, &cluster).await?;
+                let known = recorded.read(&*self.source, &cluster).await?;
                 report.recorded.clusters.insert(cluster, known);
             }
             stages = self.compute_stages(report, targets, statuses).await?;
@@ -416,7 +417,7 @@ impl RolloutReporter {
                     return Ok(stage.clone());
                 }
                 let status = statuses.get(&(target.cluster.clone(), target.application.clone()));
-                let rollouts = recorded.of(target, status);
+                let rollouts = recorded.rollouts(target, status);
                 stage(
                     &StageInput {
                         merged: merged.at,
@@ -433,97 +434,6 @@ impl RolloutReporter {
         };
         Ok(tokio::task::spawn_blocking(compute).await??)
     }
-
-    /// Sends what is new: the statuses, then the comment, which completes them. The first time the
-    /// comment goes first: if it exists already, an earlier process has sent everything.
-    async fn send(
-        &self,
-        report: &mut RequestReport,
-        reached: &[RolloutStatus],
-    ) -> Result<(), ReportTrouble> {
-        let merged = Arc::clone(&report.merged);
-        let number = merged.request.number;
-        let statuses = rollout::statuses(&merged, reached);
-        let text = rollout::comment(&merged, reached, self.forge.limits().comment, |commit| {
-            self.forge.commit_url(commit)
-        });
-        let mut sent = false;
-        if report.text.is_none() && !report.muted.comment {
-            let commented = self.comment(report, &text).await?;
-            if commented == Some(CommentOutcome::Same) {
-                report.statuses = statuses
-                    .iter()
-                    .map(|status| (status.context.clone(), status.clone()))
-                    .collect();
-            }
-            sent |= commented.is_some_and(|commented| commented != CommentOutcome::Same);
-        }
-        for status in &statuses {
-            if report.muted.statuses || report.statuses.get(&status.context) == Some(status) {
-                continue;
-            }
-            match self.forge.set_status(&merged.commit, status).await {
-                Ok(()) => {
-                    report
-                        .statuses
-                        .insert(status.context.clone(), status.clone());
-                    sent = true;
-                }
-                Err(error) if is_final(&error) => {
-                    warn!(
-                        request = number,
-                        hint = error.hint(),
-                        "cannot report rollouts as commit statuses: {error}"
-                    );
-                    report.muted.statuses = true;
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
-        if report.text.as_ref() != Some(&text) && !report.muted.comment {
-            sent |= self
-                .comment(report, &text)
-                .await?
-                .is_some_and(|commented| commented != CommentOutcome::Same);
-        }
-        report.reported_at = Some(Instant::now());
-        if sent {
-            info!(
-                request = number,
-                commit = merged.commit,
-                "reported the rollout of a pull request"
-            );
-        }
-        Ok(())
-    }
-
-    /// Writes the comment; returns `None` if the token may not.
-    async fn comment(
-        &self,
-        report: &mut RequestReport,
-        text: &str,
-    ) -> Result<Option<CommentOutcome>, ReportTrouble> {
-        match self
-            .forge
-            .comment(&report.merged.request, MARKER, text)
-            .await
-        {
-            Ok(commented) => {
-                report.text = Some(text.to_owned());
-                Ok(Some(commented))
-            }
-            Err(error) if is_final(&error) => {
-                warn!(
-                    request = report.merged.request.number,
-                    hint = error.hint(),
-                    "cannot report rollouts in the pull request: {error}"
-                );
-                report.muted.comment = true;
-                Ok(None)
-            }
-            Err(error) => Err(error.into()),
-        }
-    }
 }
 
 impl RequestReport {
@@ -539,66 +449,6 @@ impl RequestReport {
     }
 }
 
-/// Returns whether a retry is useless: the token lacks a right, the target is gone, or the forge
-/// refuses.
-fn is_final(error: &ForgeError) -> bool {
-    matches!(
-        error.problem,
-        ForgeProblem::Forbidden { .. }
-            | ForgeProblem::NotFound { .. }
-            | ForgeProblem::Refused { .. }
-            | ForgeProblem::Unsupported(_)
-            | ForgeProblem::Setup(_)
-    )
-}
-
 fn key(merged: &MergedRequest) -> MergeKey {
     (merged.request.number, merged.commit.clone())
-}
-
-/// The records of clusters, as far as read.
-#[derive(Debug, Clone, Default)]
-struct ClusterRecords {
-    clusters: BTreeMap<String, Arc<HashMap<Name, Vec<Rollout>>>>,
-}
-
-impl ClusterRecords {
-    fn has(&self, cluster: &str) -> bool {
-        self.clusters.contains_key(cluster)
-    }
-
-    /// Returns the records of a cluster; reads them once.
-    async fn ask(
-        &mut self,
-        source: &dyn RolloutSource,
-        cluster: &str,
-    ) -> Result<Arc<HashMap<Name, Vec<Rollout>>>, ClusterError> {
-        if let Some(known) = self.clusters.get(cluster) {
-            return Ok(Arc::clone(known));
-        }
-        let rollouts = Arc::new(source.rollouts(cluster).await?);
-        self.clusters
-            .insert(cluster.to_owned(), Arc::clone(&rollouts));
-        Ok(rollouts)
-    }
-
-    /// Returns the rollouts of an Application, newest first. The status knows the newest before it
-    /// is recorded.
-    fn of(&self, target: &RolloutTarget, status: Option<&ApplicationStatus>) -> Vec<Rollout> {
-        let recorded = self
-            .clusters
-            .get(&target.cluster)
-            .and_then(|rollouts| rollouts.get(&target.application));
-        let mut all = recorded.cloned().unwrap_or_default();
-        if let Some(newest) = status.and_then(|status| status.rollout.as_ref()) {
-            match all
-                .iter_mut()
-                .find(|rollout| rollout.revision == newest.revision)
-            {
-                Some(known) => known.clone_from(newest),
-                None => all.insert(0, newest.clone()),
-            }
-        }
-        all
-    }
 }

@@ -315,7 +315,7 @@ fn seconds(seconds: i64) -> SignedDuration {
 }
 
 #[tokio::test]
-async fn a_merge_is_told_from_its_first_step_to_its_result_and_no_further() {
+async fn report_from_merge_to_result() {
     let (world, at) = World::fresh();
     let stage = &world.stage;
     stage.turn("shop/web", "b1", ApplicationState::Synced, |_| {});
@@ -360,7 +360,7 @@ async fn a_merge_is_told_from_its_first_step_to_its_result_and_no_further() {
 }
 
 #[tokio::test]
-async fn a_failure_names_its_reason_and_is_taken_back_only_by_a_result() {
+async fn report_failure_stays_until_a_result() {
     let (world, at) = World::fresh();
     let why = "Deployment shop/web: pod web-1, container web: ImagePullBackOff: no such image";
     let failed = |status: &mut ApplicationStatus| {
@@ -472,7 +472,7 @@ async fn after_a_restart_nothing_is_sent_twice() {
 }
 
 #[tokio::test]
-async fn what_was_merged_while_nobody_looked_is_told_within_a_day() {
+async fn report_merge_before_start_within_a_day() {
     let (world, now) = World::fresh();
     let (hours, days) = (now - seconds(5 * 3600), now - seconds(25 * 3600));
     // Its own revision was rolled out, and another one since.
@@ -501,7 +501,7 @@ async fn what_was_merged_while_nobody_looked_is_told_within_a_day() {
 }
 
 #[tokio::test]
-async fn what_is_unclear_after_a_start_waits_before_it_is_told() {
+async fn report_unclear_after_start_waits() {
     let (world, now) = World::fresh();
     world
         .stage
@@ -643,7 +643,7 @@ async fn on_the_way_words_are_few() {
 }
 
 #[tokio::test]
-async fn a_forge_in_trouble_is_tried_again_and_a_token_without_rights_is_not() {
+async fn report_forge_error_retried_unless_final() {
     let (world, at) = World::fresh();
     world.forge.fail(
         ForgeOperation::Comment,
@@ -704,7 +704,7 @@ async fn a_forge_in_trouble_is_tried_again_and_a_token_without_rights_is_not() {
 }
 
 #[tokio::test]
-async fn a_cluster_that_cannot_be_asked_is_asked_again_and_delays_no_other_request() {
+async fn report_cluster_error_delays_no_other() {
     let (world, now) = World::fresh();
     // What happened to a request merged before the start is asked of the cluster first.
     *world.stage.down.lock().unwrap() = 2;

@@ -67,7 +67,7 @@ fn deletion_and_generation_come_before_everything() {
 }
 
 #[test]
-fn standard_conditions_come_before_the_rules_of_a_kind() {
+fn health_standard_conditions_come_first() {
     for (kind, status, expected) in [
         ("Reconciling", "True", InProgress),
         ("Stalled", "True", Failed),
@@ -351,7 +351,7 @@ fn replica_sets_daemon_sets_and_stateful_sets() {
 }
 
 #[test]
-fn jobs_services_claims_definitions_and_the_always_ready() {
+fn health_other_kinds_table() {
     for (rest, status, message) in [
         (json!({}), InProgress, "the Job has not started"),
         (

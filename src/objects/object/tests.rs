@@ -8,7 +8,7 @@ fn object(value: Value) -> Object {
 }
 
 #[test]
-fn what_is_missing_is_named() {
+fn object_missing_field_is_named() {
     for (value, says) in [
         (json!(null), "it is null, not an object"),
         (json!([]), "it is a list, not an object"),
@@ -34,7 +34,7 @@ fn what_is_missing_is_named() {
 }
 
 #[test]
-fn names_are_said_as_people_say_them() {
+fn key_is_displayed_like_kubectl() {
     for (api, kind, namespace, says) in [
         ("apps/v1", "Deployment", Some("shop"), "Deployment shop/web"),
         ("v1", "Namespace", None, "Namespace web"),
@@ -59,7 +59,7 @@ fn names_are_said_as_people_say_them() {
 }
 
 #[test]
-fn annotations_count_under_both_prefixes_and_ours_first() {
+fn settings_own_prefix_goes_first() {
     let it = object(
         json!({"apiVersion": "v1", "kind": "A", "metadata": {"name": "a", "annotations": {
         "kustomize.toolkit.fluxcd.io/prune": "Disabled", "kustomize.toolkit.fluxcd.io/ssa": "Merge", "tagboat.dev/ssa": "IfNotPresent",
@@ -71,7 +71,7 @@ fn annotations_count_under_both_prefixes_and_ours_first() {
 }
 
 #[test]
-fn labels_are_written_where_there_were_none() {
+fn set_label_creates_the_map() {
     let mut it =
         object(json!({"apiVersion": "v1", "kind": "A", "metadata": {"name": "a", "labels": null}}));
     it.set_label("tagboat.dev/name", "web");
@@ -83,7 +83,7 @@ fn labels_are_written_where_there_were_none() {
 }
 
 #[test]
-fn an_edit_cannot_take_away_what_makes_an_object() {
+fn edit_cannot_remove_kind_or_name() {
     let mut it = object(json!({"apiVersion": "v1", "kind": "A", "metadata": {"name": "a"}}));
     assert_eq!(
         it.edit(|fields| drop(fields.remove("kind"))),

@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn places_are_the_same_in_all_elements_and_names_stay_apart() {
+    fn pattern_escapes_stars_and_slashes() {
         let mut there = place(&[Some("spec"), Some("a/b~*"), None]);
         assert_eq!(there.to_string(), "/spec/a~1b~0*/*");
         let mark = there.field("*");
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_pointer_reaches_into_is_looked_at_in_parts() {
+    fn not_reached_by_drops_reached_fields() {
         let atomic_fields = KindAtomicFields::new(
             ["/spec/rules", "/spec/list/*/selector", "/spec/~2"]
                 .map(Into::into)
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn those_that_are_the_same_are_kept_once_and_those_that_nobody_has_are_let_go() {
+    fn intern_shares_equal_sets_and_drops_unused() {
         let mut all = AtomicFields::default();
         let one = |number: usize| KindAtomicFields::new(vec![format!("/{number}").into()]);
         let first = all.intern(one(0));

@@ -11,6 +11,7 @@
 
 mod atomic;
 mod inventory;
+mod order;
 mod field_paths;
 mod prune;
 mod redact;

@@ -3,7 +3,8 @@
 
 use super::{
     Inventory, LiveObject,
-    desired::{DesiredObject, OWNER_LABELS, wave},
+    desired::{DesiredObject, OWNER_LABELS},
+    order::wave,
 };
 use crate::{
     core::name::Name,

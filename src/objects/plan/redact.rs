@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_is_masked_wherever_it_stands() {
+    fn redact_pair_masks_every_copy() {
         let one = secret(&json!({
             "metadata": {"name": "s", "annotations": {
                 "kubectl.kubernetes.io/last-applied-configuration": "{\"stringData\":{\"a\":\"korrekt-pferd\"}}",
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_that_quotes_a_value_is_masked_even_where_it_is_cut_off() {
+    fn mask_values_truncated_value_is_masked() {
         let one = secret(&json!({"data": {"a": "a29ycmVrdC1wZmVyZA==", "b": "b24="}}));
         let said = |text: &str| mask_values(text, [None, Some(&one)]);
         assert_eq!(

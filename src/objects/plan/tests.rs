@@ -77,7 +77,7 @@ fn differing(manifest: Value, live: Value) -> Vec<String> {
 }
 
 #[test]
-fn lists_are_matched_as_the_server_matches_them() {
+fn leaves_match_lists_like_server_side_apply() {
     let pod = |containers: Value| json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"}, "spec": {"containers": containers}});
     for (manifest, live, found) in [
         // A side-car in front moves nothing; a changed image is found behind it.
@@ -113,7 +113,7 @@ fn lists_are_matched_as_the_server_matches_them() {
 }
 
 #[test]
-fn what_others_add_is_theirs() {
+fn hash_live_ignores_additions() {
     let manifest = json!({"apiVersion": "v1", "kind": "A", "metadata": {"name": "a", "labels": {"x": "1"}, "finalizers": ["ours"]}, "spec": {"a": {}}});
     let live = json!({"apiVersion": "v1", "kind": "A", "metadata": {"name": "a", "labels": {"x": "1", "y": "2"}, "uid": "u", "finalizers": ["theirs", "ours"]},
         "spec": {"a": {}, "b": 3}, "status": {"ready": true}});
@@ -159,7 +159,7 @@ fn what_others_add_is_theirs() {
 }
 
 #[test]
-fn of_a_single_value_everything_counts_and_what_was_recorded_before_still_holds() {
+fn hash_live_atomic_field_counts_as_a_whole() {
     let role = |rules: Value| {
         object(
             json!({"apiVersion": "v1", "kind": "Role", "metadata": {"name": "a"}, "spec": {}, "rules": rules}),
@@ -203,7 +203,7 @@ fn of_a_single_value_everything_counts_and_what_was_recorded_before_still_holds(
 }
 
 #[test]
-fn pointers_name_fields_and_places() {
+fn path_is_below_matches_pointers() {
     let mut seen = Vec::new();
     let manifest = object(
         json!({"apiVersion": "v1", "kind": "A", "metadata": {"name": "a", "annotations": {"x/y": "1"}},
@@ -269,7 +269,7 @@ proptest! {
 }
 
 #[test]
-fn objects_find_their_namespace_or_say_that_they_have_none() {
+fn desired_namespace_set_or_refused() {
     let role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "r", "namespace": "x"}});
     let bare = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "bare"}});
     let all = |more: &str| {
@@ -307,11 +307,11 @@ fn objects_find_their_namespace_or_say_that_they_have_none() {
         vec![object(config("c")), object(config("c"))],
         &BuiltinKinds,
     );
-    assert_eq!(refused[0].why, "it is written twice; the first counts");
+    assert_eq!(refused[0].why, "it is declared twice; the first counts");
 }
 
 #[test]
-fn secrets_are_sent_as_they_will_be_answered() {
+fn desired_secret_has_encoded_data() {
     let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s", "namespace": "n"}, "data": {"a": "eA=="}, "stringData": {"b": "y"}});
     let (found, _) = desired_objects(&application(""), vec![object(secret)], &BuiltinKinds);
     let sent = found[0].manifest.object().unwrap();
@@ -320,7 +320,7 @@ fn secrets_are_sent_as_they_will_be_answered() {
 }
 
 #[test]
-fn rules_of_aggregated_roles_are_not_sent() {
+fn desired_aggregated_role_has_no_rules() {
     let role = |kind: &str, rule: Value| {
         let role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": kind, "metadata": {"name": "r", "namespace": "n"}, "aggregationRule": rule, "rules": []});
         let (found, _) = desired_objects(&application(""), vec![object(role)], &BuiltinKinds);
@@ -337,7 +337,7 @@ fn rules_of_aggregated_roles_are_not_sent() {
 }
 
 #[test]
-fn texts_of_secrets_are_texts_and_nothing_else() {
+fn desired_secret_refuses_non_text() {
     let plain = |plain: Value, data: Value| {
         let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s", "namespace": "n"}, "data": data, "stringData": plain});
         let origin = crate::objects::object::ObjectOrigin {
@@ -433,7 +433,7 @@ fn annotated(name: &str, depends: &str) -> Value {
 }
 
 #[test]
-fn what_an_object_needs_comes_first() {
+fn order_dependencies_come_first() {
     let crd = json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": {"name": "issuers.acme.io"},
         "spec": {"group": "acme.io", "scope": "Namespaced", "names": {"kind": "Issuer"}}});
     let (found, refused) = order(vec![
@@ -457,7 +457,7 @@ fn what_an_object_needs_comes_first() {
 }
 
 #[test]
-fn circles_and_lost_dependencies_stop_only_those_in_them() {
+fn order_cycle_refuses_only_its_members() {
     let (found, refused) = order(vec![
         annotated("a", "/namespaces/shop/ConfigMap/b"),
         annotated("b", "/namespaces/shop/ConfigMap/a"),
@@ -476,8 +476,8 @@ fn circles_and_lost_dependencies_stop_only_those_in_them() {
     assert_eq!(
         refused,
         [
-            "ConfigMap shop/a: its tagboat.dev/depends-on leads in a circle",
-            "ConfigMap shop/b: its tagboat.dev/depends-on leads in a circle",
+            "ConfigMap shop/a: its tagboat.dev/depends-on forms a cycle",
+            "ConfigMap shop/b: its tagboat.dev/depends-on forms a cycle",
             "ConfigMap shop/c: it needs ConfigMap shop/a, which cannot be applied",
             "ConfigMap shop/d: tagboat.dev/depends-on: write group/namespaces/NAMESPACE/Kind/name or group/Kind/name, not \"nothing\"",
         ]
@@ -496,7 +496,7 @@ impl ObjectClaims for OtherClaims {
 }
 
 #[test]
-fn each_object_gets_the_one_action_that_its_state_asks_for() {
+fn decide_action_table() {
     let shop = application("").name;
     let one = |value: Value| {
         desired_objects(&application(""), vec![object(value)], &BuiltinKinds)
@@ -792,7 +792,7 @@ fn owned(keys: &[&str]) -> Inventory {
 }
 
 #[test]
-fn only_what_is_surely_ours_is_deleted_and_much_of_it_only_after_a_yes() {
+fn plan_prune_sorts_objects_by_fate() {
     let shop = application("").name;
     let mine = LiveObject {
         uid: "u".into(),
@@ -928,7 +928,7 @@ fn only_what_is_surely_ours_is_deleted_and_much_of_it_only_after_a_yes() {
 }
 
 #[test]
-fn guards_ask_for_a_yes_that_counts_for_one_revision() {
+fn confirmation_is_valid_for_one_revision() {
     let shop = application("").name;
     let mine = LiveObject {
         uid: "u".into(),
@@ -1017,7 +1017,7 @@ fn guards_ask_for_a_yes_that_counts_for_one_revision() {
 }
 
 #[test]
-fn the_inventory_reads_what_it_writes_and_nothing_of_what_is_damaged() {
+fn inventory_round_trip_refuses_damage() {
     let mut inventory = owned(&["Deployment shop/web", "Namespace shop"]);
     inventory
         .entries
@@ -1081,7 +1081,7 @@ fn the_inventory_reads_what_it_writes_and_nothing_of_what_is_damaged() {
 }
 
 #[test]
-fn history_keeps_twenty_and_tells_what_became_of_each() {
+fn history_keeps_twenty_rollouts() {
     let at = |second: i64| jiff::Timestamp::from_second(second).unwrap();
     let rollout = |revision: &str, result, second| Rollout {
         revision: revision.into(),
@@ -1113,7 +1113,7 @@ fn history_keeps_twenty_and_tells_what_became_of_each() {
 }
 
 #[test]
-fn values_of_secrets_are_never_shown_only_that_they_differ() {
+fn redact_pair_masks_secret_values() {
     let secret = |a: &str| json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s", "uid": "u", "annotations": {"kubectl.kubernetes.io/last-applied-configuration": a}}, "data": {"a": a, "b": "same"}});
     let (before, after) = redact_pair(
         Some(&object(secret("geheim"))),

@@ -16,7 +16,7 @@ fn web(image: &str) -> serde_json::Value {
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn what_git_says_is_applied_once_and_then_nothing_is_sent() {
+async fn apply_once_then_no_requests() {
     let mut fleet = Fleet::start(Kube::shared(), "once").await;
     fleet.application("shop", ", wait: true");
     fleet.manifests(
@@ -84,7 +84,7 @@ async fn what_git_says_is_applied_once_and_then_nothing_is_sent() {
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn what_somebody_changes_is_changed_back_at_once() {
+async fn drift_is_repaired_at_once() {
     let fleet = Fleet::start(Kube::shared(), "drift").await;
     fleet.application("shop", "");
     fleet.manifests("shop", vec![web("example.org/web:1"), config("a", "1")]);
@@ -135,7 +135,7 @@ async fn what_somebody_changes_is_changed_back_at_once() {
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn drift_is_only_told_where_that_is_declared() {
+async fn drift_reported_is_not_repaired() {
     let fleet = Fleet::start(Kube::shared(), "report").await;
     fleet.application("shop", ", drift: report");
     fleet.manifests("shop", vec![config("a", "1")]);
@@ -174,7 +174,7 @@ async fn drift_is_only_told_where_that_is_declared() {
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn one_bad_object_does_not_stop_the_others() {
+async fn apply_failure_stops_no_other_object() {
     let fleet = Fleet::start(Kube::shared(), "bad").await;
     fleet.application("shop", "");
     let mut wrong = web("example.org/web:1");
@@ -228,7 +228,7 @@ async fn one_bad_object_does_not_stop_the_others() {
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn a_workload_that_fails_says_why() {
+async fn degraded_workload_names_the_cause() {
     let fleet = Fleet::start(Kube::shared(), "unwell").await;
     fleet.application("shop", ", wait: true, timeout: 6s");
     fleet.manifests("shop", vec![web("example.org/web:missing")]);
@@ -255,7 +255,7 @@ async fn a_workload_that_fails_says_why() {
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn a_kind_and_its_objects_come_in_one_go_and_a_kind_that_comes_later_is_waited_for() {
+async fn crd_with_objects_and_late_kind() {
     let fleet = Fleet::start(Kube::shared(), "kinds").await;
     let group = format!("{}.example.org", fleet.namespace);
     let crd = |plural: &str, kind: &str| {

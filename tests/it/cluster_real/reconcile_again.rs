@@ -11,7 +11,7 @@ use tagboat::reconcile::{ApplicationRequest, ApplicationState, ApplicationStatus
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn a_circle_that_is_taken_back_leaves_nothing_behind() {
+async fn dependency_cycle_ends_with_its_commit() {
     let fleet = Fleet::start(Kube::shared(), "circle").await;
     let needs = |name: &str| format!(", prune: true, dependsOn: [{}/{name}]", fleet.namespace);
     fleet.application("first", ", prune: true");
@@ -35,7 +35,7 @@ async fn a_circle_that_is_taken_back_leaves_nothing_behind() {
         ]
     );
     assert!(
-        problems(&statuses["first"])[0].contains("leads in a circle"),
+        problems(&statuses["first"])[0].contains("forms a cycle"),
         "{statuses:#?}"
     );
     // As before, byte for byte; nothing is sent for it.
@@ -95,7 +95,7 @@ async fn a_rendering_that_failed_in_passing_is_tried_again() {
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn who_asks_for_it_has_what_could_not_be_rendered_tried_again_at_once() {
+async fn failed_rendering_is_retried_on_request() {
     let fleet = Fleet::start(Kube::shared(), "asked").await;
     fleet.application("shop", "");
     fleet.manifests("shop", vec![Value::Null]);
@@ -159,7 +159,7 @@ fn boat(group: &str, version: &str, size: u32) -> Value {
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn a_version_that_a_known_kind_gets_later_is_noticed_and_watched_when_the_old_one_goes() {
+async fn watch_follows_new_version_of_a_kind() {
     let fleet = Fleet::start(Kube::shared(), "newer").await;
     let group = format!("{}.example.org", fleet.namespace);
     define(&fleet, &group, &[("v1beta1", true)]).await;
@@ -206,7 +206,7 @@ async fn a_version_that_a_known_kind_gets_later_is_noticed_and_watched_when_the_
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn a_kind_that_comes_in_another_version_first_is_still_waited_for() {
+async fn kind_in_another_version_is_waited_for() {
     let fleet = Fleet::start(Kube::shared(), "older").await;
     let group = format!("{}.example.org", fleet.namespace);
     fleet.application("shop", "");
@@ -239,7 +239,7 @@ async fn a_kind_that_comes_in_another_version_first_is_still_waited_for() {
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn what_is_declared_again_while_its_last_object_goes_is_applied_anew() {
+async fn redeclared_during_deletion_is_applied() {
     let fleet = Fleet::start(Kube::shared(), "twice").await;
     fleet.application("stays", "");
     fleet.application("shop", ", deletionPolicy: Delete");
@@ -287,7 +287,7 @@ async fn what_is_declared_again_while_its_last_object_goes_is_applied_anew() {
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn what_lies_in_a_group_that_is_down_from_the_start_is_not_forgotten() {
+async fn objects_of_unavailable_group_are_kept() {
     let (mut fleet, proxy) = behind("down").await;
     let job = json!({"apiVersion": "batch/v1", "kind": "CronJob", "metadata": {"name": "old"}, "spec": {"schedule": "0 0 1 1 *",
         "jobTemplate": {"spec": {"template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "a", "image": "a"}]}}}}}});

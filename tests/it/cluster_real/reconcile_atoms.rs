@@ -41,7 +41,7 @@ async fn undone(fleet: &Fleet, plural: &str, patch: Value, place: &str, git: Val
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn what_is_added_to_a_single_value_is_taken_away_again() {
+async fn addition_to_atomic_field_is_removed() {
     let mut fleet = Fleet::start(Kube::shared(), "atoms").await;
     fleet.application("shop", "");
     fleet.manifests("shop", guarded());
@@ -127,7 +127,7 @@ async fn what_is_added_to_a_single_value_is_taken_away_again() {
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn what_is_added_to_many_values_stays_and_nothing_is_sent_for_it() {
+async fn addition_to_granular_field_stays() {
     let fleet = Fleet::start(Kube::shared(), "many").await;
     fleet.application("shop", "");
     fleet.manifests("shop", guarded());

@@ -23,7 +23,7 @@ pub(super) async fn behind(prefix: &str) -> (Fleet, Proxy) {
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn trouble_on_the_way_passes_and_everything_is_applied() {
+async fn faults_pass_and_everything_is_applied() {
     let (fleet, proxy) = behind("faults").await;
     fleet.application("shop", "");
     fleet.manifests(
@@ -78,7 +78,7 @@ async fn trouble_on_the_way_passes_and_everything_is_applied() {
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn a_cluster_that_vanishes_in_the_middle_is_said_and_comes_back() {
+async fn cluster_outage_is_reported_and_passes() {
     let (fleet, proxy) = behind("vanish").await;
     fleet.application("shop", "");
     fleet.manifests(
@@ -116,7 +116,7 @@ async fn a_cluster_that_vanishes_in_the_middle_is_said_and_comes_back() {
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn what_is_changed_while_the_watches_are_cut_is_found_and_changed_back() {
+async fn drift_during_watch_outage_is_repaired() {
     let (fleet, proxy) = behind("cut").await;
     fleet.application("shop", "");
     fleet.manifests("shop", vec![config("a", "1"), config("b", "1")]);
@@ -162,7 +162,7 @@ async fn what_is_changed_while_the_watches_are_cut_is_found_and_changed_back() {
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn a_commit_that_comes_while_the_cluster_is_away_is_not_lost_to_the_next() {
+async fn commit_during_outage_is_not_lost() {
     let (fleet, proxy) = behind("away").await;
     fleet.application("shop", "");
     fleet.manifests("shop", vec![config("a", "1")]);
@@ -199,7 +199,7 @@ async fn a_commit_that_comes_while_the_cluster_is_away_is_not_lost_to_the_next()
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn an_apply_that_comes_after_its_process_is_dead_leaves_no_orphan() {
+async fn late_apply_of_dead_process_is_no_orphan() {
     let (mut fleet, proxy) = behind("orphan").await;
     fleet.application("shop", ", prune: true");
     fleet.manifests("shop", vec![config("a", "1"), config("late", "1")]);

@@ -17,7 +17,7 @@ fn notes(fleet: &Fleet) -> Vec<String> {
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn a_live_object_that_says_so_is_left_alone_and_not_deleted() {
+async fn frozen_live_object_is_left_alone() {
     let fleet = Fleet::start(Kube::shared(), "frozen").await;
     fleet.application("shop", ", prune: true");
     fleet.manifests("shop", vec![config("a", "1"), config("b", "1")]);
@@ -89,7 +89,7 @@ async fn a_live_object_that_says_so_is_left_alone_and_not_deleted() {
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn an_object_that_was_there_already_is_left_to_whoever_made_it() {
+async fn existing_object_if_not_present_is_left() {
     let mut fleet = Fleet::start(Kube::shared(), "present").await;
     fleet.kubectl(&[
         "create",
@@ -153,7 +153,7 @@ async fn an_object_that_was_there_already_is_left_to_whoever_made_it() {
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn a_kind_of_the_whole_cluster_that_comes_later_is_kept_without_a_namespace() {
+async fn late_cluster_scoped_kind_has_no_namespace() {
     let fleet = Fleet::start(Kube::shared(), "issuers").await;
     let group = format!("{}.example.org", fleet.namespace);
     fleet.application("shop", "");
@@ -234,7 +234,7 @@ async fn grant(fleet: &Fleet, user: &str, not: &str) {
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn a_kind_that_may_not_be_watched_stops_its_objects_alone() {
+async fn unwatchable_kind_stops_only_its_objects() {
     let kube = Kube::shared();
     let namespace = kube.namespace("unwatched").await;
     let kubeconfig = kube.kubeconfig_for("deployer", &kube.server, Some(&kube.ca));
@@ -288,7 +288,7 @@ async fn a_kind_that_may_not_be_watched_stops_its_objects_alone() {
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn replicas_that_a_person_set_are_told_and_yield_to_a_change_in_git() {
+async fn manual_replicas_yield_to_git_change() {
     let mut fleet = Fleet::start(Kube::shared(), "scaled").await;
     fleet.application("shop", "");
     let web = |replicas: u32, image: &str| {
@@ -384,7 +384,7 @@ async fn a_secret_that_is_no_base64_is_a_mistake_in_git() {
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn the_rules_of_an_aggregated_role_are_its_controllers() {
+async fn aggregated_role_rules_are_not_applied() {
     let mut fleet = Fleet::start(Kube::shared(), "aggregated").await;
     fleet.application("shop", "");
     let (part, whole) = (
@@ -448,7 +448,7 @@ async fn the_rules_of_an_aggregated_role_are_its_controllers() {
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn what_needs_an_object_that_is_left_to_others_does_not_wait_for_it() {
+async fn dependent_of_left_object_does_not_wait() {
     let fleet = Fleet::start(Kube::shared(), "needs").await;
     fleet.application("shop", ", timeout: 3s");
     let own = |kind: &str, name: &str, annotation: &str, value: &str| json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": name, "annotations": {annotation: value}}});

@@ -86,7 +86,7 @@ async fn one_alone_deletes_what_no_other_wants() {
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn another_that_cannot_be_read_keeps_one_from_deleting_and_that_is_said() {
+async fn unreadable_unselected_blocks_prune() {
     let mut fleet = Fleet::start(Kube::shared(), "unreadable").await;
     fleet.application("shop", ", prune: true");
     fleet.application("other", "");
@@ -119,7 +119,7 @@ async fn another_that_cannot_be_read_keeps_one_from_deleting_and_that_is_said() 
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn one_alone_takes_the_word_of_a_record_for_what_it_depends_on() {
+async fn unselected_dependency_read_from_record() {
     let mut fleet = Fleet::start(Kube::shared(), "depends").await;
     fleet.application("base", "");
     let depends = format!(", dependsOn: [{}/base]", fleet.namespace);

@@ -18,7 +18,7 @@ fn configs(count: usize) -> Vec<serde_json::Value> {
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn what_git_does_not_have_any_more_is_deleted_and_much_of_it_only_after_a_yes() {
+async fn prune_of_most_objects_is_confirmed() {
     let fleet = Fleet::start(Kube::shared(), "prune").await;
     fleet.application("shop", ", prune: true");
     fleet.manifests("shop", configs(13));
@@ -73,7 +73,7 @@ async fn what_git_does_not_have_any_more_is_deleted_and_much_of_it_only_after_a_
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn nothing_is_deleted_while_something_cannot_be_applied_or_read() {
+async fn prune_waits_for_apply_and_read() {
     let fleet = Fleet::start(Kube::shared(), "unsure").await;
     fleet.application("shop", ", prune: true");
     fleet.application("other", "");
@@ -120,7 +120,7 @@ async fn nothing_is_deleted_while_something_cannot_be_applied_or_read() {
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn an_object_moves_from_one_application_to_another_without_being_deleted() {
+async fn object_moves_without_being_deleted() {
     let fleet = Fleet::start(Kube::shared(), "move").await;
     for name in ["from", "to"] {
         fleet.application(name, ", prune: true");
@@ -171,7 +171,7 @@ async fn an_object_moves_from_one_application_to_another_without_being_deleted()
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn an_application_that_is_gone_does_what_its_recorded_policy_says() {
+async fn removed_application_follows_its_record() {
     let mut fleet = Fleet::start(Kube::shared(), "gone").await;
     fleet.application("orphan", "");
     fleet.application("delete", ", deletionPolicy: Delete");
@@ -335,7 +335,7 @@ async fn fields_that_are_left_to_others_stay_theirs() {
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn fields_of_former_tools_are_taken_over_with_what_they_left() {
+async fn fields_of_former_tools_are_taken_over() {
     let fleet = Fleet::start(Kube::shared(), "takeover").await;
     let file = fleet.kube.folder().join("takeover.json");
     std::fs::write(
@@ -381,7 +381,7 @@ async fn two_repositories_cannot_have_one_application() {
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn a_repository_that_is_called_the_same_is_another_one() {
+async fn namesake_repository_is_another_one() {
     let kube = Kube::shared();
     let fleet = Fleet::start(kube, "namesake").await;
     fleet.application("shop", ", deletionPolicy: Delete");
@@ -447,7 +447,7 @@ async fn a_repository_that_is_called_the_same_is_another_one() {
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn an_application_takes_its_own_namespace_along_and_does_not_make_it_anew() {
+async fn deletion_includes_its_own_namespace() {
     let kube = Kube::shared();
     let fleet = Fleet::start(kube, "along").await;
     fleet.application("shop", ", deletionPolicy: Delete");

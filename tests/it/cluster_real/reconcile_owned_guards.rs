@@ -23,7 +23,7 @@ async fn inventory(fleet: &Fleet, name: &str) -> Inventory {
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn one_process_keeps_the_applications_of_two_repositories_apart() {
+async fn repositories_of_one_process_are_apart() {
     let fleet = Fleet::start(Kube::shared(), "rivals").await;
     let other = fleet.beside(repository(
         &format!("rival-{}", fleet.namespace),
@@ -230,7 +230,7 @@ async fn nothing_is_sent_that_its_record_does_not_name() {
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn what_only_its_labels_name_is_listed_before_it_is_deleted() {
+async fn recovered_objects_are_listed_before_prune() {
     let mut fleet = Fleet::start(Kube::shared(), "lost").await;
     fleet.application("shop", ", prune: true");
     fleet.manifests("shop", vec![config("a", "1"), config("b", "1")]);
@@ -394,7 +394,7 @@ async fn a_manifest_cannot_take_a_record_away() {
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn two_processes_do_not_take_an_object_from_each_other() {
+async fn two_processes_do_not_fight_over_an_object() {
     let fleet = Fleet::start(Kube::shared(), "quarrel").await;
     let other = Fleet::open_as(
         fleet.kube,
@@ -557,7 +557,7 @@ async fn a_prune_waits_for_every_repository_of_its_process() {
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn a_process_does_not_write_over_the_record_of_another_repository() {
+async fn record_of_another_repository_is_kept() {
     let fleet = Fleet::start(Kube::shared(), "first").await;
     let other = Fleet::open_as(
         fleet.kube,

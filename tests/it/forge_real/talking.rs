@@ -105,7 +105,7 @@ async fn page(world: &World, text: &str) -> String {
 
 #[tokio::test]
 #[ignore = "needs Gitea: run tests/run forge"]
-async fn a_rollout_is_told_beside_the_commit_and_in_the_request() {
+async fn rollout_reported_as_status_and_comment() {
     let world = World::new().await;
     let request = world.request("tagboat/prod/all").await;
     // Merged by a person.
