@@ -15,4 +15,4 @@ pub mod registry;
 pub mod render;
 pub mod store;
 
-pub use blocking::blocking;
+pub use blocking::{blocking, try_blocking};

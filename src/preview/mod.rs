@@ -264,7 +264,7 @@ fn assemble(
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, PreviewTrouble> {
-    tokio::task::spawn_blocking(work)
+    crate::io::try_blocking(work)
         .await
         .map_err(|error| PreviewTrouble {
             message: format!("it ended unasked: {}", text::line(&error.to_string())),

@@ -19,7 +19,7 @@ pub(super) async fn compute<T: Send + 'static>(
 
 /// Runs work on a blocking thread. A panic there is a panic here.
 pub(super) async fn run<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
+    match crate::io::try_blocking(work).await {
         Ok(result) => result,
         Err(error) => match error.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),

@@ -190,7 +190,7 @@ impl RenderAttempt {
             return RenderOutcome::Done;
         }
         let (application, render) = (self.application.clone(), Arc::clone(&self.render));
-        let rendered = tokio::task::spawn_blocking(move || render(&application)).await;
+        let rendered = crate::io::try_blocking(move || render(&application)).await;
         drop(permit);
         let rendered = rendered.unwrap_or_else(|panic| {
             let message = format!("a rendering exited unexpectedly: {panic}");

@@ -196,7 +196,7 @@ impl ReconcileContext {
             .await
             .map_err(|error| error.to_string())?;
         let (render, declared) = (Arc::clone(render), application.clone());
-        let rendered = tokio::task::spawn_blocking(move || render(&declared)).await;
+        let rendered = crate::io::try_blocking(move || render(&declared)).await;
         drop(permit);
         let rendered = rendered
             .map_err(|panic| format!("a rendering exited unexpectedly: {panic}"))?

@@ -271,7 +271,7 @@ impl RolloutReporter {
         let now = Instant::now();
         if report.targets.is_none() {
             let (source, merged) = (Arc::clone(&self.source), Arc::clone(&report.merged));
-            report.targets = tokio::task::spawn_blocking(move || source.targets(&merged))
+            report.targets = crate::io::try_blocking(move || source.targets(&merged))
                 .await??
                 .map(Arc::new);
         }
@@ -432,7 +432,7 @@ impl RolloutReporter {
                 .map(one)
                 .collect::<Result<Vec<RolloutStage>, GitError>>()
         };
-        Ok(tokio::task::spawn_blocking(compute).await??)
+        Ok(crate::io::try_blocking(compute).await??)
     }
 }
 

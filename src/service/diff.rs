@@ -116,7 +116,7 @@ async fn compare(
         return Err(clusters.unavailable(application));
     };
     let (render, declared) = (Arc::clone(render), application.clone());
-    let rendered = tokio::task::spawn_blocking(move || render(&declared))
+    let rendered = crate::io::try_blocking(move || render(&declared))
         .await
         .map_err(|error| Failure::new(ErrorKind::Bug, format!("rendering panicked: {error}")))?
         .map_err(|error| Failure {

@@ -83,7 +83,7 @@ pub async fn history(
             .iter()
             .find(|updater| updater.repo.config.name == record.inventory.repository)
             .map(|updater| Arc::clone(&updater.repo.mirror));
-        let revisions = tokio::task::spawn_blocking(move || {
+        let revisions = crate::io::try_blocking(move || {
             let with_subject = |rollout| with_subject(rollout, mirror.as_deref());
             record.history.0.into_iter().map(with_subject).collect()
         });

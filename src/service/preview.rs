@@ -268,7 +268,7 @@ async fn between(
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Failure> {
-    tokio::task::spawn_blocking(work)
+    crate::io::try_blocking(work)
         .await
         .map_err(|error| Failure::new(ErrorKind::Bug, format!("a task panicked: {error}")))
 }

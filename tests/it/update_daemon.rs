@@ -488,3 +488,74 @@ fn no_secret_is_in_any_output() {
         );
     }
 }
+
+/// 200,000 markers in 200 files: half of them up to date, half of them of no declared policy.
+fn many_markers() -> Fleet {
+    let mut files = vec![(
+        "p.yaml".to_owned(),
+        semver("web", "1.x", "") + &env("dev", ""),
+    )];
+    for number in 0..200 {
+        let policy = if number % 2 == 0 { "web" } else { "nobody" };
+        let line = format!(
+            "- image: {{host}}/team/web:1.0.0 # {{\"$imagepolicy\": \"default/{policy}\"}}\n"
+        );
+        files.push((format!("envs/dev/{number}.yaml"), line.repeat(1000)));
+    }
+    let files: Vec<(&str, &str)> = files
+        .iter()
+        .map(|(path, text)| (path.as_str(), text.as_str()))
+        .collect();
+    let fleet = Fleet::with(&files, &Setup::default());
+    fleet.publish("team/web", &["1.0.0"]);
+    // With a cluster, though it cannot be reached, the daemon answers `status` from memory.
+    let kubeconfig = "apiVersion: v1\nkind: Config\ncurrent-context: test\n\
+        clusters: [{name: test, cluster: {server: 'http://127.0.0.1:1'}}]\n\
+        users: [{name: test, user: {}}]\n\
+        contexts: [{name: test, context: {cluster: test, user: test}}]\n";
+    std::fs::write(fleet.dir.path().join("kubeconfig"), kubeconfig).unwrap();
+    let settings = std::fs::read_to_string(fleet.config()).unwrap();
+    let clusters = "clusters:\n  - name: test\n    kubeconfig: kubeconfig\n";
+    std::fs::write(fleet.config(), settings + clusters).unwrap();
+    fleet
+}
+
+/// Blocking work must never occupy a worker of the runtime (invariant 13).
+#[test]
+fn daemon_answers_within_a_second_during_a_large_pass() {
+    const SECOND: Duration = Duration::from_secs(1);
+    let fleet = many_markers();
+    let timed = |arguments: &[&str]| {
+        let begun = Instant::now();
+        fleet.tagboat_std(arguments).output().unwrap();
+        begun.elapsed()
+    };
+    // What a process costs on this machine, apart from the answer.
+    let process = timed(&["--version"]);
+    let finding = "which is not declared";
+
+    let mut daemon = Daemon::start(&fleet, "info");
+    for _ in 0..3 {
+        let answered = timed(&["status"]);
+        assert!(answered < process + SECOND, "{answered:?}, {process:?}");
+    }
+    assert!(!daemon.text().contains(finding), "the pass is too short");
+    let begun = Instant::now();
+    daemon.terminate();
+    assert!(daemon.ended().success());
+    assert!(begun.elapsed() < SECOND, "{:?}", begun.elapsed());
+
+    // While 100,000 findings are logged, too.
+    let mut daemon = Daemon::start(&fleet, "info");
+    let deadline = Instant::now() + Duration::from_secs(120);
+    while !daemon.text().contains(finding) {
+        assert!(Instant::now() < deadline, "the first pass takes too long");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let answered = timed(&["status"]);
+    assert!(answered < process + SECOND, "{answered:?}, {process:?}");
+    let begun = Instant::now();
+    daemon.terminate();
+    assert!(daemon.ended().success());
+    assert!(begun.elapsed() < SECOND, "{:?}", begun.elapsed());
+}

@@ -438,7 +438,7 @@ fn hostile_tags_break_neither_files_nor_terminals() {
     assert_eq!(fleet.text(FILE), deployment(&["web:1.1.0", "db:1.1.0"]));
     assert!(
         String::from_utf8_lossy(&output.stderr)
-            .contains("the registry lists 8 names that no tag can have"),
+            .contains("the registry lists 8 names that are not valid tags"),
         "{output:?}"
     );
     for command in [

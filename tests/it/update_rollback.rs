@@ -365,7 +365,7 @@ fn only_commits_of_the_branch_are_gone_back_to() {
             "0000000000000000000000000000000000000000",
             "begins no commit of the branch \"main\"",
         ),
-        (without.as_str(), "there is no folder envs/dev/web"),
+        (without.as_str(), "it has no folder envs/dev/web there"),
     ] {
         let (_, err) = said(
             &fleet,

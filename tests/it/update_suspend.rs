@@ -250,7 +250,7 @@ fn declarations_of_flux_rest_by_their_own_field() {
     );
     let (_, err) = said(&fleet, &["resume", "policy/flux-system/web"], Outcome::Done);
     assert!(
-        err.contains("note: ImagePolicy flux-system/web still rests"),
+        err.contains("note: ImagePolicy flux-system/web is still suspended"),
         "{err}"
     );
     assert_eq!(fleet.text("clusters/dev/flux.yaml"), FLUX);

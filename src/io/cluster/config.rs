@@ -92,7 +92,7 @@ async fn from_file(path: &Path, context: Option<&str>) -> Result<KubeconfigFile,
     };
     let kubeconfig = {
         let path = path.to_owned();
-        tokio::task::spawn_blocking(move || Kubeconfig::read_from(path))
+        crate::io::try_blocking(move || Kubeconfig::read_from(path))
             .await
             .map_err(|error| fault(error.to_string()))?
             .map_err(|error| fault(why(&error)))?

@@ -347,7 +347,8 @@ fn lock(dir: &Path) -> Result<fs::File, GitError> {
         match file.try_lock() {
             Ok(()) => return Ok(file),
             Err(fs::TryLockError::WouldBlock) if Instant::now() < end => {
-                std::thread::sleep(LET_GO / 50)
+                #[expect(clippy::disallowed_methods, reason = "this runs in blocking tasks")]
+                std::thread::sleep(LET_GO / 50);
             }
             Err(fs::TryLockError::WouldBlock) => {
                 return Err(GitError::InUse {

@@ -100,6 +100,7 @@ impl ProgramCall<'_> {
             if Instant::now() >= deadline {
                 wrong = Some(ProgramFailure::Time);
             }
+            #[expect(clippy::disallowed_methods, reason = "this runs in blocking tasks")]
             std::thread::sleep(POLL);
         }
         // Until the child is reaped, its id, which is also the group's, is not reused.

@@ -209,7 +209,8 @@ fn database(path: &Path) -> Result<Database, StoreError> {
             redb::Builder::new().set_cache_size(CACHE).create_file(file)
         }) {
             Err(StoreError::InUse { .. }) if Instant::now() < end => {
-                std::thread::sleep(LET_GO / 50)
+                #[expect(clippy::disallowed_methods, reason = "this runs in blocking tasks")]
+                std::thread::sleep(LET_GO / 50);
             }
             opened => return opened,
         }

@@ -205,12 +205,12 @@ fn decide_each_state_has_its_step() {
     let table: Vec<(&str, Model, RequestAction, &str)> = vec![
         ("as it should be", Model::up_to_date(), UpToDate, ""),
         // Opening.
-        ("nothing there", new(|_| {}), Push, "not there"),
+        ("nothing there", new(|_| {}), Push, "does not exist"),
         (
             "pushed, not opened",
             Model::but(|m| (m.request, m.marker) = (None, None)),
             Open,
-            "branch is there",
+            "branch exists",
         ),
         (
             "pushed, then wanted otherwise",
@@ -228,7 +228,7 @@ fn decide_each_state_has_its_step() {
                 m.branch.as_mut().unwrap().commits = BranchCommits::None;
             }),
             Push,
-            "main has all",
+            "main contains",
         ),
         (
             "too many open",
@@ -252,7 +252,7 @@ fn decide_each_state_has_its_step() {
                 }
             }),
             Push,
-            "not there",
+            "does not exist",
         ),
         (
             "none may be open",
@@ -282,7 +282,7 @@ fn decide_each_state_has_its_step() {
                 }
             }),
             Push,
-            "not there",
+            "does not exist",
         ),
         (
             "pushed, then no quota",
@@ -326,7 +326,7 @@ fn decide_each_state_has_its_step() {
             "the branch was deleted by hand",
             Model::but(|m| m.branch = None),
             Push,
-            "not there",
+            "does not exist",
         ),
         (
             "protection wants the newest",
@@ -425,7 +425,7 @@ fn decide_each_state_has_its_step() {
             "its marker is gone",
             Model::but(|m| m.marker = None),
             UpdateText,
-            "no marker",
+            "no readable marker",
         ),
         (
             "more may be known",

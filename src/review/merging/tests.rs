@@ -252,7 +252,7 @@ fn every_rule_is_a_sentence_while_it_does_not_hold() {
         ),
         (
             |w| w.moves = vec![row("web", "1.0.0", "2.0.0")],
-            "web 1.0.0 → 2.0.0 is a step of kind major; autoMerge.bump has patch and digest only.",
+            "web 1.0.0 → 2.0.0 is a major step; autoMerge.bump allows patch and digest only.",
             None,
             false,
         ),
@@ -555,7 +555,7 @@ fn reasons_stand_together_and_the_last_time_counts() {
     assert_eq!(
         reasons,
         [
-            "web 1.0.0 → 1.1.0 is a step of kind minor; autoMerge.bump has patch and digest only.",
+            "web 1.0.0 → 1.1.0 is a minor step; autoMerge.bump allows patch and digest only.",
             "api 1.0.1 was first seen 2026-11-21 10:00:00 UTC; it is 72h old at 2026-11-24 10:00:00 UTC.",
             "No window is open before 2026-11-23 09:00:00 UTC.",
         ]

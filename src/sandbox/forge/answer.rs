@@ -62,7 +62,7 @@ async fn answer(
         let segments: Vec<&str> = path.split('/').collect();
         route(&mut book, &method, &segments, &query, &body)
     };
-    match tokio::task::spawn_blocking(work).await {
+    match crate::io::try_blocking(work).await {
         Ok(Ok(response)) => response,
         Ok(Err(refusal)) => refused(&refusal),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),

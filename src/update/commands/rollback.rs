@@ -6,6 +6,10 @@
 //! about deploying. The commit has no trailer of the bot, so the versions that it lowers are held
 //! like those of a revert.
 
+mod outcome;
+
+pub use outcome::{FileChangeKind, HeldVersion, RestoredFile, RollbackOutcome, UndoneMove};
+
 use super::{
     BranchCommand, CommandError, CommandPlan, DeclarationKind, DeclarationRef, push_command,
     subject,
@@ -23,7 +27,6 @@ use crate::{
     spec::{self, Application},
 };
 use jiff::Timestamp;
-use serde::Serialize;
 use std::collections::BTreeSet;
 
 /// Commits searched for the last change.
@@ -31,72 +34,6 @@ const MOST_COMMITS: usize = 10_000;
 
 /// Undone commits that a message names.
 const MOST_NAMED: usize = 20;
-
-/// Outcome of a rollback.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, serde::Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct RollbackOutcome {
-    pub application: Name,
-    /// Folder of the Application; empty for the root.
-    pub path: String,
-    /// The commit; none if the folder was as it was at `to`.
-    pub commit: Option<String>,
-    /// The head of the branch before.
-    pub from: String,
-    /// The revision whose state was restored.
-    pub to: String,
-    pub files: Vec<RestoredFile>,
-    /// Files with declarations, which differ and stay as they are.
-    pub kept: Vec<String>,
-    /// Undone commits, newest first.
-    pub undone: Vec<UndoneMove>,
-    /// Files and folders outside of its own that the Application reads, and that have changed since.
-    /// They stay.
-    pub outside: Vec<String>,
-    /// Lowered versions, which are held from now on.
-    pub held: Vec<HeldVersion>,
-    /// True if the Application is suspended, so that nothing is applied.
-    pub suspended: bool,
-    pub warnings: Vec<String>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, serde::Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct RestoredFile {
-    /// Path from the root of the repository.
-    pub path: String,
-    pub way: FileChangeKind,
-}
-
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, serde::Deserialize, schemars::JsonSchema,
-)]
-#[serde(rename_all = "lowercase")]
-pub enum FileChangeKind {
-    /// Has its old content or mode again.
-    Restored,
-    Added,
-    Deleted,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, serde::Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct UndoneMove {
-    pub commit: String,
-    pub subject: String,
-    pub author: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, serde::Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct HeldVersion {
-    pub environment: String,
-    pub policy: Name,
-    /// The version that was removed.
-    pub version: String,
-    /// The version that was restored.
-    pub instead: String,
-}
 
 /// A rollback planned on one head.
 struct RollbackPlan {
@@ -512,60 +449,4 @@ fn message(outcome: &RollbackOutcome) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{io::git::has_trailer, review::TRAILER};
-
-    fn outcome(undone: usize) -> RollbackOutcome {
-        let one = |n: usize| UndoneMove {
-            commit: format!("{n:040x}"),
-            subject: "Tagboat-Update: dev".to_owned(),
-            author: "Ann".to_owned(),
-        };
-        RollbackOutcome {
-            application: "dev/podinfo".parse().unwrap(),
-            path: "envs/dev/podinfo".to_owned(),
-            commit: None,
-            from: "f".repeat(40),
-            to: format!("1a2b3c4d5e{}", "0".repeat(30)),
-            files: Vec::new(),
-            kept: Vec::new(),
-            undone: (0..undone).map(one).collect(),
-            outside: Vec::new(),
-            held: Vec::new(),
-            suspended: false,
-            warnings: Vec::new(),
-        }
-    }
-
-    #[test]
-    fn rollback_message_has_no_trailer() {
-        let text = message(&outcome(2));
-        assert_eq!(
-            text,
-            "Roll back dev/podinfo to 1a2b3c4d5e\n\n\
-             envs/dev/podinfo is as it was at 1a2b3c4d5e000000000000000000000000000000.\n\
-             Before this commit the branch was at ffffffffffffffffffffffffffffffffffffffff.\n\n\
-             Undone:\n- 0000000000 Tagboat-Update: dev\n- 0000000000 Tagboat-Update: dev\n\n\
-             By `tagboat rollback dev/podinfo --to 1a2b3c4d5e`.\n"
-        );
-        for count in [0, 1, 2, 50] {
-            let text = message(&outcome(count));
-            assert!(!has_trailer(text.as_bytes(), TRAILER), "{text}");
-            assert!(text.lines().count() < 40, "{text}");
-        }
-    }
-
-    #[test]
-    fn is_below_compares_whole_segments() {
-        for (path, folder, below) in [
-            ("a", "a", true),
-            ("a/b", "a", true),
-            ("ab", "a", false),
-            ("", "a", false),
-            ("x", "", true),
-        ] {
-            assert_eq!(is_below(path, folder), below, "{path} {folder}");
-        }
-    }
-}
+mod tests;

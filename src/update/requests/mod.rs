@@ -14,6 +14,7 @@ pub(crate) mod blocked;
 pub(crate) mod body;
 pub(crate) mod branches;
 pub(crate) mod cache;
+pub(crate) mod close;
 pub(crate) mod closed;
 pub(crate) mod closed_store;
 pub(crate) mod desired;
