@@ -115,6 +115,11 @@ enum Command {
     Completions(completions::Arguments),
 }
 
+/// Returns the command line's definition, for the reference in `docs/`.
+pub fn command() -> clap::Command {
+    <Arguments as clap::CommandFactory>::command()
+}
+
 /// Parses the arguments, runs the command, and prints its failure.
 pub fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {

@@ -10,7 +10,8 @@ pub fn is_hidden(c: char) -> bool {
         || matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}')
 }
 
-/// Returns foreign text as one line of at most `limit` characters, with hidden characters escape_control.
+/// Returns foreign text as one line of at most `limit` characters, with hidden characters
+/// escaped.
 pub fn one_line(text: &str, limit: usize) -> String {
     let mut out = String::new();
     for (index, c) in text.trim().chars().enumerate() {
@@ -32,7 +33,7 @@ pub fn plain(text: &str) -> String {
     one_line(text, SENTENCE)
 }
 
-/// Returns text of any length with hidden characters escape_control, line ends and tabs included.
+/// Returns text of any length with hidden characters escaped, line ends and tabs included.
 pub fn escape_control(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {

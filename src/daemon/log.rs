@@ -45,7 +45,8 @@ impl PassLog {
 
     /// Logs the findings that the last pass did not have.
     ///
-    /// There can be hundreds of thousands of them, so they are compared by hash, in a blocking task.
+    /// There can be hundreds of thousands of them, so they are compared by hash, in a blocking
+    /// task.
     pub async fn write_findings(&mut self, report: &mut PassReport) {
         // A pass that did not reach the revision has no diagnostics.
         if report.revision.is_none() {

@@ -1,8 +1,8 @@
 //! Answers the questions of policies from the registry, and from the store what the registry need
 //! not be asked again.
 //!
-//! One [`RepositoryScan`] is one repository in one pass, shared by all policies that read it: its tags are
-//! listed once, a digest is confirmed once.
+//! One [`RepositoryScan`] is one repository in one pass, shared by all policies that read it: its
+//! tags are listed once, a digest is confirmed once.
 
 use crate::{
     core::image::{Digest, ImageRepository, Tag, TagList},

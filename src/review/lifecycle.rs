@@ -7,8 +7,8 @@
 //! ```
 //!
 //! One decision is one step, and idempotent: whatever this process, one that was killed or a person
-//! has done before, the next decision starts from the present state. Nothing is lost, and nothing is
-//! done twice.
+//! has done before, the next decision starts from the present state. Nothing is lost, and nothing
+//! is done twice.
 
 use super::{
     Marker,
@@ -21,8 +21,8 @@ use jiff::{SignedDuration, Timestamp};
 /// The label with which people ask for a rebase onto the target's head; removed when it is done.
 pub const REBASE: &str = "tagboat/rebase";
 
-/// The label of pull requests that the bot closes. It is set before closing, so that a close without
-/// it is known to be a person's.
+/// The label of pull requests that the bot closes. It is set before closing, so that a close
+/// without it is known to be a person's.
 pub const SUPERSEDED: &str = "tagboat/superseded";
 
 /// The desired and present state of the branch and the pull request of one change set.
@@ -278,8 +278,8 @@ fn change_desired(input: &LifecycleInput<'_>, content: &str) -> LifecycleStep {
     } = input;
     let rebase = request.is_some_and(|request| request.labels.iter().any(|label| label == REBASE));
     if let Some(stop) = foreign_commits(input) {
-        // The label asks for the bot's commit in place of a rebased one. A commit that a person wrote
-        // is never overwritten.
+        // The label asks for the bot's commit in place of a rebased one. A commit that a person
+        // wrote is never overwritten.
         let remade = matches!(
             input.branch,
             Some(BranchInfo {
@@ -345,8 +345,8 @@ fn change_desired(input: &LifecycleInput<'_>, content: &str) -> LifecycleStep {
             format!("It is on the newest commit of {target}."),
         );
     }
-    // The bot died while closing it, or a person has reopened it. If the label stayed, a later close
-    // by a person would hold nothing back.
+    // The bot died while closing it, or a person has reopened it. If the label stayed, a later
+    // close by a person would hold nothing back.
     if request.labels.iter().any(|label| label == SUPERSEDED) {
         return because(RequestAction::RemoveLabels, "It is wanted again.");
     }
@@ -389,7 +389,8 @@ pub fn comment_text(text: &str) -> String {
             '>' => out.push_str("&gt;"),
             '&' => out.push_str("&amp;"),
             '\\' | '`' | '*' | '_' | '[' | ']' | '|' => out.extend(['\\', c]),
-            // A zero-width space after the sign keeps `@ann`, `#1`, `!1`, `~label` from being links.
+            // A zero-width space after the sign keeps `@ann`, `#1`, `!1`, `~label` from being
+            // links.
             '@' | '#' | '!' | '~' | '$' | '%' => out.extend([c, '\u{200b}']),
             c => out.push(c),
         }

@@ -1,10 +1,10 @@
 //! Declared kinds and settings: files become checked [`ImagePolicy`], [`Environment`] and
 //! [`Application`] values, with one diagnostic for each mistake.
 //!
-//! Belongs here: everything a user can declare, its schema and its checks. Validation is parsing: the
-//! raw shapes (`raw`, `flux_raw`, `settings_raw`) define the schema, `document` knows the position of
-//! every field, and a value that exists is valid. An unreadable file never hides the others. Does not
-//! belong here: anything that acts on a declaration.
+//! Belongs here: everything a user can declare, its schema and its checks. Validation is parsing:
+//! the raw shapes (`raw`, `flux_raw`, `settings_raw`) define the schema, `document` knows the
+//! position of every field, and a value that exists is valid. An unreadable file never hides the
+//! others. Does not belong here: anything that acts on a declaration.
 
 mod application;
 mod document;

@@ -6,8 +6,8 @@
 //!             └──────────────────────────────────────────────────────────────────────┘
 //! ```
 //!
-//! [`ImageUpdater::pass`] is this picture, top to bottom. It is the same for `run`, `run --once` and
-//! `plan`; `plan` stops before the last step.
+//! [`ImageUpdater::pass`] is this picture, top to bottom. It is the same for `run`, `run --once`
+//! and `plan`; `plan` stops before the last step.
 //!
 //! Belongs here: when registries, Git and the forge are asked, and in which order. Does not belong
 //! here: how a tag is chosen or bytes change (`images`), and what a pull request says (`review`).

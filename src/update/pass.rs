@@ -332,8 +332,8 @@ impl ImageUpdater {
     }
 }
 
-/// Adds to the report what was pushed, merged and closed, also where a failure ended the pass before
-/// the rows of the Environments were complete.
+/// Adds to the report what was pushed, merged and closed, also where a failure ended the pass
+/// before the rows of the Environments were complete.
 fn add_published(
     report: &mut PassReport,
     mut pushed: BTreeMap<String, Vec<CommitReport>>,

@@ -148,8 +148,8 @@ fn kind_of(class: u8) -> FileKind {
 /// Returns warnings, too: an index that was damaged, or cannot be saved.
 ///
 /// # Errors
-/// If an object of the mirror, or the folder of declarations, is missing. A folder with a wrong name
-/// must not look like an empty one, because what is no longer declared may be deleted.
+/// If an object of the mirror, or the folder of declarations, is missing. A folder with a wrong
+/// name must not look like an empty one, because what is no longer declared may be deleted.
 pub fn read(
     mirror: &Mirror,
     commit: ObjectId,

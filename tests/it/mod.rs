@@ -35,6 +35,7 @@ mod git_wire;
 mod preview;
 #[cfg(feature = "demo")]
 mod registry;
+mod reference;
 mod registry_faults;
 mod registry_real;
 mod registry_sign_in;

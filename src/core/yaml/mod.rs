@@ -1,10 +1,10 @@
 //! YAML with the place of everything: each scalar, key and comment of a text knows its byte range,
 //! line and column.
 //!
-//! A [`YamlStream`] is one arena of 32-byte nodes in reading order over the borrowed text; nothing is
-//! allocated for a node, since parsing is what a pass spends most of its time on. It says nothing
-//! about types (`1.10` is the text `1.10`), and it keeps what loaders throw away: duplicate keys,
-//! comments, styles, anchors.
+//! A [`YamlStream`] is one arena of 32-byte nodes in reading order over the borrowed text; nothing
+//! is allocated for a node, since parsing is what a pass spends most of its time on. It says
+//! nothing about types (`1.10` is the text `1.10`), and it keeps what loaders throw away: duplicate
+//! keys, comments, styles, anchors.
 //!
 //! The parser's own spans have quirks that are straightened here: a value left out has an empty
 //! span and the empty text, and a block scalar's span covers its lines of content, neither the

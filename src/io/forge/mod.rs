@@ -1,4 +1,5 @@
-//! Pull requests on a forge: one trait, [`Forge`], and one folder for each forge that implements it.
+//! Pull requests on a forge: one trait, [`Forge`], and one folder for each forge that implements
+//! it.
 //!
 //! | file | subject |
 //! |---|---|
@@ -8,8 +9,8 @@
 //! | `common`, `bot_comments`, `releases` | steps that all forges share |
 //! | `error` | errors, and the permission that a token lacks |
 //!
-//! Reads are retried when a connection fails. A write is looked up before it is believed lost. A pull
-//! request from a fork is never taken for the bot's, whatever its branch is called.
+//! Reads are retried when a connection fails. A write is looked up before it is believed lost. A
+//! pull request from a fork is never taken for the bot's, whatever its branch is called.
 
 mod common;
 mod api;

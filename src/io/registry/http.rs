@@ -131,8 +131,8 @@ impl RequestSender<'_> {
     /// 5xx.
     ///
     /// # Errors
-    /// Any [`RegistryProblem`] but those of meaning: the caller judges the status, which is neither 429 nor
-    /// 5xx.
+    /// Any [`RegistryProblem`] but those of meaning: the caller judges the status, which is neither
+    /// 429 nor 5xx.
     pub(crate) async fn send(
         &self,
         ask: &RegistryRequest,

@@ -1,7 +1,8 @@
 //! Registry facts: tags, digests, dates, platforms.
 //!
 //! [`Registries`] is the one client for all registries. It answers completely or not at all: a
-//! truncated list, a throttled HEAD or content with another digest is an error, never a smaller fact.
+//! truncated list, a throttled HEAD or content with another digest is an error, never a smaller
+//! fact.
 //!
 //! | file | subject |
 //! |---|---|
@@ -12,7 +13,8 @@
 //! | `auth`, `challenge`, `credentials`, `identity`, `docker` | tokens, challenges, credentials, docker configs and helpers |
 //! | `http`, `hosts` | one request; rate limits by host |
 //!
-//! Not here: pushing and mirrors. The `store` caches facts; this module only tokens and rate limits.
+//! Not here: pushing and mirrors. The `store` caches facts; this module only tokens and rate
+//! limits.
 
 mod auth;
 mod challenge;

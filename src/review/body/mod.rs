@@ -1,9 +1,9 @@
 //! Text of a pull request: Markdown from a change set and its facts, within the forge's limit.
 //!
-//! The text is a function of its [`MoveStory`]: it has absolute dates only, so that the same facts make
-//! the same text. It is read alike by GitHub, GitLab and Gitea: tables, fences, `details`.
-//! Foreign text goes through `text` or `notes`. Rows that do not fit are left out by `parts`, and the
-//! text says so.
+//! The text is a function of its [`MoveStory`]: it has absolute dates only, so that the same facts
+//! make the same text. It is read alike by GitHub, GitLab and Gitea: tables, fences, `details`.
+//! Foreign text goes through `text` or `notes`. Rows that do not fit are left out by `parts`, and
+//! the text says so.
 
 mod clusters;
 mod merging;

@@ -163,8 +163,8 @@ impl SuspendEdit<'_> {
         })
     }
 
-    /// Reads every declaration again with the edited file in place: the same things must be declared
-    /// as before, and this one must have the intended state.
+    /// Reads every declaration again with the edited file in place: the same things must be
+    /// declared as before, and this one must have the intended state.
     fn is_proved(
         &self,
         place: &SourcePlace,

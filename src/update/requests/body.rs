@@ -56,8 +56,8 @@ fn merging(set: &ChangeSet, environment: Option<&Environment>) -> String {
     )
 }
 
-/// Returns a hash of everything that the text is made from. As long as it is the same, the text stays
-/// as it is, so that people may edit it.
+/// Returns a hash of everything that the text is made from. As long as it is the same, the text
+/// stays as it is, so that people may edit it.
 pub(crate) fn content(
     set: &ChangeSet,
     head: ObjectId,

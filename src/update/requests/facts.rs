@@ -256,7 +256,8 @@ impl FactsGatherer<'_> {
         }
     }
 
-    /// Returns the page that compares two sources, if both are one project on a known kind of forge.
+    /// Returns the page that compares two sources, if both are one project on a known kind of
+    /// forge.
     fn compare(&self, old: &ImageLabels, new: &ImageLabels) -> Option<String> {
         let place = self.place(new.source.as_deref()?)?;
         if old.source.is_some() && self.place(old.source.as_deref()?) != Some(place.clone()) {
@@ -281,11 +282,11 @@ impl FactsGatherer<'_> {
         own.or_else(|| spec::ForgeSpec::of(source))
     }
 
-    /// Returns the project whose release notes may be read: on the config repository's forge, and of
-    /// the same owner.
+    /// Returns the project whose release notes may be read: on the config repository's forge, and
+    /// of the same owner.
     ///
-    /// A label could name any project that the bot's token can read, but readers of the pull request
-    /// may not see.
+    /// A label could name any project that the bot's token can read, but readers of the pull
+    /// request may not see.
     fn project(&self, labels: &ImageLabels) -> Option<(&dyn Forge, String)> {
         let forge = self.forge?;
         let project = forge.place().project_at(labels.source.as_deref()?)?;

@@ -41,8 +41,8 @@ impl RequestReconciler<'_> {
     /// Marks pull requests that lack the newest commit of a base which requires it.
     ///
     /// That is for those that people merge. Each is rebuilt for it once an hour only, because every
-    /// time checks run again and approvals are lost. An automatic merge is rebuilt when nothing else
-    /// is in its way ([`RequestReconciler::behind`]).
+    /// time checks run again and approvals are lost. An automatic merge is rebuilt when nothing
+    /// else is in its way ([`RequestReconciler::behind`]).
     pub(crate) async fn mark_behind(&mut self, desired: &[DesiredRequest<'_>]) {
         // Only some forges tell it in lists; the rule must be the same for all.
         self.open
