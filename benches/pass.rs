@@ -4,6 +4,7 @@
 //! memory without any index and with the index file deleted; the mirror is fetched before.
 
 #![allow(
+    clippy::disallowed_methods,
     clippy::print_stdout,
     clippy::unwrap_used,
     missing_docs,

@@ -11,6 +11,7 @@
 //! 600`.
 
 #![allow(
+    clippy::disallowed_methods,
     clippy::print_stdout,
     clippy::print_stderr,
     clippy::unwrap_used,

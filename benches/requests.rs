@@ -8,6 +8,7 @@
 //! be. Gitea runs on the same machine and takes most of the time.
 
 #![allow(
+    clippy::disallowed_methods,
     clippy::print_stdout,
     clippy::unwrap_used,
     missing_docs,

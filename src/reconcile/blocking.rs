@@ -1,5 +1,7 @@
 //! CPU-bound work, kept off the async workers.
 
+use crate::io::blocking;
+
 /// Bytes of JSON that take about a millisecond to parse or write.
 pub(super) const THRESHOLD: usize = 64 << 10;
 
@@ -13,17 +15,6 @@ pub(super) async fn compute<T: Send + 'static>(
     if bytes < THRESHOLD {
         work()
     } else {
-        run(work).await
-    }
-}
-
-/// Runs work on a blocking thread. A panic there is a panic here.
-pub(super) async fn run<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match crate::io::try_blocking(work).await {
-        Ok(result) => result,
-        Err(error) => match error.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            Err(_) => unreachable!("blocking tasks are never cancelled"),
-        },
+        blocking(work).await
     }
 }

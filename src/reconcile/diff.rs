@@ -3,7 +3,7 @@
 //! Based on a server-side dry run, so that defaults and admission webhooks cause no differences.
 
 use super::{
-    ClusterKinds, blocking,
+    ClusterKinds,
     cluster_state::observed::{self, ForeignChange},
 };
 use crate::{
@@ -399,7 +399,7 @@ async fn diff_in_background(
     after: Option<Object>,
 ) -> String {
     let key = key.clone();
-    blocking::run(move || unified_diff(&key, SIDES, before.as_ref(), after.as_ref())).await
+    crate::io::blocking(move || unified_diff(&key, SIDES, before.as_ref(), after.as_ref())).await
 }
 
 /// Returns a unified diff of two states of an object as YAML; empty if they are equal.

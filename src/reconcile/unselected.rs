@@ -3,9 +3,7 @@
 //! Their objects are never touched. What they declare, and whether that was applied, is read only
 //! when a selected Application depends on it: a repository may have thousands.
 
-use super::{
-    ClusterKinds, RenderFn, blocking, cluster_state::ClusterHandle, context::ReconcileContext,
-};
+use super::{ClusterKinds, RenderFn, cluster_state::ClusterHandle, context::ReconcileContext};
 use crate::{
     core::name::Name,
     objects::plan::{self, RolloutOutcome},
@@ -209,7 +207,7 @@ impl ReconcileContext {
         let application = application.clone();
         // Thousands of objects take a while to parse and hash.
         let name = application.name.clone();
-        let (keys, hash) = blocking::run(move || {
+        let (keys, hash) = crate::io::blocking(move || {
             let kinds = ClusterKinds(resources);
             let (desired, _) = plan::desired_objects(&application, rendered.objects(), &kinds);
             let hash = plan::hash_all(&desired);

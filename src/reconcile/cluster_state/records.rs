@@ -5,7 +5,7 @@ use crate::{
     core::name::Name,
     io::cluster::{ApplicationRecord, ClusterError},
     objects::plan::Inventory,
-    reconcile::{RecordedApplication, RepositoryId, blocking},
+    reconcile::{RecordedApplication, RepositoryId},
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use tracing::warn;
@@ -69,7 +69,7 @@ impl ClusterHandle {
         }
         let read = self.client.records().await?;
         // Thousands of inventories are parsed: off the async workers.
-        let (read, inventories) = blocking::run(move || {
+        let (read, inventories) = crate::io::blocking(move || {
             let inventories: Vec<_> = read.iter().map(ownership::inventory).collect();
             (read, inventories)
         })

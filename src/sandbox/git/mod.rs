@@ -148,8 +148,7 @@ async fn answer(
         return (StatusCode::UNAUTHORIZED, realm, "sign in\n").into_response();
     }
     // gix works in this thread's time: it belongs on a thread that may block.
-    match crate::io::try_blocking(move || route(&served, &method, &uri, &headers, &body)).await
-    {
+    match crate::io::try_blocking(move || route(&served, &method, &uri, &headers, &body)).await {
         Ok(Ok(response)) => response,
         Ok(Err(error)) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),

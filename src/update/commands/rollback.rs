@@ -1,5 +1,5 @@
-//! `tagboat rollback`: one commit that restores the folder of an Application as it was at an earlier
-//! commit.
+//! `tagboat rollback`: one commit that restores the folder of an Application as it was at an
+//! earlier commit.
 //!
 //! The folder is restored by its tree id, so that every byte, mode and link is the same. Only
 //! declarations below it stay: a rollback changes what is deployed, not what people have decided

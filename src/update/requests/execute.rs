@@ -4,7 +4,6 @@
 
 use super::{
     RequestReconciler,
-    automerge::is_commit,
     body::{self, BodyInputs, ComposedBody},
     branches::BranchState,
     closed::EndedRequests,
@@ -13,16 +12,15 @@ use super::{
 use crate::{
     core::error::{Classify, ErrorKind},
     io::{
-        forge::{self, ForgeError, NewRequest, RequestLabel, RequestedReviewer},
-        git::{GitError, PushOutcome},
+        forge::{self, NewRequest, RequestLabel, RequestedReviewer},
+        git::GitError,
     },
     review::{
         ChangeSet, CommitMessage, Marker, folder,
         lifecycle::{
-            self, BranchCommits, BranchInfo, ClosedRequest, DesiredBranch, LifecycleInput,
-            LifecycleStep, REBASE, RequestAction, RequestQuota, SUPERSEDED,
+            self, BranchCommits, BranchInfo, DesiredBranch, LifecycleInput, LifecycleStep, REBASE,
+            RequestAction, RequestQuota, SUPERSEDED,
         },
-        merging::HOLD,
     },
     update::{
         FailureReport, PassMode, RequestState,

@@ -21,8 +21,8 @@ pub struct RollbackOutcome {
     pub kept: Vec<String>,
     /// Undone commits, newest first.
     pub undone: Vec<UndoneMove>,
-    /// Files and folders outside of its own that the Application reads, and that have changed since.
-    /// They stay.
+    /// Files and folders outside of its own that the Application reads, and that have changed
+    /// since. They stay.
     pub outside: Vec<String>,
     /// Lowered versions, which are held from now on.
     pub held: Vec<HeldVersion>,
