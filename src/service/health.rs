@@ -72,7 +72,7 @@ pub fn health(query: &HealthQuery) -> Result<HealthAnswer, Failure> {
         let health = health::assess_at(object, now);
         ObjectHealth {
             api_version: object.gvk().api_version(),
-            kind: object.gvk().kind.clone(),
+            kind: object.gvk().kind,
             namespace: object.namespace().map(str::to_owned),
             name: object.name().to_owned(),
             object: object.key().to_string(),

@@ -195,8 +195,8 @@ impl ClusterState {
                 entry.retired = false;
             }
         }
-        for name in &retired {
-            self.application(name).retired = true;
+        for name in retired {
+            self.application(&name).retired = true;
         }
         let is_read = |name: &Name| {
             let entry = self.applications.get(name);

@@ -24,7 +24,7 @@ pub(crate) struct Dialect {
     /// Returns the header that carries a token.
     pub authorization: fn(&str) -> (HeaderName, String),
     /// Creates the source of short-lived tokens for an App, if the forge has Apps.
-    pub token_source: Option<fn(&ForgeLogin) -> Option<Box<dyn TokenSource>>>,
+    pub token_source: Option<NewTokenSource>,
     /// Returns the URL of the next page of a list.
     pub next_page: fn(&HttpResponse, PageProgress) -> Result<Option<Url>, ForgeProblem>,
     /// Returns the permission that an operation requires of a token.
@@ -33,6 +33,9 @@ pub(crate) struct Dialect {
     pub compare_path: &'static [&'static str],
     pub connect: fn(ForgeApi, ForgeSpec) -> Arc<dyn Forge>,
 }
+
+/// Creates a token source, if the login is an App's.
+pub(crate) type NewTokenSource = fn(&ForgeLogin) -> Option<Box<dyn TokenSource>>;
 
 /// The entries of a list read so far, and on the last page.
 #[derive(Clone, Copy)]

@@ -19,7 +19,7 @@ pub(crate) const DIALECT: Dialect = Dialect {
     headers: &[("accept", "application/json")],
     authorization: |token| (HeaderName::from_static("private-token"), token.to_owned()),
     token_source: None,
-    next_page: next_page,
+    next_page,
     scope,
     compare_path: &["-", "compare"],
     connect: |api, place| Arc::new(Gitlab::new(api, place)),
