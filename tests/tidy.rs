@@ -214,7 +214,7 @@ fn imports(source: &Source) -> Vec<Vec<String>> {
         .map(|(_, line)| format!("{line}\n"))
         .collect();
     let mut found = Vec::new();
-    for (start, _) in text.match_indices(|c: char| c == 'c' || c == 's') {
+    for (start, _) in text.match_indices(['c', 's']) {
         let before = text[..start].chars().next_back();
         if before.is_some_and(|c| c.is_alphanumeric() || matches!(c, '_' | ':' | '.')) {
             continue;

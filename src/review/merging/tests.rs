@@ -13,8 +13,9 @@ use crate::{
 };
 use proptest::prelude::*;
 
-const SETTLING_WORDS: &str = "Its checks finished at 2026-11-21 11:59:00 UTC; another one may start until 2026-11-21 12:01:00 UTC. It does not wait \
-    for checks that autoMerge.requireChecks names or main requires.";
+const SETTLING_WORDS: &str = "Its checks finished at 2026-11-21 11:59:00 UTC; another one may start \
+     until 2026-11-21 12:01:00 UTC. Name them in autoMerge.requireChecks, or require them on main, \
+     to merge sooner.";
 
 /// Saturday.
 const NOW: &str = "2026-11-21T12:00:00Z";
