@@ -52,7 +52,7 @@
 //!    own work.
 //! 9. No secret is printed or serialised.
 //! 10. A pass is never dropped between commit and push.
-//! 11. Every error is classified: [`core::error::Kind`].
+//! 11. Every error is classified: [`core::error::ErrorKind`].
 //! 12. One tenant's input never stops another's: every input has a bound, and what exceeds it fails
 //!     alone.
 //! 13. Blocking and CPU-bound work never runs on the async runtime's workers.

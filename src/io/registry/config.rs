@@ -6,7 +6,7 @@ use std::{path::PathBuf, time::Duration};
 /// The settings for registries below one prefix.
 #[derive(Debug, Clone)]
 pub struct RegistryConfig {
-    /// `host[:port]` or `host[:port]/path` as in [`crate::core::image::Repository::as_str`]; the
+    /// `host[:port]` or `host[:port]/path` as in [`crate::core::image::ImageRepository::as_str`]; the
     /// longest that fits wins.
     pub prefix: String,
     pub credentials: RegistryLogin,

@@ -22,7 +22,7 @@ use std::{
     },
 };
 
-/// Options of [`rewrite`].
+/// Options of [`rewrite()`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SetOptions {
     /// False to report changes without writing them.
