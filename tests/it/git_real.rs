@@ -121,14 +121,14 @@ fn over_file() {
 fn a_branch_beside_the_followed_one() {
     provider();
     let dir = tempfile::tempdir().unwrap();
-    let bare = seed(dir.path(), &[("web.yaml", "web: 1\n")]);
+    let bare = crate::servers::git::seed_at(dir.path(), &[("web.yaml", "web: 1\n")], NOW - 60);
     super::git_branches::life(
         &dir.path().join("over-http"),
         &HttpBackend::start(dir.path(), None).url("fleet.git"),
     );
     git(&bare, &["fsck", "--strict"]).ok();
     let other = tempfile::tempdir().unwrap();
-    let bare = seed(other.path(), &[("web.yaml", "web: 1\n")]);
+    let bare = crate::servers::git::seed_at(other.path(), &[("web.yaml", "web: 1\n")], NOW - 60);
     super::git_branches::life(
         &other.path().join("over-file"),
         &format!("file://{}", bare.display()),

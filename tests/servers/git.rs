@@ -60,6 +60,23 @@ pub fn git(dir: &Path, arguments: &[&str]) -> Output {
 
 /// A bare repository `fleet.git` below `dir` with one commit on `main`.
 pub fn seed(dir: &Path, files: &[(&str, &str)]) -> PathBuf {
+    seed_with(dir, files, command)
+}
+
+/// The same with a first commit of this time, in seconds since 1970, for histories whose commits all
+/// have given times.
+pub fn seed_at(dir: &Path, files: &[(&str, &str)], seconds: i64) -> PathBuf {
+    seed_with(dir, files, |dir| {
+        let mut command = command(dir);
+        for role in ["AUTHOR", "COMMITTER"] {
+            command.env(format!("GIT_{role}_DATE"), format!("{seconds} +0000"));
+        }
+        command
+    })
+}
+
+fn seed_with(dir: &Path, files: &[(&str, &str)], command: impl Fn(&Path) -> Command) -> PathBuf {
+    let git = |dir: &Path, arguments: &[&str]| command(dir).args(arguments).output().unwrap();
     let (bare, work) = (dir.join("fleet.git"), dir.join("work"));
     git(dir, &["init", "-q", "--bare", "-b", "main", "fleet.git"]).ok();
     git(dir, &["clone", "-q", "fleet.git", "work"]).ok();

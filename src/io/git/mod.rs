@@ -35,6 +35,7 @@ mod tree;
 
 #[cfg(feature = "demo")]
 pub(crate) use error::plain;
+#[cfg(feature = "demo")]
 pub(crate) use pack::pack;
 
 pub use branches::BotBranches;

@@ -6,8 +6,8 @@ use std::{path::PathBuf, time::Duration};
 /// The settings for registries below one prefix.
 #[derive(Debug, Clone)]
 pub struct RegistryConfig {
-    /// `host[:port]` or `host[:port]/path` as in [`crate::core::image::ImageRepository::as_str`]; the
-    /// longest that fits wins.
+    /// `host[:port]` or `host[:port]/path` as in [`crate::core::image::ImageRepository::as_str`];
+    /// the longest that fits wins.
     pub prefix: String,
     pub credentials: RegistryLogin,
     /// Speak plain HTTP. Then the token service may be plain, too.
