@@ -63,8 +63,8 @@ pub fn seed(dir: &Path, files: &[(&str, &str)]) -> PathBuf {
     seed_with(dir, files, command)
 }
 
-/// The same with a first commit of this time, in seconds since 1970, for histories whose commits all
-/// have given times.
+/// The same with a first commit of this time, in seconds since 1970, for histories whose commits
+/// all have given times.
 pub fn seed_at(dir: &Path, files: &[(&str, &str)], seconds: i64) -> PathBuf {
     seed_with(dir, files, |dir| {
         let mut command = command(dir);
