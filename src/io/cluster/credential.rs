@@ -18,7 +18,7 @@ use std::{
 };
 use tokio::{process::Command, sync::Mutex};
 
-/// The time limit of a plugin: some open a browser, and nobody is there to use it.
+/// The time limit of a plugin: some open a browser, which a daemon has no user for.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// The interval for reading a token file: service account tokens live an hour and are rotated well
 /// before.

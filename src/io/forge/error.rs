@@ -103,7 +103,7 @@ pub enum ForgeProblem {
     /// The pull request cannot be merged now.
     #[error("it cannot be merged now{}", says(message))]
     NotMergeable { message: Option<String> },
-    /// It is not merged as long as its branch does not contain the newest commit of the base.
+    /// The branch must contain the newest commit of the base before it is merged.
     #[error(
         "its branch does not contain the newest commit of the base{}",
         says(message)

@@ -1,13 +1,6 @@
-//! What every client of HTTP here shares: how a host is reached, one request within bounds of time
-//! and size, waiting as the host wishes, and pages of one origin.
+//! HTTP for every client here: routes, bounded requests, rate limits and links between pages.
 //!
-//! | file | what it knows |
-//! |---|---|
-//! | `budget` | what a host allows: pace, and times at which it is left alone |
-//! | `link` | the next page, of the same origin only |
-//!
-//! What is asked for, sign-in, and what an answer means are the rooms' that use this: `registry`,
-//! `forge`.
+//! Each client (`registry`, `forge`) adds its own sign-in and the meaning of its responses.
 
 pub mod budget;
 pub mod link;
