@@ -1,7 +1,9 @@
 //! Requests in passes against the sandbox's forge: what needs no real one to be seen. The life of a
 //! request is proved on a real Gitea, in `forge_real`.
 
-use super::update_support::{Fleet, Setup, deployment, env, environment, hours, now, semver};
+use super::update_support::{
+    Fleet, Setup, deployment, env, environment, hours, hours_ago, now, semver,
+};
 use gix::refs::{
     Target,
     transaction::{Change, LogChange, PreviousValue, RefEdit},
@@ -224,9 +226,10 @@ fn commits_and_requests_live_side_by_side() {
 #[test]
 fn a_closed_request_holds_and_commands_say_so() {
     let reviewed = Reviewed::new("");
-    reviewed.pass(now());
+    let earlier = hours_ago(2);
+    reviewed.pass(earlier);
     reviewed.forge.close(1, "ann").unwrap();
-    let report = reviewed.pass(hours(1));
+    let report = reviewed.pass(hours_ago(1));
     assert!(
         states(&report).is_empty() && reviewed.open().is_empty(),
         "{report:#?}"
@@ -234,9 +237,10 @@ fn a_closed_request_holds_and_commands_say_so() {
     let output = reviewed.fleet.tagboat(&["holds"]).assert().success();
     let text = String::from_utf8_lossy(&output.get_output().stdout).into_owned();
     assert!(
-        text.contains(
-            "prod default/web: versions up to 1.1.0 — ann closed pull request #1 (1.1.0) on 2026-11-20"
-        ),
+        text.contains(&format!(
+            "prod default/web: versions up to 1.1.0 — ann closed pull request #1 (1.1.0) on {}",
+            earlier.strftime("%Y-%m-%d")
+        )),
         "{text}"
     );
     // Released by hand, it is written once.

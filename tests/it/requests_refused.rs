@@ -3,8 +3,9 @@
 
 use super::{
     requests::{FILE, Reviewed, states},
-    update_support::{deployment, env, environment, hours, now, policy, semver},
+    update_support::{deployment, env, environment, hours, hours_ago, now, policy, semver},
 };
+use jiff::Timestamp;
 use tagboat::{
     sandbox::forge::BOT,
     update::{EnvironmentState, PassMode, PassReport, RequestState},
@@ -17,8 +18,13 @@ fn declared(update: &str) -> String {
 /// A request that Ann closed, whose branch is gone, in an Environment that writes commits now;
 /// `dev` has written 1.1.0.
 fn refused() -> Reviewed {
+    refused_at(now())
+}
+
+/// The same, closed at this time.
+fn refused_at(time: Timestamp) -> Reviewed {
     let world = Reviewed::new("");
-    assert_eq!(states(&world.pass(now())), [RequestState::Opened]);
+    assert_eq!(states(&world.pass(time)), [RequestState::Opened]);
     world.forge.close(1, "ann").unwrap();
     world
         .fleet
@@ -50,9 +56,10 @@ fn held(report: &PassReport) -> Vec<String> {
 
 #[test]
 fn an_environment_that_writes_commits_now_keeps_its_holds() {
-    let world = refused();
+    let closed = hours_ago(3);
+    let world = refused_at(closed);
     lose_store(&world);
-    let report = world.pass(hours(1));
+    let report = world.pass(hours_ago(2));
     assert_eq!(
         (environment(&report, "prod").state, held(&report).len()),
         (EnvironmentState::UpToDate, 1),
@@ -63,13 +70,16 @@ fn an_environment_that_writes_commits_now_keeps_its_holds() {
         let output = world.fleet.tagboat(arguments).assert().success();
         let text = String::from_utf8_lossy(&output.get_output().stdout).into_owned();
         assert!(
-            text.contains("ann closed pull request #1 (1.1.0) on 2026-11-20"),
+            text.contains(&format!(
+                "ann closed pull request #1 (1.1.0) on {}",
+                closed.strftime("%Y-%m-%d")
+            )),
             "{text}"
         );
     }
     world.fleet.publish("team/web", &["1.2.0"]);
     assert_eq!(
-        environment(&world.pass(hours(2)), "prod").state,
+        environment(&world.pass(hours_ago(1)), "prod").state,
         EnvironmentState::Committed
     );
 }

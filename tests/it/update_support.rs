@@ -176,6 +176,11 @@ pub fn hours(hours: i64) -> Timestamp {
     now() + jiff::SignedDuration::from_hours(hours)
 }
 
+/// A time by the machine's clock, which the commands of the binary read: holds expire by it.
+pub fn hours_ago(hours: i64) -> Timestamp {
+    Timestamp::now() - jiff::SignedDuration::from_hours(hours)
+}
+
 impl Fleet {
     /// A fleet with these files; `{host}` in them is the registry.
     pub fn new(files: &[(&str, &str)]) -> Self {

@@ -230,7 +230,7 @@ fn on_such_a_base_one_after_the_other_is_built_anew_and_merged() {
             other
                 .waits
                 .join(" ")
-                .contains(&format!("waits for request {front}")),
+                .contains(&format!("waits for pull request {front}")),
             "{rows:#?}"
         );
         assert_eq!(

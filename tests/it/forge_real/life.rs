@@ -196,7 +196,8 @@ fn a_draft_asks_its_reviewers_once_and_is_merged_as_declared() {
     let number = row.number.unwrap();
     // Who cannot be asked is told of, once; the others are asked.
     assert!(
-        report.warnings.len() == 1 && report.warnings[0].contains("nobody-here could not be asked"),
+        report.warnings.len() == 1
+            && report.warnings[0].contains("cannot request a review from nobody-here"),
         "{report:#?}"
     );
     let shown = fleet.runtime.block_on(fleet.world.ann(
@@ -265,7 +266,7 @@ fn a_persons_commit_is_never_overwritten() {
         (Some(number), RequestState::Stopped)
     );
     assert!(
-        row.waits[0].contains(&format!("the commit {} by Ann", &hers[..10])),
+        row.waits[0].contains(&format!("commit {} by Ann", &hers[..10])),
         "{:?}",
         row.waits
     );
@@ -273,7 +274,7 @@ fn a_persons_commit_is_never_overwritten() {
     assert!(
         said.len() == 1
             && said[0].contains(&hers[..10])
-            && said[0].contains("leaves this request as it is"),
+            && said[0].contains("leaves this pull request as it is"),
         "{said:?}"
     );
     // Neither a newer tag, a change of the file, the end of the wish, nor a new process moves it;
@@ -559,7 +560,7 @@ fn missing_facts_close_nothing() {
     );
     let row = &super::fleet::rows(&report)[0];
     assert!(
-        row.state == RequestState::Waiting && row.waits[0].contains("could not be asked"),
+        row.state == RequestState::Waiting && row.waits[0].contains("could not be read"),
         "{row:#?}"
     );
     fleet.images.open();

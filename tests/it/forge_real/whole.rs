@@ -169,14 +169,16 @@ impl Stage {
             .output()
             .unwrap();
         let shown = String::from_utf8_lossy(&output.stdout);
-        let rows: Vec<Value> = serde_json::from_str(&shown).unwrap_or_else(|error| {
+        let answer: Value = serde_json::from_str(&shown).unwrap_or_else(|error| {
             panic!(
                 "{error}: {shown}{}",
                 String::from_utf8_lossy(&output.stderr)
             )
         });
-        rows.into_iter()
+        let rows = answer["pullRequests"].as_array().unwrap();
+        rows.iter()
             .filter(|row| row["environment"] == environment)
+            .cloned()
             .collect()
     }
 
