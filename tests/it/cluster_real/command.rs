@@ -241,5 +241,10 @@ fn the_last_application_of_a_repository_is_deleted_after_a_yes() {
             .status
             .success()
     );
-    assert!(said(&fleet, &history, 2).contains("has no readable record: cluster test: ConfigMap"));
+    let text = said(&fleet, &history, 2);
+    assert!(
+        text.contains("cannot read the record of Application")
+            && text.contains("cluster test: ConfigMap"),
+        "{text}"
+    );
 }

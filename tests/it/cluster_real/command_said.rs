@@ -161,7 +161,11 @@ fn the_daemon_says_once_what_it_cannot_follow_and_nothing_of_people_who_leave() 
         ],
         "nothing",
     );
-    let asked = || warnings("confirmation required: 1 object would be deleted");
+    let asked = || {
+        warnings(
+            "confirmation required: nothing is rendered any more, and 1 object would be deleted",
+        )
+    };
     wait("the prune that needs a yes", || (asked() > 0).then_some(()));
     said(&fleet, &["sync", "--all"], 1);
     assert_eq!(asked(), 1, "{}", text());

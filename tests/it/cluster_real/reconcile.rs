@@ -1,4 +1,4 @@
-//! Pass B on the real server: applied once, kept so, and nothing sent while nothing changes.
+//! The reconcile pass on the real server: applied once, kept, and nothing sent at rest.
 
 use super::fleet::{Fleet, config, problems, states};
 use crate::servers::kube::Kube;
@@ -243,7 +243,7 @@ async fn degraded_workload_names_the_cause() {
     );
     assert_eq!(
         status.rollout.as_ref().unwrap().result.to_string(),
-        "unhealthy"
+        "degraded"
     );
     // A newer revision heals it.
     fleet.manifests("shop", vec![web("example.org/web:2")]);

@@ -514,7 +514,7 @@ async fn a_prune_waits_for_every_repository_of_its_process() {
         .until(
             "it waits",
             noted(&format!(
-                "until repository {} has been read",
+                "when repository {} has been read",
                 other.repository.name
             )),
         )
