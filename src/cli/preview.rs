@@ -151,17 +151,17 @@ fn object(object: &ObjectPreview, screen: &mut Screen) {
     let verdict = match &object.verdict {
         DryRunVerdict::Accepted { .. } => screen.paint(Color::Green, "accepted by the cluster"),
         // The message of an admission policy says so itself.
-        DryRunVerdict::Refused { why } if why.starts_with("refused ") => {
+        DryRunVerdict::Refused { reason: why } if why.starts_with("refused ") => {
             screen.paint(Color::Red, safe(why))
         }
-        DryRunVerdict::Refused { why } => {
+        DryRunVerdict::Refused { reason: why } => {
             screen.paint(Color::Red, format_args!("refused: {}", safe(why)))
         }
         // A deletion has no dry run; the reason is the fate of the object.
-        DryRunVerdict::NotAsked { why } if object.change == ObjectChange::Delete => {
+        DryRunVerdict::NotAsked { reason: why } if object.change == ObjectChange::Delete => {
             screen.paint(Color::Cyan, safe(why))
         }
-        DryRunVerdict::NotAsked { why } => {
+        DryRunVerdict::NotAsked { reason: why } => {
             screen.paint(Color::Dim, format_args!("not asked: {}", safe(why)))
         }
     };

@@ -103,7 +103,7 @@ pub fn text(rollback: &RollbackOutcome, screen: &mut Screen) {
 
 fn files(rollback: &RollbackOutcome, screen: &mut Screen) {
     for file in &rollback.files {
-        let word = match file.way {
+        let word = match file.change {
             FileChangeKind::Restored => screen.paint(Color::Cyan, "restored"),
             FileChangeKind::Added => screen.paint(Color::Green, "added   "),
             FileChangeKind::Deleted => screen.paint(Color::Red, "deleted "),
@@ -113,10 +113,10 @@ fn files(rollback: &RollbackOutcome, screen: &mut Screen) {
     for path in &rollback.kept {
         screen.line(safe(&format!("  kept      {path} (a declaration)")));
     }
-    if !rollback.undone.is_empty() {
+    if !rollback.reverted.is_empty() {
         screen.line("reverted commits:");
     }
-    for commit in &rollback.undone {
+    for commit in &rollback.reverted {
         screen.line(safe(&format!(
             "  {} {} ({})",
             print::short(&commit.commit),

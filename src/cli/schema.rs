@@ -65,7 +65,7 @@ pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Outcome, Failur
         SchemaTarget::ImagePolicy => SchemaKind::ImagePolicy,
         SchemaTarget::Environment => SchemaKind::Environment,
         SchemaTarget::Application => SchemaKind::Application,
-        SchemaTarget::Settings => SchemaKind::Process,
+        SchemaTarget::Settings => SchemaKind::Settings,
     };
     screen.json(&spec::schema(kind));
     Ok(Outcome::Done)

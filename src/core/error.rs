@@ -21,7 +21,7 @@ use std::time::Duration;
 )]
 #[serde(rename_all = "lowercase")]
 pub enum ErrorKind {
-    /// A declaration, the process file or an argument is wrong: nothing helps until it changes.
+    /// A declaration, the settings file or an argument is wrong: nothing helps until it changes.
     Config,
     /// A registry, a Git server or the network: back off and try again.
     Remote,

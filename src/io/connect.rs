@@ -77,7 +77,7 @@ impl Classify for ConnectError {
     }
 }
 
-/// Turns what a process file says into what the edges take. Paths in the file count from its
+/// Turns what a settings file says into what the edges take. Paths in the file count from its
 /// folder.
 #[derive(Debug, Clone)]
 pub struct Connect {
@@ -92,7 +92,7 @@ impl Connect {
         }
     }
 
-    /// A path of the process file.
+    /// A path of the settings file.
     pub fn path(&self, path: &Path) -> PathBuf {
         self.base.join(path)
     }

@@ -40,7 +40,7 @@ pub enum ScanError {
         "{repository}: the registry answered \"not modified\" to a question that was not asked"
     )]
     Unasked { repository: ImageRepository },
-    /// The process file does not let this config repository use the registry.
+    /// The settings file does not let this config repository use the registry.
     #[error(
         "{repository}: registries[] with prefix {prefix:?} in tagboat.yaml does not list the repository {config:?}"
     )]

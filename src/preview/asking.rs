@@ -264,7 +264,7 @@ impl ClusterPreview<'_> {
             not(&why),
             Some(PreviewTrouble {
                 message: why,
-                passes: true,
+                transient: true,
             }),
         )
     }
@@ -293,7 +293,7 @@ impl ClusterPreview<'_> {
             ClusterProblem::UnknownKind { .. } => (not(&why), None),
             ClusterProblem::Immutable { .. } if one.settings.force => (
                 not(
-                    "a field that cannot be changed differs: it would be deleted and created anew (force: enabled)",
+                    "a field that cannot be changed differs: it would be deleted and re-created (force: enabled)",
                 ),
                 None,
             ),
@@ -312,7 +312,9 @@ impl ClusterPreview<'_> {
             | ClusterProblem::Address { .. }
             | ClusterProblem::Refused { .. }
             | ClusterProblem::NamespaceMissing { .. }
-            | ClusterProblem::NamespaceTerminating { .. } => (DryRunVerdict::Refused { why }, None),
+            | ClusterProblem::NamespaceTerminating { .. } => {
+                (DryRunVerdict::Refused { reason: why }, None)
+            }
             ClusterProblem::Kubeconfig { .. }
             | ClusterProblem::Credentials { .. }
             | ClusterProblem::Unreachable { .. }
@@ -345,7 +347,7 @@ impl ClusterPreview<'_> {
                     not(&why),
                     Some(PreviewTrouble {
                         message,
-                        passes: true,
+                        transient: true,
                     }),
                 )
             }
@@ -390,6 +392,6 @@ const WARNINGS: usize = 20;
 
 fn not(why: &str) -> DryRunVerdict {
     DryRunVerdict::NotAsked {
-        why: why.to_owned(),
+        reason: why.to_owned(),
     }
 }

@@ -47,7 +47,7 @@ const DISCOVERY: Duration = Duration::from_secs(10);
 /// preview its full time limit, and previews run one after the other.
 const REST: Duration = Duration::from_secs(60);
 
-/// The clusters of a process file, as one config repository may use them. Cheap to clone.
+/// The clusters of a settings file, as one config repository may use them. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct PreviewClusters {
     inner: Arc<ClustersInner>,
@@ -248,7 +248,7 @@ impl ClusterPermit {
         ClusterPermit::Closed {
             trouble: Some(PreviewTrouble {
                 message: why.clone(),
-                passes: true,
+                transient: true,
             }),
             why,
         }

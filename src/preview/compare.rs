@@ -179,7 +179,7 @@ pub(super) fn compare(
             .as_ref()
             .map_or(String::new(), |origin| format!("{origin}: "));
         let why = text::line(&format!("{place}{}", refused.why));
-        let question = ObjectQuestion::Known(DryRunVerdict::Refused { why });
+        let question = ObjectQuestion::Known(DryRunVerdict::Refused { reason: why });
         out.add(
             &refused.key,
             preview(&refused.key, change, String::new()),
@@ -212,7 +212,7 @@ pub(super) fn compare(
         };
         let diff = diff(&old.key, Some(old), None);
         let question = ObjectQuestion::Known(DryRunVerdict::NotAsked {
-            why: why.to_owned(),
+            reason: why.to_owned(),
         });
         out.add(
             &old.key,
@@ -251,7 +251,7 @@ fn cannot(error: &RenderError, what: &str) -> PreviewTrouble {
     let here = matches!(error, RenderError::NoProgram { .. });
     PreviewTrouble {
         message: text::line(&format!("{what}it cannot be rendered: {error}{hint}")),
-        passes: here || error.kind() != ErrorKind::Config,
+        transient: here || error.kind() != ErrorKind::Config,
     }
 }
 
@@ -261,7 +261,9 @@ fn preview(key: &ObjectKey, change: ObjectChange, diff: String) -> ObjectPreview
         object: text::line(&key.to_string()),
         change,
         diff,
-        verdict: DryRunVerdict::NotAsked { why: String::new() },
+        verdict: DryRunVerdict::NotAsked {
+            reason: String::new(),
+        },
     }
 }
 

@@ -1,14 +1,14 @@
-//! Pass C, for whoever reviews a change: two revisions → what becomes different on clusters, as
-//! text.
+//! The preview of a change, for its reviewers: the difference between two revisions on the
+//! clusters.
 //!
 //! ```text
 //! two commits ─▶ reach (which Applications) ─▶ render both sides ─▶ compare (objects, diffs) ─▶ ask (dry run) ─▶ Preview
 //! ```
 //!
-//! An Application whose declaration and files are the same on both sides is not reached and costs
-//! some lookups in trees. Nothing is changed anywhere. One Application's trouble, or one cluster's,
-//! hides no other; clusters have a bound in time, texts a bound in size. Values of Secrets never
-//! get into a preview.
+//! An Application whose declaration and files are equal on both sides is not reached: it costs a
+//! few lookups in trees. A preview changes nothing. A failure of one Application or cluster hides
+//! no other; clusters have a time limit, texts a size limit. Values of Secrets never get into a
+//! preview.
 
 mod asking;
 mod clusters;
@@ -62,7 +62,7 @@ impl RevisionFiles {
         }
     }
 
-    /// The branch that the process file names, if there is one.
+    /// The branch that the settings file names, if there is one.
     fn branch(&self) -> Option<&str> {
         match self {
             RevisionFiles::Mirror(mirror) => Some(mirror.remote().branch()),
@@ -115,7 +115,7 @@ impl Previewer {
             Ok(Ok(found)) => found,
             Ok(Err(error)) => {
                 let trouble = PreviewTrouble {
-                    passes: error.kind() != ErrorKind::Config,
+                    transient: error.kind() != ErrorKind::Config,
                     message: text::line(&error.to_string()),
                 };
                 return Preview {
@@ -268,7 +268,7 @@ async fn blocking<T: Send + 'static>(
         .await
         .map_err(|error| PreviewTrouble {
             message: format!("it ended unasked: {}", text::line(&error.to_string())),
-            passes: false,
+            transient: false,
         })
 }
 

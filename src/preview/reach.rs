@@ -211,7 +211,7 @@ fn mistakes(before: &Declarations, after: &Declarations) -> Vec<PreviewTrouble> 
         .collect();
     let trouble = |message: String| PreviewTrouble {
         message,
-        passes: false,
+        transient: false,
     };
     let mut all: Vec<PreviewTrouble> = new
         .iter()

@@ -49,7 +49,7 @@ pub enum ApplicationChange {
 pub struct PreviewTrouble {
     pub message: String,
     /// True if a later attempt can help, because the change is not the cause.
-    pub passes: bool,
+    pub transient: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, serde::Deserialize, schemars::JsonSchema)]
@@ -83,12 +83,12 @@ pub enum DryRunVerdict {
     },
     Refused {
         /// In the server's words.
-        why: String,
+        reason: String,
     },
     NotAsked {
         /// No cluster is reachable from here, the kind is not served yet, or the object would be
         /// deleted.
-        why: String,
+        reason: String,
     },
 }
 
@@ -114,12 +114,12 @@ impl Preview {
             .iter()
             .flat_map(|application| &application.objects);
         let mut refused = objects.filter_map(|object| match &object.verdict {
-            DryRunVerdict::Refused { why } => Some(format!("{}: {why}", object.object)),
+            DryRunVerdict::Refused { reason: why } => Some(format!("{}: {why}", object.object)),
             DryRunVerdict::Accepted { .. } | DryRunVerdict::NotAsked { .. } => None,
         });
-        let trouble = |passes: bool| {
+        let trouble = |transient: bool| {
             self.troubles()
-                .find(|trouble| trouble.passes == passes)
+                .find(|trouble| trouble.transient == transient)
                 .map(|trouble| trouble.message.clone())
         };
         let refused = refused.next().map(PreviewSummary::Refused);
@@ -142,12 +142,12 @@ impl Preview {
 
     /// Tells whether a later attempt can find more.
     pub fn may_tell_more(&self) -> bool {
-        self.troubles().any(|trouble| trouble.passes)
+        self.troubles().any(|trouble| trouble.transient)
     }
 
     /// Tells whether a part of the change itself cannot be read or rendered.
     pub fn is_broken(&self) -> bool {
-        self.troubles().any(|trouble| !trouble.passes)
+        self.troubles().any(|trouble| !trouble.transient)
     }
 
     fn troubles(&self) -> impl Iterator<Item = &PreviewTrouble> {

@@ -21,7 +21,7 @@ pub const MARKER: &str = "rollout";
 /// Prefix of the statuses' names.
 pub const CONTEXT: &str = "tagboat/rollout/";
 
-/// Age of a merge up to which its rollout is reported: after a long downtime of the daemon nobody
+/// Age of a merge up to which its rollout is reported: after a long downtime of the daemon no user
 /// waits for the report any more.
 pub const LATELY: Duration = Duration::from_secs(24 * 3600);
 

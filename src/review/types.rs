@@ -319,7 +319,7 @@ impl Approvals {
     }
 
     /// Tells whether approvals of an earlier head may or may not be enough: the required number is
-    /// unknown, and nobody approved the present head.
+    /// unknown, and no person approved the present head.
     pub fn only_earlier(&self) -> bool {
         self.required.is_none() && self.by.is_empty() && !self.earlier.is_empty()
     }

@@ -21,7 +21,7 @@ pub struct Application {
     pub environment: String,
     /// The folder of its manifests, from the root of the repository, without a slash at its end.
     pub path: String,
-    /// A cluster of the process file.
+    /// A cluster of the settings file.
     pub cluster: String,
     /// The namespace of namespaced objects that name none.
     pub target_namespace: Option<String>,

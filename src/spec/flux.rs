@@ -1,5 +1,5 @@
 //! Files of `image.toolkit.fluxcd.io` (`v1`, `v1beta2`), read by a table: each field is honoured,
-//! is replaced by the process file with a warning, or is refused with a word on what to write
+//! is replaced by the settings file with a warning, or is refused with advice on what to write
 //! instead.
 //!
 //! | kind | honoured | replaced by tagboat.yaml (warning) | refused |
@@ -79,7 +79,7 @@ pub(crate) struct FluxImport {
 }
 
 impl FluxImport {
-    /// Reads one document of the group. `branch` is the one the process file names for this
+    /// Reads one document of the group. `branch` is the one the settings file names for this
     /// repository.
     pub fn read(&mut self, document: &SpecDocument<'_>, branch: Option<&str>) -> Vec<Diagnostic> {
         let mut at = SpecReader::new(document);

@@ -1,4 +1,4 @@
-//! JSON schemas for editors: each kind, all kinds together, and the process file.
+//! JSON schemas for editors: each kind, all kinds together, and the settings file.
 
 use super::{APPLICATION, ENVIRONMENT, POLICY, settings};
 use serde_json::{Value, json};
@@ -10,8 +10,8 @@ pub enum SchemaKind {
     ImagePolicy,
     Environment,
     Application,
-    /// The process file, `tagboat.yaml`.
-    Process,
+    /// The settings file, `tagboat.yaml`.
+    Settings,
 }
 
 /// Returns the schema (JSON Schema draft 2020-12).
@@ -54,7 +54,7 @@ fn document(kind: SchemaKind) -> Value {
         SchemaKind::ImagePolicy => named(&POLICY.value, "ImagePolicy"),
         SchemaKind::Environment => named(&ENVIRONMENT.value, "Environment"),
         SchemaKind::Application => named(&APPLICATION.value, "Application"),
-        SchemaKind::Process => settings::schema(),
+        SchemaKind::Settings => settings::schema(),
         SchemaKind::All => {
             let kinds = [
                 SchemaKind::ImagePolicy,

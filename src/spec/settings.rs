@@ -1,4 +1,4 @@
-//! The process file, `tagboat.yaml`: how to reach things and who may use them. It holds no policy
+//! The settings file, `tagboat.yaml`: how to reach things and who may use them. It holds no policy
 //! and no secret.
 
 mod repository;
@@ -28,7 +28,7 @@ pub(crate) fn schema() -> serde_json::Value {
     schema
 }
 
-/// A checked process file.
+/// A checked settings file.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// The config repositories, at least one.
@@ -207,7 +207,7 @@ pub const TAKE_OVER: [&str; 9] = [
     "argocd-controller",
 ];
 
-/// Reads a process file.
+/// Reads a settings file.
 ///
 /// # Errors
 /// Every mistake, if one of them is an error.

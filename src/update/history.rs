@@ -34,7 +34,7 @@ struct ReferenceMove {
     digest: Option<(String, String)>,
     /// The tag beside the digest.
     beside: Option<String>,
-    /// True if the bot proposed the move, whoever merged it.
+    /// True if the bot proposed the move; a person may have merged it.
     by_bot: bool,
 }
 

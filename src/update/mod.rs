@@ -31,7 +31,7 @@ pub(crate) mod snapshot;
 pub use crate::images::scope::{EnvironmentScope, PolicyUsage, ReferencedFile, concerns};
 pub use commands::release::ReleaseOutcome;
 pub use commands::rollback::{
-    FileChangeKind, HeldVersion, RestoredFile, RollbackOutcome, UndoneMove,
+    FileChangeKind, HeldVersion, RestoredFile, RevertedCommit, RollbackOutcome,
 };
 pub use commands::suspend::SuspendOutcome;
 pub use commands::{CommandError, DeclarationKind, DeclarationRef, DeclarationRefError};

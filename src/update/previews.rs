@@ -82,7 +82,7 @@ pub(super) async fn preview(
             applications: Vec::new(),
             trouble: vec![PreviewTrouble {
                 message: plain(&error.to_string()),
-                passes: true,
+                transient: true,
             }],
         },
     };

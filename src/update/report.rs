@@ -72,7 +72,7 @@ pub struct EnvironmentReport {
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, Serialize, serde::Deserialize, schemars::JsonSchema,
 )]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "camelCase")]
 pub enum EnvironmentState {
     UpToDate,
     /// Nothing was changed, but a registry failed: there may be something newer.
@@ -166,7 +166,7 @@ pub struct RequestReport {
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, Serialize, serde::Deserialize, schemars::JsonSchema,
 )]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "camelCase")]
 pub enum RequestState {
     Opened,
     /// Its branch, text or labels were changed.

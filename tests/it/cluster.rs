@@ -192,8 +192,7 @@ async fn a_cluster_stays_the_one_it_was_whatever_becomes_of_its_kubeconfig() {
     .unwrap();
     let error = cluster.version().await.unwrap_err();
     assert!(
-        error.to_string().contains(&other.uri())
-            && error.to_string().contains("start tagboat anew"),
+        error.to_string().contains(&other.uri()) && error.to_string().contains("restart tagboat"),
         "{error}"
     );
     assert_eq!(other.received_requests().await.unwrap().len(), 0);

@@ -111,7 +111,7 @@ fn objects(application: &ApplicationPreview) -> Vec<(&str, ObjectChange)> {
 
 fn not_asked(application: &ApplicationPreview, index: usize) -> &str {
     match &application.objects[index].verdict {
-        DryRunVerdict::NotAsked { why } => why,
+        DryRunVerdict::NotAsked { reason: why } => why,
         other => panic!("{other:?}"),
     }
 }
@@ -475,7 +475,7 @@ fn what_cannot_be_read_is_said_and_hides_nothing_else() {
         a.trouble[0]
             .message
             .starts_with("it cannot be rendered: apps/a/all.yaml:")
-            && !a.trouble[0].passes,
+            && !a.trouble[0].transient,
         "{a:?}"
     );
     assert_eq!(
@@ -534,7 +534,7 @@ fn a_program_that_is_missing_is_named_for_its_application() {
     )]);
     let trouble = &preview.applications[0].trouble[0];
     assert!(
-        trouble.message.contains("helm is needed to render it") && trouble.passes,
+        trouble.message.contains("helm is needed to render it") && trouble.transient,
         "{trouble:?}"
     );
 }
@@ -548,7 +548,7 @@ fn what_would_never_be_sent_is_refused_without_a_cluster() {
     let good = config("a", "1").replace("{name: a}", "{name: a, namespace: shop}");
     let world = World::new(&[("all.yaml", &declared), ("apps/a/all.yaml", &good)]);
     let preview = world.change(&[("apps/a/all.yaml", &format!("{good}{}", config("b", "1")))]);
-    let DryRunVerdict::Refused { why } = &preview.applications[0].objects[0].verdict else {
+    let DryRunVerdict::Refused { reason: why } = &preview.applications[0].objects[0].verdict else {
         panic!("{preview:#?}")
     };
     assert!(

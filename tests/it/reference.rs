@@ -47,7 +47,7 @@ fn reference_of_declared_kinds_is_current() {
             "application.md",
             "/properties/spec",
         ),
-        (SchemaKind::Process, "tagboat.yaml", "tagboat-yaml.md", ""),
+        (SchemaKind::Settings, "tagboat.yaml", "tagboat-yaml.md", ""),
     ] {
         let root = schema(kind);
         let top = resolve(&root, root.pointer(path).unwrap());

@@ -412,20 +412,20 @@ fn accepted() -> Preview {
 fn refused() -> Preview {
     verdict(
         DryRunVerdict::Refused {
-            why: "no minor steps on Fridays".into(),
+            reason: "no minor steps on Fridays".into(),
         },
         Vec::new(),
     )
 }
 
-fn troubled(message: &str, passes: bool) -> Preview {
+fn troubled(message: &str, transient: bool) -> Preview {
     verdict(
         DryRunVerdict::NotAsked {
-            why: message.into(),
+            reason: message.into(),
         },
         vec![PreviewTrouble {
             message: message.into(),
-            passes,
+            transient,
         }],
     )
 }

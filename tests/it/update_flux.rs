@@ -147,7 +147,7 @@ fn an_up_to_date_repository_costs_a_listing_and_one_ls_refs() {
         let assert = fleet.tagboat(command).assert().code(0);
         let reports: Value = serde_json::from_slice(&assert.get_output().stdout).unwrap();
         assert_eq!(
-            reports["passes"][0]["environments"][0]["state"], "up-to-date",
+            reports["passes"][0]["environments"][0]["state"], "upToDate",
             "{reports:#}"
         );
         assert_eq!(

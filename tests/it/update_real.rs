@@ -158,7 +158,7 @@ impl Real {
         let plan = self.run(config, &["plan", "-o", "json"]);
         let reports: serde_json::Value = serde_json::from_slice(&plan.stdout).unwrap();
         assert_eq!(
-            reports["passes"][0]["environments"][0]["state"], "up-to-date",
+            reports["passes"][0]["environments"][0]["state"], "upToDate",
             "{reports:#}"
         );
         let requests = &reports["passes"][0]["requestsSent"];

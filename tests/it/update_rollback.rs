@@ -231,7 +231,7 @@ fn a_folder_goes_back_byte_for_byte() {
     let ways: Vec<(&str, FileChangeKind)> = done
         .files
         .iter()
-        .map(|file| (file.path.trim_start_matches("envs/dev/web/"), file.way))
+        .map(|file| (file.path.trim_start_matches("envs/dev/web/"), file.change))
         .collect();
     assert_eq!(
         ways,
@@ -246,7 +246,7 @@ fn a_folder_goes_back_byte_for_byte() {
         ]
     );
     assert_eq!(
-        (done.to.as_str(), done.undone.len(), done.held.len()),
+        (done.to.as_str(), done.reverted.len(), done.held.len()),
         (target.as_str(), 1, 0)
     );
     // Once more changes nothing.
@@ -405,13 +405,13 @@ fn a_merge_goes_back_as_one_step() {
     fleet.person(&[(FILE, &deployment(&["web:1.1.0", "db:1"]))], "more");
     let done = roll_back(&fleet, Some(&side)).unwrap();
     assert_eq!(
-        (fleet.text(FILE), done.undone.len()),
+        (fleet.text(FILE), done.reverted.len()),
         (deployment(&["web:1.1.0"]), 2)
     );
     let done = roll_back(&fleet, Some(&first)).unwrap();
     assert_eq!(fleet.text(FILE), deployment(&["web:1.0.0"]));
     assert!(
-        done.undone.iter().any(|undone| undone.commit == merge),
+        done.reverted.iter().any(|undone| undone.commit == merge),
         "{done:#?}"
     );
     assert_eq!(

@@ -242,7 +242,7 @@ pub(crate) async fn reopen(
     let way = config::read(kubeconfig, context).await?;
     if way.server != server {
         let why = format!(
-            "it names the server {} now, and {server} when this process began: start tagboat anew if that is meant",
+            "its server changed from {server} to {}: restart tagboat if that is intended",
             way.server
         );
         return Err(ClusterProblem::Kubeconfig {

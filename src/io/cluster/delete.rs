@@ -150,7 +150,7 @@ impl ClusterClient {
             .any(|(group, kind)| key.group == *group && key.kind == *kind)
         {
             let why = format!(
-                "a {} is never deleted to be created anew: what is in it would be lost",
+                "a {} is never re-created: what is in it would be lost",
                 key.kind
             );
             return Err(self.fault(key.to_string(), ClusterProblem::Refused { why }));
@@ -162,7 +162,7 @@ impl ClusterClient {
         };
         match self.delete(identity, &resource, &key, &delete).await? {
             DeleteResult::NotOurs => {
-                let message = format!("its UID is no longer {uid}: somebody else created it anew");
+                let message = format!("its UID is no longer {uid}: it was re-created");
                 return Err(self.fault(
                     key.to_string(),
                     ClusterProblem::Conflict {

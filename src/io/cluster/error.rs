@@ -152,7 +152,7 @@ pub enum ClusterProblem {
     #[error("{why}")]
     Refused { why: String },
     /// A foreign object is in the place of a record.
-    #[error("it is not what tagboat wrote (no {}): somebody, or a manifest in Git, has replaced it", missing.join(", no "))]
+    #[error("it is not what tagboat wrote (no {}): a user, or a manifest in Git, replaced it", missing.join(", no "))]
     Replaced {
         /// The missing marks, as "label tagboat.dev/record".
         missing: Vec<String>,
@@ -259,7 +259,7 @@ impl Classify for ClusterError {
             }
             ClusterProblem::NamespaceMissing { namespace } => format!("add a Namespace {namespace} to what is applied, or create it"),
             ClusterProblem::Immutable { .. } => {
-                format!("annotate it with {}/force: enabled to have it deleted and created anew", crate::objects::object::PREFIX)
+                format!("annotate it with {}/force: enabled to have it deleted and re-created", crate::objects::object::PREFIX)
             }
             ClusterProblem::Invalid { message, .. } if message.contains(NO_BASE64) => {
                 "data wants base64: write plain text under stringData".to_owned()

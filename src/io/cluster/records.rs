@@ -338,9 +338,9 @@ impl ClusterClient {
                 }
                 let holder = live
                     .annotation(&note("holder"))
-                    .unwrap_or("somebody who left no name");
+                    .unwrap_or("an unnamed program");
                 format!(
-                    "the record was saved by {holder} since it was read: two of us reconcile this Application"
+                    "the record was saved by {holder} since it was read: two tagboat processes reconcile this Application"
                 )
             }
             None => "the record was removed since it was read".to_owned(),

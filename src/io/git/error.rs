@@ -136,7 +136,7 @@ impl Classify for GitError {
             Self::Denied { .. } => {
                 "Check the URL and the credentials: servers answer \"not found\" for what an account may not see.".into()
             }
-            Self::Broken { dir, .. } => format!("The mirror is a cache: delete {} and it is cloned anew.", dir.display()),
+            Self::Broken { dir, .. } => format!("The mirror is a cache: delete {} and it is cloned again.", dir.display()),
             Self::Revision { why, .. } if why.contains("shallow") => {
                 "Fetch the whole history: `git fetch --unshallow`, or fetch-depth: 0 where a CI job checks out.".into()
             }

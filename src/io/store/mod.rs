@@ -4,7 +4,7 @@
 //! All of it can be deleted (invariant 1): lists, dates and platforms are then fetched again and
 //! first-seen times start over, so that tagboat waits longer and never goes further; changes that
 //! people may have refused at a forge wait until the forge has been asked. An unreadable file is
-//! moved aside and replaced, and the caller is told ([`OpenReport`]).
+//! moved aside and replaced, and reported to the caller ([`OpenReport`]).
 //!
 //! Tags are read from here when a policy is evaluated and dropped afterwards, so that an idle
 //! daemon has none in memory. Calls block, each for one small transaction.

@@ -303,7 +303,7 @@ fn replica_sets_daemon_sets_and_stateful_sets() {
         (
             json!({"spec": {"updateStrategy": {"type": "OnDelete"}}}),
             Current,
-            "its pods are updated when somebody deletes them (OnDelete)",
+            "its pods are updated when they are deleted (OnDelete)",
         ),
         (
             set(rolling(), 2, 3, 3, 3, "web-1"),

@@ -108,7 +108,7 @@ pub(crate) fn daemon_set(object: &Object) -> Health {
 /// A StatefulSet writes no conditions. Only its numbers and revisions count, and it cannot fail.
 pub(crate) fn stateful_set(object: &Object) -> Health {
     if text(object, "/spec/updateStrategy/type", "") == "OnDelete" {
-        return Health::current("its pods are updated when somebody deletes them (OnDelete)");
+        return Health::current("its pods are updated when they are deleted (OnDelete)");
     }
     let wanted = number(object, "/spec/replicas", 1);
     let there = number(object, "/status/replicas", 0);

@@ -21,7 +21,7 @@ const DIFF: usize = 16_000;
 /// Refusals by clusters, if there are any.
 pub(crate) fn refused(preview: &Preview) -> Option<BodyPiece> {
     let row = |application: &ApplicationPreview, object: &ObjectPreview| {
-        let DryRunVerdict::Refused { why } = &object.verdict else {
+        let DryRunVerdict::Refused { reason: why } = &object.verdict else {
             return None;
         };
         let (object, name) = (
@@ -156,7 +156,7 @@ fn row(object: &ObjectPreview) -> BodyRow {
             warnings.clone(),
         ),
         DryRunVerdict::Refused { .. } => ("refused".to_owned(), Vec::new()),
-        DryRunVerdict::NotAsked { why } => ("no dry run".to_owned(), vec![why.clone()]),
+        DryRunVerdict::NotAsked { reason: why } => ("no dry run".to_owned(), vec![why.clone()]),
     };
     let further: Vec<String> = further
         .iter()

@@ -1,6 +1,6 @@
 //! Foreign text, made safe for the text of a pull request.
 //!
-//! Whoever publishes an image, a release or a chart writes into pull requests that other people
+//! The publisher of an image, a release or a chart writes into pull requests that other people
 //! read. That text must not mention users, close or link issues, load pictures, hide text, run
 //! GitLab's quick actions (a line that begins with `/`) or break out of its place. Forges search
 //! the rendered text for references, so escaping does not stop them, and GitLab searches the raw

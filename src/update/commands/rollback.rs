@@ -8,7 +8,7 @@
 
 mod outcome;
 
-pub use outcome::{FileChangeKind, HeldVersion, RestoredFile, RollbackOutcome, UndoneMove};
+pub use outcome::{FileChangeKind, HeldVersion, RestoredFile, RevertedCommit, RollbackOutcome};
 
 use super::{
     BranchCommand, CommandError, CommandPlan, DeclarationKind, DeclarationRef, push_command,
@@ -235,10 +235,10 @@ impl RollbackSearch<'_> {
             path: kept.path.clone(),
             entry: kept.from,
         }));
-        let undone = if files.is_empty() {
+        let reverted = if files.is_empty() {
             Vec::new()
         } else {
-            self.undone(target)?
+            self.reverted_commits(target)?
         };
         let outcome = RollbackOutcome {
             application: application.name.clone(),
@@ -248,7 +248,7 @@ impl RollbackSearch<'_> {
             to: target.to_string(),
             files: files.into_iter().map(restored).collect(),
             kept: kept.into_iter().map(|kept| kept.path).collect(),
-            undone: undone
+            reverted: reverted
                 .into_iter()
                 .map(
                     |HistoryCommit {
@@ -256,7 +256,7 @@ impl RollbackSearch<'_> {
                          subject,
                          author,
                          ..
-                     }| UndoneMove {
+                     }| RevertedCommit {
                         commit: id.to_string(),
                         subject,
                         author,
@@ -299,16 +299,16 @@ impl RollbackSearch<'_> {
     }
 
     /// Returns the commits since `target` that changed the folder, newest first.
-    fn undone(&self, target: ObjectId) -> Result<Vec<HistoryCommit>, GitError> {
-        let mut undone = Vec::new();
+    fn reverted_commits(&self, target: ObjectId) -> Result<Vec<HistoryCommit>, GitError> {
+        let mut reverted = Vec::new();
         for commit in self.mirror.since(self.head, target, MOST_COMMITS)? {
             if let Some(parent) = commit.parent
                 && self.changed(&commit, parent)?
             {
-                undone.push(commit);
+                reverted.push(commit);
             }
         }
-        Ok(undone)
+        Ok(reverted)
     }
 
     /// Tells whether a commit changed the folder in more than declarations.
@@ -386,7 +386,7 @@ fn is_below(path: &str, folder: &str) -> bool {
 }
 
 fn restored(file: ChangedPath) -> RestoredFile {
-    let way = match (file.from, file.to) {
+    let change = match (file.from, file.to) {
         (None, _) => FileChangeKind::Added,
         (_, None) => FileChangeKind::Deleted,
         _ => FileChangeKind::Restored,
@@ -406,16 +406,16 @@ fn shown(path: &str) -> String {
     }
 }
 
-/// Returns the message: what is restored, from where to where, and which commits are undone.
+/// Returns the message: what is restored, from where to where, and which commits are reverted.
 ///
-/// Its last paragraph is no trailer, whatever the undone subjects are.
+/// Its last paragraph is no trailer, whatever the reverted subjects are.
 fn message(outcome: &RollbackOutcome) -> String {
     let RollbackOutcome {
         application,
         path,
         from,
         to,
-        undone,
+        reverted,
         ..
     } = outcome;
     let short = short_id(to);
@@ -424,26 +424,26 @@ fn message(outcome: &RollbackOutcome) -> String {
         &application.to_string(),
         &format!(" to {short}"),
     );
-    let rows: String = undone
+    let rows: String = reverted
         .iter()
         .take(MOST_NAMED)
         .map(
-            |UndoneMove {
+            |RevertedCommit {
                  commit, subject, ..
              }| format!("- {} {subject}\n", short_id(commit)),
         )
         .collect();
-    let more = match undone.len().saturating_sub(MOST_NAMED) {
+    let more = match reverted.len().saturating_sub(MOST_NAMED) {
         0 => String::new(),
         more => format!("- and {more} more\n"),
     };
-    let undone = if rows.is_empty() {
+    let reverted = if rows.is_empty() {
         String::new()
     } else {
         format!("Undone:\n{rows}{more}\n")
     };
     format!(
-        "{first}\n\n{} is as it was at {to}.\nBefore this commit the branch was at {from}.\n\n{undone}By `tagboat rollback {application} --to {short}`.\n",
+        "{first}\n\n{} is as it was at {to}.\nBefore this commit the branch was at {from}.\n\n{reverted}By `tagboat rollback {application} --to {short}`.\n",
         shown(path)
     )
 }

@@ -41,13 +41,13 @@ fn preview() -> Preview {
             "Deployment podinfo/podinfo",
             &diff,
             DryRunVerdict::NotAsked {
-                why: "the cluster cannot be reached: connection refused".to_owned(),
+                reason: "the cluster cannot be reached: connection refused".to_owned(),
             },
         )],
     );
     away.trouble.push(PreviewTrouble {
         message: "the cluster prod-us cannot be asked: connection refused".to_owned(),
-        passes: true,
+        transient: true,
     });
     let mut gone = object(
         "ConfigMap podinfo/old",
@@ -68,7 +68,7 @@ fn preview() -> Preview {
                         "Deployment podinfo/podinfo",
                         &diff,
                         DryRunVerdict::Refused {
-                            why: why.to_owned(),
+                            reason: why.to_owned(),
                         },
                     ),
                     object(
@@ -182,7 +182,7 @@ fn a_hostile_text() {
         "Deployment <b>|@ann",
         hostile,
         DryRunVerdict::Refused {
-            why: format!("denied: {hostile} {}", "x".repeat(5_000)),
+            reason: format!("denied: {hostile} {}", "x".repeat(5_000)),
         },
     );
     refused.diff = format!("+ {hostile}\n~~~~\n``````\n+{}", "y".repeat(100_000));

@@ -144,7 +144,11 @@ fn told(texts: &[String]) -> DescribedMove {
 fn preview(texts: &[String]) -> Preview {
     let text = |at: usize| format!("x{}", texts[at % texts.len()]);
     let objects = vec![
-        object(&text(0), &text(1), DryRunVerdict::Refused { why: text(2) }),
+        object(
+            &text(0),
+            &text(1),
+            DryRunVerdict::Refused { reason: text(2) },
+        ),
         object(
             &text(3),
             &text(4),
@@ -152,7 +156,11 @@ fn preview(texts: &[String]) -> Preview {
                 warnings: vec![text(5)],
             },
         ),
-        object(&text(6), &text(7), DryRunVerdict::NotAsked { why: text(8) }),
+        object(
+            &text(6),
+            &text(7),
+            DryRunVerdict::NotAsked { reason: text(8) },
+        ),
     ];
     Preview {
         applications: vec![application("prod/podinfo", &text(9), objects)],

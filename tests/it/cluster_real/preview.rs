@@ -123,14 +123,14 @@ fn verdict<'p>(application: &'p ApplicationPreview, object: &str) -> &'p DryRunV
 
 fn refused<'p>(application: &'p ApplicationPreview, object: &str) -> &'p str {
     match verdict(application, object) {
-        DryRunVerdict::Refused { why } => why,
+        DryRunVerdict::Refused { reason: why } => why,
         other => panic!("{object}: {other:?}"),
     }
 }
 
 fn not_asked<'p>(application: &'p ApplicationPreview, object: &str) -> &'p str {
     match verdict(application, object) {
-        DryRunVerdict::NotAsked { why } => why,
+        DryRunVerdict::NotAsked { reason: why } => why,
         other => panic!("{object}: {other:?}"),
     }
 }
@@ -279,7 +279,7 @@ fn a_dry_run_says_what_would_happen_and_leaves_nothing_behind() {
             .any(|warning| warning.contains("beta.kubernetes.io/os]: deprecated")),
         "{warnings:?}"
     );
-    let DryRunVerdict::Refused { why } = &web.objects[2].verdict else {
+    let DryRunVerdict::Refused { reason: why } = &web.objects[2].verdict else {
         panic!("{web:#?}")
     };
     assert!(
@@ -523,7 +523,7 @@ fn a_cluster_that_is_down_or_closed_is_said_and_the_others_are_asked() {
         assert!(
             not_asked(one, "/two").contains(says)
                 && one.trouble.len() == 1
-                && one.trouble[0].passes,
+                && one.trouble[0].transient,
             "{one:#?}"
         );
         assert!(

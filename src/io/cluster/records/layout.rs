@@ -152,7 +152,7 @@ pub(super) fn record(
     if record.damaged.is_none() && digest_of(&record.data) != head.digest {
         let place = format!("{}/{}", record.application.namespace(), head.name);
         record.damaged = Some(format!(
-            "ConfigMap {place} was changed by somebody else: its digest does not match"
+            "ConfigMap {place} was changed by another program: its digest does not match"
         ));
     }
     record.leftovers = parts.into_keys().collect();

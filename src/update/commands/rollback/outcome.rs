@@ -19,8 +19,8 @@ pub struct RollbackOutcome {
     pub files: Vec<RestoredFile>,
     /// Files with declarations, which differ and stay as they are.
     pub kept: Vec<String>,
-    /// Undone commits, newest first.
-    pub undone: Vec<UndoneMove>,
+    /// Reverted commits, newest first.
+    pub reverted: Vec<RevertedCommit>,
     /// Files and folders outside of its own that the Application reads, and that have changed
     /// since. They stay.
     pub outside: Vec<String>,
@@ -36,7 +36,7 @@ pub struct RollbackOutcome {
 pub struct RestoredFile {
     /// Path from the root of the repository.
     pub path: String,
-    pub way: FileChangeKind,
+    pub change: FileChangeKind,
 }
 
 #[derive(
@@ -52,7 +52,7 @@ pub enum FileChangeKind {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct UndoneMove {
+pub struct RevertedCommit {
     pub commit: String,
     pub subject: String,
     pub author: String,

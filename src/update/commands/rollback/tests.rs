@@ -1,8 +1,8 @@
 use super::*;
 use crate::{io::git::has_trailer, review::TRAILER};
 
-fn outcome(undone: usize) -> RollbackOutcome {
-    let one = |n: usize| UndoneMove {
+fn outcome(reverted: usize) -> RollbackOutcome {
+    let one = |n: usize| RevertedCommit {
         commit: format!("{n:040x}"),
         subject: "Tagboat-Update: dev".to_owned(),
         author: "Ann".to_owned(),
@@ -15,7 +15,7 @@ fn outcome(undone: usize) -> RollbackOutcome {
         to: format!("1a2b3c4d5e{}", "0".repeat(30)),
         files: Vec::new(),
         kept: Vec::new(),
-        undone: (0..undone).map(one).collect(),
+        reverted: (0..reverted).map(one).collect(),
         outside: Vec::new(),
         held: Vec::new(),
         suspended: false,
