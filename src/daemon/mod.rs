@@ -244,7 +244,7 @@ async fn run_passes(updater: Arc<ImageUpdater>, stop: CancellationToken) {
             () = stop.cancelled() => return,
             () = log.write_findings(&mut report) => {}
         }
-        queue.update(updater, &rescan, &report, now);
+        queue.update(updater, &rescan, &report, now).await;
         let is_own =
             |failure: &crate::update::FailureReport| failure.repository.is_none() && !failure.forge;
         failures = match report.failures.iter().any(is_own) {

@@ -56,7 +56,7 @@ impl ScanQueue {
 
     /// Schedules the next scans from the policies of the last pass. A repository follows its
     /// shortest interval, or its back-off or the registry's `Retry-After` after a failure.
-    pub fn update(
+    pub async fn update(
         &mut self,
         updater: &ImageUpdater,
         rescan: &Rescan,
@@ -99,6 +99,7 @@ impl ScanQueue {
                 None => updater
                     .scanner
                     .last(repository)
+                    .await
                     .ok()
                     .flatten()
                     .map_or(now, |(_, fetched)| fetched),

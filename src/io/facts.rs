@@ -8,10 +8,11 @@ use crate::{
     core::image::{Digest, ImageRepository, Tag, TagList},
     images::policy::{MissingFacts, TagFacts},
     io::{
+        blocking,
         registry::{
             ImageDescription, Listing, Registries, RegistryError, RegistryProblem, Tags, Validator,
         },
-        store::{Store, StoreError},
+        store::{KeptTags, Store, StoreError},
     },
 };
 use futures::{StreamExt, TryStreamExt, stream};
@@ -92,6 +93,23 @@ pub struct RepositoryScan {
 }
 
 impl Scanner {
+    /// Runs transactions of the store in a blocking task.
+    async fn in_store<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let store = Arc::clone(&self.store);
+        blocking(move || work(&store)).await
+    }
+
+    async fn stored_tags(
+        &self,
+        repository: &ImageRepository,
+    ) -> Result<Option<KeptTags>, StoreError> {
+        let repository = repository.clone();
+        self.in_store(move |store| store.tags(&repository)).await
+    }
+
     /// Lists the tags, with `If-None-Match` where the registry offered an `ETag` before.
     ///
     /// # Errors
@@ -101,7 +119,7 @@ impl Scanner {
         repository: &ImageRepository,
         now: Timestamp,
     ) -> Result<RepositoryScan, ScanError> {
-        let kept = self.store.tags(repository)?;
+        let kept = self.stored_tags(repository).await?;
         let validator: Option<&Validator> =
             kept.as_ref().and_then(|kept| kept.state.validator.as_ref());
         let (tags, hostile) = match (
@@ -116,12 +134,19 @@ impl Scanner {
                 }),
                 _,
             ) => {
-                self.store
-                    .put_tags(repository, &tags, validator.as_ref(), now)?;
+                let key = repository.clone();
+                let tags = self
+                    .in_store(move |store| {
+                        store.put_tags(&key, &tags, validator.as_ref(), now)?;
+                        Ok(tags)
+                    })
+                    .await?;
                 (tags, refused.count)
             }
             (Tags::NotModified, Some(kept)) => {
-                self.store.touch_tags(repository, now)?;
+                let key = repository.clone();
+                self.in_store(move |store| store.touch_tags(&key, now))
+                    .await?;
                 (kept.tags.clone(), 0)
             }
             (Tags::NotModified, None) => {
@@ -143,11 +168,11 @@ impl Scanner {
     ///
     /// # Errors
     /// If the store refuses.
-    pub fn last(
+    pub async fn last(
         &self,
         repository: &ImageRepository,
     ) -> Result<Option<(RepositoryScan, Timestamp)>, ScanError> {
-        let Some(kept) = self.store.tags(repository)? else {
+        let Some(kept) = self.stored_tags(repository).await? else {
             return Ok(None);
         };
         let scan = RepositoryScan {
@@ -161,7 +186,7 @@ impl Scanner {
     }
 
     /// Fills in what the store knows of every tag: first-seen times, dates, platforms. For policies
-    /// that go by them.
+    /// that go by them. Blocks for a transaction per tag.
     ///
     /// # Errors
     /// If the store refuses.
@@ -272,7 +297,11 @@ impl Scanner {
             .iter()
             .filter_map(|(tag, head)| Some((tag.clone(), head.as_ref()?.digest.clone())))
             .collect();
-        let mut seen = self.store.see(repository, &found, now)?.into_iter();
+        let key = repository.clone();
+        let mut seen = self
+            .in_store(move |store| store.see(&key, &found, now))
+            .await?
+            .into_iter();
         for (tag, head) in heads {
             let details = scan.details.entry(tag.as_str().to_owned()).or_default();
             details.fresh = true;
@@ -303,13 +332,23 @@ impl Scanner {
         repository: &ImageRepository,
         digest: &Digest,
     ) -> Result<Option<ImageDescription>, ScanError> {
-        if let Some(description) = self.store.description(repository, digest)? {
+        let key = (repository.clone(), digest.clone());
+        let stored = self.in_store({
+            let (repository, digest) = key.clone();
+            move |store| store.description(&repository, &digest)
+        });
+        if let Some(description) = stored.await? {
             return Ok(Some(description));
         }
         match self.registries.describe(repository, digest).await {
             Ok(description) => {
-                self.store
-                    .put_description(repository, digest, &description)?;
+                let (repository, digest) = key;
+                let description = self
+                    .in_store(move |store| {
+                        store.put_description(&repository, &digest, &description)?;
+                        Ok(description)
+                    })
+                    .await?;
                 Ok(Some(description))
             }
             Err(RegistryError {

@@ -33,16 +33,16 @@ pub(crate) async fn repositories(
         pass.scans.contains_key(repository) || pass.failed.contains(repository)
     };
     let scanner = &updater.scanner;
-    let wanted: BTreeSet<ImageRepository> = scopes
+    let mut wanted: BTreeSet<ImageRepository> = scopes
         .iter()
         .filter(|scope| !scope.environment.suspend)
         .flat_map(|scope| scope.policies.values())
-        .filter(|usage| {
-            let image = &usage.policy.image;
-            !usage.policy.suspend && !is_known(image) && !backs_off(scanner, image, rescan)
-        })
+        .filter(|usage| !usage.policy.suspend && !is_known(&usage.policy.image))
         .map(|usage| usage.policy.image.clone())
         .collect();
+    for repository in unusable(scanner, &wanted, rescan).await {
+        wanted.remove(&repository);
+    }
     let results: Vec<(ImageRepository, Result<RepositoryScan, ScanError>)> = stream::iter(wanted)
         .map(|repository| async move {
             let result = scan(updater, &repository, rescan, now).await;
@@ -75,10 +75,26 @@ pub(crate) async fn repositories(
     }
 }
 
-/// Tells whether a repository is in back-off and has no earlier scan to go by.
-fn backs_off(scanner: &Scanner, repository: &ImageRepository, rescan: &Rescan) -> bool {
-    matches!(rescan, Rescan::Only { backing_off, .. } if backing_off.contains(repository))
-        && scanner.last(repository).is_ok_and(|last| last.is_none())
+/// Returns the repositories that are in back-off and have no earlier scan to go by.
+async fn unusable(
+    scanner: &Scanner,
+    wanted: &BTreeSet<ImageRepository>,
+    rescan: &Rescan,
+) -> Vec<ImageRepository> {
+    let Rescan::Only { backing_off, .. } = rescan else {
+        return Vec::new();
+    };
+    let mut unusable = Vec::new();
+    for repository in wanted.iter().filter(|one| backing_off.contains(*one)) {
+        if scanner
+            .last(repository)
+            .await
+            .is_ok_and(|last| last.is_none())
+        {
+            unusable.push(repository.clone());
+        }
+    }
+    unusable
 }
 
 async fn scan(
@@ -99,7 +115,7 @@ async fn scan(
     }
     if let Rescan::Only { due, .. } = rescan
         && !due.contains(repository)
-        && let Some((mut scan, _)) = scanner.last(repository)?
+        && let Some((mut scan, _)) = scanner.last(repository).await?
     {
         let confirmed = updater
             .confirmed

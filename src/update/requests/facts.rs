@@ -14,6 +14,7 @@ use crate::{
         version::{Bump, Version},
     },
     io::{
+        blocking,
         facts::{RepositoryScan, ScanError, Scanner},
         forge::{self, Forge},
         registry::{ImageDescription, ManifestHead, RegistryError, RegistryProblem},
@@ -24,7 +25,7 @@ use crate::{
 use futures::{StreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 /// Default timeout of the calls about one image.
 pub const PATIENCE: Duration = Duration::from_secs(10);
@@ -88,8 +89,7 @@ struct CachedStep {
 impl FactsGatherer<'_> {
     /// Gathers facts. It never fails: missing facts are left out.
     pub async fn gather(&self, queries: &[FactsQuery<'_>]) -> GatheredFacts {
-        let mut all: Vec<Option<CachedStep>> =
-            queries.iter().map(|query| self.kept(query)).collect();
+        let mut all = self.stored(queries).await;
         let is_due = |kept: &Option<CachedStep>| {
             kept.as_ref()
                 .is_none_or(|kept| kept.again && self.now.duration_since(kept.at) >= RETRY_AFTER)
@@ -102,18 +102,21 @@ impl FactsGatherer<'_> {
             .buffer_unordered(CONCURRENT)
             .collect()
             .await;
+        self.store(queries, &found).await;
         for (index, kept) in found {
-            self.keep(&queries[index], &kept);
             all[index] = Some(kept);
         }
         let may_tell_more = all
             .iter()
             .any(|kept| kept.as_ref().is_none_or(|kept| kept.again));
-        let moves = queries
-            .iter()
-            .zip(all)
-            .map(|(query, kept)| described(query, kept.unwrap_or_else(|| self.known(query))))
-            .collect();
+        let mut moves = Vec::with_capacity(queries.len());
+        for (query, kept) in queries.iter().zip(all) {
+            let kept = match kept {
+                Some(kept) => kept,
+                None => self.known(query).await,
+            };
+            moves.push(described(query, kept));
+        }
         GatheredFacts {
             moves,
             may_tell_more,
@@ -121,9 +124,9 @@ impl FactsGatherer<'_> {
     }
 
     /// Returns the facts that are known without a call.
-    fn known(&self, query: &FactsQuery<'_>) -> CachedStep {
+    async fn known(&self, query: &FactsQuery<'_>) -> CachedStep {
         let digest = known_digest(query);
-        let (seen, by_registry) = self.seen(query, digest.as_ref());
+        let (seen, by_registry) = self.seen(query, digest.as_ref()).await;
         let missing =
             Some("Not read yet, because the pull request updates many images.".to_owned());
         CachedStep {
@@ -143,7 +146,7 @@ impl FactsGatherer<'_> {
     async fn read(&self, query: &FactsQuery<'_>) -> CachedStep {
         let mut kept = CachedStep {
             facts: MoveFacts::default(),
-            ..self.known(query)
+            ..self.known(query).await
         };
         kept.again = false;
         match tokio::time::timeout(self.patience, self.fill(query, &mut kept)).await {
@@ -161,7 +164,7 @@ impl FactsGatherer<'_> {
             kept.facts.digest = known_digest(query);
         }
         if kept.seen.is_none() {
-            (kept.seen, kept.by_registry) = self.seen(query, kept.facts.digest.as_ref());
+            (kept.seen, kept.by_registry) = self.seen(query, kept.facts.digest.as_ref()).await;
         }
         kept
     }
@@ -295,12 +298,22 @@ impl FactsGatherer<'_> {
     }
 
     /// Returns since when the tag has had this digest, and whether the registry told it.
-    fn seen(&self, query: &FactsQuery<'_>, digest: Option<&Digest>) -> (Option<Timestamp>, bool) {
+    async fn seen(
+        &self,
+        query: &FactsQuery<'_>,
+        digest: Option<&Digest>,
+    ) -> (Option<Timestamp>, bool) {
         let ImageMove {
             repository, new, ..
         } = query.image;
-        let kept = self.scanner.store.seen(repository, new).ok().flatten();
+        let (store, key) = (
+            Arc::clone(&self.scanner.store),
+            (repository.clone(), new.clone()),
+        );
+        let kept = blocking(move || store.seen(&key.0, &key.1)).await;
         let kept = kept
+            .ok()
+            .flatten()
             .filter(|seen| digest.is_none_or(|digest| seen.digest == *digest))
             .map(|seen| seen.since);
         let counted = query
@@ -312,27 +325,53 @@ impl FactsGatherer<'_> {
         }
     }
 
-    /// Returns the stored facts of a step, unless the tag has moved since.
-    fn kept(&self, query: &FactsQuery<'_>) -> Option<CachedStep> {
-        let bytes = self.scanner.store.get(TABLE, &key(query.image)).ok()??;
-        let kept: CachedStep = serde_json::from_slice(&bytes).ok()?;
-        let moved =
-            known_digest(query).is_some_and(|digest| kept.facts.digest.as_ref() != Some(&digest));
-        (!moved).then_some(kept)
+    /// Returns the stored facts of each step, unless its tag has moved since.
+    async fn stored(&self, queries: &[FactsQuery<'_>]) -> Vec<Option<CachedStep>> {
+        let keys: Vec<String> = queries.iter().map(|query| key(query.image)).collect();
+        let store = Arc::clone(&self.scanner.store);
+        let stored = blocking(move || {
+            let read = |key: &String| {
+                let bytes = store.get(TABLE, key).ok()??;
+                serde_json::from_slice::<CachedStep>(&bytes).ok()
+            };
+            keys.iter().map(read).collect::<Vec<_>>()
+        })
+        .await;
+        let is_current = |query: &FactsQuery<'_>, kept: &CachedStep| {
+            known_digest(query).is_none_or(|digest| kept.facts.digest.as_ref() == Some(&digest))
+        };
+        queries
+            .iter()
+            .zip(stored)
+            .map(|(query, kept)| kept.filter(|kept| is_current(query, kept)))
+            .collect()
     }
 
     /// Stores facts. A failure only costs another read.
-    fn keep(&self, query: &FactsQuery<'_>, kept: &CachedStep) {
-        let store = &self.scanner.store;
-        let keys = store.keys(TABLE).unwrap_or_default();
-        if keys.len() >= KEPT {
-            for key in keys {
-                let _ = store.remove(TABLE, &key);
+    async fn store(&self, queries: &[FactsQuery<'_>], found: &[(usize, CachedStep)]) {
+        let rows: Vec<(String, Vec<u8>)> = found
+            .iter()
+            .filter_map(|(index, kept)| {
+                let bytes = serde_json::to_vec(kept).ok()?;
+                Some((key(queries[*index].image), bytes))
+            })
+            .collect();
+        if rows.is_empty() {
+            return;
+        }
+        let store = Arc::clone(&self.scanner.store);
+        blocking(move || {
+            let keys = store.keys(TABLE).unwrap_or_default();
+            if keys.len() + rows.len() > KEPT {
+                for key in keys {
+                    let _ = store.remove(TABLE, &key);
+                }
             }
-        }
-        if let Ok(bytes) = serde_json::to_vec(kept) {
-            let _ = store.put(TABLE, &key(query.image), &bytes);
-        }
+            for (key, bytes) in rows {
+                let _ = store.put(TABLE, &key, &bytes);
+            }
+        })
+        .await;
     }
 }
 
