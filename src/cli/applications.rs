@@ -2,7 +2,7 @@
 
 use super::{Screen, print, safe, screen::Color};
 use crate::{
-    core::name::Name,
+    core::{name::Name, text::short_id},
     reconcile::{ApplicationState, ApplicationStatus, Message},
 };
 
@@ -57,7 +57,7 @@ pub fn statuses(statuses: &[ApplicationStatus], screen: &mut Screen) {
 }
 
 fn cells(status: &ApplicationStatus) -> Vec<print::Cell> {
-    let revision = status.revision.as_deref().map_or("-", print::short);
+    let revision = status.revision.as_deref().map_or("-", short_id);
     let health = match status.health {
         Some(health) => health.to_string(),
         None => "-".to_owned(),

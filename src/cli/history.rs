@@ -4,7 +4,7 @@ use super::{
     Failure, Outcome, Screen, client, print, safe, screen::Color, settings::SettingsArguments,
 };
 use crate::{
-    core::name::Name,
+    core::{name::Name, text::short_id},
     objects::plan::RolloutOutcome,
     service::history::{HistoryAnswer, HistoryQuery, RolledOutRevision},
 };
@@ -55,7 +55,7 @@ fn cells(revision: &RolledOutRevision) -> Vec<print::Cell> {
     ];
     let parts: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
     vec![
-        (print::short(&revision.revision).to_owned(), None),
+        (short_id(&revision.revision).to_owned(), None),
         (revision.result.to_string(), Some(color)),
         (print::minute(revision.since), None),
         (safe(&parts.join(" - ")), None),

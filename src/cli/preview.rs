@@ -5,7 +5,7 @@ use super::{
     settings::SettingsArguments,
 };
 use crate::{
-    core::name::Name,
+    core::{name::Name, text::short_id},
     review::{
         self, ApplicationChange, ApplicationPreview, DryRunVerdict, ObjectChange, ObjectPreview,
     },
@@ -101,7 +101,7 @@ pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Outcome, Failur
 }
 
 fn text(answer: &PreviewAnswer, screen: &mut Screen) {
-    let (base, head) = (print::short(&answer.base), print::short(&answer.head));
+    let (base, head) = (short_id(&answer.base), short_id(&answer.head));
     let revisions = screen.paint(Color::Bold, format_args!("{base} → {head}"));
     screen.line(match answer.applications.len() {
         0 => format!("{revisions}: nothing changes on clusters"),

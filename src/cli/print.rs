@@ -2,6 +2,7 @@
 
 use super::{Screen, safe, screen::Color};
 use crate::{
+    core::text::short_id,
     service::{
         pass_summary::{
             CommitSummary, EnvironmentSummary, FileDiff, PassSummary, PolicySummary,
@@ -25,7 +26,7 @@ pub enum Detail {
 
 /// Prints a pass.
 pub fn pass(pass: &PassSummary, detail: Detail, screen: &mut Screen) {
-    let revision = pass.revision.as_deref().map_or("unread", short);
+    let revision = pass.revision.as_deref().map_or("unread", short_id);
     screen.line(format_args!(
         "{} {}",
         screen.paint(Color::Bold, &pass.repository),
@@ -146,7 +147,7 @@ fn commit(commit: &CommitSummary, detail: Detail, screen: &mut Screen) {
     let subject = commit.message.lines().next().unwrap_or_default();
     match &commit.id {
         Some(id) => {
-            let id = screen.paint(Color::Green, short(id));
+            let id = screen.paint(Color::Green, short_id(id));
             screen.line(format_args!("    {id} {subject}"));
         }
         None => screen.line(format_args!("    {subject}")),
@@ -246,11 +247,6 @@ pub fn unified(diff: &str, screen: &mut Screen) {
 /// Returns a time to the minute, in UTC.
 pub fn minute(time: Timestamp) -> String {
     time.strftime("%Y-%m-%d %H:%M UTC").to_string()
-}
-
-/// Returns the first ten characters of a commit id.
-pub fn short(id: &str) -> &str {
-    id.get(..10).unwrap_or(id)
 }
 
 /// A cell of a table with its colour.

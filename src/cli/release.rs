@@ -2,7 +2,7 @@
 
 use super::{Failure, Outcome, Screen, client, print, settings::SettingsArguments};
 use crate::{
-    core::name::Name,
+    core::{name::Name, text::short_id},
     service::release::{ReleaseAnswer, ReleaseQuery},
 };
 
@@ -42,7 +42,7 @@ fn text(answer: &ReleaseAnswer, screen: &mut Screen) {
     match (&answer.commit, &answer.version) {
         (Some(commit), Some(version)) => screen.line(format_args!(
             "{environment}: {policy} is back at {version} in {}",
-            print::short(commit)
+            short_id(commit)
         )),
         _ => screen.line(format_args!("{policy} holds nothing in {environment}")),
     }

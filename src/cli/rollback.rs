@@ -1,11 +1,10 @@
 //! `tagboat rollback`.
 
 use super::{
-    Failure, Outcome, Screen, client, counted, print, safe, screen::Color,
-    settings::SettingsArguments,
+    Failure, Outcome, Screen, client, counted, safe, screen::Color, settings::SettingsArguments,
 };
 use crate::{
-    core::name::Name,
+    core::{name::Name, text::short_id},
     service::rollback::RollbackQuery,
     update::{FileChangeKind, RollbackOutcome},
 };
@@ -58,11 +57,11 @@ pub fn text(rollback: &RollbackOutcome, screen: &mut Screen) {
         "" => "the repository",
         path => path,
     };
-    let to = print::short(&rollback.to);
+    let to = short_id(&rollback.to);
     match &rollback.commit {
         Some(commit) => screen.line(format_args!(
             "{application} is back at {to} by {} ({})",
-            print::short(commit),
+            short_id(commit),
             counted(rollback.files.len(), "file")
         )),
         None => screen.line(safe(&format!(
@@ -119,7 +118,7 @@ fn files(rollback: &RollbackOutcome, screen: &mut Screen) {
     for commit in &rollback.reverted {
         screen.line(safe(&format!(
             "  {} {} ({})",
-            print::short(&commit.commit),
+            short_id(&commit.commit),
             commit.subject,
             commit.author
         )));

@@ -1,7 +1,8 @@
 //! `tagboat suspend` and `tagboat resume`.
 
-use super::{Failure, Outcome, Screen, client, print, settings::SettingsArguments};
+use super::{Failure, Outcome, Screen, client, settings::SettingsArguments};
 use crate::{
+    core::text::short_id,
     service::suspend::{SuspendAnswer, SuspendQuery},
     update::DeclarationRef,
 };
@@ -83,11 +84,11 @@ fn text(answer: &SuspendAnswer, screen: &mut Screen) {
     let (declaration, place) = (answer.declaration(), &answer.place);
     screen.line(match (answer.commit.as_deref(), answer.suspended) {
         (Some(commit), true) => {
-            let commit = print::short(commit);
+            let commit = short_id(commit);
             format!("{declaration} is suspended by {commit} ({place})")
         }
         (Some(commit), false) => {
-            let commit = print::short(commit);
+            let commit = short_id(commit);
             format!("{declaration} is resumed by {commit} ({place})")
         }
         (None, true) => format!("{declaration} is suspended already ({place})"),

@@ -1,6 +1,7 @@
 //! The stage of an Application's rollout of one merge commit, from its status and its record.
 
 use crate::{
+    core::text::short_id,
     objects::plan::{Rollout, RolloutOutcome},
     reconcile::{ApplicationState, ApplicationStatus},
     review::rollout::RolloutStage,
@@ -83,10 +84,9 @@ pub fn stage<E>(
         ));
     };
     Ok(match (relation(revision)?, failed) {
-        (RevisionRelation::Before, None) => RolloutStage::Waiting(format!(
-            "it is still at {}",
-            revision.get(..10).unwrap_or(revision)
-        )),
+        (RevisionRelation::Before, None) => {
+            RolloutStage::Waiting(format!("it is still at {}", short_id(revision)))
+        }
         (RevisionRelation::Other, None) => RolloutStage::Superseded {
             by: revision.to_owned(),
         },

@@ -1,6 +1,9 @@
 //! Errors of Git operations.
 
-use crate::core::error::{Classify, ErrorKind};
+use crate::core::{
+    error::{Classify, ErrorKind},
+    text::short_id,
+};
 use std::path::{Path, PathBuf};
 
 /// An error of a Git operation. Text from a server is escaped and cut before it gets in here.
@@ -31,8 +34,11 @@ pub enum GitError {
         remote: String,
         branch: String,
     },
-    /// A folder that the process file names is not in a commit.
-    #[error("git remote {remote}: commit {} has no folder {folder:?}, which repositories[].policies names", commit.get(..10).unwrap_or(commit))]
+    /// A folder that the settings file names is not in a commit.
+    #[error(
+        "git remote {remote}: commit {} has no folder {folder:?}, which repositories[].policies names",
+        short_id(commit)
+    )]
     NoFolder {
         /// The URL, without credentials.
         remote: String,
