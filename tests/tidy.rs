@@ -266,6 +266,52 @@ fn expand<'t>(base: Vec<String>, text: &'t str, found: &mut Vec<Vec<String>>) ->
     }
     found.push(path);
     match rest.trim_start().strip_prefix("as ") {
+}
+
+#[test]
+fn facts_leave_as_events_only() {
+    let wrong: Vec<String> = sources()
+        .iter()
+        .filter(|source| source.layer() != "events" && source.layer() != "sandbox")
+        .flat_map(|source| {
+            code_lines(source.code())
+                .filter(|(_, line)| line.contains("tracing::"))
+                .map(|(number, _)| format!("{}:{}", source.file, number + 1))
+                .collect::<Vec<_>>()
+        })
+        .collect();
+    assert!(
+        wrong.is_empty(),
+        "record an event (src/events) instead of logging:\n{}",
+        wrong.join("\n")
+    );
+}
+
+/// The text of `docs/troubleshooting.md` is looked up by users with a message before them.
+#[test]
+fn docs_quote_messages_of_the_program() {
+    let page = fs::read_to_string(root().join("docs/troubleshooting.md")).unwrap();
+    // A string that goes over several lines is one line to its reader.
+    let program: String = sources()
+        .iter()
+        .map(|source| {
+            let lines: Vec<&str> = source.code().split("\\\n").map(str::trim_start).collect();
+            lines.concat()
+        })
+        .collect();
+    let messages: Vec<&str> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `"))
+        .filter_map(|line| line.split(" | ").next())
+        .flat_map(|cell| cell.split('`').step_by(2))
+        .filter(|message| !message.is_empty())
+        .collect();
+    assert!(messages.len() > 20, "{messages:?}");
+    let unknown: Vec<&&str> = messages
+        .iter()
+        .filter(|message| !program.contains(**message))
+        .collect();
+    assert!(unknown.is_empty(), "not in the program: {unknown:?}");
         Some(alias) => alias.trim_start_matches(|c: char| c.is_alphanumeric() || c == '_'),
         None => rest,
     }
