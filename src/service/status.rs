@@ -100,9 +100,16 @@ async fn observe(
     names: &[Name],
     progress: &dyn Progress,
 ) -> Result<StatusAnswer, Failure> {
-    progress.update("reading Git");
-    let selected = scope::select_declared(service, names).await?;
+    // Settings without clusters fail before Git is read, which may wait for a pass.
     let clusters = QueryClusters::open(service, ReconcileMode::Plan).await?;
+    progress.update("reading Git");
+    let selected = match scope::select_declared(service, names).await {
+        Ok(selected) => selected,
+        Err(failure) => {
+            clusters.close().await;
+            return Err(failure);
+        }
+    };
     progress.update("asking clusters");
     for scope in &selected.scopes {
         scope.follow(service, &clusters.reconciler);
