@@ -41,6 +41,7 @@ use std::{
 };
 use tagboat::{
     core::name::Name,
+    events::Recorder,
     io::{
         cluster::RequestStats,
         render::{RenderMethod, Rendered},
@@ -497,6 +498,7 @@ impl Fleet {
             &[cluster],
             |path| path.to_owned(),
             ReconcileMode::Act,
+            &Recorder::default(),
             stop.clone(),
         )
         .await

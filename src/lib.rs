@@ -28,6 +28,7 @@
 //! | [`images`] | references, policies, rewriting: the pure half of the update pass | pure |
 //! | [`objects`] | objects, manifests, plans, health: the pure half of the reconcile pass | pure |
 //! | [`review`] | change sets, commit messages, pull request texts and their lifecycle | pure |
+//! | [`events`] | one typed fact for each thing that happened, and the sinks it goes to | edge |
 //! | [`io`] | clients of everything outside: HTTP, registries, store, Git, render, clusters, forges | edge |
 //! | [`update`] | the update pass: from the registry to a commit or a pull request | edge |
 //! | [`reconcile`] | the reconcile pass: from Git to the clusters | edge |
@@ -65,6 +66,7 @@ pub mod spec;
 pub mod images;
 pub mod objects;
 pub mod review;
+pub mod events;
 pub mod io;
 pub mod update;
 pub mod reconcile;

@@ -10,12 +10,13 @@
 //! One pass at a time works on a repository; its loop sleeps until the first thing that can have
 //! changed. A background task that exits ends the process.
 
-mod log;
+mod pass_events;
 mod schedule;
 mod socket;
 
 use crate::{
     core::error::ErrorKind,
+    events::{Event, EventFact, EventReason, EventSubject, Recorder},
     io::render::Renderer,
     reconcile::{self, Reconciler},
     rollout::{self, FleetSource},
@@ -26,21 +27,21 @@ use crate::{
     update::{ImageUpdater, PassMode, RepoSnapshot},
 };
 use jiff::Timestamp;
-use log::PassLog;
+use pass_events::FindingEvents;
 use schedule::{ScanQueue, sleep_time};
 use socket::LocalSocket;
 use std::{pin::pin, sync::Arc};
 use tokio::task::JoinSet;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tracing::{error, info, warn};
 
 /// Runs until a signal asks to stop.
 ///
 /// # Errors
 /// If the socket or a cluster cannot be opened, or a background task exits.
 pub async fn run(engine: Engine, context: &Arc<ServiceContext>) -> Result<Outcome, Failure> {
+    let events = &context.events;
     for warning in &engine.warnings {
-        warn!("{warning}");
+        events.record(Event::warning(EventReason::SetupWarning, warning));
     }
     // Before anything can be pushed: no signal is missed, however early it comes.
     let signal = signals();
@@ -60,13 +61,12 @@ pub async fn run(engine: Engine, context: &Arc<ServiceContext>) -> Result<Outcom
         .iter()
         .map(|cluster| cluster.name.as_str())
         .collect();
-    info!(
-        version = env!("CARGO_PKG_VERSION"),
-        repositories = repositories.join(","),
-        clusters = clusters.join(","),
-        socket = %socket.path().display(),
-        "tagboat started"
-    );
+    let started = Event::info(EventReason::Started, "tagboat started")
+        .fact(EventFact::Version, env!("CARGO_PKG_VERSION"))
+        .fact(EventFact::Repositories, repositories.join(","))
+        .fact(EventFact::Clusters, clusters.join(","))
+        .fact(EventFact::Socket, socket.path().display().to_string());
+    events.record(started);
     if let Some(reconciler) = &reconciler {
         reconciler.expect_repositories(repositories.iter().copied());
     }
@@ -75,7 +75,12 @@ pub async fn run(engine: Engine, context: &Arc<ServiceContext>) -> Result<Outcom
         context
             .preview_with(updater, &engine.renderer, reconciler.as_deref())
             .await;
-        tasks.spawn(run_passes(Arc::clone(updater), stop.clone()));
+        let events = events.scoped(EventSubject::of_repository(&updater.repo.config.name));
+        tasks.spawn(run_passes(
+            Arc::clone(updater),
+            events.clone(),
+            stop.clone(),
+        ));
         let Some(reconciler) = &reconciler else {
             continue;
         };
@@ -86,20 +91,22 @@ pub async fn run(engine: Engine, context: &Arc<ServiceContext>) -> Result<Outcom
             stop.clone(),
         ));
         if updater.forge.is_some() {
-            tasks.spawn(report_rollouts(updater, reconciler, stop.clone()));
+            tasks.spawn(report_rollouts(updater, reconciler, events, stop.clone()));
         }
     }
     let service = Arc::new(Service::new(context, &engine, reconciler.clone()));
-    tasks.spawn(socket::serve(socket, service, stop.clone()));
+    tasks.spawn(socket::serve(socket, service, events.clone(), stop.clone()));
     let outcome = tokio::select! {
         biased;
         signal = signal => {
-            info!(signal, "stopping at a safe point");
+            let stopping = Event::info(EventReason::Stopping, "stopping at a safe point");
+            events.record(stopping.fact(EventFact::Signal, signal));
             Ok(Outcome::Done)
         }
         Some(result) = tasks.running.join_next() => {
-            error!("a background task exited unexpectedly: {result:?}");
             let message = "a background task exited unexpectedly";
+            let exited = Event::error(EventReason::TaskExited, format!("{message}: {result:?}"));
+            events.record(exited);
             Err(Failure::new(ErrorKind::Bug, message).hint("Report this as a bug of tagboat."))
         }
     };
@@ -113,7 +120,7 @@ pub async fn run(engine: Engine, context: &Arc<ServiceContext>) -> Result<Outcom
         reconciler.shut_down().await;
     }
     engine.scanner.store.flush()?;
-    info!("stopped");
+    events.record(Event::info(EventReason::Stopped, "stopped"));
     outcome
 }
 
@@ -176,6 +183,7 @@ pub(crate) async fn follow(
 pub(crate) fn report_rollouts(
     updater: &ImageUpdater,
     reconciler: &Arc<Reconciler>,
+    events: Recorder,
     stop: CancellationToken,
 ) -> impl Future<Output = ()> + use<> {
     let source = FleetSource::new(
@@ -188,7 +196,7 @@ pub(crate) fn report_rollouts(
     async move {
         if let Some(forge) = forge {
             let timing = rollout::ReportTiming::default();
-            rollout::report(Arc::new(source), forge, merged, timing, stop).await;
+            rollout::report(Arc::new(source), forge, merged, timing, events, stop).await;
         }
     }
 }
@@ -214,10 +222,10 @@ fn signals() -> impl Future<Output = &'static str> {
 }
 
 /// Makes passes over one repository until the daemon stops.
-async fn run_passes(updater: Arc<ImageUpdater>, stop: CancellationToken) {
+async fn run_passes(updater: Arc<ImageUpdater>, events: Recorder, stop: CancellationToken) {
     let updater = &updater;
     let mut queue = ScanQueue::default();
-    let mut log = PassLog::default();
+    let mut findings = FindingEvents::default();
     // Failures of the config repository itself, in a row.
     let mut failures: u32 = 0;
     loop {
@@ -238,11 +246,13 @@ async fn run_passes(updater: Arc<ImageUpdater>, stop: CancellationToken) {
                 report = &mut pass => report,
             }
         };
-        PassLog::write(&report);
+        pass_events::of(&report)
+            .into_iter()
+            .for_each(|event| events.record(event));
         tokio::select! {
             biased;
             () = stop.cancelled() => return,
-            () = log.write_findings(&mut report) => {}
+            () = findings.record(&mut report, &events) => {}
         }
         queue.update(updater, &rescan, &report, now).await;
         let is_own =

@@ -1,112 +1,104 @@
-//! The log of passes: one event for each fact.
+//! The events of a pass over a repository.
 
 use crate::{
+    events::{Event, EventFact, EventReason, Recorder},
     io::blocking,
     spec::Diagnostic,
-    update::{EnvironmentReport, EnvironmentState, PassReport, RequestState},
+    update::{EnvironmentReport, EnvironmentState, PassReport, RequestReport, RequestState},
 };
 use std::{collections::HashSet, sync::Arc};
-use tracing::{debug, error, info, warn};
 
-/// Logs the passes over one repository. A pass that changes nothing logs nothing above `debug`.
-#[derive(Debug, Default)]
-pub(super) struct PassLog {
-    /// The diagnostics of the last pass, which are not logged again.
-    logged: Arc<HashSet<Diagnostic>>,
+/// Returns the events of a pass but its findings. A pass that changes nothing has none above
+/// `debug`.
+pub(super) fn of(report: &PassReport) -> Vec<Event> {
+    let mut events = Vec::new();
+    for environment in &report.environments {
+        let of_environment = environment_events(environment).into_iter();
+        events.extend(of_environment.map(|event| event.environment(&environment.name)));
+    }
+    let warnings = report.warnings.iter();
+    events.extend(warnings.map(|warning| Event::warning(EventReason::PassWarning, warning)));
+    for failure in &report.failures {
+        let event = Event::error(EventReason::PassFailed, &failure.message)
+            .hint(failure.hint.clone())
+            .fact(EventFact::Kind, failure.kind.to_string());
+        events.push(event);
+    }
+    let completed = Event::debug(EventReason::PassCompleted, "pass finished")
+        .revision(report.revision.as_deref())
+        .fact(EventFact::Listings, report.requests.listings)
+        .fact(EventFact::Heads, report.requests.heads);
+    events.push(completed);
+    events
 }
 
-impl PassLog {
-    /// Logs everything but the findings.
-    pub fn write(report: &PassReport) {
-        let repository = report.repository.as_str();
-        for environment in &report.environments {
-            self::environment(repository, environment);
-        }
-        for warning in &report.warnings {
-            warn!(repository, "{warning}");
-        }
-        for failure in &report.failures {
-            error!(
-                repository,
-                kind = %failure.kind,
-                hint = failure.hint,
-                "{}",
-                failure.message
-            );
-        }
-        debug!(
-            repository,
-            revision = report.revision,
-            listings = report.requests.listings,
-            heads = report.requests.heads,
-            "pass finished"
-        );
+fn environment_events(report: &EnvironmentReport) -> Vec<Event> {
+    let mut events = Vec::new();
+    for commit in &report.commits {
+        let Some(id) = &commit.id else { continue };
+        let subject = commit.message.lines().next().unwrap_or_default();
+        let event = Event::info(EventReason::UpdateCommitted, subject);
+        events.push(event.fact(EventFact::Commit, id.as_str()));
     }
+    events.extend(report.requests.iter().filter_map(request_event));
+    match report.state {
+        EnvironmentState::WindowClosed => {
+            let until = report.until.map(|until| until.to_string());
+            let event = Event::info(EventReason::WindowClosed, "changes wait for a window");
+            events.push(event.fact_if_known(EventFact::Until, until));
+        }
+        EnvironmentState::Failed => events.push(Event::warning(
+            EventReason::UpdateFailed,
+            "changes could not be published",
+        )),
+        _ => {}
+    }
+    events
+}
 
-    /// Logs the findings that the last pass did not have.
+fn request_event(request: &RequestReport) -> Option<Event> {
+    let waits = request.waits.join(" ");
+    let event = if request.state.is_change() {
+        let message = format!("{}: {}", request.state.as_str(), request.title);
+        let waits = Some(waits).filter(|waits| !waits.is_empty());
+        Event::info(EventReason::PullRequestChanged, message).fact_if_known(EventFact::Waits, waits)
+    } else if request.state == RequestState::Stopped {
+        Event::debug(EventReason::PullRequestBlocked, format!("stopped: {waits}"))
+    } else {
+        return None;
+    };
+    let event = event.pull_request(request.number);
+    Some(event.fact_if_known(EventFact::Url, request.url.clone()))
+}
+
+/// The findings of passes over a repository, each recorded when it appears.
+#[derive(Debug, Default)]
+pub(super) struct FindingEvents {
+    /// The findings of the last pass.
+    recorded: Arc<HashSet<Diagnostic>>,
+}
+
+impl FindingEvents {
+    /// Records the findings that the last pass did not have.
     ///
     /// There can be hundreds of thousands of them, so they are compared by hash, in a blocking
     /// task.
-    pub async fn write_findings(&mut self, report: &mut PassReport) {
+    pub async fn record(&mut self, report: &mut PassReport, events: &Recorder) {
         // A pass that did not reach the revision has no diagnostics.
         if report.revision.is_none() {
             return;
         }
         let findings = std::mem::take(&mut report.findings);
-        let (repository, last) = (report.repository.clone(), Arc::clone(&self.logged));
-        self.logged = blocking(move || {
+        let (events, last) = (events.clone(), Arc::clone(&self.recorded));
+        self.recorded = blocking(move || {
             for finding in findings.iter().filter(|finding| !last.contains(finding)) {
-                warn!(
-                    repository,
-                    place = %finding.place,
-                    severity = %finding.severity,
-                    "{}",
-                    finding.message
-                );
+                let event = Event::warning(EventReason::DiagnosticFound, &finding.message)
+                    .fact(EventFact::Place, finding.place.to_string())
+                    .fact(EventFact::Severity, finding.severity.to_string());
+                events.record(event);
             }
             Arc::new(findings.into_iter().collect())
         })
         .await;
-    }
-}
-
-fn environment(repository: &str, report: &EnvironmentReport) {
-    let environment = report.name.as_str();
-    for commit in report.commits.iter().filter(|commit| commit.id.is_some()) {
-        let subject = commit.message.lines().next().unwrap_or_default();
-        info!(repository, environment, commit = commit.id, "{subject}");
-    }
-    for request in &report.requests {
-        let reason = request.waits.join(" ");
-        if request.state.is_change() {
-            info!(
-                repository,
-                environment,
-                url = request.url,
-                reason,
-                "{}: {}",
-                request.state.as_str(),
-                request.title
-            );
-        } else if request.state == RequestState::Stopped {
-            debug!(
-                repository,
-                environment,
-                url = request.url,
-                "stopped: {reason}"
-            );
-        }
-    }
-    match report.state {
-        EnvironmentState::WindowClosed => info!(
-            repository,
-            environment,
-            until = report.until.map(tracing::field::display),
-            "changes wait for a window"
-        ),
-        EnvironmentState::Failed => {
-            warn!(repository, environment, "changes could not be published");
-        }
-        _ => {}
     }
 }

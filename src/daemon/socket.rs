@@ -1,6 +1,7 @@
 //! The local socket: queries of commands on the same machine.
 
 use super::schedule::MIN_SLEEP;
+use crate::events::{Event, EventReason, Recorder};
 use crate::service::{
     Failure, Progress, Service,
     protocol::{SocketReply, SocketRequest},
@@ -22,7 +23,6 @@ use tokio::{
     time::timeout,
 };
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, warn};
 
 /// The most queries answered at the same time.
 const MAX_QUERIES: usize = 16;
@@ -82,7 +82,12 @@ impl Progress for ProgressSender {
 }
 
 /// Answers queries until the daemon stops.
-pub(super) async fn serve(socket: LocalSocket, service: Arc<Service>, stop: CancellationToken) {
+pub(super) async fn serve(
+    socket: LocalSocket,
+    service: Arc<Service>,
+    events: Recorder,
+    stop: CancellationToken,
+) {
     let mut queries = JoinSet::new();
     loop {
         let stream = tokio::select! {
@@ -91,21 +96,26 @@ pub(super) async fn serve(socket: LocalSocket, service: Arc<Service>, stop: Canc
             accepted = socket.listener.accept(), if queries.len() < MAX_QUERIES => match accepted {
                 Ok((stream, _)) => stream,
                 Err(error) => {
-                    warn!("cannot accept a connection on the local socket: {error}");
+                    let message = format!("cannot accept a connection on the local socket: {error}");
+                    events.record(Event::warning(EventReason::SocketFailed, message));
                     tokio::time::sleep(MIN_SLEEP).await;
                     continue;
                 }
             },
             Some(_) = queries.join_next() => continue,
         };
-        let service = Arc::clone(&service);
+        let (service, events) = (Arc::clone(&service), events.clone());
         queries.spawn(async move {
             match answer(stream, &service).await {
                 Ok(()) => {}
                 Err(error) if is_disconnect(&error) => {
-                    debug!("the client of the local socket disconnected: {error}");
+                    let message = format!("the client of the local socket disconnected: {error}");
+                    events.record(Event::debug(EventReason::SocketFailed, message));
                 }
-                Err(error) => warn!("cannot answer a query on the local socket: {error}"),
+                Err(error) => {
+                    let message = format!("cannot answer a query on the local socket: {error}");
+                    events.record(Event::warning(EventReason::SocketFailed, message));
+                }
             }
         });
     }

@@ -14,5 +14,7 @@ pub mod http;
 pub mod registry;
 pub mod render;
 pub mod store;
+mod timer;
 
 pub use blocking::{blocking, try_blocking};
+pub use timer::sleep_until;

@@ -3,6 +3,7 @@
 use super::{ClusterPermits, text};
 use crate::{
     core::error::Classify as _,
+    events::Recorder,
     io::cluster::{ClusterClient, ClusterError, ClusterProblem, Resources},
     reconcile::Reconciler,
     review::PreviewTrouble,
@@ -100,10 +101,11 @@ impl PreviewClusters {
         declared: &[settings::ClusterSettings],
         repository: &str,
         resolve: impl Fn(&Path) -> PathBuf,
+        events: &Recorder,
     ) -> Self {
         let mut known = BTreeMap::new();
         for one in declared {
-            let cluster = ClusterClient::open(one, &resolve).await;
+            let cluster = ClusterClient::open(one, &resolve, events).await;
             known.insert(
                 one.name.clone(),
                 ClusterFacts {

@@ -2,13 +2,13 @@
 
 use super::{
     ApplicationRequest, ReconcileMode, RepositoryId,
-    application::Work,
     mailbox::Mailbox,
-    render_queue::RenderRetry,
+    render_retry::RenderRetry,
     status::{ApplicationState, ApplicationStatus, Message},
-    unselected::{UnselectedApplications, UnselectedState},
+    unselected_table::{UnselectedApplications, UnselectedState},
+    work::Work,
 };
-use crate::{core::name::Name, spec::Application};
+use crate::{core::name::Name, events::Recorder, spec::Application};
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{
@@ -27,6 +27,7 @@ pub(crate) type ApplicationKey = (String, Name, String);
 
 pub(crate) struct ReconcileContext {
     pub mode: ReconcileMode,
+    pub events: Recorder,
     statuses: Mutex<BTreeMap<ApplicationKey, ApplicationStatus>>,
     /// Counts changes of any status.
     pub status_changed: watch::Sender<u64>,
@@ -48,9 +49,15 @@ pub(crate) struct UnreadyDependencies {
 }
 
 impl ReconcileContext {
-    pub fn new(mode: ReconcileMode, stop: CancellationToken, tasks: TaskTracker) -> Self {
+    pub fn new(
+        mode: ReconcileMode,
+        events: Recorder,
+        stop: CancellationToken,
+        tasks: TaskTracker,
+    ) -> Self {
         Self {
             mode,
+            events,
             statuses: Mutex::default(),
             status_changed: watch::Sender::new(0),
             requests: Mutex::default(),

@@ -18,18 +18,22 @@ mod dependency_cycles;
 mod diff;
 mod cluster_state;
 mod render_queue;
+mod render_retry;
 mod repository;
 mod unselected;
+mod unselected_table;
 mod application;
 mod blocking;
 mod context;
 mod mailbox;
+mod options;
 mod reason;
 mod removal;
 mod status;
 #[cfg(test)]
 mod tests;
 mod permits;
+mod work;
 
 pub use cluster_state::api_resources::ClusterKinds;
 pub use cluster_state::observed::ForeignChange;
@@ -44,10 +48,11 @@ pub use status::{ApplicationState, ApplicationStatus, DriftedObject, Message, Pl
 
 use crate::{
     core::{error::Classify as _, name::Name},
+    events::{Event, EventFact, EventReason, Recorder},
     io::cluster::{ClusterClient, ClusterError},
     spec::{Application, Declarations, settings},
 };
-use application::{AppReconciler, Work};
+use application::AppReconciler;
 use cluster_state::ClusterHandle;
 use context::{ApplicationHandle, ApplicationKey, ReconcileContext};
 use dependency_cycles::dependency_cycles;
@@ -57,8 +62,8 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tracing::warn;
-use unselected::UnselectedApplication;
+use unselected_table::UnselectedApplication;
+use work::Work;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReconcileMode {
@@ -89,6 +94,7 @@ impl Reconciler {
         clusters: &[settings::ClusterSettings],
         resolve: impl Fn(&Path) -> PathBuf,
         mode: ReconcileMode,
+        events: &Recorder,
         stop: CancellationToken,
     ) -> Result<Self, ClusterError> {
         let tasks = TaskTracker::new();
@@ -96,7 +102,7 @@ impl Reconciler {
         let mut unusable = Vec::new();
         let mut allowed = BTreeMap::new();
         for declared in clusters {
-            let client = match ClusterClient::open(declared, &resolve).await {
+            let client = match ClusterClient::open(declared, &resolve, events).await {
                 Ok(client) => client,
                 Err(error) => {
                     unusable.push((declared.name.clone(), error));
@@ -113,10 +119,11 @@ impl Reconciler {
             return Err(unusable.swap_remove(0).1);
         }
         for (cluster, error) in &unusable {
-            warn!(cluster, hint = error.hint(), "{error}");
+            let event = Event::warning(EventReason::ClusterUnreachable, error.to_string());
+            events.record(event.cluster(cluster).hint(error.hint()));
         }
         Ok(Self {
-            context: Arc::new(ReconcileContext::new(mode, stop, tasks)),
+            context: Arc::new(ReconcileContext::new(mode, events.clone(), stop, tasks)),
             clusters: usable,
             unusable: unusable.into_iter().collect(),
             allowed,
@@ -286,8 +293,15 @@ impl Reconciler {
             ..Message::application(format!("{}: {problem}", application.place))
         }];
         if !self.context.is_published(&status) {
-            let (cluster, hint) = (&status.cluster, &status.problems[0].hint);
-            warn!(application = %status.application, cluster, revision = application::short(revision), hint, "{}", status.problems[0]);
+            let problem = &status.problems[0];
+            let event = Event::warning(EventReason::ApplicationRefused, problem.to_string())
+                .repository(&status.repository)
+                .application(&status.application)
+                .cluster(&status.cluster)
+                .revision(Some(revision))
+                .hint(problem.hint.clone())
+                .fact(EventFact::State, reason.to_string());
+            self.context.events.record(event);
         }
         self.context.publish(&status);
     }

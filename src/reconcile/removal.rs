@@ -2,15 +2,16 @@
 
 use super::{
     Message, Reason, Reconciler, RepositoryId,
-    application::{MAX_ATTEMPTS, Work, back_off},
+    application::{MAX_ATTEMPTS, back_off},
     cluster_state::ClusterHandle,
+    work::Work,
 };
 use crate::{
     core::{error::Classify as _, name::Name},
+    events::{Event, EventReason},
     io::cluster::ClusterError,
 };
 use std::{collections::BTreeSet, sync::Arc};
-use tracing::warn;
 
 impl Reconciler {
     /// Finds the Applications of a repository that a cluster or a task knows and that the
@@ -80,9 +81,10 @@ impl RemovalSearch {
     }
 
     fn note_failure(&self, reconciler: &Reconciler, failures: u32, error: &ClusterError) {
-        let cluster = self.cluster.client.name();
         if failures == 1 {
-            warn!(cluster, hint = error.hint(), "{error}");
+            let event = Event::warning(EventReason::ClusterUnreachable, error.to_string());
+            let events = self.cluster.client.events();
+            events.record(event.hint(error.hint()));
         }
         if failures >= MAX_ATTEMPTS {
             // A caller that waits for the result reads it from the declared Applications; removed

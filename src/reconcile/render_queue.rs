@@ -2,9 +2,10 @@
 
 use super::{
     Message, Reason, Reconciler, RepositoryId,
-    application::{AcceptedRevision, Work, back_off},
+    application::back_off,
     cluster_state::ClusterHandle,
     context::{ApplicationHandle, ReconcileContext},
+    work::{AcceptedRevision, Work},
 };
 use crate::{
     core::error::Classify as _,
@@ -14,8 +15,8 @@ use crate::{
     },
     spec::Application,
 };
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering};
-use tokio::{sync::Notify, time::Instant};
+use std::sync::{Arc, PoisonError, atomic::Ordering};
+use tokio::time::Instant;
 
 /// Renders an Application at a revision. Blocks.
 pub type RenderFn = dyn Fn(&Application) -> Result<Arc<Rendered>, RenderFailure> + Send + Sync;
@@ -47,50 +48,6 @@ pub fn from_git(renderer: Arc<Renderer>, mirror: Arc<Mirror>, commit: ObjectId) 
                 transient: error.may_pass(),
             })
     })
-}
-
-/// A failed rendering that can be retried.
-#[derive(Debug, Default)]
-pub(crate) struct RenderRetry {
-    state: Mutex<RetryState>,
-    changed: Notify,
-}
-
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-enum RetryState {
-    /// The last rendering did not fail.
-    #[default]
-    Idle,
-    Failed,
-    /// The user requested another attempt, which has not ended.
-    Requested,
-}
-
-impl RenderRetry {
-    fn lock(&self) -> MutexGuard<'_, RetryState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Cancels a pending retry.
-    pub fn cancel(&self) {
-        *self.lock() = RetryState::Idle;
-        self.changed.notify_one();
-    }
-
-    /// Requests another attempt at once; returns whether a rendering had failed.
-    pub fn request(&self) -> bool {
-        let mut state = self.lock();
-        if *state == RetryState::Idle {
-            return false;
-        }
-        *state = RetryState::Requested;
-        self.changed.notify_one();
-        true
-    }
-
-    pub fn is_requested(&self) -> bool {
-        *self.lock() == RetryState::Requested
-    }
 }
 
 impl Reconciler {
@@ -229,10 +186,7 @@ impl RenderAttempt {
         };
         *last_rendered = now;
         // Set before the hand-over: the task clears `observed` while a retry is requested.
-        *handle.render_retry.lock() = match transient {
-            Some(_) => RetryState::Failed,
-            None => RetryState::Idle,
-        };
+        handle.render_retry.rendered(transient.is_some());
         match (handle.mailbox.merge(work, Work::after), transient) {
             (Err(_), _) => RenderOutcome::TaskEnded,
             (Ok(()), Some(transient)) => RenderOutcome::Failed { transient },
@@ -252,7 +206,7 @@ impl RenderAttempt {
             };
             tokio::select! {
                 () = context.stop.cancelled() => return false,
-                () = retry.changed.notified() => {}
+                () = retry.changed() => {}
                 () = timer => {}
             }
             if !self.handle.is_current(self.generation) {

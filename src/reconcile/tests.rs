@@ -14,6 +14,7 @@ async fn reconciler() -> Reconciler {
         &[reachable(folder.path())],
         Path::to_owned,
         ReconcileMode::Act,
+        &Recorder::default(),
         CancellationToken::new(),
     )
     .await
@@ -119,6 +120,7 @@ async fn cluster_unusable_stops_no_other() {
             clusters,
             Path::to_owned,
             ReconcileMode::Act,
+            &Recorder::default(),
             CancellationToken::new(),
         )
         .await

@@ -3,87 +3,16 @@
 //! Their objects are never touched. What they declare, and whether that was applied, is read only
 //! when a selected Application depends on it: a repository may have thousands.
 
-use super::{ClusterKinds, RenderFn, cluster_state::ClusterHandle, context::ReconcileContext};
+use super::{
+    ClusterKinds,
+    context::ReconcileContext,
+    unselected_table::{UnselectedApplication, UnselectedState},
+};
 use crate::{
     core::name::Name,
     objects::plan::{self, RolloutOutcome},
-    spec::Application,
 };
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum UnselectedState {
-    /// It has not been read, or is being read.
-    Unknown,
-    /// The declared manifests were applied.
-    Applied,
-    /// The declared manifests were not applied.
-    OutOfSync,
-    Suspended,
-    Unreadable(String),
-}
-
-pub(crate) struct UnselectedApplication {
-    pub application: Application,
-    pub cluster: Arc<ClusterHandle>,
-    pub revision: String,
-    pub render: Arc<RenderFn>,
-}
-
-/// The unselected Applications of all repositories.
-#[derive(Default)]
-pub(crate) struct UnselectedApplications(Mutex<UnselectedTable>);
-
-#[derive(Default)]
-struct UnselectedTable {
-    /// Whether a command has selected Applications at all.
-    has_selection: bool,
-    entries: BTreeMap<(String, Name), UnselectedEntry>,
-}
-
-struct UnselectedEntry {
-    unselected: Arc<UnselectedApplication>,
-    /// `None` until a read is started.
-    state: Option<UnselectedState>,
-}
-
-impl UnselectedApplications {
-    fn lock(&self) -> MutexGuard<'_, UnselectedTable> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Replaces the unselected Applications of a repository.
-    pub fn replace(
-        &self,
-        repository: &str,
-        unselected: impl IntoIterator<Item = UnselectedApplication>,
-    ) {
-        let mut table = self.lock();
-        table.has_selection = true;
-        table.entries.retain(|(other, _), _| other != repository);
-        for one in unselected {
-            let key = (repository.to_owned(), one.application.name.clone());
-            let entry = UnselectedEntry {
-                unselected: Arc::new(one),
-                state: None,
-            };
-            table.entries.insert(key, entry);
-        }
-    }
-
-    pub fn has_selection(&self) -> bool {
-        self.lock().has_selection
-    }
-}
-
-impl UnselectedEntry {
-    fn is_on(&self, cluster: &str) -> bool {
-        self.unselected.cluster.client.name() == cluster
-    }
-}
+use std::sync::Arc;
 
 impl ReconcileContext {
     /// Returns the state of an unselected Application, and starts to read it.

@@ -22,7 +22,8 @@ pub use stage::{RevisionRelation, StageInput, stage};
 
 use crate::{
     core::name::Name,
-    io::{cluster::ClusterError, forge::Forge, git::GitError},
+    events::Recorder,
+    io::{cluster::ClusterError, forge::Forge, git::GitError, sleep_until},
     objects::plan::Rollout,
     reconcile::ApplicationStatus,
     review::rollout::MergedRequest,
@@ -30,7 +31,7 @@ use crate::{
 use async_trait::async_trait;
 use reporter::RolloutReporter;
 use std::{collections::HashMap, sync::Arc, time::Duration};
-use tokio::{sync::watch, time::Instant};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 /// The timing of reports.
@@ -114,11 +115,12 @@ pub async fn report(
     forge: Arc<dyn Forge>,
     mut merged: watch::Receiver<Arc<[MergedRequest]>>,
     timing: ReportTiming,
+    events: Recorder,
     stop: CancellationToken,
 ) {
     let mut status_changes = source.status_changes();
     let gather = timing.gather;
-    let mut reporter = RolloutReporter::new(source, forge, timing);
+    let mut reporter = RolloutReporter::new(source, forge, timing, events);
     loop {
         let requests = Arc::clone(&merged.borrow_and_update());
         reporter.take(&requests, jiff::Timestamp::now());
@@ -142,12 +144,5 @@ pub async fn report(
             },
             () = sleep_until(wake.at) => {}
         }
-    }
-}
-
-async fn sleep_until(at: Option<Instant>) {
-    match at {
-        Some(at) => tokio::time::sleep_until(at).await,
-        None => std::future::pending().await,
     }
 }

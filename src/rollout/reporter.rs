@@ -5,6 +5,7 @@ use super::{
 };
 use crate::{
     core::{error::Classify, name::Name, retry},
+    events::{Event, EventFact, EventReason, Recorder},
     io::{
         cluster::ClusterError,
         forge::{CommitStatus, Forge, ForgeError},
@@ -20,7 +21,6 @@ use std::{
     time::Duration,
 };
 use tokio::time::Instant;
-use tracing::{debug, warn};
 
 /// Statuses by cluster and name.
 type Statuses = HashMap<(String, Name), ApplicationStatus>;
@@ -68,6 +68,7 @@ impl ReportWake {
 pub(crate) struct RolloutReporter {
     source: Arc<dyn RolloutSource>,
     pub(super) forge: Arc<dyn Forge>,
+    pub(super) events: Recorder,
     timing: ReportTiming,
     started_at: Timestamp,
     reports: BTreeMap<MergeKey, RequestReport>,
@@ -130,16 +131,27 @@ impl RolloutReporter {
         source: Arc<dyn RolloutSource>,
         forge: Arc<dyn Forge>,
         timing: ReportTiming,
+        events: Recorder,
     ) -> Self {
         Self {
             source,
             forge,
+            events,
             timing,
             started_at: Timestamp::now(),
             reports: BTreeMap::new(),
             done: BTreeSet::new(),
             back_off: RetryDelay::default(),
         }
+    }
+
+    /// Records an event about a merged pull request.
+    pub(super) fn record_event(&self, merged: &MergedRequest, event: Event) {
+        let event = event
+            .environment(&merged.environment)
+            .pull_request(Some(merged.request.number))
+            .fact(EventFact::Commit, merged.commit.as_str());
+        self.events.record(event);
     }
 
     /// Adds new pull requests, and forgets those no longer listed.
@@ -220,10 +232,11 @@ impl RolloutReporter {
                     };
                     if failures == 0 {
                         let hint = error.classified().and_then(Classify::hint);
-                        warn!(
-                            request = report.merged.request.number,
-                            hint, "cannot report the rollout of a merged pull request yet: {error}"
+                        let message = format!(
+                            "cannot report the rollout of a merged pull request yet: {error}"
                         );
+                        let event = Event::warning(EventReason::RolloutReportFailed, message);
+                        self.record_event(&report.merged, event.hint(hint));
                     }
                     if of_forge {
                         // The others share the same forge.
@@ -235,10 +248,9 @@ impl RolloutReporter {
                         break;
                     }
                     if Instant::now() >= report.end(&self.timing) {
-                        warn!(
-                            request = report.merged.request.number,
-                            "gave up reporting its rollout"
-                        );
+                        let message = "gave up reporting the rollout of a merged pull request";
+                        let event = Event::warning(EventReason::RolloutReportFailed, message);
+                        self.record_event(&report.merged, event);
                         over.push(key.clone());
                         continue;
                     }
@@ -278,22 +290,18 @@ impl RolloutReporter {
         let end = report.end(&self.timing);
         let Some(targets) = report.targets.clone() else {
             if now >= end {
-                let (number, commit) = (report.merged.request.number, &report.merged.commit);
-                warn!(
-                    request = number,
-                    commit,
-                    "the merge commit of a pull request never reached the branch; its rollout is not reported"
-                );
+                let message = "the merge commit of a pull request never reached the branch; its rollout is not reported";
+                let event = Event::warning(EventReason::RolloutReportFailed, message);
+                self.record_event(&report.merged, event);
                 return Ok(true);
             }
             wake.at(end);
             return Ok(false);
         };
         if targets.is_empty() {
-            debug!(
-                request = report.merged.request.number,
-                "the pull request reaches no Application"
-            );
+            let message = "the pull request reaches no Application";
+            let event = Event::debug(EventReason::RolloutEmpty, message);
+            self.record_event(&report.merged, event);
             return Ok(true);
         }
         let mut reached = self.stages(report, &targets, statuses, recorded).await?;

@@ -3,12 +3,12 @@
 use super::reporter::{ReportTrouble, RequestReport, RolloutReporter};
 use crate::{
     core::error::Classify,
+    events::{Event, EventReason},
     io::forge::{CommentOutcome, ForgeError, ForgeProblem},
     review::rollout::{self, MARKER, RolloutStatus},
 };
 use std::sync::Arc;
 use tokio::time::Instant;
-use tracing::{info, warn};
 
 impl RolloutReporter {
     /// Sends what is new: the statuses, then the comment, which completes them. The first time the
@@ -19,7 +19,6 @@ impl RolloutReporter {
         reached: &[RolloutStatus],
     ) -> Result<(), ReportTrouble> {
         let merged = Arc::clone(&report.merged);
-        let number = merged.request.number;
         let statuses = rollout::statuses(&merged, reached);
         let text = rollout::comment(&merged, reached, self.forge.limits().comment, |commit| {
             self.forge.commit_url(commit)
@@ -47,11 +46,9 @@ impl RolloutReporter {
                     sent = true;
                 }
                 Err(error) if is_final(&error) => {
-                    warn!(
-                        request = number,
-                        hint = error.hint(),
-                        "cannot report rollouts as commit statuses: {error}"
-                    );
+                    let message = format!("cannot report rollouts as commit statuses: {error}");
+                    let event = Event::warning(EventReason::RolloutReportFailed, message);
+                    self.record_event(&merged, event.hint(error.hint()));
                     report.muted.statuses = true;
                 }
                 Err(error) => return Err(error.into()),
@@ -65,11 +62,8 @@ impl RolloutReporter {
         }
         report.reported_at = Some(Instant::now());
         if sent {
-            info!(
-                request = number,
-                commit = merged.commit,
-                "reported the rollout of a pull request"
-            );
+            let message = "reported the rollout of a pull request";
+            self.record_event(&merged, Event::info(EventReason::RolloutReported, message));
         }
         Ok(())
     }
@@ -90,11 +84,9 @@ impl RolloutReporter {
                 Ok(Some(commented))
             }
             Err(error) if is_final(&error) => {
-                warn!(
-                    request = report.merged.request.number,
-                    hint = error.hint(),
-                    "cannot report rollouts in the pull request: {error}"
-                );
+                let message = format!("cannot report rollouts in the pull request: {error}");
+                let event = Event::warning(EventReason::RolloutReportFailed, message);
+                self.record_event(&report.merged, event.hint(error.hint()));
                 report.muted.comment = true;
                 Ok(None)
             }

@@ -3,6 +3,7 @@
 use super::{Failure, types::available};
 use crate::{
     core::error::Classify,
+    events::Recorder,
     io::{
         connect::Connect,
         facts::Scanner,
@@ -41,6 +42,8 @@ pub struct ServiceContext {
     pub connect: Connect,
     /// Warnings about the settings.
     pub warnings: Vec<String>,
+    /// Delivers events to the sinks of this process.
+    pub events: Recorder,
     /// The folder of the store.
     folder: PathBuf,
     only: Option<String>,
@@ -99,6 +102,7 @@ impl ServiceContext {
             settings,
             connect,
             warnings,
+            events: Recorder::default(),
             folder,
             only: options.repository.clone(),
         })
@@ -214,8 +218,8 @@ impl ServiceContext {
             clusters: match reconciler {
                 Some(reconciler) => PreviewClusters::shared(clusters, name, reconciler),
                 None => {
-                    PreviewClusters::open(clusters, name, |path: &Path| self.connect.path(path))
-                        .await
+                    let resolve = |path: &Path| self.connect.path(path);
+                    PreviewClusters::open(clusters, name, resolve, &self.events).await
                 }
             },
         }
@@ -250,7 +254,14 @@ impl ServiceContext {
         }
         let resolve = |path: &Path| self.connect.path(path);
         Ok(Some(Arc::new(
-            Reconciler::open(&self.settings.clusters, resolve, mode, stop.clone()).await?,
+            Reconciler::open(
+                &self.settings.clusters,
+                resolve,
+                mode,
+                &self.events,
+                stop.clone(),
+            )
+            .await?,
         )))
     }
 }

@@ -210,7 +210,13 @@ async fn clusters(
     };
     let repository = &only_repository(context)?.name;
     let resolve = |path: &Path| context.connect.path(path);
-    Ok(PreviewClusters::open(&context.settings.clusters, repository, resolve).await)
+    Ok(PreviewClusters::open(
+        &context.settings.clusters,
+        repository,
+        resolve,
+        &context.events,
+    )
+    .await)
 }
 
 fn only_repository(

@@ -6,6 +6,7 @@ use serde_json::json;
 use std::path::Path;
 use tagboat::{
     core::error::{Classify, ErrorKind},
+    events::Recorder,
     io::cluster::{ClusterClient, ClusterProblem, RequestIdentity, Resource},
     objects::object::Gvk,
     spec::settings,
@@ -41,9 +42,13 @@ async fn open_as(
     std::fs::write(&file, config.to_string()).unwrap();
     let declared = settings::ClusterSettings::new("test", Some("kubeconfig".into()));
     (
-        ClusterClient::open(&declared, |path: &Path| folder.path().join(path))
-            .await
-            .unwrap(),
+        ClusterClient::open(
+            &declared,
+            |path: &Path| folder.path().join(path),
+            &Recorder::default(),
+        )
+        .await
+        .unwrap(),
         folder,
     )
 }

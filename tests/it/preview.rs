@@ -17,6 +17,7 @@ use std::{
     },
 };
 use tagboat::{
+    events::Recorder,
     io::{
         git::{Mirror, ObjectId},
         render::Renderer,
@@ -208,6 +209,7 @@ fn a_cluster_that_did_not_answer_is_not_asked_by_the_next_preview() {
         &[cluster],
         "fleet",
         |path: &Path| dir.join(path),
+        &Recorder::default(),
     ));
     let mut said = BTreeSet::new();
     let mut asked = Vec::new();

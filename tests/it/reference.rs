@@ -5,7 +5,9 @@
 use serde_json::Value;
 use std::{fmt::Write as _, fs, path::Path};
 use tagboat::{
-    cli, service,
+    cli,
+    events::EventReason,
+    service,
     spec::{SchemaKind, schema},
 };
 
@@ -80,6 +82,29 @@ fn reference_of_answers_is_current() {
         rows(&root, &root, "", 0, &mut text);
     }
     assert_current("answers.md", &text);
+}
+
+#[test]
+fn reference_of_events_is_current() {
+    let mut text = "# Events\n\nWhat tagboat does, it records as events: one for each thing that happened, with a reason \
+                    code. Programs read the code; the message is for people and may change. The log is a sink of \
+                    all events and has the code in the field `reason`, beside the names of the repository, \
+                    Environment, pull request, Application, cluster and revision that the event is about.\n\n\
+                    | reason | meaning |\n|---|---|\n"
+        .to_owned();
+    for (reason, meaning) in EventReason::ALL {
+        writeln!(text, "| `{reason}` | {} |", meaning.trim()).unwrap();
+    }
+    text += "\n## Reasons of Application states\n\nThe field `reason` of an Application in \
+             `tagboat status -o json`, beside its `state`.\n\n| reason | meaning |\n|---|---|\n";
+    let status = service::schema::answer("status").unwrap();
+    let reasons = status["$defs"]["Reason"]["oneOf"].as_array().unwrap();
+    for reason in reasons {
+        let (code, meaning) = (&reason["const"], &reason["description"]);
+        let (code, meaning) = (code.as_str().unwrap(), meaning.as_str().unwrap());
+        writeln!(text, "| `{code}` | {} |", meaning.replace('\n', " ")).unwrap();
+    }
+    assert_current("events.md", &text);
 }
 
 #[test]

@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 use tagboat::{
+    events::Recorder,
     io::forge::{
         Approvals, Checks, CommentOutcome, CommitStatus, Forge, ForgeError, ForgeOperation,
         ForgeProblem, ForgeRelease, MergeCommand, Mergeable, NewRequest, OpenedRequest,
@@ -224,6 +225,7 @@ impl World {
             told,
             merged.subscribe(),
             timing,
+            Recorder::default(),
             stop.clone(),
         ));
         Self {

@@ -4,6 +4,7 @@
 use super::git_support::Sandbox;
 use std::{path::Path, sync::Arc};
 use tagboat::{
+    events::Recorder,
     io::{
         forge::{Mergeable, PullRequest, RequestEnd, RequestStatus},
         git::{Mirror, ObjectId},
@@ -64,10 +65,12 @@ impl Served {
         let mirror = Arc::new(sandbox.mirror("mirror"));
         let declared = spec::read([("apps.yaml", APPLICATIONS.as_bytes())], None);
         assert!(!declared.has_errors(), "{:?}", declared.mistakes);
+        let events = Recorder::default();
         let open = Reconciler::open(
             &[],
             Path::to_path_buf,
             ReconcileMode::Act,
+            &events,
             CancellationToken::new(),
         );
         let reconciler = Arc::new(sandbox.runtime.block_on(open).unwrap());

@@ -219,7 +219,10 @@ fn sigterm_during_a_push_ends_after_it() {
             daemon.text()
         );
         assert!(
-            daemon.text().trim_end().ends_with("stopped\"}"),
+            daemon
+                .text()
+                .trim_end()
+                .ends_with("\"reason\":\"Stopped\"}"),
             "{}",
             daemon.text()
         );

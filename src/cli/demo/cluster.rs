@@ -4,6 +4,7 @@
 use super::servers::setup_failure;
 use crate::{
     cli::{Screen, safe},
+    events::Recorder,
     io::cluster::{ClusterClient, DeleteRequest, DeleteResult, RequestIdentity, Resource},
     objects::object::{Gvk, Object},
     reconcile::Reconciler,
@@ -102,7 +103,8 @@ impl DemoCluster {
             take_over: Vec::new(),
             ..ClusterSettings::new(name, Some(kubeconfig))
         };
-        let client = ClusterClient::open(&settings, Path::to_path_buf).await?;
+        let client =
+            ClusterClient::open(&settings, Path::to_path_buf, &Recorder::default()).await?;
         match timeout(CONNECT_TIMEOUT, client.version()).await {
             Ok(version) => version?,
             Err(_) => {

@@ -78,7 +78,12 @@ pub async fn play(
     context
         .preview_with(updater, &engine.renderer, Some(&reconciler))
         .await;
-    let reporting = daemon::report_rollouts(updater, &reconciler, cluster.stop.clone());
+    let reporting = daemon::report_rollouts(
+        updater,
+        &reconciler,
+        context.events.clone(),
+        cluster.stop.clone(),
+    );
     let reporting = tokio::spawn(reporting);
     let chapter = DeployChapter {
         servers,

@@ -32,7 +32,7 @@ impl DemoLog {
     pub fn lines(&self, text: &str) -> Vec<String> {
         let bytes = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
         let log = String::from_utf8_lossy(&bytes);
-        let without_fields = |line: &str| match line.split_once(" application=") {
+        let without_fields = |line: &str| match line.split_once(" reason=") {
             Some((message, _)) => message.trim().to_owned(),
             None => line.trim().to_owned(),
         };

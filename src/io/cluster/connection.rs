@@ -10,6 +10,7 @@ use super::{
     credential::{self, AuthorizationSource},
     error::ClusterProblem,
 };
+use crate::events::Recorder;
 use hyper::Request;
 use hyper::header::{AUTHORIZATION, HeaderValue};
 use hyper_util::{
@@ -51,6 +52,7 @@ impl Connection {
     pub(crate) async fn open(
         way: ClusterEndpoint,
         generation: u64,
+        events: Recorder,
     ) -> Result<Self, ClusterProblem> {
         let ClusterEndpoint {
             mut config,
@@ -60,7 +62,7 @@ impl Connection {
             file,
             ..
         } = way;
-        let (credentials, given) = AuthorizationSource::open(source).await?;
+        let (credentials, given) = AuthorizationSource::open(source, events).await?;
         let mut renew = None;
         if let Some((certificate, key)) = given.certificate {
             config.auth_info.client_certificate_data = Some(credential::in_base64(&certificate));
@@ -238,6 +240,7 @@ pub(crate) async fn reopen(
     context: Option<&str>,
     server: &str,
     generation: u64,
+    events: Recorder,
 ) -> Result<Connection, ClusterProblem> {
     let way = config::read(kubeconfig, context).await?;
     if way.server != server {
@@ -250,5 +253,5 @@ pub(crate) async fn reopen(
             why,
         });
     }
-    Connection::open(way, generation).await
+    Connection::open(way, generation, events).await
 }

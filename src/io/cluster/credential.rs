@@ -5,6 +5,7 @@
 //! credential and is never shown.
 
 use super::{config::CredentialSource, error::ClusterProblem};
+use crate::events::{Event, EventReason, Recorder};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use hyper::header::HeaderValue;
 use jiff::Timestamp;
@@ -32,6 +33,7 @@ const MARGIN: Duration = Duration::from_secs(60);
 /// The source of the `Authorization` header.
 pub(crate) struct AuthorizationSource {
     source: CredentialSource,
+    events: Recorder,
     held: RwLock<CachedHeader>,
     /// The last failure to renew; held while that is tried.
     renewing: Mutex<Option<(Instant, ClusterProblem)>>,
@@ -58,12 +60,14 @@ impl AuthorizationSource {
     /// the connection.
     pub(crate) async fn open(
         source: CredentialSource,
+        events: Recorder,
     ) -> Result<(Self, ExecResult), ClusterProblem> {
         let mut given = fetch(&source).await?;
         let held = std::mem::take(&mut given.held);
         Ok((
             Self {
                 source,
+                events,
                 held: RwLock::new(held),
                 renewing: Mutex::new(None),
             },
@@ -105,7 +109,9 @@ impl AuthorizationSource {
                 Err(problem)
             }
             None => fetch(&self.source).await.inspect_err(|problem| {
-                tracing::warn!(%problem, "credentials could not be renewed");
+                let message = format!("cannot renew credentials: {problem}");
+                self.events
+                    .record(Event::warning(EventReason::CredentialsNotRenewed, message));
                 *failed = Some((Instant::now(), problem.clone()));
             }),
         };

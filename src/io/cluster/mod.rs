@@ -34,7 +34,11 @@ pub use records::{ApplicationRecord, is_record};
 pub use request::RequestStats;
 pub use watch::{ClusterEvent, Watches};
 
-use crate::{core::name::Name, spec::settings};
+use crate::{
+    core::name::Name,
+    events::{EventSubject, Recorder},
+    spec::settings,
+};
 use connection::Connection;
 use std::{
     path::{Path, PathBuf},
@@ -76,6 +80,7 @@ pub struct ClusterClient {
 
 struct ClientInner {
     name: String,
+    events: Recorder,
     server: String,
     user: String,
     kubeconfig: Option<PathBuf>,
@@ -108,6 +113,7 @@ impl ClusterClient {
     pub async fn open(
         declared: &settings::ClusterSettings,
         resolve: impl Fn(&Path) -> PathBuf,
+        events: &Recorder,
     ) -> Result<Self, ClusterError> {
         let kubeconfig = declared.kubeconfig.as_deref().map(resolve);
         let way = config::read(kubeconfig.as_deref(), declared.context.as_deref())
@@ -120,6 +126,7 @@ impl ClusterClient {
         Ok(Self {
             inner: Arc::new(ClientInner {
                 name: declared.name.clone(),
+                events: events.scoped(EventSubject::of_cluster(&declared.name)),
                 server: way.server,
                 user: format!("user {}", way.user),
                 kubeconfig,
@@ -140,6 +147,11 @@ impl ClusterClient {
     /// Returns the name in `tagboat.yaml`.
     pub fn name(&self) -> &str {
         &self.inner.name
+    }
+
+    /// Returns the recorder of events about this cluster.
+    pub fn events(&self) -> &Recorder {
+        &self.inner.events
     }
 
     /// The address of its API server.

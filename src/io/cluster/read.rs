@@ -7,6 +7,7 @@ use super::{
     request::{ApiRequest, RequestVerb},
     url,
 };
+use crate::events::{Event, EventFact, EventReason};
 use crate::objects::object::{Gvk, Object, ObjectKey};
 use serde::Deserialize;
 use serde_json::Value;
@@ -287,7 +288,10 @@ impl ClusterClient {
             match list {
                 Ok(list) => found.add_list(&version, &list),
                 Err(error) => {
-                    tracing::warn!(cluster = %self.inner.name, group = %version, %error, "a group of the API does not answer");
+                    let message = format!("an API group does not answer: {error}");
+                    let event = Event::warning(EventReason::ApiGroupUnavailable, message)
+                        .fact(EventFact::Group, version.to_string());
+                    self.inner.events.record(event);
                     found.add_unavailable(version);
                 }
             }

@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     core::name::Name,
+    events::{Event, EventReason},
     objects::object::{MANAGER, Object, ObjectKey, PREFIX},
 };
 use bytes::Bytes;
@@ -219,7 +220,10 @@ impl ClusterClient {
         let mut left = Vec::new();
         for name in names {
             if let Err(error) = self.remove_map(application, &name).await {
-                tracing::debug!(%error, "a part of an old record stays for now");
+                let message = format!("cannot delete a part of an old record yet: {error}");
+                self.inner
+                    .events
+                    .record(Event::debug(EventReason::RecordNotCleared, message));
                 left.push(name);
             }
         }

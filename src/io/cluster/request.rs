@@ -6,6 +6,7 @@ use super::{
     connection::{Connection, chain, reopen},
     error::{ClusterError, ClusterProblem},
 };
+use crate::events::{Event, EventReason};
 use crate::objects::object::Gvk;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
@@ -240,7 +241,10 @@ impl ClusterClient {
             if !again || wait > LONGEST_WAIT + Duration::from_secs(1) {
                 return Err(self.fault(call.subject, problem));
             }
-            tracing::debug!(cluster = %self.inner.name, subject = %call.subject, %problem, ?wait, "tried again");
+            let message = format!("{}: trying again in {wait:?}: {problem}", call.subject);
+            self.inner
+                .events
+                .record(Event::debug(EventReason::RequestRetried, message));
             tokio::time::sleep(wait).await;
         }
     }
@@ -378,6 +382,7 @@ impl ClusterClient {
                     self.inner.context.as_deref(),
                     &self.inner.server,
                     generation,
+                    self.inner.events.clone(),
                 ))
                 .await;
                 *opened = Some(ConnectAttempt {

@@ -1,12 +1,8 @@
 //! Acceptance: turns work into a target, and registers its claims.
 
-use super::{
-    AppReconciler, Requeue, Unreadable,
-    options::ReconcileOptions,
-    short,
-    work::{AcceptedRevision, Target, Work},
-};
+use super::{AppReconciler, Requeue, Unreadable};
 use crate::{
+    events::{Event, EventFact, EventReason},
     io::cluster::ClusterError,
     objects::{
         object::{Gvk, ObjectKey},
@@ -18,13 +14,14 @@ use crate::{
             NameHolder, RECORD_TTL,
             observed::{self, WatchedManifest},
         },
+        options::ReconcileOptions,
         status::{ApplicationState, ApplicationStatus, Message},
+        work::{AcceptedRevision, Target, Work},
     },
     spec::{DeletionPolicy, Ignore},
 };
 use std::{collections::HashSet, sync::Arc};
 use tokio::time::Instant;
-use tracing::warn;
 
 impl AppReconciler {
     /// Reports that another repository holds the name on this cluster, and touches nothing until
@@ -81,9 +78,12 @@ impl AppReconciler {
 
     fn accept_unreadable(&mut self, revision: String, unreadable: Unreadable) {
         if self.unreadable.as_ref() != Some(&unreadable) {
-            let cluster = self.cluster.client.name();
             let message = &unreadable.message;
-            warn!(application = %self.name, cluster, revision = short(&revision), hint = message.hint, "{message}");
+            let event = Event::warning(EventReason::SourceUnreadable, message.to_string())
+                .revision(Some(&revision))
+                .hint(message.hint.clone())
+                .fact(EventFact::State, unreadable.reason.to_string());
+            self.record_event(event);
         }
         // The revision stays unread: a prune of an object that it may declare waits.
         self.cluster.state().mark_unreadable(&self.name, &revision);
@@ -167,9 +167,13 @@ impl AppReconciler {
     fn orphan(&mut self, revision: String) {
         let objects = self.inventory.entries.len();
         if self.status.state != ApplicationState::Orphaned {
-            let cluster = self.cluster.client.name();
+            let message = "Application removed from Git; objects kept (deletionPolicy: Orphan)";
             let hint = "Declare it again, or delete its objects and its record by hand.";
-            warn!(application = %self.name, cluster, revision = short(&revision), objects, hint, "Application removed from Git; objects kept (deletionPolicy: Orphan)");
+            let event = Event::warning(EventReason::ApplicationOrphaned, message)
+                .revision(Some(&revision))
+                .hint(Some(hint))
+                .fact(EventFact::Objects, objects);
+            self.record_event(event);
         }
         self.target = None;
         self.status.objects = objects;

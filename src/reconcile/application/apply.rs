@@ -1,8 +1,9 @@
 //! Apply: sends the pending objects in their order, as many at once as the cluster takes.
 
-use super::{ANSWER_TIMEOUT, AppReconciler, assess::FailedObject, short};
+use super::{ANSWER_TIMEOUT, AppReconciler, assess::FailedObject};
 use crate::{
     core::{error::Classify, name::Name},
+    events::{Event, EventReason},
     io::cluster::{ApplyRequest, ApplyResult, ClusterError, ClusterProblem, RequestIdentity},
     objects::{
         health, managed_fields,
@@ -30,7 +31,6 @@ use std::{
     time::Duration,
 };
 use tokio::time::Instant;
-use tracing::{info, warn};
 
 /// How long the old object of a re-creation may take to disappear.
 const RECREATE_TIMEOUT: Duration = Duration::from_secs(60);
@@ -303,20 +303,23 @@ impl AppReconciler {
                 return false;
             }
         };
-        let (application, cluster) = (&self.name, self.cluster.client.name());
-        match repaired {
-            Some(drifted) => info!(%application, cluster, "repaired {drifted}"),
+        self.record_event(match repaired {
+            Some(drifted) => Event::info(EventReason::DriftRepaired, format!("repaired {drifted}")),
             None => {
-                info!(%application, cluster, revision = short(&revision), "{}: {}", reason.as_str(), one.key)
+                let message = format!("{}: {}", reason.as_str(), one.key);
+                Event::info(EventReason::ObjectApplied, message).revision(Some(&revision))
             }
-        }
+        });
         if !result.forced.is_empty() && !reason.is_drift() {
             let fields = result.forced.iter().take(LOGGED_FIELDS);
             let fields: Vec<String> = fields.map(ToString::to_string).collect();
-            info!(%application, cluster, "{}: took ownership of {}", one.key, fields.join(", "));
+            let message = format!("{}: took ownership of {}", one.key, fields.join(", "));
+            self.record_event(Event::info(EventReason::FieldsTakenOver, message));
         }
         if !result.took_over.is_empty() {
-            info!(%application, cluster, "{}: took over the fields of {}", one.key, result.took_over.join(", "));
+            let managers = result.took_over.join(", ");
+            let message = format!("{}: took over the fields of {managers}", one.key);
+            self.record_event(Event::info(EventReason::FieldsTakenOver, message));
         }
         self.failures.remove(&one.key);
         let live_hash = applied.live;
@@ -345,8 +348,10 @@ impl AppReconciler {
         self.answers_until = Instant::now() + ANSWER_TIMEOUT;
         let failure = FailedObject::after(self.failures.get(&one.key), message, &error, one.hash);
         if failure.failures == 1 {
-            let (application, cluster) = (&self.name, self.cluster.client.name());
-            warn!(%application, cluster, revision = short(revision), hint = error.hint(), "{}", failure.message);
+            let event = Event::warning(EventReason::ApplyFailed, failure.message.to_string())
+                .revision(Some(revision))
+                .hint(error.hint());
+            self.record_event(event);
         }
         self.failures.insert(one.key.clone(), failure);
     }

@@ -4,13 +4,13 @@ use super::{
     AppReconciler, back_off,
     repair::{EXISTENCE, OWNER_LABELS, RepairBackoff, WHOLE},
     watch_failure,
-    work::Target,
 };
 use crate::{
     core::{
         error::{Classify, ErrorKind},
         name::Name,
     },
+    events::{Event, EventReason},
     io::cluster::ClusterError,
     objects::{
         health::{Health, HealthStatus},
@@ -20,12 +20,12 @@ use crate::{
     reconcile::{
         cluster_state::{ClusterState, RECORD_TTL, WatchTrouble, observed::ForeignChange},
         status::{ApplicationStatus, DriftedObject, Message, PlannedAction},
+        work::Target,
     },
 };
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 use tokio::time::Instant;
-use tracing::warn;
 
 /// An object that could not be applied or deleted.
 #[derive(Debug)]
@@ -302,11 +302,16 @@ impl AppReconciler {
             .state()
             .live(&key)
             .and_then(|live| live.owner.clone());
+        let mut repeated = None;
         let repairs = self.repairs.entry(key.clone()).or_default();
         if repairs.is_repeated(OWNER_LABELS, now) {
-            warn!(application = %self.name, cluster = self.cluster.client.name(), "{key}: {}", repeated_takeover(owner.as_ref()));
+            let message = format!("{key}: {}", repeated_takeover(owner.as_ref()));
+            repeated = Some(Event::warning(EventReason::OwnerConflict, message));
         }
         repairs.record(&[OWNER_LABELS], now);
+        if let Some(event) = repeated {
+            self.record_event(event);
+        }
     }
 
     /// Returns why the kind of an object cannot be watched.

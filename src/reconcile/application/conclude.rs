@@ -5,15 +5,14 @@ use super::{
     assess::{self, Assessment},
     outcome::{self, OutcomeInput},
     prune::PruneResult,
-    short,
 };
+use crate::events::{Event, EventReason};
 use crate::reconcile::{
     Reason,
     status::{ApplicationState, Message},
 };
 use std::time::Duration;
 use tokio::time::Instant;
-use tracing::warn;
 
 /// The interval of discovery while a desired kind is not served.
 const DISCOVERY_INTERVAL: Duration = Duration::from_secs(5);
@@ -116,7 +115,7 @@ impl AppReconciler {
         self.status
             .set_state(outcome.state, outcome.reason, outcome.observed);
         if let Some(message) = outcome.confirmation {
-            self.log_confirmation(message);
+            self.report_confirmation(message);
         }
         if let Some((result, message)) = outcome.rollout {
             self.record_outcome(result, message);
@@ -124,14 +123,15 @@ impl AppReconciler {
         wake_at.into_iter().min()
     }
 
-    /// Logs a required confirmation once.
-    fn log_confirmation(&mut self, message: Message) {
+    /// Records a required confirmation once.
+    fn report_confirmation(&mut self, message: Message) {
         if self.logged_confirmation.as_ref() == Some(&message) {
             return;
         }
-        let (application, cluster) = (&self.name, self.cluster.client.name());
-        let revision = self.status.revision.as_deref().map(short);
-        warn!(%application, cluster, revision, hint = message.hint, "{message}");
+        let event = Event::warning(EventReason::ConfirmationRequired, message.to_string())
+            .revision(self.status.revision.as_deref())
+            .hint(message.hint.clone());
+        self.record_event(event);
         self.logged_confirmation = Some(message);
     }
 }

@@ -1,8 +1,9 @@
 //! The record of an Application in its cluster: read once, written when a pass changed it.
 
-use super::{ANSWER_TIMEOUT, AppReconciler, short};
+use super::{ANSWER_TIMEOUT, AppReconciler};
 use crate::{
     core::error::{Classify as _, ErrorKind},
+    events::{Event, EventFact, EventReason},
     io::cluster::{ApplicationRecord, ClusterError, ClusterProblem},
     objects::{
         object::ObjectKey,
@@ -13,7 +14,6 @@ use crate::{
 use jiff::Timestamp;
 use std::collections::btree_map::Entry;
 use tokio::time::Instant;
-use tracing::{error, info, warn};
 
 /// Writes per save, if other processes write the same record.
 const SAVE_ATTEMPTS: usize = 3;
@@ -25,6 +25,7 @@ impl AppReconciler {
     /// Loads the record from the cluster.
     pub(crate) async fn load(&mut self) -> Result<(), ClusterError> {
         self.record = self.cluster.take_record(&self.name).await?;
+        let mut damage = None;
         if let Some(record) = &mut self.record {
             // Ten thousand objects at rest: the parsed inventory replaces the text.
             let mut data = std::mem::take(&mut record.data);
@@ -39,7 +40,10 @@ impl AppReconciler {
                 }
             };
             if let Some(why) = damaged {
-                warn!(application = %self.name, cluster = self.cluster.client.name(), "its inventory is damaged ({why}); it is rebuilt from the labels of live objects");
+                let message = format!(
+                    "inventory damaged ({why}); rebuilding it from the labels of live objects"
+                );
+                damage = Some(Event::warning(EventReason::InventoryDamaged, message));
                 self.inventory_lost = true;
                 self.dirty = true;
             }
@@ -54,6 +58,9 @@ impl AppReconciler {
         // A missing record may have been deleted by hand while its objects exist.
         self.inventory_lost |= self.record.is_none();
         self.loaded = true;
+        if let Some(event) = damage {
+            self.record_event(event);
+        }
         Ok(())
     }
 
@@ -231,33 +238,31 @@ impl AppReconciler {
         let is_new = target.reported.replace(result) != Some(result);
         self.status.rollout = self.history.0.first().cloned();
         if is_new {
-            self.log_outcome(result);
+            self.report_outcome(result);
         }
     }
 
-    fn log_outcome(&self, result: RolloutOutcome) {
+    fn report_outcome(&self, result: RolloutOutcome) {
         let Some(target) = &self.target else {
             return;
         };
-        let (application, cluster) = (&self.name, self.cluster.client.name());
-        let revision = short(&target.revision);
         let newest = self.history.0.first();
         let message = newest.map_or("", |newest| newest.message.as_str());
-        match result {
-            RolloutOutcome::Applied => {
-                let objects = target.desired.len();
-                info!(%application, cluster, revision, objects, "synced");
-            }
+        let event = match result {
+            RolloutOutcome::Applied => Event::info(EventReason::SyncSucceeded, "synced")
+                .fact(EventFact::Objects, target.desired.len()),
             RolloutOutcome::Progressing => {
-                info!(%application, cluster, revision, "applied; waiting for health");
+                Event::info(EventReason::SyncProgressing, "applied; waiting for health")
             }
-            RolloutOutcome::Superseded => {}
+            RolloutOutcome::Superseded => return,
             RolloutOutcome::Failed => {
-                error!(%application, cluster, revision, "not applied: {message}");
+                Event::error(EventReason::SyncFailed, format!("not applied: {message}"))
             }
-            RolloutOutcome::Degraded => {
-                error!(%application, cluster, revision, "applied, but not healthy: {message}");
-            }
-        }
+            RolloutOutcome::Degraded => Event::error(
+                EventReason::HealthDegraded,
+                format!("applied, but not healthy: {message}"),
+            ),
+        };
+        self.record_event(event.revision(Some(&target.revision)));
     }
 }

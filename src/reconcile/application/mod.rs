@@ -14,14 +14,10 @@ pub(crate) mod apply;
 pub(crate) mod assess;
 pub(crate) mod conclude;
 pub(crate) mod inventory;
-pub(crate) mod options;
 pub(crate) mod outcome;
 pub(crate) mod pods;
 pub(crate) mod prune;
 pub(crate) mod repair;
-pub(crate) mod work;
-
-pub(crate) use work::{AcceptedRevision, Work};
 
 use super::{
     ApplicationHandle, ApplicationRequest, Reason, ReconcileContext, RepositoryId,
@@ -32,6 +28,7 @@ use super::{
     context::ApplicationKey,
     permits::WorkPermit,
     status::{ApplicationState, ApplicationStatus, Message},
+    work::{AcceptedRevision, Target, Work},
 };
 use crate::{
     core::{
@@ -39,7 +36,11 @@ use crate::{
         name::Name,
         retry,
     },
-    io::cluster::{ApplicationRecord, ClusterError, RequestIdentity},
+    events::{Event, EventReason},
+    io::{
+        cluster::{ApplicationRecord, ClusterError, RequestIdentity},
+        sleep_until,
+    },
     objects::{
         object::ObjectKey,
         plan::{Inventory, KindAtomicFields, RolloutHistory, ValueHash},
@@ -54,8 +55,6 @@ use std::{
     time::Duration,
 };
 use tokio::time::Instant;
-use tracing::{info, warn};
-use work::Target;
 
 /// Why the newest revision cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -225,11 +224,18 @@ impl AppReconciler {
         self.handle.mailbox.close()
     }
 
+    /// Records an event about this Application on its cluster.
+    pub(crate) fn record_event(&self, event: Event) {
+        let events = self.cluster.client.events();
+        events.record(event.application(&self.name));
+    }
+
     /// Reports a failed pass; returns the time of the next one.
     fn pass_failed(&mut self, error: &ClusterError) -> Instant {
         self.failed_passes = self.failed_passes.saturating_add(1);
         if self.failed_passes == 1 {
-            warn!(application = %self.name, hint = error.hint(), "{error}");
+            let event = Event::warning(EventReason::ReconcileFailed, error.to_string());
+            self.record_event(event.hint(error.hint()));
         }
         let is_remote = error.kind() == ErrorKind::Remote;
         // A caller stops waiting after a few equal failures.
@@ -310,7 +316,10 @@ impl AppReconciler {
             if let Some(record) = self.record.take() {
                 self.cluster.client.remove(&record).await?;
             }
-            info!(application = %self.name, cluster = self.cluster.client.name(), "deleted with its objects");
+            self.record_event(Event::info(
+                EventReason::ApplicationDeleted,
+                "deleted with its objects",
+            ));
             return Ok(Requeue::Done);
         }
         Ok(Requeue::At(wake_at))
@@ -475,9 +484,7 @@ impl AppReconciler {
     }
 
     pub(crate) fn unreadable_message(&self) -> Option<&Message> {
-        self.unreadable
-            .as_ref()
-            .map(|unreadable| &unreadable.message)
+        Some(&self.unreadable.as_ref()?.message)
     }
 }
 
@@ -485,16 +492,4 @@ impl AppReconciler {
 pub(crate) fn watch_failure(kind: &str, trouble: &WatchTrouble) -> Message {
     Message::application(format!("{kind} cannot be watched: {}", trouble.message))
         .with_hint(trouble.hint.clone())
-}
-
-async fn sleep_until(at: Option<Instant>) {
-    match at {
-        Some(at) => tokio::time::sleep_until(at).await,
-        None => std::future::pending().await,
-    }
-}
-
-/// Returns the first ten digits of a commit id.
-pub(crate) fn short(revision: &str) -> &str {
-    revision.get(..10).unwrap_or(revision)
 }

@@ -4,19 +4,18 @@ use super::{
     AppReconciler,
     assess::{Assessment, FailedObject},
     watch_failure,
-    work::Target,
 };
 use crate::{
     core::{error::Classify, name::Name},
+    events::{Event, EventReason},
     io::cluster::{ClusterError, DeleteRequest, DeleteResult},
     objects::{
         object::{Gvk, ObjectKey},
         plan::{self, ObjectClaims as _, ObjectOwner, PrunePlan, PruneTarget},
     },
-    reconcile::{cluster_state::ClusterState, diff::ApplyRefusal, status::Message},
+    reconcile::{cluster_state::ClusterState, diff::ApplyRefusal, status::Message, work::Target},
 };
 use tokio::time::Instant;
-use tracing::{info, warn};
 
 #[derive(Debug, Default)]
 pub(crate) struct PruneResult {
@@ -264,7 +263,8 @@ impl AppReconciler {
                 continue;
             }
             if let Some(why) = why {
-                info!(application = %self.name, cluster = self.cluster.client.name(), "{key}: {why}");
+                let message = format!("{key}: {why}");
+                self.record_event(Event::info(EventReason::PruneSkipped, message));
                 result.notes.push(Message::object(key, why));
             }
             self.inventory.remove(key);
@@ -317,7 +317,8 @@ impl AppReconciler {
         let error = match self.send_delete(&gvk, &object).await {
             Ok(deleted) => {
                 if deleted == DeleteResult::Deleted {
-                    info!(application = %self.name, cluster = self.cluster.client.name(), "deleted {key}: removed from Git");
+                    let message = format!("deleted {key}: removed from Git");
+                    self.record_event(Event::info(EventReason::ObjectPruned, message));
                 }
                 self.failures.remove(key);
                 self.deleting.insert(object.key);
@@ -329,7 +330,8 @@ impl AppReconciler {
             ApplyRefusal::of(&self.cluster.client, key, &gvk, None, error).await;
         let message =
             Message::object(key, format!("it cannot be deleted: {why}")).with_hint(error.hint());
-        warn!(application = %self.name, cluster = self.cluster.client.name(), hint = error.hint(), "{message}");
+        let event = Event::warning(EventReason::PruneFailed, message.to_string());
+        self.record_event(event.hint(error.hint()));
         result.failures.push(message.clone());
         let no_manifest = plan::hash_all(&[]);
         let failed = FailedObject::after(self.failures.get(key), message, &error, no_manifest);

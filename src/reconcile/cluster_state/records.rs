@@ -3,12 +3,12 @@
 use super::{ClusterHandle, ownership};
 use crate::{
     core::name::Name,
+    events::{Event, EventReason},
     io::cluster::{ApplicationRecord, ClusterError},
     objects::plan::Inventory,
     reconcile::{RecordedApplication, RepositoryId},
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use tracing::warn;
 
 /// The records as they were first read.
 pub(super) struct RecordTable {
@@ -50,10 +50,12 @@ impl ClusterHandle {
             .with_records(|records| records.of_repository(repository))
             .await?;
         for (namesake, count) in namesakes {
-            warn!(
-                cluster = self.client.name(),
+            let message = format!(
                 "{count} Applications on this cluster belong to {namesake}, which is not {repository}; they are left alone"
             );
+            let event = Event::warning(EventReason::ForeignRecord, message);
+            let events = self.client.events();
+            events.record(event.repository(&repository.name));
         }
         Ok(found)
     }

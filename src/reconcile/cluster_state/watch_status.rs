@@ -3,12 +3,12 @@
 use super::{ClusterHandle, ClusterState, GroupKind};
 use crate::{
     core::error::{Classify as _, ErrorKind},
+    events::{Event, EventReason},
     io::cluster::{ClusterError, ClusterProblem},
     objects::object::{Gvk, ObjectKey},
 };
 use std::{collections::BTreeMap, time::Duration};
 use tokio::time::Instant;
-use tracing::{info, warn};
 
 /// How long a watch may fail before its Applications report it. Restarts of API servers are
 /// shorter.
@@ -103,14 +103,14 @@ impl ClusterHandle {
                 continue;
             }
             if !std::mem::replace(&mut status.logged, true) {
-                let (cluster, hint) = (self.client.name(), &trouble.hint);
-                warn!(
-                    cluster,
-                    hint,
+                let message = format!(
                     "the watch of {} fails, changes go unnoticed: {}",
-                    key.kind,
-                    trouble.message
+                    key.kind, trouble.message
                 );
+                let event = Event::warning(EventReason::WatchFailed, message);
+                self.client
+                    .events()
+                    .record(event.hint(trouble.hint.clone()));
             }
             stale.insert(kind, trouble.clone());
         }
@@ -140,10 +140,9 @@ impl ClusterHandle {
         status.unserved = false;
         status.trouble = None;
         if std::mem::take(&mut status.logged) {
-            info!(
-                cluster = self.client.name(),
-                "the watch of {kind} works again"
-            );
+            let message = format!("the watch of {kind} works again");
+            let event = Event::info(EventReason::WatchRecovered, message);
+            self.client.events().record(event);
         }
         state.wake_all();
     }

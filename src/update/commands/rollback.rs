@@ -393,7 +393,7 @@ fn restored(file: ChangedPath) -> RestoredFile {
     };
     RestoredFile {
         path: file.path,
-        way,
+        change,
     }
 }
 

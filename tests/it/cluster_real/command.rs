@@ -194,7 +194,7 @@ fn the_daemon_applies_what_people_and_the_bot_commit_and_answers_for_it() {
     );
     daemon.signal("TERM");
     assert!(daemon.ended().success(), "{}", text());
-    assert!(text().ends_with("stopped\n"), "{}", text());
+    assert!(text().ends_with("stopped reason=Stopped\n"), "{}", text());
 }
 
 fn said_any(fleet: &Fleet, arguments: &[&str]) -> String {

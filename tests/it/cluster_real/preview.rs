@@ -14,6 +14,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use std::{path::Path, sync::Arc, time::Duration};
 use tagboat::{
+    events::Recorder,
     io::{
         cluster::{ApplyRequest, ClusterClient, RequestIdentity},
         git::Mirror,
@@ -76,10 +77,12 @@ impl World {
         let sandbox = Sandbox::new(files);
         let mirror = Arc::new(sandbox.mirror("mirror"));
         mirror.fetch().unwrap();
-        let clusters =
-            sandbox
-                .runtime
-                .block_on(PreviewClusters::open(clusters, "fleet", Path::to_path_buf));
+        let clusters = sandbox.runtime.block_on(PreviewClusters::open(
+            clusters,
+            "fleet",
+            Path::to_path_buf,
+            &Recorder::default(),
+        ));
         let previewer = Previewer {
             files: RevisionFiles::Mirror(Arc::clone(&mirror)),
             policies: None,
@@ -223,7 +226,7 @@ fn a_dry_run_says_what_would_happen_and_leaves_nothing_behind() {
     world.change(&[("all.yaml", &declared), ("apps/web/all.yaml", &old)]);
     // What the cluster has is what was applied at the base.
     world.run(async {
-        let cluster = ClusterClient::open(&named("test", &kube.kubeconfig), Path::to_path_buf).await.unwrap();
+        let cluster = ClusterClient::open(&named("test", &kube.kubeconfig), Path::to_path_buf, &Recorder::default()).await.unwrap();
         for name in ["kept", "changed", "gone"] {
             let mut object =
                 Object::new(json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"value": "1"}})).unwrap();

@@ -1,4 +1,4 @@
-//! Pass B where the way to the cluster, or the cluster itself, is in trouble.
+//! The reconcile pass with a failing network, proxy or cluster.
 
 use super::fleet::{Fleet, config, problems, states};
 use crate::servers::{

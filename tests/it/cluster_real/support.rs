@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 use tagboat::{
+    events::Recorder,
     io::cluster::{ClusterClient, ClusterError, ClusterProblem},
     objects::object::{Gvk, Object},
     spec::settings,
@@ -21,7 +22,7 @@ pub fn declared(kubeconfig: &Path) -> settings::ClusterSettings {
 
 pub async fn open_as(declared: &settings::ClusterSettings) -> Result<ClusterClient, ClusterError> {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    ClusterClient::open(declared, Path::to_path_buf).await
+    ClusterClient::open(declared, Path::to_path_buf, &Recorder::default()).await
 }
 
 /// The cluster of a kubeconfig.

@@ -7,6 +7,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use std::{sync::Arc, time::Duration};
 use tagboat::{
+    events::Recorder,
     io::forge::{Forge, ForgeOperation},
     objects::plan::RolloutOutcome,
     reconcile::ApplicationState,
@@ -32,6 +33,7 @@ impl Talker {
             Arc::clone(forge),
             merged.subscribe(),
             timing(),
+            Recorder::default(),
             stop.clone(),
         ));
         Self { task, stop, merged }

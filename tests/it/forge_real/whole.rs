@@ -449,7 +449,7 @@ fn dev_merges_itself_prod_waits_and_people_have_the_last_word() {
     stage.daemon.signal("TERM");
     stage.daemon.ended();
     assert!(
-        stage.log().ends_with("stopped\n") && !stage.log().contains(" ERROR "),
+        stage.log().ends_with("stopped reason=Stopped\n") && !stage.log().contains(" ERROR "),
         "{}",
         stage.log()
     );

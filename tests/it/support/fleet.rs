@@ -13,6 +13,7 @@ use std::{
 };
 use tagboat::{
     core::name::Name,
+    events::Recorder,
     io::{
         cluster::RequestStats,
         render::{RenderMethod, Rendered},
@@ -410,9 +411,15 @@ async fn reconciler(
     let _ = rustls::crypto::ring::default_provider().install_default();
     let cluster = settings::ClusterSettings::new("test", Some(kubeconfig.to_owned()));
     Arc::new(
-        Reconciler::open(&[cluster], |path| path.to_owned(), mode, stop.clone())
-            .await
-            .unwrap(),
+        Reconciler::open(
+            &[cluster],
+            |path| path.to_owned(),
+            mode,
+            &Recorder::default(),
+            stop.clone(),
+        )
+        .await
+        .unwrap(),
     )
 }
 
