@@ -6,8 +6,7 @@ use super::{
 };
 use crate::{
     core::name::Name,
-    images::policy::{self, PolicyInput, RegistryFacts},
-    update::{PassReport, PolicyDecision, decide},
+    update::{self, ExplainedPolicy, PassReport, PolicyDecision},
 };
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -103,18 +102,12 @@ pub async fn explain(
             };
             let mut holds = updater.holds(&snapshot, scope, now).await?;
             let holds = holds.remove(name).unwrap_or_default();
-            let decision = decide(usage, &updater.scanner, &mut scan, &holds, now).await?;
-            let input = PolicyInput {
-                policy,
-                present: usage.least(),
-                holds: &holds,
-                now,
+            let explained;
+            (scan, explained) =
+                update::explain(scope, name, &updater.scanner, scan, &holds, now).await?;
+            let Some(ExplainedPolicy { decision, refused }) = explained else {
+                continue;
             };
-            let facts = RegistryFacts {
-                tags: &scan.tags,
-                details: &scan.details,
-            };
-            let (_, refused) = policy::explain(&input, &facts);
             let (selected, reason, free_at) = match &decision {
                 PolicyDecision::Chosen(chosen) => (Some(Selected::from(chosen)), None, None),
                 PolicyDecision::Nothing { reason, free_at } => {

@@ -29,10 +29,11 @@ use std::{
 
 /// Rounds of missing facts that one policy gets in a pass: twenty batches of dates, or as many tags
 /// without the wanted platforms. The next pass continues from what the store has kept.
-const ROUNDS: usize = 20;
+pub(super) const ROUNDS: usize = 20;
 
 /// Reason of a policy that used up its rounds.
-const COLLECTING: &str = "facts of many tags are still being collected; the next pass goes on";
+pub(super) const COLLECTING: &str =
+    "facts of many tags are still being collected; the next pass goes on";
 
 /// Refused tags that a report names for each policy.
 const REFUSED: usize = 5;
@@ -73,28 +74,30 @@ pub struct ScopeEdits {
     pub needs_digest: BTreeSet<Name>,
 }
 
-/// Decides one policy, fetching the facts it lacks.
-///
-/// # Errors
-/// If the registry or the store fails: then nothing is decided.
-pub async fn decide(
-    usage: &PolicyUsage,
-    scanner: &Scanner,
-    scan: &mut RepositoryScan,
-    holds: &Holds,
+/// Returns the question to a policy.
+pub(super) fn input<'a>(
+    usage: &'a PolicyUsage,
+    holds: &'a Holds,
     now: Timestamp,
-) -> Result<PolicyDecision, ScanError> {
-    for round in 0..ROUNDS {
-        match choose(usage, scanner, scan, holds, now, round == 0)? {
-            Ok(decision) => return Ok(decision),
-            Err(missing) => scanner.answer(scan, &missing, now).await?,
-        }
+) -> PolicyInput<'a> {
+    PolicyInput {
+        policy: &usage.policy,
+        present: usage.least(),
+        holds,
+        now,
     }
-    Ok(PolicyDecision::nothing(COLLECTING))
+}
+
+/// Returns the facts of a scan.
+pub(super) fn facts(scan: &RepositoryScan) -> RegistryFacts<'_> {
+    RegistryFacts {
+        tags: &scan.tags,
+        details: &scan.details,
+    }
 }
 
 /// Asks a policy once: its decision, or the facts it lacks.
-fn choose(
+pub(super) fn choose(
     usage: &PolicyUsage,
     scanner: &Scanner,
     scan: &mut RepositoryScan,
@@ -110,23 +113,15 @@ fn choose(
     if first && goes_by_time {
         scanner.recall(scan)?;
     }
-    let input = PolicyInput {
-        policy,
-        present: usage.least(),
-        holds,
-        now,
-    };
-    let facts = RegistryFacts {
-        tags: &scan.tags,
-        details: &scan.details,
-    };
-    Ok(match policy::choose(&input, &facts) {
-        PolicyOutcome::Chosen(chosen) => Ok(PolicyDecision::Chosen(chosen)),
-        PolicyOutcome::Nothing { reason, free_at } => {
-            Ok(PolicyDecision::Nothing { reason, free_at })
-        }
-        PolicyOutcome::Needs(missing) => Err(missing),
-    })
+    Ok(
+        match policy::choose(&input(usage, holds, now), &facts(scan)) {
+            PolicyOutcome::Chosen(chosen) => Ok(PolicyDecision::Chosen(chosen)),
+            PolicyOutcome::Nothing { reason, free_at } => {
+                Ok(PolicyDecision::Nothing { reason, free_at })
+            }
+            PolicyOutcome::Needs(missing) => Err(missing),
+        },
+    )
 }
 
 /// The policies of one Environment, decided one after the other.
@@ -447,16 +442,7 @@ pub(crate) fn policy_report(
         .map(|tag| tag.as_str())
         .or(usage.least());
     if let (Some(scan), Some(least)) = (scan, least) {
-        let input = PolicyInput {
-            policy,
-            present: usage.least(),
-            holds,
-            now,
-        };
-        let facts = RegistryFacts {
-            tags: &scan.tags,
-            details: &scan.details,
-        };
+        let (input, facts) = (input(usage, holds, now), facts(scan));
         let above = policy::refused_above(&input, &facts, least, usize::MAX);
         // The present tag may be the choice while a newer one is still too young.
         for (tag, refusal) in &above {

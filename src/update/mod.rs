@@ -17,6 +17,7 @@
 mod commands;
 mod commit;
 mod evaluate;
+mod explain;
 mod follower;
 pub(crate) mod history;
 mod holds;
@@ -35,7 +36,8 @@ pub use commands::rollback::{
 };
 pub use commands::suspend::SuspendOutcome;
 pub use commands::{CommandError, DeclarationKind, DeclarationRef, DeclarationRefError};
-pub use evaluate::{PolicyDecision, decide, rewrite_decision};
+pub use evaluate::{PolicyDecision, rewrite_decision};
+pub use explain::{ExplainedPolicy, explain};
 pub use follower::RepoFollower;
 pub use history::{HoldHistory, MoveFilter};
 pub use previews::Previews;
