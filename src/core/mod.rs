@@ -7,6 +7,7 @@
 pub mod error;
 pub mod image;
 pub mod name;
+pub mod pointer;
 pub mod retry;
 pub mod schedule;
 pub mod secret;

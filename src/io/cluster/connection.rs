@@ -10,7 +10,7 @@ use super::{
     credential::{self, AuthorizationSource},
     error::ClusterProblem,
 };
-use crate::events::Recorder;
+use crate::{events::Recorder, io::http::is_loopback};
 use hyper::Request;
 use hyper::header::{AUTHORIZATION, HeaderValue};
 use hyper_util::{
@@ -142,7 +142,9 @@ fn client(mut config: kube::Config) -> Result<kube::Client, String> {
     let proxies = match &declared {
         Some(proxy) => Matcher::builder().all(proxy.to_string()).build(),
         // As in kubectl: the environment's proxy does not apply to loopback.
-        None if is_loopback(&config.cluster_url) => return pool(&config, tcp),
+        None if is_loopback(config.cluster_url.host().unwrap_or_default()) => {
+            return pool(&config, tcp);
+        }
         None => Matcher::from_env(),
     };
     let proxy = match proxies.intercept(&config.cluster_url) {
@@ -175,14 +177,6 @@ fn client(mut config: kube::Config) -> Result<kube::Client, String> {
             "a proxy with the scheme {other:?} is not supported, http and socks5 are"
         )),
     }
-}
-
-fn is_loopback(server: &hyper::Uri) -> bool {
-    let host = server.host().unwrap_or_default().trim_matches(['[', ']']);
-    host == "localhost"
-        || host
-            .parse::<std::net::IpAddr>()
-            .is_ok_and(|address| address.is_loopback())
 }
 
 fn pool<C>(config: &kube::Config, connector: C) -> Result<kube::Client, String>

@@ -11,6 +11,7 @@ mod tests;
 pub use compact::CompactObject;
 pub use settings::{ApplyMode, ObjectSetting, ObjectSettings};
 
+use crate::core::pointer;
 use serde_json::{Map, Value};
 use std::{fmt, ops::Deref, sync::Arc};
 
@@ -287,9 +288,7 @@ impl Object {
     pub fn pointer(&self, pointer: &str) -> Option<&Value> {
         let rest = pointer.strip_prefix('/')?;
         let (first, rest) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-        self.value
-            .get(&first.replace("~1", "/").replace("~0", "~"))?
-            .pointer(rest)
+        self.value.get(&*pointer::decode(first))?.pointer(rest)
     }
 
     /// Removes the fields that only API servers write: managed fields, versions, identity, status.

@@ -5,6 +5,7 @@
 //! manager; an entry added to an atomic one changes what Git says. Which is which is learnt from
 //! the `managedFields` of our own applies.
 
+use crate::core::pointer;
 use std::{collections::HashSet, fmt, sync::Arc};
 
 /// The atomic fields of a manifest, by [`FieldPattern`]. Most objects share theirs with all of
@@ -70,7 +71,7 @@ fn reaches_into(pointer: &str, place: &str) -> bool {
     let mut steps = pointer.trim_end_matches('/').split('/').skip(1);
     let fits = place.split('/').skip(1).all(|part| match steps.next() {
         Some(step) if part == ELEMENT => step.parse::<usize>().is_ok(),
-        Some(step) => escaped(&step.replace("~1", "/").replace("~0", "~")) == part,
+        Some(step) => escaped(&pointer::decode(step)) == part,
         None => false,
     });
     fits && steps.next().is_some()
@@ -117,7 +118,7 @@ impl fmt::Display for FieldPattern {
 fn escaped(name: &str) -> String {
     match name {
         ELEMENT => "~2".to_owned(),
-        _ => name.replace('~', "~0").replace('/', "~1"),
+        _ => pointer::encode(name),
     }
 }
 

@@ -9,7 +9,10 @@ use super::{
     DesiredObject,
     atomic::{FieldPattern, KindAtomicFields},
 };
-use crate::objects::object::{Object, ObjectKey};
+use crate::{
+    core::pointer,
+    objects::object::{Object, ObjectKey},
+};
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 use std::fmt;
@@ -35,9 +38,7 @@ impl fmt::Display for FieldPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for part in &self.0 {
             match part {
-                FieldStep::Field(name) => {
-                    write!(f, "/{}", name.replace('~', "~0").replace('/', "~1"))?
-                }
+                FieldStep::Field(name) => write!(f, "/{}", pointer::encode(name))?,
                 FieldStep::Element { index, identity } if identity.is_empty() => {
                     write!(f, "/{index}")?
                 }
@@ -63,9 +64,7 @@ impl FieldPath {
             .split('/')
             .skip(1)
             .all(|desired| match parts.next() {
-                Some(FieldStep::Field(name)) => {
-                    desired.replace("~1", "/").replace("~0", "~") == *name
-                }
+                Some(FieldStep::Field(name)) => pointer::decode(desired) == *name,
                 Some(FieldStep::Element { index, .. }) => desired.parse() == Ok(*index),
                 None => false,
             })
@@ -74,18 +73,18 @@ impl FieldPath {
     /// Returns the JSON pointer of this path in another object, with list elements matched by
     /// identity.
     pub fn pointer_in(&self, object: &Object) -> Option<String> {
-        let mut pointer = String::new();
+        let mut path = String::new();
         let mut parts = self.0.iter();
         let Some(FieldStep::Field(first)) = parts.next() else {
             return None;
         };
-        let escaped = |name: &str| format!("/{}", name.replace('~', "~0").replace('/', "~1"));
-        pointer.push_str(&escaped(first));
+        let token = |name: &str| format!("/{}", pointer::encode(name));
+        path.push_str(&token(first));
         let mut value = object.value().get(first)?;
         for part in parts {
             match part {
                 FieldStep::Field(name) => {
-                    pointer.push_str(&escaped(name));
+                    path.push_str(&token(name));
                     value = value.get(name)?;
                 }
                 FieldStep::Element { index, identity } => {
@@ -94,11 +93,11 @@ impl FieldPath {
                     let place = elements
                         .iter()
                         .position(|other| std::ptr::eq(other, value))?;
-                    pointer.push_str(&format!("/{place}"));
+                    path.push_str(&format!("/{place}"));
                 }
             }
         }
-        Some(pointer)
+        Some(path)
     }
 
     /// Returns the value at this path in another object, with list elements matched by identity.
