@@ -12,7 +12,7 @@ use crate::core::{
     version::Range,
 };
 use regex::Regex;
-use std::{collections::BTreeMap, time::Duration};
+use std::{cmp::Ordering, collections::BTreeMap, time::Duration};
 
 /// A checked ImagePolicy.
 #[derive(Debug, Clone)]
@@ -113,6 +113,24 @@ pub enum SortOrder {
     #[default]
     Ascending,
     Descending,
+}
+
+impl SortOrder {
+    /// Turns the order of two keys into their order by preference.
+    pub fn direct(self, order: Ordering) -> Ordering {
+        match self {
+            Self::Ascending => order,
+            Self::Descending => order.reverse(),
+        }
+    }
+
+    /// The addition to the name of a kind in a short description.
+    pub fn suffix(self) -> &'static str {
+        match self {
+            Self::Ascending => "",
+            Self::Descending => ", least first",
+        }
+    }
 }
 
 /// The rule for writing the digest beside the tag. A pinned reference always gets the new digest.

@@ -3,11 +3,8 @@
 //! A reverted version stays away until something newer appears or a person brings it back. The
 //! first-parent history of the branch is the only source.
 
-use super::{Comparison, standing};
-use crate::{
-    core::image::Digest,
-    spec::{ImagePolicy, PolicyKind},
-};
+use super::{Comparison, orders_by_text, standing};
+use crate::{core::image::Digest, spec::ImagePolicy};
 use jiff::Timestamp;
 use std::fmt;
 
@@ -77,10 +74,7 @@ impl Holds {
 
 /// Returns whether the policy can order these values.
 fn ordered(policy: &ImagePolicy, values: &[&str]) -> bool {
-    matches!(
-        policy.choice,
-        PolicyKind::Semver(_) | PolicyKind::Numerical(_) | PolicyKind::Alphabetical(_)
-    ) && !values.iter().any(|value| Digest::new(*value).is_ok())
+    orders_by_text(policy) && !values.iter().any(|value| Digest::new(*value).is_ok())
 }
 
 /// Returns whether `right` is `left` or above it.
@@ -140,9 +134,7 @@ pub fn holds(policy: &ImagePolicy, moves: &[HeldMove]) -> Holds {
 /// Returns whether a move leaves a value that no order compares: policies without an order, and
 /// digests.
 fn unordered_back(policy: &ImagePolicy, step: &HeldMove) -> bool {
-    step.old != step.new
-        && (matches!(policy.choice, PolicyKind::Newest | PolicyKind::Digest(_))
-            || Digest::new(step.old.as_str()).is_ok())
+    step.old != step.new && (!orders_by_text(policy) || Digest::new(step.old.as_str()).is_ok())
 }
 
 impl fmt::Display for Hold {

@@ -1,238 +1,144 @@
-//! Sort keys of tags, and the filters before them.
+//! Kinds that order tags by their text. The greatest key wins; the bytes of the tags decide between
+//! equal keys.
 
-use super::Refusal;
-use crate::{
-    core::version::{self, Version},
-    spec::{ImagePolicy, PolicyKind, SortOrder, TagFilter},
+use super::{
+    Comparison, PolicyInput, PolicyOutcome, Refusal, Refusals, RegistryFacts, eligibility,
+    filter::{compared_text, present_text},
+    rule::Rule,
 };
-use jiff::Timestamp;
+use crate::{
+    core::image::TagList,
+    spec::{ImagePolicy, TagFilter},
+};
 use std::{borrow::Cow, cmp::Ordering};
 
-/// The sort key of a candidate.
-#[derive(Debug, Clone)]
-pub(crate) enum OrderKey<'a> {
-    /// The numbers, and the start of the pre-release in the text that was compared.
-    Version {
-        numbers: [u64; 3],
-        pre: Cow<'a, str>,
-    },
-    /// Decimal digits without leading zeros: compared by length, then bytewise, so exactly.
-    Number(Cow<'a, str>),
-    Text(Cow<'a, str>),
-    Date(Timestamp),
+/// A kind that orders tags by a key in their text. Every such kind is a [`Rule`].
+pub(super) trait TagOrder {
+    /// The sort key of a tag.
+    type Key<'a>;
+
+    /// Reads the key from the text that is compared, or refuses the text.
+    fn key<'a>(&self, text: Cow<'a, str>) -> Result<Self::Key<'a>, Refusal>;
+
+    /// Refuses a key that the policy does not take, such as a version out of range. The present
+    /// value need not pass.
+    fn admit(&self, _key: &Self::Key<'_>) -> Result<(), Refusal> {
+        Ok(())
+    }
+
+    /// Compares two keys by preference.
+    fn compare_keys(&self, left: &Self::Key<'_>, right: &Self::Key<'_>) -> Ordering;
+
+    /// Returns whether a cheap look at the tag shows that it loses against `best`, or is refused.
+    ///
+    /// Most tags of a large repository are decided here. Called only if the tag itself is compared.
+    fn surely_loses(&self, _tag: &str, _best: Option<&Self::Key<'_>>) -> bool {
+        false
+    }
+
+    /// The condition as a clause that completes a sentence.
+    fn wanted(&self) -> String;
+
+    /// The kind and its parameters in short.
+    fn summary(&self) -> String;
 }
 
-/// The position of a chosen value relative to a present one, in the policy's order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Comparison {
-    /// The chosen one comes later in the order.
-    Newer,
-    /// Equal in the policy's order, whatever the spelling.
-    Equal,
-    /// The chosen one comes earlier: writing it would be a downgrade.
-    Lower,
-    /// The policy cannot order the present value.
-    Unorderable,
-}
-
-impl OrderKey<'_> {
-    /// The order of two keys of one policy.
-    pub fn compare(&self, other: &OrderKey<'_>) -> Ordering {
-        match (self, other) {
-            (
-                OrderKey::Version { numbers, pre },
-                OrderKey::Version {
-                    numbers: other_numbers,
-                    pre: other_pre,
-                },
-            ) => {
-                let version = Version {
-                    numbers: *numbers,
-                    pre,
-                };
-                version.precedence(&Version {
-                    numbers: *other_numbers,
-                    pre: other_pre,
-                })
-            }
-            (OrderKey::Number(left), OrderKey::Number(right)) => {
-                left.len().cmp(&right.len()).then_with(|| left.cmp(right))
-            }
-            (OrderKey::Text(left), OrderKey::Text(right)) => left.cmp(right),
-            (OrderKey::Date(left), OrderKey::Date(right)) => left.cmp(right),
-            // One policy makes keys of one kind.
-            _ => Ordering::Equal,
-        }
-    }
-}
-
-/// The filters and the kind of the policy: a key to order by, or why the tag takes no part.
-pub(crate) fn examine<'a>(policy: &ImagePolicy, tag: &'a str) -> Result<OrderKey<'a>, Refusal> {
-    if policy.ignore.iter().any(|ignored| ignored.as_str() == tag) {
-        return Err(Refusal::Ignored);
-    }
-    let text = filtered(&policy.filter, tag)?;
-    key(policy, text, true)
-}
-
-/// Returns whether numbers alone show that a tag cannot win: it is below `best`, or outside the
-/// range.
-///
-/// This is true for most tags of a large repository and spares them the filters and the grammar of
-/// pre-releases. Only for policies that compare the tag itself.
-pub(crate) fn surely_lost(policy: &ImagePolicy, tag: &str, best: Option<&OrderKey<'_>>) -> bool {
-    if !policy.filter.may_match(tag) {
-        return true;
-    }
-    let PolicyKind::Semver(range) = &policy.choice else {
-        return false;
-    };
-    if policy.filter.extract.is_some() {
-        return false;
-    }
-    let Ok((numbers, pre)) = version::split(tag) else {
-        return true;
-    };
-    let below = matches!(best, Some(OrderKey::Version { numbers: best, .. }) if numbers < *best);
-    below
-        || (!pre.is_empty() && !range.takes_pre_releases())
-        || !range.contains(&Version { numbers, pre })
-}
-
-/// The text that is compared, if the tag takes part.
-fn filtered<'a>(filter: &TagFilter, tag: &'a str) -> Result<Cow<'a, str>, Refusal> {
-    if let Some(excluded) = filter.exclude.iter().find(|exclude| exclude.is_match(tag)) {
-        return Err(Refusal::Excluded {
-            pattern: excluded.as_str().to_owned(),
-        });
-    }
-    let Some(pattern) = &filter.pattern else {
-        return Ok(Cow::Borrowed(tag));
-    };
-    if !filter.may_match(tag) || !pattern.is_match(tag) {
-        return Err(Refusal::Unmatched {
-            pattern: pattern.as_str().to_owned(),
-        });
-    }
-    match &filter.extract {
-        None => Ok(Cow::Borrowed(tag)),
-        Some(extract) => {
-            let mut text = String::new();
-            if let Some(groups) = pattern.captures(tag) {
-                groups.expand(extract, &mut text);
-            }
-            Ok(Cow::Owned(text))
-        }
-    }
-}
-
-fn key<'a>(
-    policy: &ImagePolicy,
-    text: Cow<'a, str>,
-    in_range: bool,
-) -> Result<OrderKey<'a>, Refusal> {
-    match &policy.choice {
-        PolicyKind::Semver(range) => {
-            let version = Version::of_tag(&text).map_err(|why| Refusal::NoVersion { why })?;
-            if in_range && !range.contains(&version) {
-                let pre_release =
-                    !version.pre.is_empty() && range.contains(&Version { pre: "", ..version });
-                return Err(if pre_release {
-                    Refusal::PreRelease {
-                        range: range.to_string(),
-                    }
-                } else {
-                    Refusal::OutOfRange {
-                        range: range.to_string(),
-                    }
-                });
-            }
-            let numbers = version.numbers;
-            let pre = if version.pre.is_empty() {
-                Cow::Borrowed("")
-            } else {
-                match &text {
-                    Cow::Borrowed(text) => Cow::Borrowed(
-                        Version::of_tag(text)
-                            .map_err(|why| Refusal::NoVersion { why })?
-                            .pre,
-                    ),
-                    Cow::Owned(_) => Cow::Owned(version.pre.to_owned()),
-                }
+impl<O: TagOrder> Rule for O {
+    fn choose(
+        &self,
+        question: &PolicyInput<'_>,
+        facts: &RegistryFacts<'_>,
+        refusals: &mut Refusals,
+    ) -> PolicyOutcome {
+        let policy = question.policy;
+        let only_order_decides = policy.minimum_age.is_none()
+            && policy.platforms.is_empty()
+            && question.holds.is_empty();
+        if only_order_decides && !refusals.are_collected() {
+            return match greatest(self, policy, facts.tags) {
+                Some(tag) => eligibility::confirm(question, facts, tag),
+                None => eligibility::none_eligible(question, facts),
             };
-            Ok(OrderKey::Version { numbers, pre })
         }
-        PolicyKind::Numerical(_) => {
-            if text.is_empty() || !text.bytes().all(|b| b.is_ascii_digit()) {
-                return Err(Refusal::NoNumber);
+        let mut candidates = Vec::new();
+        for tag in facts.tags.iter() {
+            match Candidate::read(self, policy, tag) {
+                Ok(candidate) => candidates.push(candidate),
+                Err(refusal) => refusals.add(tag, || refusal),
             }
-            Ok(OrderKey::Number(match text {
-                Cow::Borrowed(text) => Cow::Borrowed(text.trim_start_matches('0')),
-                Cow::Owned(text) => Cow::Owned(text.trim_start_matches('0').to_owned()),
-            }))
         }
-        // Dates are put to candidates of newest once they are known.
-        PolicyKind::Alphabetical(_) | PolicyKind::Newest | PolicyKind::Digest(_) => {
-            Ok(OrderKey::Text(text))
+        candidates.sort_unstable_by(|left, right| right.rank(self, left));
+        let ranked: Vec<&str> = candidates.iter().map(|candidate| candidate.tag).collect();
+        eligibility::first_eligible(question, facts, &ranked, refusals)
+    }
+
+    fn compare(&self, filter: &TagFilter, present: &str, chosen: &str) -> Comparison {
+        let key = |value| self.key(present_text(filter, value)?);
+        match (key(present), key(chosen)) {
+            (Ok(present), Ok(chosen)) => self.compare_keys(&chosen, &present).into(),
+            _ => Comparison::Unorderable,
         }
     }
+
+    fn orders(&self, filter: &TagFilter, value: &str) -> bool {
+        present_text(filter, value).is_ok_and(|text| self.key(text).is_ok())
+    }
+
+    fn orders_by_text(&self) -> bool {
+        true
+    }
+
+    fn wanted(&self) -> String {
+        TagOrder::wanted(self)
+    }
+
+    fn summary(&self) -> String {
+        TagOrder::summary(self)
+    }
 }
 
-/// Compares `chosen` with `present`. A present value need not be in the policy's range, but must be
-/// of its kind.
-pub fn standing(policy: &ImagePolicy, present: &str, chosen: &str) -> Comparison {
-    if present == chosen {
-        return Comparison::Equal;
+/// A tag that passed the filters and the order.
+struct Candidate<'a, O: TagOrder> {
+    tag: &'a str,
+    key: O::Key<'a>,
+}
+
+impl<'a, O: TagOrder> Candidate<'a, O> {
+    fn read(order: &O, policy: &ImagePolicy, tag: &'a str) -> Result<Self, Refusal> {
+        let key = order.key(compared_text(policy, tag)?)?;
+        order.admit(&key)?;
+        Ok(Self { tag, key })
     }
-    let descending = match &policy.choice {
-        // The chosen image was created last; single tags have no order.
-        PolicyKind::Newest => return Comparison::Newer,
-        PolicyKind::Digest(_) => return Comparison::Unorderable,
-        PolicyKind::Numerical(order) | PolicyKind::Alphabetical(order) => {
-            *order == SortOrder::Descending
+
+    fn rank(&self, order: &O, other: &Self) -> Ordering {
+        order
+            .compare_keys(&self.key, &other.key)
+            .then_with(|| self.tag.cmp(other.tag))
+    }
+}
+
+/// The greatest candidate in one walk, without keeping the others.
+fn greatest<'a, O: TagOrder>(
+    order: &O,
+    policy: &ImagePolicy,
+    tags: &'a TagList,
+) -> Option<&'a str> {
+    let compares_tags = policy.filter.extract.is_none();
+    let mut best: Option<Candidate<'a, O>> = None;
+    for tag in tags.iter() {
+        let best_key = best.as_ref().map(|best| &best.key);
+        if !policy.filter.may_match(tag) || compares_tags && order.surely_loses(tag, best_key) {
+            continue;
         }
-        PolicyKind::Semver(_) => false,
-    };
-    let (Ok(present), Ok(chosen)) = (place(policy, present), place(policy, chosen)) else {
-        return Comparison::Unorderable;
-    };
-    let order = chosen.compare(&present);
-    match if descending { order.reverse() } else { order } {
-        Ordering::Greater => Comparison::Newer,
-        Ordering::Equal => Comparison::Equal,
-        Ordering::Less => Comparison::Lower,
+        let Ok(candidate) = Candidate::read(order, policy, tag) else {
+            continue;
+        };
+        if best
+            .as_ref()
+            .is_none_or(|best| candidate.rank(order, best) == Ordering::Greater)
+        {
+            best = Some(candidate);
+        }
     }
-}
-
-/// The key of a value that need not be in range.
-fn place<'a>(policy: &ImagePolicy, tag: &'a str) -> Result<OrderKey<'a>, Refusal> {
-    let text = match &policy.filter.extract {
-        // Without extract the tag itself is compared, so a present tag that the filter would refuse
-        // has a place, too.
-        None => Cow::Borrowed(tag),
-        Some(_) => filtered(&policy.filter, tag)?,
-    };
-    key(policy, text, false)
-}
-
-pub fn orders(policy: &ImagePolicy, tag: &str) -> bool {
-    match policy.choice {
-        PolicyKind::Newest | PolicyKind::Digest(_) => false,
-        _ => place(policy, tag).is_ok(),
-    }
-}
-
-/// Returns the policy's condition as a clause that completes a sentence.
-pub(crate) fn wanted(policy: &ImagePolicy) -> String {
-    let kind = match &policy.choice {
-        PolicyKind::Semver(range) => format!("versions in {:?} are wanted", range.to_string()),
-        PolicyKind::Numerical(_) => "numbers are wanted".to_owned(),
-        PolicyKind::Alphabetical(_) => "the tags are compared bytewise".to_owned(),
-        PolicyKind::Newest => "images with a creation date are wanted".to_owned(),
-        PolicyKind::Digest(tag) => format!("the tag {tag} is followed"),
-    };
-    match &policy.filter.pattern {
-        Some(pattern) => format!("{kind}, of tags that match {:?}", pattern.as_str()),
-        None => kind,
-    }
+    best.map(|best| best.tag)
 }

@@ -6,7 +6,7 @@ use crate::core::{
     schedule,
 };
 use jiff::Timestamp;
-use std::{fmt, time::Duration};
+use std::{collections::HashMap, fmt, time::Duration};
 
 /// The reason why a tag was not chosen. The text completes the sentence "the tag … ".
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,6 +61,45 @@ pub enum Refusal {
     NoTag,
     /// Not judged, because facts were missing.
     Unknown,
+}
+
+impl Refusal {
+    /// The time at which waiting ends, if the tag only waits for its age.
+    pub(super) fn free_at(&self) -> Option<Timestamp> {
+        match self {
+            Refusal::TooYoung { free_at, .. } => *free_at,
+            _ => None,
+        }
+    }
+}
+
+/// The refusals of one choice. They are collected only for an explanation: each costs an
+/// allocation, and a large repository has a hundred thousand of them.
+#[derive(Debug)]
+pub(super) struct Refusals(Option<HashMap<String, Refusal>>);
+
+impl Refusals {
+    pub(super) fn discarded() -> Self {
+        Self(None)
+    }
+
+    pub(super) fn collected() -> Self {
+        Self(Some(HashMap::new()))
+    }
+
+    pub(super) fn are_collected(&self) -> bool {
+        self.0.is_some()
+    }
+
+    pub(super) fn add(&mut self, tag: &str, refusal: impl FnOnce() -> Refusal) {
+        if let Some(by_tag) = &mut self.0 {
+            by_tag.insert(tag.to_owned(), refusal());
+        }
+    }
+
+    pub(super) fn take(&mut self, tag: &str) -> Option<Refusal> {
+        self.0.as_mut()?.remove(tag)
+    }
 }
 
 impl fmt::Display for Refusal {

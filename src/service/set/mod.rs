@@ -357,14 +357,10 @@ fn declared_policy<'d>(
         PolicyKind::Digest(followed) if followed.as_str() != tag => Err(format!(
             "{name} follows the tag {followed} and cannot choose {tag} ({place})"
         )),
-        PolicyKind::Semver(_) | PolicyKind::Numerical(_) | PolicyKind::Alphabetical(_)
-            if !policy::orders(policy, tag) =>
-        {
-            Err(format!(
-                "{name} is a {} policy and cannot order the tag {tag} ({place})",
-                policy.choice.kind()
-            ))
-        }
+        _ if policy::orders_by_text(policy) && !policy::orders(policy, tag) => Err(format!(
+            "{name} is a {} policy and cannot order the tag {tag} ({place})",
+            policy.choice.kind()
+        )),
         _ => Ok(policy),
     }
 }

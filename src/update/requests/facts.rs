@@ -13,6 +13,7 @@ use crate::{
         schedule,
         version::{Bump, Version},
     },
+    images::policy,
     io::{
         blocking,
         facts::{RepositoryScan, ScanError, Scanner},
@@ -20,7 +21,7 @@ use crate::{
         registry::{ImageDescription, ManifestHead, RegistryError, RegistryProblem},
     },
     review::{DescribedMove, ImageLabels, ImageMove, MoveFacts, ReleaseNotes, SeenBy, SeenSince},
-    spec::{self, ImagePolicy, PolicyKind, SortOrder},
+    spec::{self, ImagePolicy},
 };
 use futures::{StreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
@@ -420,17 +421,7 @@ fn described(query: &FactsQuery<'_>, kept: CachedStep) -> DescribedMove {
 
 /// Describes a policy in short: `semver >=6.0.0 <7.0.0, minimum age 72h`.
 pub fn wants(policy: &ImagePolicy) -> String {
-    let order = |kind: &str, order: SortOrder| match order {
-        SortOrder::Ascending => kind.to_owned(),
-        SortOrder::Descending => format!("{kind}, least first"),
-    };
-    let mut text = match &policy.choice {
-        PolicyKind::Semver(range) => format!("semver {range}"),
-        PolicyKind::Numerical(by) => order("numerical", *by),
-        PolicyKind::Alphabetical(by) => order("alphabetical", *by),
-        PolicyKind::Newest => "newest".to_owned(),
-        PolicyKind::Digest(tag) => format!("digest of {tag}"),
-    };
+    let mut text = policy::summary(policy);
     if let Some(pattern) = &policy.filter.pattern {
         text.push_str(&format!(", tags that match {}", pattern.as_str()));
     }
