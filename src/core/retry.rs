@@ -15,6 +15,37 @@ pub fn delay(failures: u32, first: Duration, cap: Duration) -> Duration {
     first.saturating_mul(1 << doublings).min(cap)
 }
 
+/// Returns the back-offs before repeated attempts: `first`, doubled each time up to 128 times
+/// `first`, each ±50 %.
+pub fn backoffs(first: Duration, repetitions: u32) -> Backoffs {
+    Backoffs {
+        first,
+        repetitions,
+        done: 0,
+    }
+}
+
+/// An iterator of [`backoffs`].
+#[derive(Debug)]
+pub struct Backoffs {
+    first: Duration,
+    repetitions: u32,
+    done: u32,
+}
+
+impl Iterator for Backoffs {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        if self.done == self.repetitions {
+            return None;
+        }
+        self.done += 1;
+        let wait = delay(self.done, self.first, self.first.saturating_mul(128));
+        Some(wait / 2 + jitter(wait))
+    }
+}
+
 /// Returns a random duration below `limit`, so that clients that collided do not collide again.
 ///
 /// The seed of a hasher is random enough for that.
@@ -33,6 +64,22 @@ mod tests {
             |failures| delay(failures, Duration::from_secs(5), Duration::from_secs(300)).as_secs();
         let delays: Vec<u64> = [0, 1, 2, 3, 6, 7, 8, u32::MAX].map(seconds).to_vec();
         assert_eq!(delays, [5, 5, 10, 20, 160, 300, 300, 300]);
+    }
+
+    #[test]
+    fn backoffs_double_within_their_jitter() {
+        let waits: Vec<u64> = backoffs(Duration::from_secs(1000), 10)
+            .map(|wait| wait.as_secs())
+            .collect();
+        assert_eq!(waits.len(), 10);
+        for (index, wait) in waits.into_iter().enumerate() {
+            let middle = 1000 << index.min(7);
+            assert!(
+                (middle / 2..=middle * 3 / 2).contains(&wait),
+                "{index}: {wait}"
+            );
+        }
+        assert_eq!(backoffs(Duration::from_secs(1), 0).next(), None);
     }
 
     #[test]

@@ -77,6 +77,7 @@ impl Told {
             host,
             repository,
             operation,
+            permission: "",
             problem,
         })
     }

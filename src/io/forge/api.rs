@@ -10,31 +10,32 @@ pub(crate) use dialect::{Dialect, PageProgress, TokenSource, linked_page, number
 pub(crate) use pages::{Dated, Entry, List};
 
 use super::{
-    ForgeConfig, ForgeError, ForgeLogin, ForgeOperation, ForgeProblem, ForgeTimeouts,
+    ForgeConfig, ForgeError, ForgeLogin, ForgeOperation, ForgeProblem,
     cache::ResponseCache,
     error::{WORDS, words},
     pass_cache::PassCache,
 };
 use crate::{
-    core::secret::Secret,
+    core::{
+        retry::{Backoffs, backoffs},
+        secret::Secret,
+    },
     io::http::{
-        self, HostRoute, HttpFailure, HttpLimits, HttpResponse, SecretLocation,
-        budget::{Admission, Budget},
-        host_of, jittered, lock,
+        HostRoute, HttpFailure, HttpHost, HttpResponse, HttpTimeouts, SecretLocation, host_of,
+        is_loopback, lock,
     },
 };
-use jiff::Timestamp;
 use reqwest::{
     Client, Method, StatusCode, Url,
-    header::{ETAG, HeaderMap, HeaderName, HeaderValue, IF_NONE_MATCH},
+    header::{ETAG, HeaderName, HeaderValue},
 };
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use std::{
     collections::{BTreeMap, HashSet},
     sync::{Arc, Mutex},
-    time::{Duration, Instant},
+    time::Duration,
 };
-use tokio::sync::Semaphore;
 
 /// Most bytes of an answer: a page of a hundred requests with the longest texts has some ten MiB.
 const MOST_BYTES: usize = 24 << 20;
@@ -44,6 +45,8 @@ const MOST_PAGES: usize = 200;
 const FLIGHT: usize = 6;
 /// Redirects of one call.
 const HOPS: usize = 3;
+/// Statuses of a refusal because of a rate limit: GitHub's second limit answers 403.
+const THROTTLING: &[StatusCode] = &[StatusCode::TOO_MANY_REQUESTS, StatusCode::FORBIDDEN];
 /// GitHub's documented wait for its secondary rate limit if the response names none.
 const SECOND_LIMIT: Duration = Duration::from_secs(60);
 
@@ -61,13 +64,12 @@ pub(crate) struct ForgeApi {
     pub(crate) repository: String,
     base: Url,
     client: Client,
-    timing: ForgeTimeouts,
+    timeouts: HttpTimeouts,
     auth: ApiAuth,
-    budget: Mutex<Budget>,
-    flight: Semaphore,
+    host: HttpHost,
     cache: Mutex<ResponseCache>,
     /// Responses cached for one pass.
-    pub(crate) standing: PassCache,
+    pub(crate) pass_cache: PassCache,
     /// Comments that this process wrote, by id.
     pub(crate) written: Mutex<HashSet<u64>>,
     calls: Mutex<BTreeMap<ForgeOperation, u64>>,
@@ -92,16 +94,17 @@ impl ForgeApi {
             host: host.clone(),
             repository: config.forge.project.clone(),
             operation: ForgeOperation::SignIn,
+            permission: (dialect.scope)(ForgeOperation::SignIn),
             problem: ForgeProblem::Setup(why),
         };
-        let way = HostRoute {
+        let route = HostRoute {
             proxy: &config.proxy,
             ca_file: config.ca_file.as_deref(),
             plain: base.scheme() == "http",
-            loopback: http::is_loopback(&host),
+            loopback: is_loopback(&host),
             connect: config.timing.connect,
         };
-        let client = way.client().map_err(setup)?;
+        let client = route.client().map_err(setup)?;
         let auth = match &config.credentials {
             ForgeLogin::Anonymous => ApiAuth::Anonymous,
             ForgeLogin::Token(source) => ApiAuth::Token(source.clone()),
@@ -118,12 +121,11 @@ impl ForgeApi {
             repository: config.forge.project.clone(),
             base,
             client,
-            timing: config.timing,
+            timeouts: config.timing.http(),
             auth,
-            budget: Mutex::new(Budget::new(Instant::now(), None)),
-            flight: Semaphore::new(FLIGHT),
+            host: HttpHost::new(None, FLIGHT, THROTTLING),
             cache: Mutex::default(),
-            standing: PassCache::default(),
+            pass_cache: PassCache::default(),
             written: Mutex::default(),
             calls: Mutex::default(),
         })
@@ -161,6 +163,7 @@ impl ForgeApi {
             host: host_of(&self.base),
             repository: self.repository.clone(),
             operation,
+            permission: (self.dialect.scope)(operation),
             problem,
         }
     }
@@ -191,32 +194,36 @@ impl ForgeApi {
         }
     }
 
-    /// Sends a call with this token, again while trouble passes and the call may be sent again.
+    /// Sends an idempotent call that changes something, and whose response says no more.
+    pub(crate) async fn apply(
+        &self,
+        operation: ForgeOperation,
+        method: Method,
+        url: Url,
+        body: impl Into<Option<Value>>,
+    ) -> Result<(), ForgeError> {
+        let call = ApiCall::idempotent(operation, method, url, body);
+        self.send(&call).await.map(drop)
+    }
+
+    /// Sends a call with this token, again while its failure is transient.
     pub(crate) async fn try_send(
         &self,
         call: &ApiCall,
         token: Option<&Secret>,
     ) -> Result<HttpResponse, ForgeProblem> {
-        let mut attempt = 1;
-        loop {
-            let problem = match self.follow(call, token).await {
-                Ok(answer) => return Ok(answer),
-                Err(problem) => problem,
-            };
-            if !call.again || attempt >= self.timing.attempts.max(1) || !problem.is_passing() {
-                return Err(problem);
-            }
-            self.pause(attempt).await;
-            attempt += 1;
-        }
+        self.timeouts
+            .retry(
+                call.http.idempotent,
+                || self.follow(call, token),
+                ForgeProblem::is_transient,
+            )
+            .await
     }
 
-    /// Waits before another try; longer after each.
-    pub(crate) async fn pause(&self, attempt: u32) {
-        tokio::time::sleep(jittered(
-            self.timing.backoff * 2u32.pow(attempt.clamp(1, 8) - 1),
-        ))
-        .await;
+    /// Returns the back-offs before repeated attempts of a call that the forge refused for now.
+    pub(crate) fn backoffs(&self, repetitions: u32) -> Backoffs {
+        backoffs(self.timeouts.backoff, repetitions)
     }
 
     /// Follows redirects of reads, within the API only: GitHub sends them for a renamed repository.
@@ -226,113 +233,63 @@ impl ForgeApi {
         token: Option<&Secret>,
     ) -> Result<HttpResponse, ForgeProblem> {
         let mut call = call.clone();
+        self.add_headers(&mut call, token)?;
         for _ in 0..=HOPS {
-            let answer = self.exchange(&call, token).await?;
-            if !matches!(answer.status.as_u16(), 301 | 302 | 307 | 308) {
-                return self.judge(&call, answer, token);
+            let response = self.exchange(&call).await?;
+            if !matches!(response.status.as_u16(), 301 | 302 | 307 | 308) {
+                return self.judge(&call, response, token);
             }
-            let target = answer
-                .header("location")
-                .and_then(|place| call.url.join(place).ok());
-            match target {
-                Some(to) if call.method == Method::GET && to.origin() == self.base.origin() => {
-                    call.url = to
+            match response.location() {
+                Some(to)
+                    if call.http.method == Method::GET && to.origin() == self.base.origin() =>
+                {
+                    call.http.url = to;
                 }
                 to => {
-                    return Err(ForgeProblem::Redirect {
-                        to: to.map_or_else(
-                            || "?".to_owned(),
-                            |to| format!("{}{}", host_of(&to), to.path()),
-                        ),
-                    });
+                    let to = to.as_ref().map_or_else(|| "?".to_owned(), host_and_path);
+                    return Err(ForgeProblem::Redirect { to });
                 }
             }
         }
-        Err(ForgeProblem::Redirect {
-            to: format!("{}{}", host_of(&call.url), call.url.path()),
-        })
+        let to = host_and_path(&call.http.url);
+        Err(ForgeProblem::Redirect { to })
     }
 
-    async fn exchange(
-        &self,
-        call: &ApiCall,
-        token: Option<&Secret>,
-    ) -> Result<HttpResponse, ForgeProblem> {
-        let _permit = self
-            .flight
-            .acquire()
-            .await
-            .map_err(|_| ForgeProblem::Setup("the forge client is closed".to_owned()))?;
-        let admission = lock(&self.budget).admit(Instant::now());
-        if let Admission::Parked(retry_after) = admission {
-            return Err(ForgeProblem::Throttled { retry_after });
-        }
-        let mut request = self
-            .client
-            .request(call.method.clone(), call.url.clone())
-            .headers(self.fixed_headers());
-        if let Some(token) = token {
-            let (name, text) = (self.dialect.authorization)(token.expose());
-            let origin = || "the configured token".to_owned();
-            let mut value =
-                HeaderValue::from_str(&text).map_err(|_| ForgeProblem::Credentials {
-                    origin: origin(),
-                    why: "it has characters that no token has".to_owned(),
-                })?;
-            value.set_sensitive(true);
-            request = request.header(name, value);
-        }
-        if let Some(etag) = &call.etag {
-            request = request.header(IF_NONE_MATCH, etag.clone());
-        }
-        if let Some(body) = &call.body {
-            request = request.json(body);
-        }
-        *lock(&self.calls).entry(call.operation).or_default() += 1;
-        let timing = self.timing;
-        let bounds = HttpLimits {
-            connect: timing.connect,
-            headers: timing.headers,
-            idle: timing.idle,
-            body: timing.body,
-            limit: MOST_BYTES,
-        };
-        let failed = |failure| match failure {
-            HttpFailure::Transport(why) => ForgeProblem::Transport(why),
-            HttpFailure::Timeout(what, after) => ForgeProblem::Timeout { what, after },
-            HttpFailure::TooLarge => ForgeProblem::TooLarge {
-                endpoint: call.endpoint(),
-                limit: MOST_BYTES,
-            },
-        };
-        let response = http::send(request, bounds).await.map_err(failed)?;
-        let (status, headers) = (response.status(), response.headers().clone());
-        let wish = lock(&self.budget).answered(Instant::now(), Timestamp::now(), status, &headers);
-        if let (Some(retry_after), StatusCode::TOO_MANY_REQUESTS | StatusCode::FORBIDDEN) =
-            (wish, status)
-        {
-            return Err(ForgeProblem::Throttled { retry_after });
-        }
-        let body = http::body(response, &call.method, bounds)
-            .await
-            .map_err(failed)?;
-        Ok(HttpResponse {
-            status,
-            headers,
-            body,
-            url: call.url.clone(),
-        })
-    }
-
-    fn fixed_headers(&self) -> HeaderMap {
-        let mut headers = HeaderMap::new();
+    fn add_headers(&self, call: &mut ApiCall, token: Option<&Secret>) -> Result<(), ForgeProblem> {
+        let headers = &mut call.http.headers;
         for (name, value) in self.dialect.headers {
             headers.insert(
                 HeaderName::from_static(name),
                 HeaderValue::from_static(value),
             );
         }
-        headers
+        if let Some(token) = token {
+            let (name, text) = (self.dialect.authorization)(token.expose());
+            let mut value =
+                HeaderValue::from_str(&text).map_err(|_| ForgeProblem::Credentials {
+                    origin: "the configured token".to_owned(),
+                    why: "it has characters that no token has".to_owned(),
+                })?;
+            value.set_sensitive(true);
+            headers.insert(name, value);
+        }
+        Ok(())
+    }
+
+    async fn exchange(&self, call: &ApiCall) -> Result<HttpResponse, ForgeProblem> {
+        let count = || *lock(&self.calls).entry(call.operation).or_default() += 1;
+        self.host
+            .exchange(&self.client, &call.http, &self.timeouts, count)
+            .await
+            .map_err(|failure| match failure {
+                HttpFailure::Transport(why) => ForgeProblem::Transport(why),
+                HttpFailure::Timeout(what, after) => ForgeProblem::Timeout { what, after },
+                HttpFailure::TooLarge => ForgeProblem::TooLarge {
+                    endpoint: call.endpoint(),
+                    limit: call.http.limit,
+                },
+                HttpFailure::Throttled(retry_after) => ForgeProblem::Throttled { retry_after },
+            })
     }
 
     /// Classifies the statuses that mean the same on every forge.
@@ -343,7 +300,7 @@ impl ForgeApi {
         token: Option<&Secret>,
     ) -> Result<HttpResponse, ForgeProblem> {
         let status = answer.status.as_u16();
-        if answer.status.is_success() || (status == 304 && call.etag.is_some()) {
+        if answer.status.is_success() || (status == 304 && call.http.is_conditional()) {
             return Ok(answer);
         }
         if answer.is_html() && status != 404 {
@@ -373,7 +330,7 @@ impl ForgeApi {
 
     /// Sends nothing for this long.
     pub(crate) fn park(&self, wait: Duration) {
-        lock(&self.budget).park(Instant::now(), wait);
+        self.host.park(wait);
     }
 
     pub(crate) async fn json<T: DeserializeOwned>(&self, call: &ApiCall) -> Result<T, ForgeError> {
@@ -417,10 +374,8 @@ impl ForgeApi {
     ) -> Result<T, ForgeError> {
         let key = url.to_string();
         let known = lock(&self.cache).get::<HttpResponse>(&key);
-        let call = ApiCall {
-            etag: known.as_ref().map(|(etag, _)| etag.clone()),
-            ..ApiCall::get(operation, url)
-        };
+        let etag = known.as_ref().map(|(etag, _)| etag.clone());
+        let call = ApiCall::get(operation, url).conditional(etag);
         let answer = self.send(&call).await?;
         if let (304, Some((_, known))) = (answer.status.as_u16(), known) {
             return self.read(&call, &known);
@@ -451,4 +406,8 @@ impl ForgeApi {
             Err(error) => Err(error),
         }
     }
+}
+
+fn host_and_path(url: &Url) -> String {
+    format!("{}{}", host_of(url), url.path())
 }

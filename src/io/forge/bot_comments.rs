@@ -1,14 +1,18 @@
 //! The bot's own comments: finds the one to update, even after the bot's account has changed.
 
 use super::{
-    CommentOutcome, ForgeError, ForgeProblem,
+    CommentOutcome, ForgeError, ForgeOperation, ForgeProblem,
     api::{ApiCall, ForgeApi},
 };
-use crate::io::http::lock;
-use crate::review::types::same_text;
+use crate::{
+    io::http::lock,
+    review::types::{cut, same_text},
+};
+use reqwest::{Method, Url};
 use serde::Deserialize;
+use serde_json::json;
 
-/// A comment that bears the marker, by whomever.
+/// A comment with the marker, of any account.
 #[derive(Clone)]
 pub(crate) struct MarkedComment {
     pub(crate) id: u64,
@@ -16,10 +20,23 @@ pub(crate) struct MarkedComment {
     pub(crate) body: String,
 }
 
-/// The calls that edit and post a comment.
-pub(crate) struct CommentCalls<E: Fn(u64) -> ApiCall> {
-    pub(crate) change: E,
-    pub(crate) make: ApiCall,
+/// The addresses of a pull request's comments.
+pub(crate) struct CommentThread<U: Fn(u64) -> Url> {
+    pub(crate) post: Url,
+    pub(crate) edit: U,
+    pub(crate) edit_method: Method,
+}
+
+/// Returns the line by which a comment is found again, and which people do not see; and the text
+/// below it, cut to the forge's limit.
+pub(crate) fn marked_text(marker: &str, text: &str, limit: usize) -> (String, String) {
+    let word: String = marker
+        .chars()
+        .filter(|c| c.is_ascii_alphanumeric() || *c == '-')
+        .collect();
+    let line = format!("<!-- tagboat:{word} -->");
+    let text = cut(&format!("{line}\n{text}"), limit);
+    (line, text)
 }
 
 impl ForgeApi {
@@ -27,12 +44,12 @@ impl ForgeApi {
     /// current account `own`, which is looked up only if another account has written one with the
     /// marker. A comment that may no longer be edited, as another account's, is followed by a new
     /// one.
-    pub(crate) async fn keep_comment<E: Fn(u64) -> ApiCall>(
+    pub(crate) async fn keep_comment<U: Fn(u64) -> Url>(
         &self,
         found: Vec<MarkedComment>,
         author: &str,
         text: &str,
-        calls: CommentCalls<E>,
+        thread: CommentThread<U>,
         own: impl Future<Output = Result<String, ForgeError>> + Send,
     ) -> Result<CommentOutcome, ForgeError> {
         let (mine, others): (Vec<_>, Vec<_>) = {
@@ -45,12 +62,12 @@ impl ForgeApi {
             .into_iter()
             .partition(|comment| comment.login == author);
         for known in mine.iter().chain(&authors).take(1) {
-            if let Some(done) = self.change(known, text, &calls).await? {
+            if let Some(done) = self.edit_comment(known, text, &thread).await? {
                 return Ok(done);
             }
         }
         if !others.is_empty() {
-            let login = self.standing.once("own login", async {
+            let login = self.pass_cache.once("own login", async {
                 match own.await {
                     // A token may be allowed to comment, and not to know whose it is.
                     Err(error) if is_refusal(&error.problem) => Ok(String::new()),
@@ -63,7 +80,7 @@ impl ForgeApi {
                 !login.is_empty() && (name == *login || name.strip_suffix("[bot]") == Some(&login))
             };
             if let Some(known) = others.iter().find(|comment| is_own(&comment.login))
-                && let Some(done) = self.change(known, text, &calls).await?
+                && let Some(done) = self.edit_comment(known, text, &thread).await?
             {
                 return Ok(done);
             }
@@ -72,27 +89,31 @@ impl ForgeApi {
         struct Made {
             id: u64,
         }
-        let answer = self.send(&calls.make).await?;
+        let body = json!({"body": text});
+        let call = ApiCall::once(ForgeOperation::Comment, Method::POST, thread.post, body);
+        let response = self.send(&call).await?;
         // The comment was posted, even if the response cannot be read.
-        if let Ok(Made { id }) = self.parse(&calls.make, &answer) {
+        if let Ok(Made { id }) = self.parse(&call, &response) {
             lock(&self.written).insert(id);
         }
         Ok(CommentOutcome::Made)
     }
 
     /// Edits a comment; `None` if this account may not edit it, or it was deleted.
-    async fn change<E: Fn(u64) -> ApiCall>(
+    async fn edit_comment<U: Fn(u64) -> Url>(
         &self,
         known: &MarkedComment,
         text: &str,
-        calls: &CommentCalls<E>,
+        thread: &CommentThread<U>,
     ) -> Result<Option<CommentOutcome>, ForgeError> {
         if same_text(&known.body, text) {
             return Ok(Some(CommentOutcome::Same));
         }
-        match self.send(&(calls.change)(known.id)).await {
+        let (method, url) = (thread.edit_method.clone(), (thread.edit)(known.id));
+        let edited = self.apply(ForgeOperation::Comment, method, url, json!({"body": text}));
+        match edited.await {
             Err(error) if is_refusal(&error.problem) => Ok(None),
-            other => other.map(|_| Some(CommentOutcome::Changed)),
+            other => other.map(|()| Some(CommentOutcome::Changed)),
         }
     }
 }

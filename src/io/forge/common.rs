@@ -1,9 +1,14 @@
 //! Steps that all forges share.
 
 use super::{
-    Forge, ForgeError, ForgeOperation, ForgeProblem, MergeCommand, NewRequest, OpenedRequest,
-    PullRequest, RequestPatch, RequestStatus, api::ForgeApi,
+    CommitStatus, Forge, ForgeError, ForgeOperation, ForgeProblem, MergeCommand, NewRequest,
+    OpenedRequest, PullRequest, RequestPatch, RequestStatus, RequestedReviewer, StatusState,
+    UnrequestedReview,
+    api::{ApiCall, ForgeApi},
 };
+use crate::{review::types::cut, spec::MergeMethod};
+use reqwest::{Method, Url};
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 impl ForgeApi {
@@ -16,15 +21,23 @@ impl ForgeApi {
     }
 }
 
-/// Returns the opened pull request: the new one, or an existing one, if the forge says it `exists`
-/// or if only the response was lost.
-pub(crate) async fn opened(
+/// Opens a pull request with `body`; or finds the open one of this head branch, if the forge says
+/// that it `exists` or if only the response was lost. `read` returns none for one from a fork.
+pub(crate) async fn open<T: DeserializeOwned>(
     forge: &dyn Forge,
+    api: &ForgeApi,
     new: &NewRequest,
-    answer: Result<PullRequest, ForgeError>,
-    exists: impl FnOnce(&ForgeError) -> bool,
+    (url, body): (Url, Value),
+    read: impl FnOnce(T) -> Option<PullRequest>,
+    exists: fn(&ForgeError) -> bool,
 ) -> Result<OpenedRequest, ForgeError> {
-    let error = match answer {
+    let operation = ForgeOperation::Open;
+    let call = ApiCall::once(operation, Method::POST, url, body);
+    let opened = api
+        .json(&call)
+        .await
+        .and_then(|made| read(made).ok_or_else(|| api.foreign(operation)));
+    let error = match opened {
         Ok(request) => {
             return Ok(OpenedRequest {
                 request,
@@ -96,4 +109,115 @@ pub(crate) async fn merged_after_all(
         error.problem = ForgeProblem::HeadChanged { message: None };
     }
     Err(error)
+}
+
+/// Returns the title of a pull request; GitLab and Gitea mark a draft by a prefix.
+pub(crate) fn draft_title(prefix: &str, title: &str, draft: bool, limit: usize) -> String {
+    let prefix = if draft { prefix } else { "" };
+    cut(&format!("{prefix}{title}"), limit)
+}
+
+/// Makes a label with `body`, if there is none at `label` yet.
+pub(crate) async fn make_label(
+    api: &ForgeApi,
+    label: Url,
+    (labels, body): (Url, Value),
+    exists: fn(&ForgeError) -> bool,
+) -> Result<(), ForgeError> {
+    let operation = ForgeOperation::Label;
+    if api.find::<Value>(operation, label).await?.is_some() {
+        return Ok(());
+    }
+    match api.apply(operation, Method::POST, labels, body).await {
+        // Created concurrently.
+        Err(error) if exists(&error) => Ok(()),
+        other => other,
+    }
+}
+
+/// Returns why a team cannot be asked, if it belongs to another owner than the repository.
+pub(crate) fn foreign_team(reviewer: &RequestedReviewer, own: &str) -> Option<UnrequestedReview> {
+    match reviewer {
+        RequestedReviewer::Team {
+            owner: Some(owner), ..
+        } if !owner.eq_ignore_ascii_case(own) => Some(UnrequestedReview {
+            reviewer: reviewer.clone(),
+            why: format!("the team is not of {own}, whose repository it is"),
+        }),
+        _ => None,
+    }
+}
+
+/// Requests reviews, on GitHub and Gitea. A single invalid reviewer fails all.
+pub(crate) async fn request_reviews(
+    api: &ForgeApi,
+    url: Url,
+    reviewers: &[&RequestedReviewer],
+) -> Result<(), ForgeError> {
+    let (mut users, mut teams) = (Vec::new(), Vec::new());
+    for reviewer in reviewers {
+        match reviewer {
+            RequestedReviewer::User(login) => users.push(login),
+            RequestedReviewer::Team { name, .. } => teams.push(name),
+        }
+    }
+    let body = json!({"reviewers": users, "team_reviewers": teams});
+    api.apply(ForgeOperation::Reviewers, Method::POST, url, body)
+        .await
+}
+
+/// A reviewer whom the forge refused.
+pub(crate) fn refused_reviewer(
+    reviewer: &RequestedReviewer,
+    message: Option<String>,
+) -> UnrequestedReview {
+    UnrequestedReview {
+        reviewer: reviewer.clone(),
+        why: message.unwrap_or_else(|| "refused".to_owned()),
+    }
+}
+
+/// The fields of a commit status. `context` is the forge's name of that field, `failure` its word
+/// for that state.
+pub(crate) fn status_fields(
+    status: &CommitStatus,
+    context: &str,
+    failure: &str,
+    limit: usize,
+) -> Value {
+    let state = match status.state {
+        StatusState::Pending => "pending",
+        StatusState::Success => "success",
+        StatusState::Failure => failure,
+    };
+    let mut body = json!({
+        "state": state,
+        context: status.context,
+        "description": cut(&status.description, limit),
+    });
+    if let Some(url) = &status.url {
+        body["target_url"] = json!(url);
+    }
+    body
+}
+
+/// Returns whether a deletion found its object.
+pub(crate) fn deleted(
+    deletion: Result<(), ForgeError>,
+    is_missing: impl FnOnce(&ForgeError) -> bool,
+) -> Result<bool, ForgeError> {
+    match deletion {
+        Ok(()) => Ok(true),
+        Err(error) if is_missing(&error) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// The word of the APIs for a merge method.
+pub(crate) fn method_name(method: MergeMethod) -> &'static str {
+    match method {
+        MergeMethod::Merge => "merge",
+        MergeMethod::Squash => "squash",
+        MergeMethod::Rebase => "rebase",
+    }
 }

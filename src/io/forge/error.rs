@@ -82,6 +82,8 @@ pub struct ForgeError {
     pub host: String,
     pub repository: String,
     pub operation: ForgeOperation,
+    /// The permission that the operation requires of a token.
+    pub permission: &'static str,
     pub problem: ForgeProblem,
 }
 
@@ -177,7 +179,7 @@ fn says(message: &Option<String>) -> String {
 
 impl ForgeProblem {
     /// Returns whether the error is transient: the same request, sent again at once, may succeed.
-    pub(crate) fn is_passing(&self) -> bool {
+    pub(crate) fn is_transient(&self) -> bool {
         match self {
             ForgeProblem::Transport(_) | ForgeProblem::Timeout { .. } => true,
             ForgeProblem::Status { status, .. } => matches!(status, 500 | 502 | 503 | 504),
@@ -198,11 +200,41 @@ impl ForgeProblem {
 
     /// Returns whether the request may have been carried out although no response confirms it.
     pub(crate) fn is_open(&self) -> bool {
-        self.is_passing()
+        self.is_transient()
             || matches!(
                 self,
                 ForgeProblem::Content { .. } | ForgeProblem::TooLarge { .. }
             )
+    }
+}
+
+impl ForgeError {
+    /// Returns whether the forge refused with this status and message.
+    pub(crate) fn is_refused(&self, with: u16, words: &str) -> bool {
+        matches!(
+            &self.problem,
+            ForgeProblem::Refused { status, message: Some(message) }
+                if *status == with && message.contains(words)
+        )
+    }
+
+    /// Returns whether the forge reported a conflict (409).
+    pub(crate) fn is_conflict(&self) -> bool {
+        matches!(self.problem, ForgeProblem::Refused { status: 409, .. })
+    }
+
+    /// Returns whether the forge has no such object, or hides it.
+    pub(crate) fn is_not_found(&self) -> bool {
+        matches!(self.problem, ForgeProblem::NotFound { .. })
+    }
+
+    /// Returns whether the forge has no such object and names its kind. A missing pull request or
+    /// repository says otherwise.
+    pub(crate) fn is_missing(&self, kind: &str) -> bool {
+        matches!(
+            &self.problem,
+            ForgeProblem::NotFound { message: Some(message) } if message.contains(kind)
+        )
     }
 }
 
@@ -225,7 +257,7 @@ impl Classify for ForgeError {
     fn hint(&self) -> Option<String> {
         match &self.problem {
             ForgeProblem::Unauthorized { .. } | ForgeProblem::Forbidden { .. } | ForgeProblem::NotFound { .. } => {
-                Some(format!("To {}, {} wants {}.", self.operation, self.forge, super::scope(self.forge, self.operation)))
+                Some(format!("To {}, {} wants {}.", self.operation, self.forge, self.permission))
             }
             ForgeProblem::Redirect { .. } => Some("The repository was renamed or moved: write its new address into tagboat.yaml.".to_owned()),
             ForgeProblem::Content { why, .. } if why.contains("HTML") => {

@@ -4,7 +4,7 @@
 //! | file | subject |
 //! |---|---|
 //! | `github/`, `gitlab/`, `gitea/` | one forge: its dialect (authentication, paging, scopes), reading, writing |
-//! | `api`, `api/pages`, `api/dialect` | one call within limits, lists page by page, conventions that differ |
+//! | `api`, `api/pages`, `api/dialect` | one call with its sign-in, lists page by page, conventions that differ |
 //! | `cache`, `pass_cache` | responses by ETag, and for one pass |
 //! | `common`, `bot_comments`, `releases` | steps that all forges share |
 //! | `error` | errors, and the permission that a token lacks |
@@ -32,7 +32,10 @@ pub use crate::review::types::{
 };
 pub use error::{ForgeError, ForgeOperation, ForgeProblem};
 
-use crate::spec::{self, ForgeKind};
+use crate::{
+    io::http::HttpTimeouts,
+    spec::{self, ForgeKind},
+};
 use async_trait::async_trait;
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
@@ -77,6 +80,20 @@ pub struct ForgeTimeouts {
     pub backoff: Duration,
     /// Tries of one read when the connection fails or the server answers 5xx.
     pub attempts: u32,
+}
+
+impl ForgeTimeouts {
+    /// Returns the timeouts of one HTTP call.
+    pub(crate) fn http(&self) -> HttpTimeouts {
+        HttpTimeouts {
+            connect: self.connect,
+            headers: self.headers,
+            idle: self.idle,
+            body: self.body,
+            backoff: self.backoff,
+            attempts: self.attempts,
+        }
+    }
 }
 
 impl Default for ForgeTimeouts {
@@ -246,20 +263,6 @@ pub fn compare_url(place: &spec::ForgeSpec, from: &str, to: &str) -> String {
         .copied()
         .chain([range.as_str()]);
     page(place, &path.collect::<Vec<_>>())
-}
-
-/// Returns the permission that an operation requires of a token on a forge.
-fn scope(kind: ForgeKind, operation: ForgeOperation) -> &'static str {
-    (dialect(kind).scope)(operation)
-}
-
-/// The line that people do not see by which a comment is found again.
-fn marker_line(marker: &str) -> String {
-    let word: String = marker
-        .chars()
-        .filter(|c| c.is_ascii_alphanumeric() || *c == '-')
-        .collect();
-    format!("<!-- tagboat:{word} -->")
 }
 
 /// An address for people below the forge's.

@@ -5,15 +5,15 @@ use super::{
     challenge::Challenge,
     config::RegistryTimeouts,
     credentials::{Keyring, Resolved},
-    http::{ErrorBody, FormFields, RegistryRequest, RequestKind, RequestSender},
+    http::{ErrorBody, HttpResponse, RegistryRequest, RequestKind, RequestSender, host_of},
     identity::RegistryIdentity,
 };
 use crate::{
     core::{image::ImageRepository, secret::Secret},
-    io::http::lock,
+    io::http::{HttpBody, lock},
 };
 use base64::Engine;
-use reqwest::{Url, header::HeaderValue};
+use reqwest::{Method, Url, header::HeaderValue};
 use serde::Deserialize;
 use std::{
     collections::HashMap,
@@ -29,6 +29,7 @@ const LONGEST: Duration = Duration::from_secs(24 * 3600);
 const TOKENS: usize = 4096;
 /// A token answer: the token, perhaps twice, and a refresh token.
 const ANSWER: usize = 256 * 1024;
+const TOKEN_REQUEST: &str = "a token request";
 
 /// The header of a signed-in request.
 #[derive(Debug, Clone)]
@@ -276,8 +277,7 @@ struct TokenAnswer {
     expires_in: Option<f64>,
 }
 
-/// Requests a token: GET with the password or anonymously; POST with a refresh token, and with a
-/// password if the service does not support GET.
+/// Requests a token from a token service.
 async fn fetch(
     sender: &RequestSender<'_>,
     realm: &Url,
@@ -285,93 +285,114 @@ async fn fetch(
     scope: &str,
     who: &Resolved,
 ) -> Result<(Secret, Duration), RegistryProblem> {
-    let fields = [("service", service), ("scope", Some(scope))];
-    let fields: Vec<(&str, &str)> = fields
-        .into_iter()
-        .filter_map(|(name, value)| Some((name, value?)))
-        .collect();
-    let host = super::http::host_of(realm);
-    let get = || {
-        let mut url = realm.clone();
-        url.query_pairs_mut().extend_pairs(&fields);
-        RegistryRequest::get(
-            url,
-            "application/json",
-            RequestKind::Token,
-            "a token request",
-            ANSWER,
-        )
+    let question = TokenQuestion {
+        realm,
+        fields: service
+            .map(|service| ("service", service))
+            .into_iter()
+            .chain([("scope", scope)])
+            .collect(),
     };
-    let post = |grant: &[(&str, &str)]| {
-        let form: FormFields = [("client_id", "tagboat")]
-            .iter()
-            .chain(grant)
-            .chain(&fields)
-            .map(|&(a, b)| (a.to_owned(), b.to_owned()))
-            .collect();
-        RegistryRequest {
-            form: Some(form),
-            ..RegistryRequest::get(
-                realm.clone(),
-                "application/json",
-                RequestKind::Token,
-                "a token request",
-                ANSWER,
-            )
-        }
-    };
-    let answer = match &who.identity {
+    let response = ask(sender, &question, &who.identity).await?;
+    match response.status.as_u16() {
+        200 => read_token(&response),
+        status @ (400 | 401 | 403) => Err(RegistryProblem::Unauthorized {
+            host: host_of(realm),
+            status,
+            credentials: who.origin.clone(),
+            message: response.message(),
+        }),
+        _ => Err(response.unexpected(TOKEN_REQUEST)),
+    }
+}
+
+/// Sends the question as the identity allows: GET with the password or anonymously; POST with a
+/// refresh token, and with a password if the service does not support GET.
+async fn ask(
+    sender: &RequestSender<'_>,
+    question: &TokenQuestion<'_>,
+    identity: &RegistryIdentity,
+) -> Result<HttpResponse, RegistryProblem> {
+    match identity {
         RegistryIdentity::Refresh(token) => {
-            sender
-                .send(
-                    &post(&[
-                        ("grant_type", "refresh_token"),
-                        ("refresh_token", token.expose()),
-                    ]),
-                    None,
-                )
-                .await?
+            let grant = [
+                ("grant_type", "refresh_token"),
+                ("refresh_token", token.expose()),
+            ];
+            sender.send(&question.post(&grant), None).await
         }
         RegistryIdentity::Basic { username, password } => {
-            let answer = sender
-                .send(&get(), Some(&basic(username, password)?))
-                .await?;
-            match answer.status.as_u16() {
-                404 | 405 => {
-                    let grant = [
-                        ("grant_type", "password"),
-                        ("username", username.as_str()),
-                        ("password", password.expose()),
-                    ];
-                    sender.send(&post(&grant), None).await?
-                }
-                _ => answer,
+            let authorization = basic(username, password)?;
+            let response = sender.send(&question.get(), Some(&authorization)).await?;
+            if !matches!(response.status.as_u16(), 404 | 405) {
+                return Ok(response);
             }
+            let grant = [
+                ("grant_type", "password"),
+                ("username", username.as_str()),
+                ("password", password.expose()),
+            ];
+            sender.send(&question.post(&grant), None).await
         }
         RegistryIdentity::Anonymous | RegistryIdentity::Bearer(_) => {
-            sender.send(&get(), None).await?
+            sender.send(&question.get(), None).await
         }
-    };
-    match answer.status.as_u16() {
-        200 => {}
-        status @ (400 | 401 | 403) => {
-            return Err(RegistryProblem::Unauthorized {
-                host,
-                status,
-                credentials: who.origin.clone(),
-                message: answer.message(),
-            });
-        }
-        _ => return Err(answer.unexpected("a token request")),
     }
+}
+
+/// The token service, and the token wanted from it.
+struct TokenQuestion<'a> {
+    realm: &'a Url,
+    fields: Vec<(&'static str, &'a str)>,
+}
+
+impl TokenQuestion<'_> {
+    fn get(&self) -> RegistryRequest {
+        let mut request = self.request();
+        request
+            .call
+            .url
+            .query_pairs_mut()
+            .extend_pairs(&self.fields);
+        request
+    }
+
+    /// The form of OAuth 2. It is sent once, since a refresh token may be good for one use.
+    fn post(&self, grant: &[(&str, &str)]) -> RegistryRequest {
+        let form = [("client_id", "tagboat")]
+            .iter()
+            .chain(grant)
+            .chain(&self.fields)
+            .map(|&(name, value)| (name.to_owned(), value.to_owned()))
+            .collect();
+        let mut request = self.request();
+        request.call.method = Method::POST;
+        request.call.body = HttpBody::Form(form);
+        request.call.idempotent = false;
+        request
+    }
+
+    fn request(&self) -> RegistryRequest {
+        RegistryRequest::get(
+            self.realm.clone(),
+            "application/json",
+            RequestKind::Token,
+            TOKEN_REQUEST,
+            ANSWER,
+        )
+    }
+}
+
+/// Reads the token and its lifetime.
+fn read_token(response: &HttpResponse) -> Result<(Secret, Duration), RegistryProblem> {
     let wrong = |why: &str| RegistryProblem::Content {
-        host: host.clone(),
-        what: "a token request",
+        host: response.host(),
+        what: TOKEN_REQUEST,
         why: why.to_owned(),
     };
     // The reason of the JSON parser could quote a token.
-    let body: TokenAnswer = serde_json::from_slice(&answer.body).map_err(|_| {
-        wrong(if answer.is_html() {
+    let body: TokenAnswer = serde_json::from_slice(&response.body).map_err(|_| {
+        wrong(if response.is_html() {
             "HTML instead of a token"
         } else {
             "no JSON with a token"

@@ -1,6 +1,6 @@
 //! Registry configuration, already checked and resolved by the caller.
 
-use crate::io::http::{Proxy, SecretLocation};
+use crate::io::http::{HttpTimeouts, Proxy, SecretLocation};
 use std::{path::PathBuf, time::Duration};
 
 /// The settings for registries below one prefix.
@@ -83,6 +83,20 @@ pub struct RegistryTimeouts {
     pub attempts: u32,
     /// The lifetime of resolved credentials before they are read again.
     pub credentials: Duration,
+}
+
+impl RegistryTimeouts {
+    /// Returns the timeouts of one HTTP call.
+    pub(crate) fn http(&self) -> HttpTimeouts {
+        HttpTimeouts {
+            connect: self.connect,
+            headers: self.headers,
+            idle: self.idle,
+            body: self.body,
+            backoff: self.backoff,
+            attempts: self.attempts,
+        }
+    }
 }
 
 impl Default for RegistryTimeouts {

@@ -129,7 +129,7 @@ impl RegistryProblem {
     }
 
     /// Returns whether the error is transient: the same request, sent again at once, may succeed.
-    pub(crate) fn is_passing(&self) -> bool {
+    pub(crate) fn is_transient(&self) -> bool {
         match self {
             RegistryProblem::Transport { .. } | RegistryProblem::Timeout { .. } => true,
             RegistryProblem::Status { status, .. } => matches!(status, 500 | 502 | 503 | 504),

@@ -43,19 +43,16 @@ pub(crate) async fn head(
     trust_push_time: bool,
 ) -> Result<ManifestHead, RegistryProblem> {
     let url = session.url(&format!("manifests/{tag}"));
-    let ask = RegistryRequest::get(
+    let get = RegistryRequest::get(
         url,
         manifest::ACCEPT,
         RequestKind::Head,
         "a manifest",
         LIMIT,
     );
-    let answer = session
-        .ask(&RegistryRequest {
-            method: Method::HEAD,
-            ..ask.clone()
-        })
-        .await?;
+    let mut head = get.clone();
+    head.call.method = Method::HEAD;
+    let answer = session.send(&head).await?;
     let pushed = |answer: &HttpResponse| {
         let date = answer.header("last-modified").filter(|_| trust_push_time)?;
         Some(jiff::fmt::rfc2822::parse(date).ok()?.timestamp())
@@ -76,9 +73,9 @@ pub(crate) async fn head(
         _ => return Err(answer.unexpected("a manifest")),
     }
     let answer = session
-        .ask(&RegistryRequest {
+        .send(&RegistryRequest {
             kind: RequestKind::Manifest,
-            ..ask
+            ..get
         })
         .await?;
     match answer.status.as_u16() {
@@ -228,7 +225,7 @@ async fn fetch(
         "*/*"
     };
     let answer = session
-        .ask(&RegistryRequest::get(url, accept, kind, what, LIMIT))
+        .send(&RegistryRequest::get(url, accept, kind, what, LIMIT))
         .await?;
     match answer.status.as_u16() {
         200 => {}

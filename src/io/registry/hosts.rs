@@ -1,20 +1,16 @@
 //! The hosts spoken to: a budget, a bound of requests in flight, and counters for each.
 
-use super::{RegistryConfig, RegistryProblem, RequestKind};
-use crate::io::http::{
-    budget::{Admission, Budget},
-    lock,
-};
-use reqwest::{StatusCode, header::HeaderMap};
+use super::{RegistryConfig, RequestKind};
+use crate::io::http::{HttpHost, lock};
+use reqwest::StatusCode;
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
-use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// Page sizes to try, until the host accepts one; finally none.
 pub(crate) const PAGES: [Option<usize>; 3] = [Some(1000), Some(100), None];
@@ -80,8 +76,7 @@ impl Hosts {
         let (rate, flight) = self.limits.get(name).copied().unwrap_or((None, UNNAMED));
         let host = Arc::new(Host {
             name: name.to_owned(),
-            flight: Semaphore::new(flight.min(Semaphore::MAX_PERMITS)),
-            budget: Mutex::new(Budget::new(Instant::now(), rate)),
+            http: HttpHost::new(rate, flight, &[StatusCode::TOO_MANY_REQUESTS]),
             counts: Mutex::default(),
             page: AtomicUsize::new(PAGES.len()),
         });
@@ -101,54 +96,35 @@ impl Hosts {
 
     pub(crate) fn parked(&self) -> BTreeMap<String, Duration> {
         let hosts: Vec<Arc<Host>> = lock(&self.hosts).values().cloned().collect();
-        let now = Instant::now();
         hosts
             .iter()
-            .filter_map(|host| Some((host.name.clone(), lock(&host.budget).parked(now)?)))
+            .filter_map(|host| Some((host.name.clone(), host.http.parked()?)))
             .collect()
     }
 }
 
 pub(crate) struct Host {
-    name: String,
-    flight: Semaphore,
-    budget: Mutex<Budget>,
+    pub(crate) name: String,
+    pub(crate) http: HttpHost,
     counts: Mutex<BTreeMap<RequestKind, u64>>,
     page: AtomicUsize,
 }
 
 impl Host {
-    /// Waits for a place and for the pace.
-    ///
-    /// # Errors
-    /// If the host wants to be left alone; that wait is the caller's.
-    pub(crate) async fn admit(&self) -> Result<Ticket<'_>, RegistryProblem> {
-        let permit = self
-            .flight
-            .acquire()
-            .await
-            .map_err(|_| RegistryProblem::Setup("the registry room is closed".to_owned()))?;
-        let parked = |retry_after| RegistryProblem::Throttled {
-            host: self.name.clone(),
-            retry_after,
-        };
-        let admission = lock(&self.budget).admit(Instant::now());
-        match admission {
-            Admission::Parked(rest) => Err(parked(rest)),
-            Admission::After(wait) => {
-                if !wait.is_zero() {
-                    tokio::time::sleep(wait).await;
-                    // Another request may have been throttled meanwhile.
-                    if let Some(rest) = lock(&self.budget).parked(Instant::now()) {
-                        return Err(parked(rest));
-                    }
-                }
-                Ok(Ticket {
-                    host: self,
-                    _permit: permit,
-                })
+    pub(crate) fn count(&self, kind: RequestKind) {
+        *lock(&self.counts).entry(kind).or_default() += 1;
+    }
+
+    /// Counts a request as one of another kind, which its response shows.
+    pub(crate) fn recount(&self, from: RequestKind, to: RequestKind) {
+        let mut counts = lock(&self.counts);
+        if let Some(count) = counts.get_mut(&from) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&from);
             }
         }
+        *counts.entry(to).or_default() += 1;
     }
 
     /// The place in [`PAGES`] that the host is known to take; past its end while
@@ -159,34 +135,5 @@ impl Host {
 
     pub(crate) fn set_page(&self, place: usize) {
         self.page.store(place, Ordering::Relaxed);
-    }
-}
-
-/// The right to one request.
-pub(crate) struct Ticket<'a> {
-    host: &'a Host,
-    _permit: SemaphorePermit<'a>,
-}
-
-impl Ticket<'_> {
-    pub(crate) fn count(&self, kind: RequestKind) {
-        *lock(&self.host.counts).entry(kind).or_default() += 1;
-    }
-
-    /// The request turned out to be of another kind.
-    pub(crate) fn recount(&self, from: RequestKind, to: RequestKind) {
-        let mut counts = lock(&self.host.counts);
-        if let Some(count) = counts.get_mut(&from) {
-            *count -= 1;
-            if *count == 0 {
-                counts.remove(&from);
-            }
-        }
-        *counts.entry(to).or_default() += 1;
-    }
-
-    /// Updates the budget; returns the wait that begins, if one does.
-    pub(crate) fn answered(&self, status: StatusCode, headers: &HeaderMap) -> Option<Duration> {
-        lock(&self.host.budget).answered(Instant::now(), jiff::Timestamp::now(), status, headers)
     }
 }

@@ -1,12 +1,15 @@
-//! One request and its response: within the host's budget, bounded in time and size, retried when
-//! the connection fails. [`super::session`] handles sign-in and redirects.
+//! One request to a registry and its response, over [`crate::io::http`]. [`super::session`] handles
+//! sign-in and redirects.
 
-use super::{RegistryProblem, RegistryTimeouts, hosts::Hosts};
-use crate::io::http::{self, HttpFailure, HttpLimits, jittered};
+use super::{
+    RegistryProblem, RegistryTimeouts,
+    hosts::{Host, Hosts},
+};
+use crate::io::http::{HttpCall, HttpFailure, HttpTimeouts};
 pub(crate) use crate::io::http::{HttpResponse, host_of};
 use reqwest::{
-    Client, Method, StatusCode, Url,
-    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, IF_NONE_MATCH},
+    Client, StatusCode, Url,
+    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue},
 };
 
 /// The purpose of a request; requests are counted by it.
@@ -37,23 +40,13 @@ impl RequestKind {
     }
 }
 
-/// Fields of a form.
-pub(crate) type FormFields = Vec<(String, String)>;
-
 /// A request.
 #[derive(Clone)]
 pub(crate) struct RegistryRequest {
-    pub(crate) method: Method,
-    pub(crate) url: Url,
-    pub(crate) accept: &'static str,
-    pub(crate) etag: Option<HeaderValue>,
+    pub(crate) call: HttpCall,
     pub(crate) kind: RequestKind,
     /// The name in messages: "a tag list".
     pub(crate) what: &'static str,
-    /// Most bytes of a body.
-    pub(crate) limit: usize,
-    /// Sent as POST with these fields.
-    pub(crate) form: Option<FormFields>,
 }
 
 impl RegistryRequest {
@@ -64,16 +57,10 @@ impl RegistryRequest {
         what: &'static str,
         limit: usize,
     ) -> Self {
-        Self {
-            method: Method::GET,
-            url,
-            accept,
-            etag: None,
-            kind,
-            what,
-            limit,
-            form: None,
-        }
+        let mut call = HttpCall::get(url, limit);
+        call.headers
+            .insert(ACCEPT, HeaderValue::from_static(accept));
+        Self { call, kind, what }
     }
 }
 
@@ -127,7 +114,7 @@ pub(crate) struct RequestSender<'a> {
 }
 
 impl RequestSender<'_> {
-    /// Sends a request and reads its answer, again if the connection fails or the server answers
+    /// Sends a request and reads its response, again if the connection fails or the server answers
     /// 5xx.
     ///
     /// # Errors
@@ -135,99 +122,57 @@ impl RequestSender<'_> {
     /// 429 nor 5xx.
     pub(crate) async fn send(
         &self,
-        ask: &RegistryRequest,
+        request: &RegistryRequest,
         authorization: Option<&HeaderValue>,
     ) -> Result<HttpResponse, RegistryProblem> {
-        let attempts = if ask.form.is_none() {
-            self.timing.attempts.max(1)
-        } else {
-            1
-        };
-        let mut attempt = 1;
-        loop {
-            let problem = match self.exchange(ask, authorization).await {
-                Ok(answer) if answer.status.is_server_error() => answer.unexpected(ask.what),
-                Ok(answer) => return Ok(answer),
-                Err(problem) => problem,
-            };
-            if attempt >= attempts || !problem.is_passing() {
-                return Err(problem);
-            }
-            tokio::time::sleep(jittered(self.timing.backoff * 2u32.pow(attempt.min(8) - 1))).await;
-            attempt += 1;
+        let mut request = request.clone();
+        if let Some(value) = authorization {
+            request.call.headers.insert(AUTHORIZATION, value.clone());
         }
+        let timeouts = self.timing.http();
+        timeouts
+            .retry(
+                request.call.idempotent,
+                || self.attempt(&request, &timeouts),
+                RegistryProblem::is_transient,
+            )
+            .await
     }
 
-    async fn exchange(
+    async fn attempt(
         &self,
-        ask: &RegistryRequest,
-        authorization: Option<&HeaderValue>,
+        request: &RegistryRequest,
+        timeouts: &HttpTimeouts,
     ) -> Result<HttpResponse, RegistryProblem> {
-        let name = host_of(&ask.url);
-        let host = self.hosts.get(&name);
-        let ticket = host.admit().await?;
-        let mut request = self
-            .client
-            .request(ask.method.clone(), ask.url.clone())
-            .header(ACCEPT, ask.accept);
-        if let Some(value) = authorization {
-            request = request.header(AUTHORIZATION, value.clone());
-        }
-        if let Some(etag) = &ask.etag {
-            request = request.header(IF_NONE_MATCH, etag.clone());
-        }
-        if let Some(form) = &ask.form {
-            request = self
-                .client
-                .post(ask.url.clone())
-                .header(ACCEPT, ask.accept)
-                .form(form);
-        }
-        ticket.count(ask.kind);
-        let bounds = HttpLimits {
-            connect: self.timing.connect,
-            headers: self.timing.headers,
-            idle: self.timing.idle,
-            body: self.timing.body,
-            limit: ask.limit,
-        };
-        let failed = |failure| failed(&name, ask, failure);
-        let response = http::send(request, bounds).await.map_err(failed)?;
-        let (status, headers) = (response.status(), response.headers().clone());
-        if status == StatusCode::UNAUTHORIZED {
-            ticket.recount(ask.kind, RequestKind::Challenge);
-        }
-        if let Some(retry_after) = ticket
-            .answered(status, &headers)
-            .filter(|_| status == StatusCode::TOO_MANY_REQUESTS)
-        {
-            return Err(RegistryProblem::Throttled {
-                host: name,
-                retry_after,
-            });
-        }
-        let body = http::body(response, &ask.method, bounds)
+        let host = self.hosts.get(&host_of(&request.call.url));
+        let response = host
+            .http
+            .exchange(self.client, &request.call, timeouts, || {
+                host.count(request.kind)
+            })
             .await
-            .map_err(failed)?;
-        Ok(HttpResponse {
-            status,
-            headers,
-            body,
-            url: ask.url.clone(),
-        })
+            .map_err(|failure| problem(&host, request, failure))?;
+        if response.status == StatusCode::UNAUTHORIZED {
+            host.recount(request.kind, RequestKind::Challenge);
+        }
+        if response.status.is_server_error() {
+            return Err(response.unexpected(request.what));
+        }
+        Ok(response)
     }
 }
 
-fn failed(host: &str, ask: &RegistryRequest, failure: HttpFailure) -> RegistryProblem {
-    let host = host.to_owned();
+fn problem(host: &Host, request: &RegistryRequest, failure: HttpFailure) -> RegistryProblem {
+    let host = host.name.clone();
     match failure {
         HttpFailure::Transport(why) => RegistryProblem::Transport { host, why },
         HttpFailure::Timeout(what, after) => RegistryProblem::Timeout { host, what, after },
         HttpFailure::TooLarge => RegistryProblem::TooLarge {
             host,
-            what: ask.what,
-            limit: ask.limit,
+            what: request.what,
+            limit: request.call.limit,
         },
+        HttpFailure::Throttled(retry_after) => RegistryProblem::Throttled { host, retry_after },
     }
 }
 

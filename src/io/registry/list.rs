@@ -125,7 +125,7 @@ pub(crate) async fn list(
             return Err(endless(format!("{} pages so far", asked.len())));
         }
         let page = session
-            .ask(&RegistryRequest::get(
+            .send(&RegistryRequest::get(
                 next,
                 "application/json",
                 RequestKind::Tags,
@@ -155,15 +155,15 @@ async fn first_page(
     let etag = previous.and_then(|Validator(etag)| HeaderValue::from_str(etag).ok());
     let known = host.page();
     for (place, size) in PAGES.into_iter().enumerate().skip(known.unwrap_or(0)) {
-        let mut ask = RegistryRequest::get(
+        let mut request = RegistryRequest::get(
             sized(session, size, None),
             "application/json",
             RequestKind::Tags,
             WHAT,
             PAGE_BYTES,
         );
-        ask.etag = etag.clone();
-        let answer = session.ask(&ask).await?;
+        request.call = request.call.conditional(etag.clone());
+        let answer = session.send(&request).await?;
         match answer.status.as_u16() {
             200 => {
                 host.set_page(place);
@@ -192,7 +192,7 @@ async fn after(
 ) -> Result<Option<HttpResponse>, RegistryProblem> {
     let url = sized(session, size, Some(last));
     let answer = session
-        .ask(&RegistryRequest::get(
+        .send(&RegistryRequest::get(
             url,
             "application/json",
             RequestKind::Tags,

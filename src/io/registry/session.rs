@@ -36,31 +36,33 @@ impl Session<'_> {
     /// Sends a request, signed in if the registry wants it, and follows redirects: within the
     /// registry always, elsewhere only for content that its digest verifies, and then without
     /// credentials.
-    pub(crate) async fn ask(&self, ask: &RegistryRequest) -> Result<HttpResponse, RegistryProblem> {
-        let mut ask = ask.clone();
+    pub(crate) async fn send(
+        &self,
+        request: &RegistryRequest,
+    ) -> Result<HttpResponse, RegistryProblem> {
+        let mut request = request.clone();
         let mut elsewhere = false;
         for _ in 0..=HOPS {
-            let answer = if elsewhere {
-                self.sender.send(&ask, None).await?
+            let response = if elsewhere {
+                self.sender.send(&request, None).await?
             } else {
-                self.signed(&ask).await?
+                self.send_signed(&request).await?
             };
-            if !matches!(answer.status.as_u16(), 301 | 302 | 303 | 307 | 308) {
-                return Ok(answer);
+            if !matches!(response.status.as_u16(), 301 | 302 | 303 | 307 | 308) {
+                return Ok(response);
             }
-            let target = answer
-                .header("location")
-                .and_then(|place| ask.url.join(place).ok());
             let refuse = |to: &str, why| RegistryProblem::Redirect {
-                host: answer.host(),
-                what: ask.what,
+                host: response.host(),
+                what: request.what,
                 to: to.to_owned(),
                 why,
             };
-            let target = target.ok_or_else(|| refuse("?", "the place cannot be read"))?;
+            let target = response
+                .location()
+                .ok_or_else(|| refuse("?", "the place cannot be read"))?;
             let to = host_of(&target);
             if target.origin() != self.base.origin() {
-                if ask.kind == RequestKind::Tags {
+                if request.kind == RequestKind::Tags {
                     return Err(refuse(&to, "a tag list comes from its own host"));
                 }
                 if target.scheme() != "https" && !(self.insecure && target.scheme() == "http") {
@@ -68,26 +70,29 @@ impl Session<'_> {
                 }
                 elsewhere = true;
             }
-            ask.url = target;
+            request.call.url = target;
         }
         Err(RegistryProblem::Redirect {
             host: host_of(&self.base),
-            what: ask.what,
-            to: host_of(&ask.url),
+            what: request.what,
+            to: host_of(&request.call.url),
             why: "too many in a row",
         })
     }
 
-    async fn signed(&self, ask: &RegistryRequest) -> Result<HttpResponse, RegistryProblem> {
+    async fn send_signed(
+        &self,
+        request: &RegistryRequest,
+    ) -> Result<HttpResponse, RegistryProblem> {
         let host = host_of(&self.base);
         let mut authorization = self
             .sign_in
-            .known(&self.sender, &host, self.repository, ask.kind)
+            .known(&self.sender, &host, self.repository, request.kind)
             .await?;
         for _ in 0..SIGN_INS {
             let answer = self
                 .sender
-                .send(ask, authorization.as_ref().map(|known| &known.header))
+                .send(request, authorization.as_ref().map(|known| &known.header))
                 .await?;
             match answer.status.as_u16() {
                 401 => {}
@@ -112,7 +117,13 @@ impl Session<'_> {
             })?;
             authorization = Some(
                 self.sign_in
-                    .answer(&self.sender, &host, self.repository, ask.kind, challenge)
+                    .answer(
+                        &self.sender,
+                        &host,
+                        self.repository,
+                        request.kind,
+                        challenge,
+                    )
                     .await?,
             );
         }

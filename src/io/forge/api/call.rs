@@ -1,6 +1,10 @@
-//! A call: operation, method, URL and body.
+//! A call: the operation that it belongs to, and its request.
 
-use crate::io::forge::ForgeOperation;
+use super::MOST_BYTES;
+use crate::io::{
+    forge::ForgeOperation,
+    http::{HttpBody, HttpCall},
+};
 use reqwest::{Method, Url, header::HeaderValue};
 use serde_json::Value;
 
@@ -8,23 +12,14 @@ use serde_json::Value;
 #[derive(Clone)]
 pub(crate) struct ApiCall {
     pub(super) operation: ForgeOperation,
-    pub(super) method: Method,
-    pub(super) url: Url,
-    pub(super) body: Option<Value>,
-    pub(super) etag: Option<HeaderValue>,
-    /// True if the call is idempotent.
-    pub(super) again: bool,
+    pub(super) http: HttpCall,
 }
 
 impl ApiCall {
     pub(crate) fn get(operation: ForgeOperation, url: Url) -> Self {
         Self {
             operation,
-            method: Method::GET,
-            url,
-            body: None,
-            etag: None,
-            again: true,
+            http: HttpCall::get(url, MOST_BYTES),
         }
     }
 
@@ -35,30 +30,31 @@ impl ApiCall {
         url: Url,
         body: impl Into<Option<Value>>,
     ) -> Self {
-        Self {
-            operation,
-            method,
-            url,
-            body: body.into(),
-            etag: None,
-            again: false,
-        }
+        let mut call = Self::idempotent(operation, method, url, body);
+        call.http.idempotent = false;
+        call
     }
 
     /// Creates an idempotent call, which is retried if its response is lost.
-    pub(crate) fn again(
+    pub(crate) fn idempotent(
         operation: ForgeOperation,
         method: Method,
         url: Url,
         body: impl Into<Option<Value>>,
     ) -> Self {
-        Self {
-            again: true,
-            ..Self::once(operation, method, url, body)
-        }
+        let mut call = Self::get(operation, url);
+        call.http.method = method;
+        call.http.body = body.into().map_or(HttpBody::Empty, HttpBody::Json);
+        call
+    }
+
+    /// Makes the call conditional, if there is an ETag of an earlier response.
+    pub(super) fn conditional(mut self, etag: Option<HeaderValue>) -> Self {
+        self.http = self.http.conditional(etag);
+        self
     }
 
     pub(super) fn endpoint(&self) -> String {
-        format!("{} {}", self.method, self.url.path())
+        format!("{} {}", self.http.method, self.http.url.path())
     }
 }

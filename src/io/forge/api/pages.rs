@@ -87,10 +87,8 @@ impl ForgeApi {
     {
         let key = format!("{} {url}", list.name);
         let known = lock(&self.cache).get::<CachedPage<U>>(&key);
-        let call = ApiCall {
-            etag: known.as_ref().map(|(etag, _)| etag.clone()),
-            ..ApiCall::get(list.operation, url.clone())
-        };
+        let etag = known.as_ref().map(|(etag, _)| etag.clone());
+        let call = ApiCall::get(list.operation, url.clone()).conditional(etag);
         let answer = self.send(&call).await?;
         if let (304, Some((_, page))) = (answer.status.as_u16(), known) {
             return Ok(page);

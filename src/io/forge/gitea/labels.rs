@@ -1,9 +1,23 @@
 //! Labels of a Gitea repository and its organisation.
 
-use super::*;
+use super::{Gitea, read::PAGE};
+use crate::io::forge::{
+    ForgeError, ForgeOperation, ForgeProblem, RequestLabel,
+    api::{ApiCall, List},
+};
+use reqwest::Method;
+use serde::Deserialize;
+use serde_json::json;
+use std::sync::Arc;
+
+/// The cache key of the repository's labels.
+const LABELS: &str = "labels";
+
+/// Labels by name, with their ids.
+pub(super) type LabelIds = Vec<(String, u64)>;
 
 #[derive(Deserialize)]
-pub(super) struct GiteaLabel {
+struct GiteaLabel {
     id: u64,
     name: String,
 }
@@ -19,16 +33,16 @@ impl Gitea {
     /// Returns the labels of the repository, read again if one of `names` is missing.
     pub(super) async fn known_labels(&self, names: &[&str]) -> Result<Arc<LabelIds>, ForgeError> {
         let lacks = |known: &LabelIds| names.iter().any(|name| id_of(known, name).is_none());
-        let known = self.api.standing.once(LABELS, self.labels()).await?;
+        let known = self.api.pass_cache.once(LABELS, self.labels()).await?;
         if !lacks(&known) {
             return Ok(known);
         }
         // They may have been created since.
-        self.api.standing.forget(LABELS).await;
-        self.api.standing.once(LABELS, self.labels()).await
+        self.api.pass_cache.forget(LABELS).await;
+        self.api.pass_cache.once(LABELS, self.labels()).await
     }
 
-    pub(super) async fn labels(&self) -> Result<LabelIds, ForgeError> {
+    async fn labels(&self) -> Result<LabelIds, ForgeError> {
         let keep = |label: GiteaLabel| Some((label.name, label.id)).into();
         self.api
             .pages(
@@ -71,7 +85,7 @@ impl Gitea {
             body,
         );
         let made = self.api.json::<GiteaLabel>(&call).await?.id;
-        self.api.standing.forget(LABELS).await;
+        self.api.pass_cache.forget(LABELS).await;
         Ok(made)
     }
 }

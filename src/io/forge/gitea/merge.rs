@@ -1,30 +1,41 @@
 //! Merging on Gitea, which refuses while it still checks for conflicts.
 
-use super::*;
+use super::Gitea;
+use crate::{
+    io::forge::{ForgeError, ForgeOperation, ForgeProblem, MergeCommand, api::ApiCall, common},
+    spec::MergeMethod,
+};
+use backon::Retryable;
+use reqwest::Method;
+use serde::Deserialize;
+use serde_json::json;
 
-/// The number of merge attempts while Gitea checks for conflicts: some eight seconds.
-pub(super) const LOOKS: u32 = 5;
+/// The number of repeated merge attempts while Gitea checks for conflicts: some eight seconds.
+const REPETITIONS: u32 = 5;
 
 /// Gitea's message while it is still checking for conflicts.
-pub(super) const BUSY: &str = "try again later";
+const BUSY: &str = "try again later";
 
 /// Returns whether Gitea refused because it is still checking for conflicts.
-pub(super) fn is_busy(error: &ForgeError) -> bool {
+fn is_busy(error: &ForgeError) -> bool {
     matches!(&error.problem, ForgeProblem::Status { status: 405, message: Some(text) } if text.contains(BUSY))
+}
+
+#[derive(Deserialize)]
+struct GiteaRepository {
+    default_merge_style: Option<String>,
 }
 
 impl Gitea {
     /// The declared way to merge, or the repository's.
-    pub(super) async fn method(&self, declared: Option<MergeMethod>) -> Result<String, ForgeError> {
+    async fn method(&self, declared: Option<MergeMethod>) -> Result<String, ForgeError> {
         Ok(match declared {
-            Some(MergeMethod::Merge) => "merge".to_owned(),
-            Some(MergeMethod::Squash) => "squash".to_owned(),
-            Some(MergeMethod::Rebase) => "rebase".to_owned(),
+            Some(method) => common::method_name(method).to_owned(),
             None => {
                 let read = self
                     .api
                     .get::<GiteaRepository>(ForgeOperation::Settings, self.repo(&[], &[]));
-                let repository = self.api.standing.once("repository", read).await?;
+                let repository = self.api.pass_cache.once("repository", read).await?;
                 repository
                     .default_merge_style
                     .clone()
@@ -55,17 +66,11 @@ impl Gitea {
             self.repo(&["pulls", &number.to_string(), "merge"], &[]),
             body,
         );
-        let mut tries = 0;
-        let answer = loop {
-            match self.api.send(&call).await {
-                // After each push to head or base it looks for conflicts, for a moment.
-                Err(error) if is_busy(&error) && tries < LOOKS => {
-                    tries += 1;
-                    self.api.pause(tries).await;
-                }
-                other => break other,
-            }
-        };
+        // After each push to head or base it looks for conflicts, for a moment.
+        let answer = (|| self.api.send(&call))
+            .retry(self.api.backoffs(REPETITIONS))
+            .when(is_busy)
+            .await;
         answer.map(drop).map_err(|mut error| {
             error.problem = match error.problem {
                 ForgeProblem::Status {

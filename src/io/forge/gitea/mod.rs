@@ -11,17 +11,15 @@ use super::{
     Approvals, Checks, CommentOutcome, CommitStatus, Forge, ForgeError, ForgeOperation,
     ForgeProblem, ForgeRelease, MergeCommand, NewRequest, OpenedRequest, PullRequest,
     RequestFilter, RequestLabel, RequestList, RequestPatch, RequestStatus, RequestedReviewer,
-    StatusState, TextLimits, UnrequestedReview,
-    api::{ApiCall, ForgeApi, List},
-    bot_comments::{CommentCalls, MarkedComment},
-    common,
-    gitea::read::{DRAFT, GiteaPull, GiteaUser, PAGE},
-    marker_line, page,
+    TextLimits, UnrequestedReview,
+    api::ForgeApi,
+    bot_comments::{CommentThread, MarkedComment, marked_text},
+    common, page,
 };
-use crate::review::types::cut;
-use crate::spec::{self, MergeMethod};
+use crate::spec;
 use async_trait::async_trait;
 use labels::id_of;
+use read::{DRAFT, GiteaPull, GiteaUser};
 use reqwest::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -35,12 +33,6 @@ const LIMITS: TextLimits = TextLimits {
     comment: 262_144,
     status: 255,
 };
-
-/// The cache key of the repository's labels.
-const LABELS: &str = "labels";
-
-/// Labels by name, with their ids.
-type LabelIds = Vec<(String, u64)>;
 
 #[derive(Debug)]
 pub(crate) struct Gitea {
@@ -56,11 +48,6 @@ struct GiteaComment {
     user: Option<GiteaUser>,
 }
 
-#[derive(Deserialize)]
-struct GiteaRepository {
-    default_merge_style: Option<String>,
-}
-
 impl Gitea {
     pub(crate) fn new(api: ForgeApi, place: spec::ForgeSpec) -> Self {
         Self { api, place }
@@ -70,45 +57,16 @@ impl Gitea {
         self.place.project.split('/').next().unwrap_or_default()
     }
 
-    async fn request_reviews(
-        &self,
-        number: &str,
-        users: &[&str],
-        teams: &[&str],
-    ) -> Result<(), ForgeError> {
-        let body = json!({"reviewers": users, "team_reviewers": teams});
-        let call = ApiCall::again(
-            ForgeOperation::Reviewers,
-            Method::POST,
-            self.repo(&["pulls", number, "requested_reviewers"], &[]),
-            body,
-        );
-        self.api.send(&call).await.map(drop)
-    }
-
     async fn edit(&self, number: u64, body: Value) -> Result<(), ForgeError> {
         let url = self.repo(&["pulls", &number.to_string()], &[]);
         self.api
-            .send(&ApiCall::again(
-                ForgeOperation::Change,
-                Method::PATCH,
-                url,
-                body,
-            ))
+            .apply(ForgeOperation::Change, Method::PATCH, url, body)
             .await
-            .map(drop)
     }
 }
 
 fn titled(title: &str, draft: bool) -> String {
-    cut(
-        &if draft {
-            format!("{DRAFT}{title}")
-        } else {
-            title.to_owned()
-        },
-        LIMITS.title,
-    )
+    common::draft_title(DRAFT, title, draft, LIMITS.title)
 }
 
 #[async_trait]
@@ -142,21 +100,20 @@ impl Forge for Gitea {
     }
 
     async fn open(&self, new: &NewRequest) -> Result<OpenedRequest, ForgeError> {
-        let body = json!({"head": new.head, "base": new.base, "title": titled(&new.title, new.draft), "body": new.body});
-        let call = ApiCall::once(
-            ForgeOperation::Open,
-            Method::POST,
-            self.repo(&["pulls"], &[]),
-            body,
-        );
-        let request = |pull: GiteaPull| {
-            pull.request()
-                .ok_or_else(|| self.api.foreign(ForgeOperation::Open))
-        };
-        let answer = self.api.json(&call).await.and_then(request);
-        common::opened(self, new, answer, |error| {
-            matches!(error.problem, ForgeProblem::Refused { status: 409, .. })
-        })
+        let body = json!({
+            "head": new.head,
+            "base": new.base,
+            "title": titled(&new.title, new.draft),
+            "body": new.body,
+        });
+        common::open(
+            self,
+            &self.api,
+            new,
+            (self.repo(&["pulls"], &[]), body),
+            GiteaPull::request,
+            ForgeError::is_conflict,
+        )
         .await
     }
 
@@ -186,7 +143,7 @@ impl Forge for Gitea {
         let shared = match all.iter().any(|name| id_of(&known, name).is_none()) {
             true => {
                 self.api
-                    .standing
+                    .pass_cache
                     .once("organisation labels", self.organisation_labels())
                     .await?
             }
@@ -203,25 +160,16 @@ impl Forge for Gitea {
         let sent = async {
             if !ids.is_empty() {
                 let url = self.repo(&["issues", &number, "labels"], &[]);
+                let body = json!({"labels": ids});
                 self.api
-                    .send(&ApiCall::again(
-                        ForgeOperation::Label,
-                        Method::POST,
-                        url,
-                        json!({"labels": ids}),
-                    ))
+                    .apply(ForgeOperation::Label, Method::POST, url, body)
                     .await?;
             }
             // A label that the repository does not have is on no request.
             for id in remove.iter().filter_map(|name| id_of(name)) {
                 let url = self.repo(&["issues", &number, "labels", &id.to_string()], &[]);
                 self.api
-                    .send(&ApiCall::again(
-                        ForgeOperation::Label,
-                        Method::DELETE,
-                        url,
-                        None,
-                    ))
+                    .apply(ForgeOperation::Label, Method::DELETE, url, None)
                     .await?;
             }
             Ok(())
@@ -229,7 +177,7 @@ impl Forge for Gitea {
         let sent = sent.await;
         if sent.is_err() {
             // A label may have been replaced by another one of the same name.
-            self.api.standing.clear().await;
+            self.api.pass_cache.clear().await;
         }
         sent
     }
@@ -240,47 +188,25 @@ impl Forge for Gitea {
         reviewers: &[RequestedReviewer],
     ) -> Result<Vec<UnrequestedReview>, ForgeError> {
         let number = request.number.to_string();
+        let url = self.repo(&["pulls", &number, "requested_reviewers"], &[]);
         let mut unasked = Vec::new();
         // One by one: a single invalid reviewer would fail all.
         for reviewer in reviewers {
-            let asked = match reviewer {
-                RequestedReviewer::User(login) if login.eq_ignore_ascii_case(&request.author) => {
-                    continue;
-                }
-                RequestedReviewer::User(login) => {
-                    self.request_reviews(&number, &[login], &[]).await
-                }
-                RequestedReviewer::Team { owner, name }
-                    if owner
-                        .as_deref()
-                        .is_none_or(|owner| owner.eq_ignore_ascii_case(self.owner())) =>
-                {
-                    self.request_reviews(&number, &[], &[name]).await
-                }
-                RequestedReviewer::Team { .. } => {
-                    let why = format!(
-                        "the team is not of {}, whose repository it is",
-                        self.owner()
-                    );
-                    unasked.push(UnrequestedReview {
-                        reviewer: reviewer.clone(),
-                        why,
-                    });
-                    continue;
-                }
-            };
-            match asked {
+            if let Some(foreign) = common::foreign_team(reviewer, self.owner()) {
+                unasked.push(foreign);
+                continue;
+            }
+            if matches!(reviewer, RequestedReviewer::User(login) if login.eq_ignore_ascii_case(&request.author))
+            {
+                continue;
+            }
+            match common::request_reviews(&self.api, url.clone(), &[reviewer]).await {
                 Ok(()) => {}
                 Err(ForgeError {
                     problem:
                         ForgeProblem::Refused { message, .. } | ForgeProblem::NotFound { message },
                     ..
-                }) => {
-                    unasked.push(UnrequestedReview {
-                        reviewer: reviewer.clone(),
-                        why: message.unwrap_or_else(|| "refused".to_owned()),
-                    });
-                }
+                }) => unasked.push(common::refused_reviewer(reviewer, message)),
                 Err(error) => return Err(error),
             }
         }
@@ -294,10 +220,10 @@ impl Forge for Gitea {
         text: &str,
     ) -> Result<CommentOutcome, ForgeError> {
         let number = request.number.to_string();
-        let (line, op) = (marker_line(marker), ForgeOperation::Comment);
-        let text = cut(&format!("{line}\n{text}"), LIMITS.comment);
+        let (line, text) = marked_text(marker, text, LIMITS.comment);
         let url = self.repo(&["issues", &number, "comments"], &[]);
-        let comments: Vec<GiteaComment> = self.api.get(op, url.clone()).await?;
+        let comments: Vec<GiteaComment> =
+            self.api.get(ForgeOperation::Comment, url.clone()).await?;
         let marked = comments
             .into_iter()
             .filter(|comment| comment.body.starts_with(&line))
@@ -309,15 +235,11 @@ impl Forge for Gitea {
                     body: comment.body,
                 }
             });
-        let change = |id: u64| {
-            ApiCall::again(
-                op,
-                Method::PATCH,
-                self.repo(&["issues", "comments", &id.to_string()], &[]),
-                json!({"body": text}),
-            )
+        let thread = CommentThread {
+            post: url,
+            edit: |id: u64| self.repo(&["issues", "comments", &id.to_string()], &[]),
+            edit_method: Method::PATCH,
         };
-        let make = ApiCall::once(op, Method::POST, url, json!({"body": text}));
         let own = async {
             Ok(self
                 .api
@@ -325,13 +247,11 @@ impl Forge for Gitea {
                 .await?
                 .login)
         };
-        Box::pin(self.api.keep_comment(
-            marked.collect(),
-            &request.author,
-            &text,
-            CommentCalls { change, make },
-            own,
-        ))
+        let found = marked.collect();
+        Box::pin(
+            self.api
+                .keep_comment(found, &request.author, &text, thread, own),
+        )
         .await
     }
 
@@ -411,22 +331,10 @@ impl Forge for Gitea {
 
     async fn cancel_merge(&self, request: &PullRequest) -> Result<(), ForgeError> {
         let url = self.repo(&["pulls", &request.number.to_string(), "merge"], &[]);
-        match self
+        let canceled = self
             .api
-            .send(&ApiCall::again(
-                ForgeOperation::AutoMerge,
-                Method::DELETE,
-                url,
-                None,
-            ))
-            .await
-        {
-            Err(ForgeError {
-                problem: ForgeProblem::NotFound { .. },
-                ..
-            }) => Ok(()),
-            other => other.map(drop),
-        }
+            .apply(ForgeOperation::AutoMerge, Method::DELETE, url, None);
+        common::deleted(canceled.await, ForgeError::is_not_found).map(drop)
     }
 
     async fn close(&self, number: u64) -> Result<(), ForgeError> {
@@ -434,44 +342,19 @@ impl Forge for Gitea {
     }
 
     async fn delete_branch(&self, branch: &str) -> Result<bool, ForgeError> {
-        match self
+        let url = self.repo(&["branches", branch], &[]);
+        let deleted = self
             .api
-            .send(&ApiCall::again(
-                ForgeOperation::Branch,
-                Method::DELETE,
-                self.repo(&["branches", branch], &[]),
-                None,
-            ))
-            .await
-        {
-            Ok(_) => Ok(true),
-            Err(ForgeError {
-                problem: ForgeProblem::NotFound { .. },
-                ..
-            }) => Ok(false),
-            Err(error) => Err(error),
-        }
+            .apply(ForgeOperation::Branch, Method::DELETE, url, None);
+        common::deleted(deleted.await, ForgeError::is_not_found)
     }
 
     async fn set_status(&self, commit: &str, status: &CommitStatus) -> Result<(), ForgeError> {
-        let state = match status.state {
-            StatusState::Pending => "pending",
-            StatusState::Success => "success",
-            StatusState::Failure => "failure",
-        };
-        let mut body = json!({"state": state, "context": status.context, "description": cut(&status.description, LIMITS.status)});
-        if let Some(url) = &status.url {
-            body["target_url"] = json!(url);
-        }
+        let body = common::status_fields(status, "context", "failure", LIMITS.status);
+        let url = self.repo(&["statuses", commit], &[]);
         self.api
-            .send(&ApiCall::again(
-                ForgeOperation::Status,
-                Method::POST,
-                self.repo(&["statuses", commit], &[]),
-                body,
-            ))
+            .apply(ForgeOperation::Status, Method::POST, url, body)
             .await
-            .map(drop)
     }
 
     async fn releases(

@@ -197,7 +197,7 @@ impl Gitea {
     ) -> Result<RequestList, ForgeError> {
         let (query, until) = match which {
             RequestFilter::Open => {
-                self.api.standing.clear().await;
+                self.api.pass_cache.clear().await;
                 (vec![("state", "open")], None)
             }
             RequestFilter::EndedSince(since) => (
@@ -291,7 +291,10 @@ impl Gitea {
             ForgeOperation::Settings,
             self.repo(&["branches", base], &[]),
         );
-        self.api.standing.once(&format!("branch {base}"), ask).await
+        self.api
+            .pass_cache
+            .once(&format!("branch {base}"), ask)
+            .await
     }
 
     pub(crate) async fn wants_newest_commit(&self, base: &str) -> Result<bool, ForgeError> {
@@ -323,7 +326,7 @@ impl Gitea {
         };
         Ok(*self
             .api
-            .standing
+            .pass_cache
             .once(&format!("newest {base}"), ask)
             .await?)
     }

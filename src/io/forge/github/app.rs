@@ -101,7 +101,7 @@ impl TokenSource for GithubApp {
         // A second token is harmless, so a lost response is retried. The token is restricted to
         // this repository.
         let body = json!({"repositories": [name]});
-        let call = ApiCall::again(
+        let call = ApiCall::idempotent(
             ForgeOperation::SignIn,
             Method::POST,
             api.url(["app", "installations", &id, "access_tokens"], &[]),

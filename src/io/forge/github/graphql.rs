@@ -1,9 +1,13 @@
 //! GitHub's GraphQL API, for what REST cannot do.
 
-use super::*;
+use super::Github;
+use crate::io::forge::{ForgeError, ForgeOperation, ForgeProblem, api::ApiCall};
+use reqwest::{Method, Url};
+use serde_json::{Value, json};
+use std::time::Duration;
 
 /// The wait for GraphQL's rate limit, whose response names no time; its budget is hourly.
-pub(super) const GRAPHQL_WAIT: Duration = Duration::from_secs(300);
+const GRAPHQL_WAIT: Duration = Duration::from_secs(300);
 
 impl Github {
     /// Asks GraphQL; gives the data.
@@ -20,7 +24,7 @@ impl Github {
             .trim_end_matches("/v3")
             .to_owned();
         url.set_path(&format!("{path}/graphql"));
-        let call = ApiCall::again(
+        let call = ApiCall::idempotent(
             operation,
             Method::POST,
             url,

@@ -10,21 +10,22 @@ pub(crate) use dialect::DIALECT;
 use super::{
     Approvals, Checks, CommentOutcome, CommitStatus, Forge, ForgeError, ForgeOperation,
     ForgeProblem, ForgeRelease, MergeCommand, NewRequest, OpenedRequest, PullRequest,
-    RequestFilter, RequestLabel, RequestList, RequestPatch, RequestedReviewer, StatusState,
-    TextLimits, UnrequestedReview,
+    RequestFilter, RequestLabel, RequestList, RequestPatch, RequestedReviewer, TextLimits,
+    UnrequestedReview,
     api::{ApiCall, ForgeApi, List},
-    bot_comments::{CommentCalls, MarkedComment},
-    common,
-    github::read::{GithubPull, GithubUser},
-    marker_line, page,
+    bot_comments::{CommentThread, MarkedComment, marked_text},
+    common, page,
 };
-use crate::review::types::cut;
-use crate::spec::{self, MergeMethod};
+use crate::{
+    review::types::cut,
+    spec::{self, MergeMethod},
+};
 use async_trait::async_trait;
-use reqwest::{Method, Url};
+use read::{GithubPull, GithubUser};
+use reqwest::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
 /// GitHub refuses longer texts: "body is too long (maximum is 65536 characters)".
 const LIMITS: TextLimits = TextLimits {
@@ -70,7 +71,7 @@ impl Github {
         let read = self
             .api
             .get::<MergeMethods>(ForgeOperation::Settings, self.repo(&[], &[]));
-        let methods = self.api.standing.once("repository", read).await?;
+        let methods = self.api.pass_cache.once("repository", read).await?;
         let all = [
             (methods.allow_merge_commit, MergeMethod::Merge),
             (methods.allow_squash_merge, MergeMethod::Squash),
@@ -83,53 +84,27 @@ impl Github {
             .map_or(MergeMethod::Merge, |(_, method)| method))
     }
 
-    /// Makes a label if it is missing.
     async fn make_label(&self, label: &RequestLabel) -> Result<(), ForgeError> {
-        if self
-            .api
-            .find::<Value>(
-                ForgeOperation::Label,
-                self.repo(&["labels", &label.name], &[]),
-            )
-            .await?
-            .is_some()
-        {
-            return Ok(());
-        }
-        let body = json!({"name": label.name, "color": label.color, "description": cut(&label.description, 100)});
-        let call = ApiCall::again(
-            ForgeOperation::Label,
-            Method::POST,
-            self.repo(&["labels"], &[]),
-            body,
-        );
-        match self.api.send(&call).await {
-            // Created concurrently.
-            Err(error) if is_refused(&error, 422, "already_exists") => Ok(()),
-            other => other.map(drop),
-        }
+        let body = json!({
+            "name": label.name,
+            "color": label.color,
+            "description": cut(&label.description, 100),
+        });
+        common::make_label(
+            &self.api,
+            self.repo(&["labels", &label.name], &[]),
+            (self.repo(&["labels"], &[]), body),
+            |error| error.is_refused(422, "already_exists"),
+        )
+        .await
     }
 
-    async fn request_reviews(
-        &self,
-        number: &str,
-        users: &[&str],
-        teams: &[&str],
-    ) -> Result<(), ForgeError> {
-        let body = json!({"reviewers": users, "team_reviewers": teams});
-        let call = ApiCall::again(
-            ForgeOperation::Reviewers,
-            Method::POST,
-            self.repo(&["pulls", number, "requested_reviewers"], &[]),
-            body,
-        );
-        self.api.send(&call).await.map(drop)
+    async fn edit(&self, number: u64, body: Value) -> Result<(), ForgeError> {
+        let url = self.repo(&["pulls", &number.to_string()], &[]);
+        self.api
+            .apply(ForgeOperation::Change, Method::PATCH, url, body)
+            .await
     }
-}
-
-/// Returns whether the forge refused with this status and message.
-pub(crate) fn is_refused(error: &ForgeError, with: u16, words: &str) -> bool {
-    matches!(&error.problem, ForgeProblem::Refused { status, message: Some(message) } if *status == with && message.contains(words))
 }
 
 #[async_trait]
@@ -171,37 +146,22 @@ impl Forge for Github {
             "draft": new.draft,
             "maintainer_can_modify": false,
         });
-        let call = ApiCall::once(
-            ForgeOperation::Open,
-            Method::POST,
-            self.repo(&["pulls"], &[]),
-            body,
-        );
-        let request = |pull: GithubPull| {
-            pull.request(&self.place.project)
-                .ok_or_else(|| self.api.foreign(ForgeOperation::Open))
-        };
-        let answer = self.api.json(&call).await.and_then(request);
-        common::opened(self, new, answer, |error| {
-            is_refused(error, 422, "already exists")
-        })
+        common::open(
+            self,
+            &self.api,
+            new,
+            (self.repo(&["pulls"], &[]), body),
+            |pull: GithubPull| pull.request(&self.place.project),
+            |error| error.is_refused(422, "already exists"),
+        )
         .await
     }
 
     async fn update(&self, request: &PullRequest, change: &RequestPatch) -> Result<(), ForgeError> {
-        let Some(body) = common::changed(change, "body", |title| cut(title, LIMITS.title)) else {
-            return Ok(());
-        };
-        let url = self.repo(&["pulls", &request.number.to_string()], &[]);
-        self.api
-            .send(&ApiCall::again(
-                ForgeOperation::Change,
-                Method::PATCH,
-                url,
-                body,
-            ))
-            .await
-            .map(drop)
+        match common::changed(change, "body", |title| cut(title, LIMITS.title)) {
+            Some(body) => self.edit(request.number, body).await,
+            None => Ok(()),
+        }
     }
 
     async fn label(
@@ -213,44 +173,25 @@ impl Forge for Github {
         let number = number.to_string();
         for label in add {
             self.api
-                .standing
+                .pass_cache
                 .once(&format!("label {}", label.name), self.make_label(label))
                 .await?;
         }
         if !add.is_empty() {
             let names: Vec<&str> = add.iter().map(|label| label.name.as_str()).collect();
             let url = self.repo(&["issues", &number, "labels"], &[]);
+            let body = json!({"labels": names});
             self.api
-                .send(&ApiCall::again(
-                    ForgeOperation::Label,
-                    Method::POST,
-                    url,
-                    json!({"labels": names}),
-                ))
+                .apply(ForgeOperation::Label, Method::POST, url, body)
                 .await?;
         }
         for name in remove {
             let url = self.repo(&["issues", &number, "labels", name], &[]);
-            match self
+            let removed = self
                 .api
-                .send(&ApiCall::again(
-                    ForgeOperation::Label,
-                    Method::DELETE,
-                    url,
-                    None,
-                ))
-                .await
-            {
-                // "Label does not exist", as wanted. A missing request says otherwise.
-                Err(ForgeError {
-                    problem:
-                        ForgeProblem::NotFound {
-                            message: Some(message),
-                        },
-                    ..
-                }) if message.contains("Label") => {}
-                other => drop(other?),
-            }
+                .apply(ForgeOperation::Label, Method::DELETE, url, None);
+            // "Label does not exist" is the wanted state.
+            common::deleted(removed.await, |error| error.is_missing("Label"))?;
         }
         Ok(())
     }
@@ -261,62 +202,34 @@ impl Forge for Github {
         reviewers: &[RequestedReviewer],
     ) -> Result<Vec<UnrequestedReview>, ForgeError> {
         let own = self.place.project.split('/').next().unwrap_or_default();
-        let (mut users, mut teams, mut unasked) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut asked, mut unasked) = (Vec::new(), Vec::new());
         for reviewer in reviewers {
-            match reviewer {
-                RequestedReviewer::User(login) if login.eq_ignore_ascii_case(&request.author) => {}
-                RequestedReviewer::User(login) => users.push((login.as_str(), reviewer)),
-                RequestedReviewer::Team { owner, name }
-                    if owner
-                        .as_deref()
-                        .is_none_or(|owner| owner.eq_ignore_ascii_case(own)) =>
-                {
-                    teams.push((name.as_str(), reviewer));
-                }
-                RequestedReviewer::Team { .. } => {
-                    unasked.push(UnrequestedReview {
-                        reviewer: reviewer.clone(),
-                        why: format!("the team is not of {own}, whose repository it is"),
-                    });
-                }
+            match (reviewer, common::foreign_team(reviewer, own)) {
+                (_, Some(foreign)) => unasked.push(foreign),
+                (RequestedReviewer::User(login), None)
+                    if login.eq_ignore_ascii_case(&request.author) => {}
+                _ => asked.push(reviewer),
             }
         }
-        if users.is_empty() && teams.is_empty() {
+        if asked.is_empty() {
             return Ok(unasked);
         }
         let number = request.number.to_string();
-        let user_names: Vec<&str> = users.iter().map(|(name, _)| *name).collect();
-        let team_names: Vec<&str> = teams.iter().map(|(name, _)| *name).collect();
-        match self
-            .request_reviews(&number, &user_names, &team_names)
-            .await
-        {
+        let url = self.repo(&["pulls", &number, "requested_reviewers"], &[]);
+        match common::request_reviews(&self.api, url.clone(), &asked).await {
             Ok(()) => return Ok(unasked),
             // A single invalid reviewer fails all: request them one by one, and report that one.
             Err(error) if matches!(error.problem, ForgeProblem::Refused { .. }) => {}
             Err(error) => return Err(error),
         }
-        for (is_team, (name, reviewer)) in users
-            .into_iter()
-            .map(|user| (false, user))
-            .chain(teams.into_iter().map(|team| (true, team)))
-        {
-            let asked = if is_team {
-                self.request_reviews(&number, &[], &[name]).await
-            } else {
-                self.request_reviews(&number, &[name], &[]).await
-            };
-            match asked {
+        asked.sort_by_key(|reviewer| matches!(reviewer, RequestedReviewer::Team { .. }));
+        for reviewer in asked {
+            match common::request_reviews(&self.api, url.clone(), &[reviewer]).await {
                 Ok(()) => {}
                 Err(ForgeError {
                     problem: ForgeProblem::Refused { message, .. },
                     ..
-                }) => {
-                    unasked.push(UnrequestedReview {
-                        reviewer: reviewer.clone(),
-                        why: message.unwrap_or_else(|| "refused".to_owned()),
-                    });
-                }
+                }) => unasked.push(common::refused_reviewer(reviewer, message)),
                 Err(error) => return Err(error),
             }
         }
@@ -330,46 +243,33 @@ impl Forge for Github {
         text: &str,
     ) -> Result<CommentOutcome, ForgeError> {
         let number = request.number.to_string();
-        let (line, op) = (marker_line(marker), ForgeOperation::Comment);
-        let text = cut(&format!("{line}\n{text}"), LIMITS.comment);
+        let (line, text) = marked_text(marker, text, LIMITS.comment);
         let list = List::all(
-            op,
+            ForgeOperation::Comment,
             self.repo(&["issues", &number, "comments"], &[("per_page", "100")]),
             &line,
         );
         let keep = |comment: GithubComment| {
-            let (id, login) = (
-                comment.id,
-                comment.user.map(|user| user.login).unwrap_or_default(),
-            );
-            comment
-                .body
-                .filter(|body| body.starts_with(&line))
-                .map(|body| MarkedComment { id, login, body })
-                .into()
+            let login = comment.user.map(|user| user.login).unwrap_or_default();
+            let body = comment.body.filter(|body| body.starts_with(&line));
+            body.map(|body| MarkedComment {
+                id: comment.id,
+                login,
+                body,
+            })
+            .into()
         };
         let found = self.api.pages(&list, keep).await?;
-        let change = |id: u64| {
-            ApiCall::again(
-                op,
-                Method::PATCH,
-                self.repo(&["issues", "comments", &id.to_string()], &[]),
-                json!({"body": text}),
-            )
+        let thread = CommentThread {
+            post: self.repo(&["issues", &number, "comments"], &[]),
+            edit: |id: u64| self.repo(&["issues", "comments", &id.to_string()], &[]),
+            edit_method: Method::PATCH,
         };
-        let make = ApiCall::once(
-            op,
-            Method::POST,
-            self.repo(&["issues", &number, "comments"], &[]),
-            json!({"body": text}),
-        );
-        Box::pin(self.api.keep_comment(
-            found,
-            &request.author,
-            &text,
-            CommentCalls { change, make },
-            self.own_login(),
-        ))
+        let own = self.own_login();
+        Box::pin(
+            self.api
+                .keep_comment(found, &request.author, &text, thread, own),
+        )
         .await
     }
 
@@ -391,7 +291,7 @@ impl Forge for Github {
             sha: Option<String>,
         }
         let method = self.method(merge.method).await?;
-        let mut body = json!({"sha": merge.head, "merge_method": word(method)});
+        let mut body = json!({"sha": merge.head, "merge_method": common::method_name(method)});
         if !merge.title.is_empty() && method != MergeMethod::Rebase {
             body["commit_title"] = json!(merge.title);
             body["commit_message"] = json!(merge.message);
@@ -444,7 +344,7 @@ impl Forge for Github {
         let method = self.method(merge.method).await?;
         let mut input = json!({
             "pullRequestId": request.id,
-            "mergeMethod": word(method).to_ascii_uppercase(),
+            "mergeMethod": common::method_name(method).to_ascii_uppercase(),
             "expectedHeadOid": merge.head,
         });
         if !merge.title.is_empty() && method != MergeMethod::Rebase {
@@ -457,12 +357,12 @@ impl Forge for Github {
             .await
         {
             // Nothing left to wait for: GitHub expects an immediate merge instead.
-            Err(error) if is_refused(&error, 422, "clean status") => {
+            Err(error) if error.is_refused(422, "clean status") => {
                 self.merge(request.number, merge).await.map(drop)
             }
             Err(error)
-                if is_refused(&error, 422, "uto merge is not allowed")
-                    || is_refused(&error, 422, "uto-merge is not allowed") =>
+                if error.is_refused(422, "uto merge is not allowed")
+                    || error.is_refused(422, "uto-merge is not allowed") =>
             {
                 let why = "\"Allow auto-merge\" is off in the repository's settings";
                 Err(ForgeError {
@@ -484,22 +384,13 @@ impl Forge for Github {
             )
             .await
         {
-            Err(error) if is_refused(&error, 422, "Can't disable auto-merge") => Ok(()),
+            Err(error) if error.is_refused(422, "Can't disable auto-merge") => Ok(()),
             other => other.map(drop),
         }
     }
 
     async fn close(&self, number: u64) -> Result<(), ForgeError> {
-        let url = self.repo(&["pulls", &number.to_string()], &[]);
-        self.api
-            .send(&ApiCall::again(
-                ForgeOperation::Change,
-                Method::PATCH,
-                url,
-                json!({"state": "closed"}),
-            ))
-            .await
-            .map(drop)
+        self.edit(number, json!({"state": "closed"})).await
     }
 
     async fn delete_branch(&self, branch: &str) -> Result<bool, ForgeError> {
@@ -507,42 +398,22 @@ impl Forge for Github {
             .into_iter()
             .chain(branch.split('/'))
             .collect();
-        match self
+        let url = self.repo(&segments, &[]);
+        let deleted = self
             .api
-            .send(&ApiCall::again(
-                ForgeOperation::Branch,
-                Method::DELETE,
-                self.repo(&segments, &[]),
-                None,
-            ))
-            .await
-        {
-            Ok(_) => Ok(true),
-            Err(error) if is_refused(&error, 422, "Reference does not exist") => Ok(false),
-            Err(error) => Err(error),
-        }
+            .apply(ForgeOperation::Branch, Method::DELETE, url, None);
+        common::deleted(deleted.await, |error| {
+            error.is_refused(422, "Reference does not exist")
+        })
     }
 
     async fn set_status(&self, commit: &str, status: &CommitStatus) -> Result<(), ForgeError> {
-        let state = match status.state {
-            StatusState::Pending => "pending",
-            StatusState::Success => "success",
-            StatusState::Failure => "failure",
-        };
-        let mut body = json!({"state": state, "context": status.context, "description": cut(&status.description, LIMITS.status)});
-        if let Some(url) = &status.url {
-            body["target_url"] = json!(url);
-        }
+        let body = common::status_fields(status, "context", "failure", LIMITS.status);
+        let url = self.repo(&["statuses", commit], &[]);
         // The last of one context counts, so that twice is as good as once.
         self.api
-            .send(&ApiCall::again(
-                ForgeOperation::Status,
-                Method::POST,
-                self.repo(&["statuses", commit], &[]),
-                body,
-            ))
+            .apply(ForgeOperation::Status, Method::POST, url, body)
             .await
-            .map(drop)
     }
 
     async fn releases(
@@ -552,13 +423,5 @@ impl Forge for Github {
         to: &str,
     ) -> Result<Vec<ForgeRelease>, ForgeError> {
         self.read_releases(project, from, to).await
-    }
-}
-
-fn word(method: MergeMethod) -> &'static str {
-    match method {
-        MergeMethod::Merge => "merge",
-        MergeMethod::Squash => "squash",
-        MergeMethod::Rebase => "rebase",
     }
 }

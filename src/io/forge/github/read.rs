@@ -51,7 +51,7 @@ impl Github {
     ) -> Result<RequestList, ForgeError> {
         let (state, sort, until) = match which {
             RequestFilter::Open => {
-                self.api.standing.clear().await;
+                self.api.pass_cache.clear().await;
                 ("open", "created", None)
             }
             RequestFilter::EndedSince(since) => ("closed", "updated", Some(since)),
@@ -168,7 +168,7 @@ impl Github {
         base: &str,
     ) -> Result<Arc<MergeRequirements>, ForgeError> {
         self.api
-            .standing
+            .pass_cache
             .once(&format!("branch {base}"), Box::pin(self.wanted(base)))
             .await
     }

@@ -1,6 +1,12 @@
 //! Merging on GitLab.
 
-use super::*;
+use super::{Gitlab, read::MergeRequest};
+use crate::{
+    io::forge::{ForgeError, ForgeOperation, ForgeProblem, MergeCommand, api::ApiCall, common},
+    spec::MergeMethod,
+};
+use reqwest::Method;
+use serde_json::json;
 
 impl Gitlab {
     /// Returns whether to squash, for a declared merge method. The rest of the method is the

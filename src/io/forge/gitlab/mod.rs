@@ -10,18 +10,15 @@ pub(crate) use dialect::DIALECT;
 use super::{
     Approvals, Checks, CommentOutcome, CommitStatus, Forge, ForgeError, ForgeOperation,
     ForgeProblem, ForgeRelease, MergeCommand, NewRequest, OpenedRequest, PullRequest,
-    RequestFilter, RequestLabel, RequestList, RequestPatch, RequestedReviewer, StatusState,
-    TextLimits, UnrequestedReview,
-    api::{ApiCall, ForgeApi, List},
-    bot_comments::{CommentCalls, MarkedComment},
-    common,
-    github::is_refused,
-    gitlab::read::{DRAFT, GitlabUser, MergeRequest},
-    marker_line, page,
+    RequestFilter, RequestLabel, RequestList, RequestPatch, RequestedReviewer, TextLimits,
+    UnrequestedReview,
+    api::{ForgeApi, List},
+    bot_comments::{CommentThread, MarkedComment, marked_text},
+    common, page,
 };
-use crate::review::types::cut;
-use crate::spec::{self, MergeMethod};
+use crate::spec;
 use async_trait::async_trait;
+use read::{DRAFT, GitlabUser, MergeRequest};
 use reqwest::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -70,65 +67,38 @@ impl Gitlab {
         let read = self
             .api
             .get::<GitlabProject>(ForgeOperation::Settings, self.project(&[], &[]));
-        self.api.standing.once("repository", read).await
+        self.api.pass_cache.once("repository", read).await
     }
 
     /// Makes a label if neither the project nor a group above it has it.
     async fn make_label(&self, label: &RequestLabel) -> Result<(), ForgeError> {
-        if self
-            .api
-            .find::<Value>(
-                ForgeOperation::Label,
-                self.project(&["labels", &label.name], &[]),
-            )
-            .await?
-            .is_some()
-        {
-            return Ok(());
-        }
-        let body = json!({"name": label.name, "color": format!("#{}", label.color), "description": label.description});
-        match self
-            .api
-            .send(&ApiCall::again(
-                ForgeOperation::Label,
-                Method::POST,
-                self.project(&["labels"], &[]),
-                body,
-            ))
-            .await
-        {
-            // Created concurrently.
-            Err(ForgeError {
-                problem: ForgeProblem::Refused { status: 409, .. },
-                ..
-            }) => Ok(()),
-            other => other.map(drop),
-        }
+        let body = json!({
+            "name": label.name,
+            "color": format!("#{}", label.color),
+            "description": label.description,
+        });
+        common::make_label(
+            &self.api,
+            self.project(&["labels", &label.name], &[]),
+            (self.project(&["labels"], &[]), body),
+            ForgeError::is_conflict,
+        )
+        .await
     }
 
-    async fn change(
+    async fn edit(
         &self,
         operation: ForgeOperation,
         number: u64,
         body: Value,
     ) -> Result<(), ForgeError> {
         let url = self.project(&["merge_requests", &number.to_string()], &[]);
-        self.api
-            .send(&ApiCall::again(operation, Method::PUT, url, body))
-            .await
-            .map(drop)
+        self.api.apply(operation, Method::PUT, url, body).await
     }
 }
 
 fn titled(title: &str, draft: bool) -> String {
-    cut(
-        &if draft {
-            format!("{DRAFT}{title}")
-        } else {
-            title.to_owned()
-        },
-        LIMITS.title,
-    )
+    common::draft_title(DRAFT, title, draft, LIMITS.title)
 }
 
 #[async_trait]
@@ -168,27 +138,21 @@ impl Forge for Gitlab {
             "title": titled(&new.title, new.draft),
             "description": new.body,
         });
-        let call = ApiCall::once(
-            ForgeOperation::Open,
-            Method::POST,
-            self.project(&["merge_requests"], &[]),
-            body,
-        );
-        let request = |made: MergeRequest| {
-            made.request()
-                .ok_or_else(|| self.api.foreign(ForgeOperation::Open))
-        };
-        let answer = self.api.json(&call).await.and_then(request);
-        common::opened(self, new, answer, |error| {
-            matches!(error.problem, ForgeProblem::Refused { status: 409, .. })
-        })
+        common::open(
+            self,
+            &self.api,
+            new,
+            (self.project(&["merge_requests"], &[]), body),
+            MergeRequest::request,
+            ForgeError::is_conflict,
+        )
         .await
     }
 
     async fn update(&self, request: &PullRequest, change: &RequestPatch) -> Result<(), ForgeError> {
         match common::changed(change, "description", |title| titled(title, request.draft)) {
             Some(body) => {
-                self.change(ForgeOperation::Change, request.number, body)
+                self.edit(ForgeOperation::Change, request.number, body)
                     .await
             }
             None => Ok(()),
@@ -203,7 +167,7 @@ impl Forge for Gitlab {
     ) -> Result<(), ForgeError> {
         for label in add {
             self.api
-                .standing
+                .pass_cache
                 .once(&format!("label {}", label.name), self.make_label(label))
                 .await?;
         }
@@ -211,7 +175,7 @@ impl Forge for Gitlab {
             return Ok(());
         }
         let names: Vec<&str> = add.iter().map(|label| label.name.as_str()).collect();
-        self.change(
+        self.edit(
             ForgeOperation::Label,
             number,
             json!({"add_labels": names.join(","), "remove_labels": remove.join(",")}),
@@ -249,10 +213,7 @@ impl Forge for Gitlab {
                         refuse("the group has more than 20 members")
                     }
                     Ok(members) => asked.extend(members),
-                    Err(ForgeError {
-                        problem: ForgeProblem::NotFound { .. },
-                        ..
-                    }) => refuse("there is no such group"),
+                    Err(error) if error.is_not_found() => refuse("there is no such group"),
                     Err(error) => return Err(error),
                 },
             }
@@ -276,7 +237,7 @@ impl Forge for Gitlab {
         ids.sort_unstable();
         ids.dedup();
         if ids.len() > present.len() {
-            self.change(
+            self.edit(
                 ForgeOperation::Reviewers,
                 request.number,
                 json!({"reviewer_ids": ids}),
@@ -293,8 +254,7 @@ impl Forge for Gitlab {
         text: &str,
     ) -> Result<CommentOutcome, ForgeError> {
         let number = request.number.to_string();
-        let (line, op) = (marker_line(marker), ForgeOperation::Comment);
-        let text = cut(&format!("{line}\n{text}"), LIMITS.comment);
+        let (line, text) = marked_text(marker, text, LIMITS.comment);
         let notes = |rest: &[&str], query: &[(&str, &str)]| {
             let segments: Vec<&str> = ["merge_requests", number.as_str(), "notes"]
                 .into_iter()
@@ -303,7 +263,7 @@ impl Forge for Gitlab {
             self.project(&segments, query)
         };
         let list = List::all(
-            op,
+            ForgeOperation::Comment,
             notes(
                 &[],
                 &[
@@ -325,15 +285,11 @@ impl Forge for Gitlab {
                 .into()
         };
         let found = self.api.pages(&list, keep).await?;
-        let change = |id: u64| {
-            ApiCall::again(
-                op,
-                Method::PUT,
-                notes(&[&id.to_string()], &[]),
-                json!({"body": text}),
-            )
+        let thread = CommentThread {
+            post: notes(&[], &[]),
+            edit: |id: u64| notes(&[&id.to_string()], &[]),
+            edit_method: Method::PUT,
         };
-        let make = ApiCall::once(op, Method::POST, notes(&[], &[]), json!({"body": text}));
         let own = async {
             Ok(self
                 .api
@@ -341,13 +297,10 @@ impl Forge for Gitlab {
                 .await?
                 .username)
         };
-        Box::pin(self.api.keep_comment(
-            found,
-            &request.author,
-            &text,
-            CommentCalls { change, make },
-            own,
-        ))
+        Box::pin(
+            self.api
+                .keep_comment(found, &request.author, &text, thread, own),
+        )
         .await
     }
 
@@ -398,27 +351,21 @@ impl Forge for Gitlab {
             ],
             &[],
         );
-        match self
+        let canceled = self
             .api
-            .send(&ApiCall::again(
-                ForgeOperation::AutoMerge,
-                Method::POST,
-                url,
-                None,
-            ))
-            .await
-        {
+            .apply(ForgeOperation::AutoMerge, Method::POST, url, None);
+        match canceled.await {
             // Auto-merge is not set.
             Err(ForgeError {
                 problem: ForgeProblem::Status { status: 406, .. },
                 ..
             }) => Ok(()),
-            other => other.map(drop),
+            other => other,
         }
     }
 
     async fn close(&self, number: u64) -> Result<(), ForgeError> {
-        self.change(
+        self.edit(
             ForgeOperation::Change,
             number,
             json!({"state_event": "close"}),
@@ -428,51 +375,22 @@ impl Forge for Gitlab {
 
     async fn delete_branch(&self, branch: &str) -> Result<bool, ForgeError> {
         let url = self.project(&["repository", "branches", branch], &[]);
-        match self
+        let deleted = self
             .api
-            .send(&ApiCall::again(
-                ForgeOperation::Branch,
-                Method::DELETE,
-                url,
-                None,
-            ))
-            .await
-        {
-            Ok(_) => Ok(true),
-            Err(ForgeError {
-                problem:
-                    ForgeProblem::NotFound {
-                        message: Some(message),
-                    },
-                ..
-            }) if message.contains("Branch") => Ok(false),
-            Err(error) => Err(error),
-        }
+            .apply(ForgeOperation::Branch, Method::DELETE, url, None);
+        common::deleted(deleted.await, |error| error.is_missing("Branch"))
     }
 
     async fn set_status(&self, commit: &str, status: &CommitStatus) -> Result<(), ForgeError> {
-        let state = match status.state {
-            StatusState::Pending => "pending",
-            StatusState::Success => "success",
-            StatusState::Failure => "failed",
-        };
-        let mut body = json!({"state": state, "name": status.context, "description": cut(&status.description, LIMITS.status)});
-        if let Some(url) = &status.url {
-            body["target_url"] = json!(url);
-        }
-        match self
+        let body = common::status_fields(status, "name", "failed", LIMITS.status);
+        let url = self.project(&["statuses", commit], &[]);
+        let set = self
             .api
-            .send(&ApiCall::again(
-                ForgeOperation::Status,
-                Method::POST,
-                self.project(&["statuses", commit], &[]),
-                body,
-            ))
-            .await
-        {
+            .apply(ForgeOperation::Status, Method::POST, url, body);
+        match set.await {
             // The status already has this value.
-            Err(error) if is_refused(&error, 400, "Cannot transition status") => Ok(()),
-            other => other.map(drop),
+            Err(error) if error.is_refused(400, "Cannot transition status") => Ok(()),
+            other => other,
         }
     }
 

@@ -191,7 +191,7 @@ impl Gitlab {
     ) -> Result<RequestList, ForgeError> {
         let (since, query) = match which {
             RequestFilter::Open => {
-                self.api.standing.clear().await;
+                self.api.pass_cache.clear().await;
                 (
                     String::new(),
                     vec![("state", "opened"), ("order_by", "created_at")],

@@ -12,7 +12,7 @@ impl Github {
         }
         let classic = self
             .api
-            .standing
+            .pass_cache
             .once(
                 &format!("approvals {base}"),
                 Box::pin(self.classic_approvals(base)),
@@ -134,7 +134,7 @@ impl Github {
         };
         Ok(*self
             .api
-            .standing
+            .pass_cache
             .once(&format!("permission {login}"), ask)
             .await?)
     }
