@@ -11,7 +11,7 @@ use crate::{
     },
     reconcile::{self, ClusterKinds},
     review::{ApplicationChange, DryRunVerdict, ObjectChange, ObjectPreview, PreviewTrouble},
-    spec::DeletionPolicy,
+    spec::{Application, DeletionPolicy},
 };
 use serde_json::Value;
 use std::{
@@ -88,45 +88,69 @@ pub(super) fn compare(
     door: &ClusterPermit,
 ) -> ComparedApplication {
     let mut out = ComparedApplication::default();
+    let Some((base, head)) = place_sides(&mut out, one, before, after, door) else {
+        return out;
+    };
+    brings(&mut out, &head, one);
+    add_desired(&mut out, one, &base, &head);
+    add_refused(&mut out, &base, &head);
+    add_removed(&mut out, one, &base, &head);
+    out.keys = head.wanted.into_iter().map(|one| one.key).collect();
+    out
+}
+
+/// Returns the objects of both sides; none if one of them cannot be rendered, which is recorded.
+fn place_sides(
+    out: &mut ComparedApplication,
+    one: &ReachedApplication,
+    before: PreviewSide,
+    after: PreviewSide,
+    door: &ClusterPermit,
+) -> Option<(PlacedObject, PlacedObject)> {
     let kinds: Box<dyn KindScopes> = match door {
         ClusterPermit::Open { served, .. } => Box::new(ClusterKinds(Arc::clone(served))),
         ClusterPermit::Closed { .. } => Box::new(BuiltinScopes),
     };
-    let rendered = match after {
-        Some(Err(error)) => {
-            out.trouble.push(cannot(&error, ""));
-            return out;
-        }
-        Some(Ok(rendered)) => Some(rendered),
-        None => None,
-    };
-    let place = |application: Option<&crate::spec::Application>, rendered: Option<&Rendered>| {
+    let place = |application: Option<&Application>, rendered: Option<&Rendered>| {
         let Some((application, rendered)) = application.zip(rendered) else {
             return PlacedObject::default();
         };
         let (wanted, refused) = plan::desired_objects(application, rendered.objects(), &*kinds);
         PlacedObject { wanted, refused }
     };
+    let rendered = match after.transpose() {
+        Ok(rendered) => rendered,
+        Err(error) => {
+            out.trouble.push(cannot(&error, ""));
+            return None;
+        }
+    };
     let head = place(one.after.as_ref(), rendered.as_deref());
-    let base = match before {
-        Some(Err(error)) if one.after.is_some() => {
+    let base = match before.transpose() {
+        Ok(rendered) => place(one.before.as_ref(), rendered.as_deref()),
+        Err(error) if one.after.is_some() => {
             // The old side is unknown, so everything counts as new.
             out.notes.push(format!("what it was before cannot be rendered, so that every object is shown as new: {error}"));
             PlacedObject::default()
         }
-        Some(Err(error)) => {
+        Err(error) => {
             out.trouble.push(cannot(&error, "what it was before: "));
-            return out;
+            return None;
         }
-        Some(Ok(rendered)) => place(one.before.as_ref(), Some(&rendered)),
-        None => PlacedObject::default(),
     };
-    out.notes.extend(
-        rendered
-            .iter()
-            .flat_map(|rendered| rendered.warnings.iter().take(10).cloned()),
-    );
-    brings(&mut out, &head, one);
+    let warnings = rendered.iter().flat_map(|rendered| &rendered.warnings);
+    out.notes.extend(warnings.take(10).cloned());
+    Some((base, head))
+}
+
+/// Adds the objects that are new or differ. If only the service account changes, the others are
+/// checked, too.
+fn add_desired(
+    out: &mut ComparedApplication,
+    one: &ReachedApplication,
+    base: &PlacedObject,
+    head: &PlacedObject,
+) {
     let known = base.find();
     let other_account = one
         .before
@@ -134,32 +158,24 @@ pub(super) fn compare(
         .zip(one.after.as_ref())
         .is_some_and(|(before, after)| before.service_account != after.service_account);
     for wanted in &head.wanted {
-        match known.get(&wanted.key) {
-            Some(old) if old.hash == wanted.hash => {
-                if other_account {
-                    let preview = preview(&wanted.key, ObjectChange::Change, String::new());
-                    out.add(
-                        &wanted.key,
-                        preview,
-                        ObjectQuestion::Check(Box::new(wanted.clone())),
-                    );
-                }
+        let old = known.get(&wanted.key).copied();
+        let object = Box::new(wanted.clone());
+        if old.is_some_and(|old| old.hash == wanted.hash) {
+            if other_account {
+                let preview = preview(&wanted.key, ObjectChange::Change, String::new());
+                out.add(&wanted.key, preview, ObjectQuestion::Check(object));
             }
-            old => {
-                let change = if old.is_some() {
-                    ObjectChange::Change
-                } else {
-                    ObjectChange::Create
-                };
-                let diff = diff(&wanted.key, old.copied(), Some(wanted));
-                out.add(
-                    &wanted.key,
-                    preview(&wanted.key, change, diff),
-                    ObjectQuestion::Ask(Box::new(wanted.clone())),
-                );
-            }
+            continue;
         }
+        let diff = diff(&wanted.key, old, Some(wanted));
+        let preview = preview(&wanted.key, change_of(old), diff);
+        out.add(&wanted.key, preview, ObjectQuestion::Ask(object));
     }
+}
+
+/// Adds the objects that are refused before a cluster sees them, and were not before.
+fn add_refused(out: &mut ComparedApplication, base: &PlacedObject, head: &PlacedObject) {
+    let known = base.find();
     for refused in &head.refused {
         if base
             .refused
@@ -168,60 +184,60 @@ pub(super) fn compare(
         {
             continue;
         }
-        let old = known.get(&refused.key).copied();
-        let change = if old.is_some() {
-            ObjectChange::Change
-        } else {
-            ObjectChange::Create
-        };
+        let change = change_of(known.get(&refused.key).copied());
         let place = refused
             .origin
             .as_ref()
             .map_or(String::new(), |origin| format!("{origin}: "));
-        let why = text::line(&format!("{place}{}", refused.why));
-        let question = ObjectQuestion::Known(DryRunVerdict::Refused { reason: why });
-        out.add(
-            &refused.key,
-            preview(&refused.key, change, String::new()),
-            question,
-        );
+        let reason = text::line(&format!("{place}{}", refused.why));
+        let question = ObjectQuestion::Known(DryRunVerdict::Refused { reason });
+        let preview = preview(&refused.key, change, String::new());
+        out.add(&refused.key, preview, question);
     }
-    let keep: HashSet<&ObjectKey> = head
-        .wanted
-        .iter()
-        .map(|one| &one.key)
-        .chain(head.refused.iter().map(|one| &one.key))
-        .collect();
+}
+
+/// Adds the objects that are not desired any more.
+fn add_removed(
+    out: &mut ComparedApplication,
+    one: &ReachedApplication,
+    base: &PlacedObject,
+    head: &PlacedObject,
+) {
+    let is_gone = one.change == ApplicationChange::Gone;
     // Of one that goes and leaves everything behind there is nothing to show.
-    let orphans = one.change == ApplicationChange::Gone
+    if is_gone
         && one
             .before
             .as_ref()
-            .is_some_and(|before| before.deletion == DeletionPolicy::Orphan);
-    let goes = one.change == ApplicationChange::Gone
-        || one.after.as_ref().is_some_and(|after| after.prune);
-    for old in base
-        .wanted
-        .iter()
-        .filter(|old| !orphans && !keep.contains(&old.key))
+            .is_some_and(|before| before.deletion == DeletionPolicy::Orphan)
     {
-        let why = match (old.settings.prune_disabled, goes) {
+        return;
+    }
+    let wanted = head.wanted.iter().map(|one| &one.key);
+    let refused = head.refused.iter().map(|one| &one.key);
+    let keep: HashSet<&ObjectKey> = wanted.chain(refused).collect();
+    let is_pruned = is_gone || one.after.as_ref().is_some_and(|after| after.prune);
+    for old in base.wanted.iter().filter(|old| !keep.contains(&old.key)) {
+        let reason = match (old.settings.prune_disabled, is_pruned) {
             (true, _) => "it stays in the cluster: prune: disabled",
             (false, true) => "it would be deleted",
             (false, false) => "it stays in the cluster: prune is not set",
         };
-        let diff = diff(&old.key, Some(old), None);
         let question = ObjectQuestion::Known(DryRunVerdict::NotAsked {
-            reason: why.to_owned(),
+            reason: reason.to_owned(),
         });
-        out.add(
-            &old.key,
-            preview(&old.key, ObjectChange::Delete, diff),
-            question,
-        );
+        let diff = diff(&old.key, Some(old), None);
+        let preview = preview(&old.key, ObjectChange::Delete, diff);
+        out.add(&old.key, preview, question);
     }
-    out.keys = head.wanted.into_iter().map(|one| one.key).collect();
-    out
+}
+
+fn change_of(old: Option<&DesiredObject>) -> ObjectChange {
+    if old.is_some() {
+        ObjectChange::Change
+    } else {
+        ObjectChange::Create
+    }
 }
 
 /// Notes what others of this revision may rely on.

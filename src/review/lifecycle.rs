@@ -324,20 +324,10 @@ fn change_desired(input: &LifecycleInput<'_>, content: &str) -> LifecycleStep {
     let Some(request) = request else {
         return because(RequestAction::Open, "Its branch exists.");
     };
-    if rebase && !branch.on_head {
-        return because(RequestAction::Push, format!("The label {REBASE} is on it."));
-    }
-    match request.mergeable {
-        Mergeable::Behind if !branch.on_head => {
-            return because(
-                RequestAction::Push,
-                format!("It must contain the newest commit of {target}."),
-            );
-        }
-        Mergeable::Conflicts if !branch.on_head => {
-            return because(RequestAction::Push, format!("It conflicts with {target}."));
-        }
-        _ => {}
+    if !branch.on_head
+        && let Some(reason) = outdated(request, rebase, &target)
+    {
+        return because(RequestAction::Push, reason);
     }
     if rebase {
         return because(
@@ -350,26 +340,8 @@ fn change_desired(input: &LifecycleInput<'_>, content: &str) -> LifecycleStep {
     if request.labels.iter().any(|label| label == SUPERSEDED) {
         return because(RequestAction::RemoveLabels, "It is wanted again.");
     }
-    match marker {
-        None => {
-            return because(
-                RequestAction::UpdateText,
-                "Its text has no readable marker.",
-            );
-        }
-        Some(marker) if marker.content != content => {
-            return because(
-                RequestAction::UpdateText,
-                "The content of its text has changed.",
-            );
-        }
-        Some(marker) if marker.again && input.text_due => {
-            return because(
-                RequestAction::UpdateText,
-                "More may be known now than when it was written.",
-            );
-        }
-        Some(_) => {}
+    if let Some(reason) = stale_text(*marker, content, input.text_due) {
+        return because(RequestAction::UpdateText, reason);
     }
     if input.lacks_labels {
         return because(
@@ -378,6 +350,30 @@ fn change_desired(input: &LifecycleInput<'_>, content: &str) -> LifecycleStep {
         );
     }
     because(RequestAction::UpToDate, "")
+}
+
+/// Returns why a branch below the target's head must be built again, if it must.
+fn outdated(request: &PullRequest, rebase: bool, target: &str) -> Option<String> {
+    if rebase {
+        return Some(format!("The label {REBASE} is on it."));
+    }
+    match request.mergeable {
+        Mergeable::Behind => Some(format!("It must contain the newest commit of {target}.")),
+        Mergeable::Conflicts => Some(format!("It conflicts with {target}.")),
+        _ => None,
+    }
+}
+
+/// Returns why the text of a pull request must be written again, if it must.
+fn stale_text(marker: Option<&Marker>, content: &str, is_due: bool) -> Option<&'static str> {
+    match marker {
+        None => Some("Its text has no readable marker."),
+        Some(marker) if marker.content != content => Some("The content of its text has changed."),
+        Some(marker) if marker.again && is_due => {
+            Some("More may be known now than when it was written.")
+        }
+        Some(_) => None,
+    }
 }
 
 /// Escapes a sentence for a forge's comment: no markup, no mention, no link.

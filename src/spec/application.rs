@@ -111,47 +111,20 @@ pub(crate) fn read(
         suspend,
     } = raw.spec;
     let name = name_of(at, &raw.metadata);
-    if name
-        .as_ref()
-        .is_some_and(|name| name.name().len().max(name.namespace().len()) > LABEL)
-    {
-        at.error(
-            "/metadata/name",
-            format!("name and namespace of an Application have at most {LABEL} characters: its objects carry them as labels"),
-        );
+    if let Some(name) = &name {
+        check_label_lengths(at, name);
     }
     let path = folder(at, "/spec/path", &path);
     let timeout = match timeout {
         None => Some(TIMEOUT),
         Some(text) => at.check("/spec/timeout", schedule::duration(&text)),
     };
-    let depends_on = depends_on
-        .iter()
-        .enumerate()
-        .map(|(index, text)| at.check(&format!("/spec/dependsOn/{index}"), text.parse::<Name>()))
-        .collect::<Option<Vec<_>>>();
-    if name.is_some()
-        && depends_on
-            .as_deref()
-            .is_some_and(|names| names.iter().any(|other| Some(other) == name.as_ref()))
-    {
-        at.error("/spec/dependsOn", "an Application cannot depend on itself");
-    }
+    let depends_on = dependencies(at, name.as_ref(), &depends_on);
     let helm = match (helm, &path) {
         (Some(raw), Some(path)) => chart(at, raw, path),
         _ => None,
     };
-    for (index, rule) in ignore.iter().enumerate() {
-        for (place, pointer) in rule.json_pointers.iter().enumerate() {
-            if !pointer.starts_with('/') {
-                let here = format!("/spec/ignore/{index}/jsonPointers/{place}");
-                at.error(
-                    &here,
-                    format!("{pointer:?} is no JSON pointer: write \"/spec/replicas\""),
-                );
-            }
-        }
-    }
+    check_pointers(at, &ignore);
     if at.failed() {
         return None;
     }
@@ -176,26 +149,60 @@ pub(crate) fn read(
             None | Some(raw::RawDrift::Repair) => Drift::Repair,
             Some(raw::RawDrift::Report) => Drift::Report,
         },
-        ignore: ignore
-            .into_iter()
-            .map(
-                |raw::RawIgnore {
-                     group,
-                     kind,
-                     namespace,
-                     name,
-                     json_pointers,
-                 }| Ignore {
-                    group,
-                    kind,
-                    namespace,
-                    name,
-                    pointers: json_pointers,
-                },
-            )
-            .collect(),
+        ignore: ignore.into_iter().map(Ignore::from).collect(),
         suspend,
     })
+}
+
+/// Checks that the name fits into a label: every object of an Application carries it.
+fn check_label_lengths(at: &mut SpecReader<'_>, name: &Name) {
+    if name.name().len().max(name.namespace().len()) > LABEL {
+        at.error(
+            "/metadata/name",
+            format!("name and namespace of an Application have at most {LABEL} characters: its objects carry them as labels"),
+        );
+    }
+}
+
+fn dependencies(
+    at: &mut SpecReader<'_>,
+    own: Option<&Name>,
+    texts: &[String],
+) -> Option<Vec<Name>> {
+    let names = texts
+        .iter()
+        .enumerate()
+        .map(|(index, text)| at.check(&format!("/spec/dependsOn/{index}"), text.parse::<Name>()))
+        .collect::<Option<Vec<_>>>()?;
+    if names.iter().any(|other| Some(other) == own) {
+        at.error("/spec/dependsOn", "an Application cannot depend on itself");
+    }
+    Some(names)
+}
+
+fn check_pointers(at: &mut SpecReader<'_>, rules: &[raw::RawIgnore]) {
+    for (index, rule) in rules.iter().enumerate() {
+        for (place, pointer) in rule.json_pointers.iter().enumerate() {
+            if !pointer.starts_with('/') {
+                at.error(
+                    &format!("/spec/ignore/{index}/jsonPointers/{place}"),
+                    format!("{pointer:?} is no JSON pointer: write \"/spec/replicas\""),
+                );
+            }
+        }
+    }
+}
+
+impl From<raw::RawIgnore> for Ignore {
+    fn from(raw: raw::RawIgnore) -> Self {
+        Self {
+            group: raw.group,
+            kind: raw.kind,
+            namespace: raw.namespace,
+            name: raw.name,
+            pointers: raw.json_pointers,
+        }
+    }
 }
 
 /// The chart at `path`; its files of values become paths from the root.

@@ -180,124 +180,102 @@ impl<'a> SpecReader<'a> {
         });
     }
 
+    /// Records the mistakes behind an error of the schema, in the words of the file.
     fn schema_mistakes(&mut self, schema: &SpecSchema, error: &ValidationError<'_>) {
         let pointer = error.instance_path().as_str().to_owned();
         let within = describe(&pointer);
-        match error.kind() {
+        let message = match error.kind() {
             ValidationErrorKind::AdditionalProperties { unexpected } => {
-                for name in unexpected {
-                    let known = schema.known_names(error);
-                    let nearest = nearest(name, &known);
-                    let help = match nearest {
-                        Some(nearest) => format!("; did you mean `{nearest}`?"),
-                        None if known.is_empty() => String::new(),
-                        None => format!("; known are {}", known.join(", ")),
-                    };
-                    self.error(
-                        &format!("{pointer}/{}", escape(name)),
-                        format!("unknown field `{}`{within}{help}", clean(name)),
-                    );
-                }
-            }
-            ValidationErrorKind::Required { property } => {
-                self.error(
-                    &pointer,
-                    format!(
-                        "`{}` is missing{within}",
-                        property.as_str().unwrap_or_default()
-                    ),
-                );
-            }
-            ValidationErrorKind::Enum { options } => {
-                let options: Vec<&str> = options
-                    .as_array()
-                    .into_iter()
-                    .flatten()
-                    .filter_map(Value::as_str)
-                    .collect();
-                let help = match error
-                    .instance()
-                    .as_str()
-                    .and_then(|text| nearest(text, &options))
-                {
-                    Some(nearest) => format!("; did you mean `{nearest}`?"),
-                    None => String::new(),
-                };
-                self.error(
-                    &pointer,
-                    format!(
-                        "{} is not one of {}{help}",
-                        clean(&error.instance().to_string()),
-                        options.join(", ")
-                    ),
-                );
-            }
-            ValidationErrorKind::Type { kind } => {
-                let words: Vec<String> = match kind {
-                    TypeKind::Single(wanted) => vec![wanted.to_string()],
-                    TypeKind::Multiple(wanted) => wanted
-                        .iter()
-                        .map(|wanted| wanted.to_string())
-                        .filter(|wanted| wanted != "null")
-                        .collect(),
-                };
-                let instance = error.instance().as_ref();
-                let wanted: Vec<String> = words.iter().map(|word| article(word)).collect();
-                let help = match instance {
-                    Value::Number(_) | Value::Bool(_) if words == ["string"] => {
-                        "; write it in quotes"
-                    }
-                    _ => "",
-                };
-                self.error(
-                    &pointer,
-                    format!(
-                        "expected {}{within}, found {}{help}",
-                        wanted.join(" or "),
-                        found(instance)
-                    ),
-                );
-            }
-            ValidationErrorKind::MinProperties { .. }
-            | ValidationErrorKind::MaxProperties { .. } => {
-                let known = schema.known_names(error);
-                self.error(
-                    &pointer,
-                    format!(
-                        "exactly one of {} must be written{within}",
-                        known.join(", ")
-                    ),
-                );
+                return self.unknown_fields(&schema.known_names(error), &pointer, unexpected);
             }
             // An optional field of schemars is "this or null"; the mistakes of "this" are the
             // interesting ones.
             ValidationErrorKind::AnyOf { context }
-            | ValidationErrorKind::OneOfNotValid { context } => {
-                let branch = context.iter().max_by_key(|errors| {
-                    let deepest = errors
-                        .iter()
-                        .map(|error| error.instance_path().as_str().len())
-                        .max()
-                        .unwrap_or(0);
-                    (
-                        deepest,
-                        !errors
-                            .iter()
-                            .any(|error| matches!(error.kind(), ValidationErrorKind::Type { .. })),
-                    )
-                });
-                match branch {
-                    Some(errors) if !errors.is_empty() => {
-                        for error in errors {
-                            self.schema_mistakes(schema, error);
-                        }
+            | ValidationErrorKind::OneOfNotValid { context } => match likeliest_branch(context) {
+                Some(errors) => {
+                    for error in errors {
+                        self.schema_mistakes(schema, error);
                     }
-                    _ => self.error(&pointer, clean(&error.to_string())),
+                    return;
                 }
+                None => clean(&error.to_string()),
+            },
+            ValidationErrorKind::Required { property } => {
+                let property = property.as_str().unwrap_or_default();
+                format!("`{property}` is missing{within}")
             }
-            _ => self.error(&pointer, format!("{}{within}", clean(&error.to_string()))),
+            ValidationErrorKind::Enum { options } => not_an_option(error.instance(), options),
+            ValidationErrorKind::Type { kind } => wrong_type(error.instance(), kind, &within),
+            ValidationErrorKind::MinProperties { .. }
+            | ValidationErrorKind::MaxProperties { .. } => {
+                let known = schema.known_names(error).join(", ");
+                format!("exactly one of {known} must be written{within}")
+            }
+            _ => format!("{}{within}", clean(&error.to_string())),
+        };
+        self.error(&pointer, message);
+    }
+
+    fn unknown_fields(&mut self, known: &[&str], pointer: &str, unexpected: &[String]) {
+        let within = describe(pointer);
+        for name in unexpected {
+            let help = match nearest(name, known) {
+                Some(nearest) => format!("; did you mean `{nearest}`?"),
+                None if known.is_empty() => String::new(),
+                None => format!("; known are {}", known.join(", ")),
+            };
+            self.error(
+                &format!("{pointer}/{}", escape(name)),
+                format!("unknown field `{}`{within}{help}", clean(name)),
+            );
         }
     }
+}
+
+/// Returns the errors of the alternative that the file most likely means: the one whose errors lie
+/// deepest, and are not about the type of the whole.
+fn likeliest_branch<'e, 'i>(
+    context: &'e [Vec<ValidationError<'i>>],
+) -> Option<&'e [ValidationError<'i>]> {
+    let likelihood = |errors: &&Vec<ValidationError<'_>>| {
+        let depths = errors
+            .iter()
+            .map(|error| error.instance_path().as_str().len());
+        let is_type =
+            |error: &ValidationError<'_>| matches!(error.kind(), ValidationErrorKind::Type { .. });
+        (depths.max().unwrap_or(0), !errors.iter().any(is_type))
+    };
+    let branch = context.iter().max_by_key(likelihood)?;
+    (!branch.is_empty()).then_some(branch)
+}
+
+fn not_an_option(instance: &Value, options: &Value) -> String {
+    let options = options.as_array().into_iter().flatten();
+    let options: Vec<&str> = options.filter_map(Value::as_str).collect();
+    let nearest = instance.as_str().and_then(|text| nearest(text, &options));
+    let help = nearest.map_or(String::new(), |nearest| {
+        format!("; did you mean `{nearest}`?")
+    });
+    let instance = clean(&instance.to_string());
+    format!("{instance} is not one of {}{help}", options.join(", "))
+}
+
+fn wrong_type(instance: &Value, kind: &TypeKind, within: &str) -> String {
+    let words: Vec<String> = match kind {
+        TypeKind::Single(wanted) => vec![wanted.to_string()],
+        TypeKind::Multiple(wanted) => wanted
+            .iter()
+            .map(|wanted| wanted.to_string())
+            .filter(|wanted| wanted != "null")
+            .collect(),
+    };
+    let wanted: Vec<String> = words.iter().map(|word| article(word)).collect();
+    let help = match instance {
+        Value::Number(_) | Value::Bool(_) if words == ["string"] => "; write it in quotes",
+        _ => "",
+    };
+    let (wanted, found) = (wanted.join(" or "), found(instance));
+    format!("expected {wanted}{within}, found {found}{help}")
 }
 
 fn escape(name: &str) -> String {

@@ -11,12 +11,9 @@
 mod automation;
 
 use super::{
-    application::folder,
     diagnostic::{Diagnostic, SourcePlace},
     document::{SpecDocument, SpecReader, SpecSchema},
-    environment::{
-        ChangeGroup, CommitAuthor, Environment, Paths, ReferenceScope, WriteMode, read_selector,
-    },
+    environment::Environment,
     flux_raw::{AutomationSpec, FluxDeclaration, FluxPolicySpec, RepositorySpec},
     policy::{ImagePolicy, PolicyKind, TagFilter, name_of, order, pattern, reflection, repository},
     raw,

@@ -13,12 +13,7 @@ use super::{
 };
 use crate::core::{schedule, yaml};
 use repository::repository;
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    path::PathBuf,
-    sync::LazyLock,
-    time::Duration,
-};
+use std::{collections::BTreeSet, path::PathBuf, sync::LazyLock, time::Duration};
 
 static PROCESS: LazyLock<SpecSchema> = LazyLock::new(SpecSchema::of::<raw::RawSettings>);
 
@@ -276,57 +271,12 @@ fn check(at: &mut SpecReader<'_>, raw: raw::RawSettings) -> Option<Settings> {
         .map(|(index, raw)| repository(at, &format!("/repositories/{index}"), raw))
         .collect();
     let repositories: Option<Vec<ConfigRepository>> = repositories.into_iter().collect();
-    let mut names: BTreeMap<&str, usize> = BTreeMap::new();
-    for (index, repository) in repositories.iter().flatten().enumerate() {
-        if names.insert(&repository.name, index).is_some() {
-            at.error(
-                &format!("/repositories/{index}"),
-                format!(
-                    "two repositories are named {:?}; write name: on one of them",
-                    repository.name
-                ),
-            );
-        }
-    }
-    let known: Vec<String> = names.keys().map(|name| (*name).to_owned()).collect();
-    let may_use = |at: &mut SpecReader<'_>, pointer: &str, wanted: &[String]| {
-        for (index, name) in wanted.iter().enumerate() {
-            if !known.contains(name) {
-                at.error(
-                    &format!("{pointer}/repositories/{index}"),
-                    format!(
-                        "there is no repository named {name:?}; known are {}",
-                        known.join(", ")
-                    ),
-                );
-            }
-        }
-    };
+    let known = repository_names(at, repositories.as_deref().unwrap_or_default());
     for (index, raw) in registries.iter().enumerate() {
-        may_use(at, &format!("/registries/{index}"), &raw.repositories);
+        let pointer = format!("/registries/{index}");
+        check_repositories(at, &pointer, &raw.repositories, &known);
     }
-    let mut named = BTreeSet::new();
-    for (index, raw) in clusters.iter().enumerate() {
-        if !named.insert(raw.name.clone()) {
-            at.error(
-                &format!("/clusters/{index}/name"),
-                format!("two clusters are named {:?}", raw.name),
-            );
-        }
-        if raw.in_cluster && raw.context.is_some() {
-            at.error(
-                &format!("/clusters/{index}/context"),
-                "a context belongs to a kubeconfig",
-            );
-        }
-        may_use(at, &format!("/clusters/{index}"), &raw.repositories);
-        if raw.in_cluster == raw.kubeconfig.is_some() {
-            at.error(
-                &format!("/clusters/{index}"),
-                "write either kubeconfig or inCluster: true",
-            );
-        }
-    }
+    check_clusters(at, &clusters, &known);
     let registries: Vec<Option<RegistrySettings>> = registries
         .into_iter()
         .enumerate()
@@ -345,36 +295,82 @@ fn check(at: &mut SpecReader<'_>, raw: raw::RawSettings) -> Option<Settings> {
     Some(Settings {
         repositories: repositories?,
         registries: registries.into_iter().collect::<Option<_>>()?,
-        clusters: clusters
-            .into_iter()
-            .map(
-                |raw::RawCluster {
-                     name,
-                     kubeconfig,
-                     context,
-                     in_cluster: _,
-                     repositories,
-                     requests_per_second,
-                     concurrency,
-                     take_over,
-                 }| {
-                    let usual = ClusterSettings::new(name, kubeconfig);
-                    ClusterSettings {
-                        context,
-                        repositories,
-                        requests_per_second,
-                        concurrency: concurrency
-                            .map_or(usual.concurrency, |concurrency| concurrency as usize),
-                        take_over: take_over.unwrap_or(usual.take_over),
-                        ..usual
-                    }
-                },
-            )
-            .collect(),
+        clusters: clusters.into_iter().map(ClusterSettings::from).collect(),
         render: render?,
         listen: listen?,
         store,
     })
+}
+
+/// Returns the names of the repositories, in their order, after checking that no two are the same.
+fn repository_names(at: &mut SpecReader<'_>, repositories: &[ConfigRepository]) -> Vec<String> {
+    let mut names = BTreeSet::new();
+    for (index, repository) in repositories.iter().enumerate() {
+        if !names.insert(repository.name.clone()) {
+            at.error(
+                &format!("/repositories/{index}"),
+                format!(
+                    "two repositories are named {:?}; write name: on one of them",
+                    repository.name
+                ),
+            );
+        }
+    }
+    names.into_iter().collect()
+}
+
+/// Checks the names of repositories that may use a registry or a cluster.
+fn check_repositories(at: &mut SpecReader<'_>, pointer: &str, names: &[String], known: &[String]) {
+    for (index, name) in names.iter().enumerate() {
+        if !known.contains(name) {
+            at.error(
+                &format!("{pointer}/repositories/{index}"),
+                format!(
+                    "there is no repository named {name:?}; known are {}",
+                    known.join(", ")
+                ),
+            );
+        }
+    }
+}
+
+fn check_clusters(at: &mut SpecReader<'_>, clusters: &[raw::RawCluster], known: &[String]) {
+    let mut named = BTreeSet::new();
+    for (index, raw) in clusters.iter().enumerate() {
+        let pointer = format!("/clusters/{index}");
+        if !named.insert(&raw.name) {
+            at.error(
+                &format!("{pointer}/name"),
+                format!("two clusters are named {:?}", raw.name),
+            );
+        }
+        if raw.in_cluster && raw.context.is_some() {
+            at.error(
+                &format!("{pointer}/context"),
+                "a context belongs to a kubeconfig",
+            );
+        }
+        check_repositories(at, &pointer, &raw.repositories, known);
+        if raw.in_cluster == raw.kubeconfig.is_some() {
+            at.error(&pointer, "write either kubeconfig or inCluster: true");
+        }
+    }
+}
+
+impl From<raw::RawCluster> for ClusterSettings {
+    fn from(raw: raw::RawCluster) -> Self {
+        let usual = ClusterSettings::new(raw.name, raw.kubeconfig);
+        Self {
+            context: raw.context,
+            repositories: raw.repositories,
+            requests_per_second: raw.requests_per_second,
+            concurrency: raw
+                .concurrency
+                .map_or(usual.concurrency, |concurrency| concurrency as usize),
+            take_over: raw.take_over.unwrap_or(usual.take_over),
+            ..usual
+        }
+    }
 }
 
 fn renderer(at: &mut SpecReader<'_>, raw: raw::RawRender) -> Option<RenderSettings> {

@@ -111,111 +111,162 @@ fn whole(
     })
 }
 
-/// Scalars that hold the tag, the name and the digest each.
+/// Scalars that hold the name, the tag and the digest each.
 fn parts(reference: &Reference, decision: &RewriteDecision<'_>) -> Result<NewValues, LeaveReason> {
-    let marker = reference.policy().is_some();
-    let find = |part| {
-        reference
-            .slots
-            .iter()
-            .enumerate()
-            .find(|(_, slot)| slot.part == part)
-    };
-    let (name, tag, digest) = (
-        find(ReferencePart::Name).filter(|_| marker),
-        find(ReferencePart::Tag),
-        find(ReferencePart::Digest),
-    );
-    let mut texts = vec![];
-    let own = reference.repository.as_ref() == Some(&decision.repository);
-    match (name, &reference.repository) {
-        (Some((slot, _)), _) if !own => texts.push(ScalarText::whole(
-            slot,
-            spelled(reference, &decision.repository)?,
-        )),
-        (None, Some(present)) if !own => {
-            return Err(LeaveReason::Foreign {
-                present: present.clone(),
-                policy: decision.repository.clone(),
-            });
-        }
-        _ => {}
-    }
-    if tag.is_none() && digest.is_none() && name.is_none() {
-        return Err(LeaveReason::NoTag);
-    }
-    let (old_tag, glued) = match tag {
-        Some((_, slot)) => split(slot),
-        None => (None, None),
-    };
-    if tag.is_some() && old_tag.is_none() && !marker {
-        return Err(LeaveReason::EmptyTag);
-    }
-    let present_digest = digest
-        .map(|(_, slot)| slot.value.trim())
-        .filter(|value| !value.is_empty());
-    // A version of another repository says nothing about this one's order.
-    let changes = match texts.is_empty() {
-        true if tag.is_some() || digest.is_some() => {
-            judge(old_tag, glued.or(present_digest), decision, marker)?
-        }
-        true => false,
-        false => old_tag != Some(decision.tag.as_str()) || present_digest.is_some(),
-    };
+    let parts = ReferenceParts::find(reference);
+    let name = parts.new_name(reference, decision)?;
+    let changes = parts.changes(name.is_some(), decision)?;
+    let mut texts: Vec<ScalarText> = name.into_iter().collect();
     let mut written = None;
-    if let Some((slot, present)) = tag {
-        let tag = if changes {
-            decision.tag.as_str()
-        } else {
-            old_tag.unwrap_or_default()
-        };
-        let pin = match glued {
-            Some(_) => pin(true, false, changes, decision)?,
-            None => DigestPin::Keep,
-        };
-        let value = match (&pin, glued) {
-            (DigestPin::Set(digest), _) => format!("{tag}@{digest}"),
-            (DigestPin::Keep, Some(digest)) => format!("{tag}@{digest}"),
-            (DigestPin::Drop, _) | (DigestPin::Keep, None) => tag.to_owned(),
-        };
+    if let Some((slot, present)) = parts.tag {
+        let (value, digest) = parts.new_tag(changes, decision)?;
         if value != present.value.trim() {
             texts.push(ScalarText::whole(slot, value));
         }
-        if let DigestPin::Set(digest) = pin {
-            written = Some(digest);
-        }
+        written = digest;
     }
-    if let Some((slot, _)) = digest {
-        // The key stays in any case, so it must have the right digest.
-        let pin = match (decision.unpin, &decision.digest, changes) {
-            (true, None, true) => return Err(LeaveReason::PinnedByKey),
-            (_, None, true) => return Err(LeaveReason::NeedsDigest),
-            (_, Some(digest), true) => DigestPin::Set(digest.clone()),
-            // Only a marker finds an empty digest, and it asks for one.
-            (false, None, false) if present_digest.is_none() => {
-                return Err(LeaveReason::NeedsDigest);
-            }
-            (false, Some(digest), false) if present_digest.is_none() => {
-                DigestPin::Set(digest.clone())
-            }
-            (true, _, false) => DigestPin::Keep,
-            (false, _, false) => pin(present_digest.is_some(), true, false, decision)?,
-        };
-        if let DigestPin::Set(digest) = pin {
-            if present_digest != Some(digest.as_str()) {
-                texts.push(ScalarText::whole(slot, digest.as_str().to_owned()));
-            }
-            written = Some(digest);
+    if let Some((slot, _)) = parts.digest
+        && let DigestPin::Set(digest) = parts.new_digest(changes, decision)?
+    {
+        if parts.present_digest() != Some(digest.as_str()) {
+            texts.push(ScalarText::whole(slot, digest.as_str().to_owned()));
         }
+        written = Some(digest);
     }
     if texts.is_empty() {
         return Err(LeaveReason::UpToDate);
     }
     Ok(NewValues {
         texts,
-        old_tag: old_tag.map(str::to_owned),
+        old_tag: parts.old_tag.map(str::to_owned),
         digest: written,
     })
+}
+
+/// A scalar with its place in [`Reference::slots`].
+type PartSlot<'r> = Option<(usize, &'r ReferenceSlot)>;
+
+/// The scalars of a reference that has one for each part.
+struct ReferenceParts<'r> {
+    marker: bool,
+    name: PartSlot<'r>,
+    tag: PartSlot<'r>,
+    digest: PartSlot<'r>,
+    /// The tag in the scalar of the tag.
+    old_tag: Option<&'r str>,
+    /// The digest behind it, in the same scalar.
+    glued: Option<&'r str>,
+}
+
+impl<'r> ReferenceParts<'r> {
+    fn find(reference: &'r Reference) -> Self {
+        let find = |part| {
+            reference
+                .slots
+                .iter()
+                .enumerate()
+                .find(|(_, slot)| slot.part == part)
+        };
+        let marker = reference.policy().is_some();
+        let tag = find(ReferencePart::Tag);
+        let (old_tag, glued) = tag.map_or((None, None), |(_, slot)| split(slot));
+        Self {
+            marker,
+            name: find(ReferencePart::Name).filter(|_| marker),
+            tag,
+            digest: find(ReferencePart::Digest),
+            old_tag,
+            glued,
+        }
+    }
+
+    fn present_digest(&self) -> Option<&'r str> {
+        self.digest
+            .map(|(_, slot)| slot.value.trim())
+            .filter(|value| !value.is_empty())
+    }
+
+    /// Returns the new text of the name, if the reference is of another repository.
+    fn new_name(
+        &self,
+        reference: &Reference,
+        decision: &RewriteDecision<'_>,
+    ) -> Result<Option<ScalarText>, LeaveReason> {
+        let repository = &decision.repository;
+        match (self.name, &reference.repository) {
+            (_, Some(present)) if present == repository => Ok(None),
+            (Some((slot, _)), _) => {
+                let name = spelled(reference, repository)?;
+                Ok(Some(ScalarText::whole(slot, name)))
+            }
+            (None, Some(present)) => Err(LeaveReason::Foreign {
+                present: present.clone(),
+                policy: repository.clone(),
+            }),
+            (None, None) => Ok(None),
+        }
+    }
+
+    /// Returns whether the tag changes.
+    fn changes(&self, renamed: bool, decision: &RewriteDecision<'_>) -> Result<bool, LeaveReason> {
+        if self.tag.is_none() && self.digest.is_none() && self.name.is_none() {
+            return Err(LeaveReason::NoTag);
+        }
+        if self.tag.is_some() && self.old_tag.is_none() && !self.marker {
+            return Err(LeaveReason::EmptyTag);
+        }
+        let present_digest = self.present_digest();
+        // A version of another repository says nothing about this one's order.
+        if renamed {
+            return Ok(self.old_tag != Some(decision.tag.as_str()) || present_digest.is_some());
+        }
+        if self.tag.is_none() && self.digest.is_none() {
+            return Ok(false);
+        }
+        let digest = self.glued.or(present_digest);
+        judge(self.old_tag, digest, decision, self.marker)
+    }
+
+    /// Returns the new text of the tag, and the digest that is written behind it.
+    fn new_tag(
+        &self,
+        changes: bool,
+        decision: &RewriteDecision<'_>,
+    ) -> Result<(String, Option<Digest>), LeaveReason> {
+        let tag = if changes {
+            decision.tag.as_str()
+        } else {
+            self.old_tag.unwrap_or_default()
+        };
+        let Some(glued) = self.glued else {
+            return Ok((tag.to_owned(), None));
+        };
+        Ok(match pin(true, false, changes, decision)? {
+            DigestPin::Set(digest) => (format!("{tag}@{digest}"), Some(digest)),
+            DigestPin::Keep => (format!("{tag}@{glued}"), None),
+            DigestPin::Drop => (tag.to_owned(), None),
+        })
+    }
+
+    /// Returns the change of the digest's own scalar. The key stays in any case, so it must have
+    /// the right digest.
+    fn new_digest(
+        &self,
+        changes: bool,
+        decision: &RewriteDecision<'_>,
+    ) -> Result<DigestPin, LeaveReason> {
+        let present = self.present_digest();
+        match (decision.unpin, &decision.digest, changes) {
+            (true, None, true) => Err(LeaveReason::PinnedByKey),
+            (_, None, true) => Err(LeaveReason::NeedsDigest),
+            (_, Some(digest), true) => Ok(DigestPin::Set(digest.clone())),
+            // Only a marker finds an empty digest, and it asks for one.
+            (false, None, false) if present.is_none() => Err(LeaveReason::NeedsDigest),
+            (false, Some(digest), false) if present.is_none() => Ok(DigestPin::Set(digest.clone())),
+            (true, _, false) => Ok(DigestPin::Keep),
+            (false, _, false) => pin(present.is_some(), true, false, decision),
+        }
+    }
 }
 
 /// Tag and digest in the scalar of a tag.

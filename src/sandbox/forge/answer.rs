@@ -60,7 +60,12 @@ async fn answer(
     let work = move || {
         let mut book = lock(&shared);
         let segments: Vec<&str> = path.split('/').collect();
-        route(&mut book, &method, &segments, &query, &body)
+        let call = ForgeCall {
+            method: &method,
+            query: &query,
+            body: &body,
+        };
+        call.route(&mut book, &segments)
     };
     match crate::io::try_blocking(work).await {
         Ok(Ok(response)) => response,
@@ -77,177 +82,205 @@ fn refused(ForgeRefusal(status, why): &ForgeRefusal) -> Response {
         .into_response()
 }
 
-fn route(
-    book: &mut PullBook,
-    method: &Method,
-    segments: &[&str],
-    query: &HashMap<String, String>,
-    body: &Value,
-) -> Result<Response, ForgeRefusal> {
-    let text = |field: &str| body[field].as_str().unwrap_or_default();
-    let number = |text: &str| {
-        text.parse::<u64>()
-            .map_err(|_| ForgeRefusal(404, format!("{text:?} is no number")))
-    };
-    let none = || list(Vec::new(), query);
-    Ok(match (method.as_str(), segments) {
-        ("GET", [""]) => found(json!({"default_merge_style": "merge"})),
-        ("GET", ["pulls"]) => {
-            let open = query.get("state").is_none_or(|state| state != "closed");
-            list(
-                book.listed(open)
-                    .into_iter()
-                    .map(|number| book.shape(number))
-                    .collect::<Result<_, _>>()?,
-                query,
-            )
+/// A call of the API.
+struct ForgeCall<'a> {
+    method: &'a Method,
+    query: &'a HashMap<String, String>,
+    body: &'a Value,
+}
+
+impl ForgeCall<'_> {
+    fn route(&self, book: &mut PullBook, segments: &[&str]) -> Result<Response, ForgeRefusal> {
+        match (self.method.as_str(), segments) {
+            ("GET", [""]) => Ok(found(json!({"default_merge_style": "merge"}))),
+            ("GET", ["releases" | "tags"]) => Ok(list(Vec::new(), self.query)),
+            (_, ["pulls", rest @ ..]) => self.pulls(book, rest),
+            (_, ["issues", rest @ ..]) => self.issues(book, rest),
+            (_, ["labels"]) => self.labels(book),
+            (_, ["statuses", commit]) => self.statuses(book, commit),
+            (_, ["branches", rest @ ..]) => self.branches(book, &rest.join("/")),
+            _ => unanswered(),
         }
-        ("POST", ["pulls"]) => {
-            let number = book.open(BOT, text("head"), text("base"), text("title"), text("body"))?;
-            made(book.shape(number)?)
-        }
-        ("GET", ["pulls", number_text]) => {
-            let number = number(number_text)?;
-            if let Some(status) = book.withheld.get(&number) {
-                return Err(ForgeRefusal(*status, "it is withheld".to_owned()));
+    }
+
+    fn text(&self, field: &str) -> &str {
+        self.body[field].as_str().unwrap_or_default()
+    }
+
+    fn pulls(&self, book: &mut PullBook, segments: &[&str]) -> Result<Response, ForgeRefusal> {
+        match (self.method.as_str(), segments) {
+            ("GET", []) => {
+                let open = self
+                    .query
+                    .get("state")
+                    .is_none_or(|state| state != "closed");
+                let listed = book.listed(open).into_iter();
+                let shapes = listed.map(|number| book.shape(number));
+                Ok(list(shapes.collect::<Result<_, _>>()?, self.query))
             }
-            found(book.shape(number)?)
-        }
-        ("PATCH", ["pulls", number_text]) => {
-            let number = number(number_text)?;
-            let pull = book.pull(number)?;
-            for (field, place) in [("title", &mut pull.title), ("body", &mut pull.body)] {
-                if let Some(text) = body[field].as_str() {
-                    text.clone_into(place);
+            ("POST", []) => {
+                let (head, base) = (self.text("head"), self.text("base"));
+                let number = book.open(BOT, head, base, self.text("title"), self.text("body"))?;
+                Ok(made(book.shape(number)?))
+            }
+            ("GET", [number]) => {
+                let number = parse(number)?;
+                if let Some(status) = book.withheld.get(&number) {
+                    return Err(ForgeRefusal(*status, "it is withheld".to_owned()));
                 }
+                Ok(found(book.shape(number)?))
             }
-            match text("state") {
-                "closed" => book.close(number, BOT)?,
-                "open" => book.reopen(number)?,
-                _ => book.touch(number),
+            ("PATCH", [number]) => self.edit_pull(book, parse(number)?),
+            ("POST", [number, "merge"]) => self.merge_pull(book, parse(number)?),
+            ("GET", [_, "reviews"]) => Ok(list(Vec::new(), self.query)),
+            ("POST", [_, "requested_reviewers"]) => Ok(made(json!([]))),
+            _ => unanswered(),
+        }
+    }
+
+    fn edit_pull(&self, book: &mut PullBook, number: u64) -> Result<Response, ForgeRefusal> {
+        let pull = book.pull(number)?;
+        for (field, place) in [("title", &mut pull.title), ("body", &mut pull.body)] {
+            if let Some(text) = self.body[field].as_str() {
+                text.clone_into(place);
             }
-            made(book.shape(number)?)
         }
-        ("POST", ["pulls", number_text, "merge"]) => {
-            let number = number(number_text)?;
-            let message = format!(
-                "{}\n\n{}",
-                text("MergeTitleField"),
-                text("MergeMessageField")
-            );
-            let message = if message.trim().is_empty() {
-                format!("Merge request #{number}")
-            } else {
-                message
-            };
-            let branch = book.pull(number)?.head.clone();
-            book.merge(
-                number,
-                body["head_commit_id"].as_str(),
-                text("Do") == "squash",
-                (BOT, ADDRESS),
-                message.trim(),
-            )?;
-            if body["delete_branch_after_merge"] == true {
-                book.repository.delete_branch(&branch)?;
+        match self.text("state") {
+            "closed" => book.close(number, BOT)?,
+            "open" => book.reopen(number)?,
+            _ => book.touch(number),
+        }
+        Ok(made(book.shape(number)?))
+    }
+
+    fn merge_pull(&self, book: &mut PullBook, number: u64) -> Result<Response, ForgeRefusal> {
+        let (title, text) = (self.text("MergeTitleField"), self.text("MergeMessageField"));
+        let message = format!("{title}\n\n{text}");
+        let message = if message.trim().is_empty() {
+            format!("Merge request #{number}")
+        } else {
+            message
+        };
+        let branch = book.pull(number)?.head.clone();
+        book.merge(
+            number,
+            self.body["head_commit_id"].as_str(),
+            self.text("Do") == "squash",
+            (BOT, ADDRESS),
+            message.trim(),
+        )?;
+        if self.body["delete_branch_after_merge"] == true {
+            book.repository.delete_branch(&branch)?;
+        }
+        Ok(found(Value::Null))
+    }
+
+    fn issues(&self, book: &mut PullBook, segments: &[&str]) -> Result<Response, ForgeRefusal> {
+        match (self.method.as_str(), segments) {
+            ("GET", [number, "timeline"]) => Ok(list(book.timeline(parse(number)?)?, self.query)),
+            ("POST", [number, "labels"]) => {
+                let number = parse(number)?;
+                let labels = self.body["labels"].as_array().into_iter().flatten();
+                let labels: Vec<u64> = labels.filter_map(Value::as_u64).collect();
+                book.pull(number)?.labels.extend(labels);
+                book.touch(number);
+                Ok(found(json!([])))
             }
-            found(Value::Null)
+            ("DELETE", [number, "labels", label]) => {
+                let (number, label) = (parse(number)?, parse(label)?);
+                book.pull(number)?.labels.remove(&label);
+                book.touch(number);
+                Ok(StatusCode::NO_CONTENT.into_response())
+            }
+            ("GET", [number, "comments"]) => {
+                let number = parse(number)?;
+                let comments = book.comments.iter();
+                let comments = comments.filter(|comment| comment.request == number);
+                Ok(found(Value::Array(comments.map(shape).collect())))
+            }
+            ("POST", [number, "comments"]) => {
+                let (request, id) = (parse(number)?, book.next());
+                book.pull(request)?;
+                book.comments.push(SandboxComment {
+                    id,
+                    request,
+                    author: BOT.to_owned(),
+                    body: self.text("body").to_owned(),
+                });
+                book.touch(request);
+                Ok(made(json!({"id": id})))
+            }
+            ("PATCH", ["comments", id]) => {
+                let id = parse(id)?;
+                let missing = || ForgeRefusal(404, format!("there is no comment {id}"));
+                let mut comments = book.comments.iter_mut();
+                let comment = comments
+                    .find(|comment| comment.id == id)
+                    .ok_or_else(missing)?;
+                self.text("body").clone_into(&mut comment.body);
+                Ok(found(shape(comment)))
+            }
+            _ => unanswered(),
         }
-        ("GET", ["pulls", _, "reviews"]) | ("GET", ["releases" | "tags"]) => none(),
-        ("POST", ["pulls", _, "requested_reviewers"]) => made(json!([])),
-        ("GET", ["issues", number_text, "timeline"]) => {
-            list(book.timeline(number(number_text)?)?, query)
+    }
+
+    fn labels(&self, book: &mut PullBook) -> Result<Response, ForgeRefusal> {
+        match self.method.as_str() {
+            "GET" => {
+                let labels = book.labels.keys().filter_map(|id| book.label(*id));
+                Ok(list(labels.collect(), self.query))
+            }
+            "POST" => {
+                let id = book.next();
+                book.labels.insert(id, self.text("name").to_owned());
+                Ok(made(json!({"id": id, "name": self.text("name")})))
+            }
+            _ => unanswered(),
         }
-        ("POST", ["issues", number_text, "labels"]) => {
-            let number = number(number_text)?;
-            let labels: Vec<u64> = body["labels"]
-                .as_array()
-                .into_iter()
-                .flatten()
-                .filter_map(Value::as_u64)
-                .collect();
-            book.pull(number)?.labels.extend(labels);
-            book.touch(number);
-            found(json!([]))
+    }
+
+    fn statuses(&self, book: &mut PullBook, commit: &str) -> Result<Response, ForgeRefusal> {
+        match self.method.as_str() {
+            "GET" => Ok(list(book.statuses(commit), self.query)),
+            "POST" => {
+                book.set_status(
+                    commit,
+                    self.text("context"),
+                    self.text("state"),
+                    self.text("description"),
+                    self.text("target_url"),
+                );
+                Ok(made(json!({})))
+            }
+            _ => unanswered(),
         }
-        ("DELETE", ["issues", number_text, "labels", label]) => {
-            let (pull, label) = (number(number_text)?, number(label)?);
-            book.pull(pull)?.labels.remove(&label);
-            book.touch(pull);
-            StatusCode::NO_CONTENT.into_response()
+    }
+
+    fn branches(&self, book: &mut PullBook, name: &str) -> Result<Response, ForgeRefusal> {
+        match self.method.as_str() {
+            "GET" => match book.repository.branch(name)? {
+                Some(id) => Ok(found(
+                    json!({"name": name, "commit": {"id": id.to_string()}}),
+                )),
+                None => Err(ForgeRefusal(404, "there is no such branch".to_owned())),
+            },
+            "DELETE" if book.repository.delete_branch(name)? => {
+                Ok(StatusCode::NO_CONTENT.into_response())
+            }
+            _ => unanswered(),
         }
-        ("GET", ["labels"]) => list(
-            book.labels
-                .keys()
-                .filter_map(|id| book.label(*id))
-                .collect(),
-            query,
-        ),
-        ("POST", ["labels"]) => {
-            let id = book.next();
-            book.labels.insert(id, text("name").to_owned());
-            made(json!({"id": id, "name": text("name")}))
-        }
-        ("GET", ["issues", number_text, "comments"]) => {
-            let number = number(number_text)?;
-            found(Value::Array(
-                book.comments
-                    .iter()
-                    .filter(|comment| comment.request == number)
-                    .map(shape)
-                    .collect(),
-            ))
-        }
-        ("POST", ["issues", number_text, "comments"]) => {
-            let (request, id) = (number(number_text)?, book.next());
-            book.pull(request)?;
-            book.comments.push(SandboxComment {
-                id,
-                request,
-                author: BOT.to_owned(),
-                body: text("body").to_owned(),
-            });
-            book.touch(request);
-            made(json!({"id": id}))
-        }
-        ("PATCH", ["issues", "comments", id]) => {
-            let id = number(id)?;
-            let missing = || ForgeRefusal(404, format!("there is no comment {id}"));
-            let comment = book
-                .comments
-                .iter_mut()
-                .find(|comment| comment.id == id)
-                .ok_or_else(missing)?;
-            text("body").clone_into(&mut comment.body);
-            found(shape(comment))
-        }
-        ("GET", ["statuses", commit]) => list(book.statuses(commit), query),
-        ("POST", ["statuses", commit]) => {
-            book.set_status(
-                commit,
-                text("context"),
-                text("state"),
-                text("description"),
-                text("target_url"),
-            );
-            made(json!({}))
-        }
-        ("GET", ["branches", rest @ ..]) => match book.repository.branch(&rest.join("/"))? {
-            Some(id) => found(json!({"name": rest.join("/"), "commit": {"id": id.to_string()}})),
-            None => return Err(ForgeRefusal(404, "there is no such branch".to_owned())),
-        },
-        ("DELETE", ["branches", rest @ ..])
-            if book.repository.delete_branch(&rest.join("/"))? =>
-        {
-            StatusCode::NO_CONTENT.into_response()
-        }
-        _ => {
-            return Err(ForgeRefusal(
-                404,
-                "the sandbox's forge does not answer this".to_owned(),
-            ));
-        }
-    })
+    }
+}
+
+fn unanswered() -> Result<Response, ForgeRefusal> {
+    let why = "the sandbox's forge does not answer this".to_owned();
+    Err(ForgeRefusal(404, why))
+}
+
+fn parse(number: &str) -> Result<u64, ForgeRefusal> {
+    number
+        .parse()
+        .map_err(|_| ForgeRefusal(404, format!("{number:?} is no number")))
 }
 
 fn shape(comment: &SandboxComment) -> Value {

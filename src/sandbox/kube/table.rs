@@ -25,121 +25,104 @@ fn columns(kind: &SandboxKind) -> &'static [&'static str] {
 }
 
 fn cells(kind: &SandboxKind, object: &Value) -> Vec<Value> {
-    let number =
-        |pointer: &str| json!(object.pointer(pointer).and_then(Value::as_i64).unwrap_or(0));
-    let text = |pointer: &str| {
-        json!(
-            object
-                .pointer(pointer)
-                .and_then(Value::as_str)
-                .unwrap_or("<none>")
-        )
-    };
-    let size = |field: &str| json!(object[field].as_object().map_or(0, serde_json::Map::len));
-    let ready = |wanted: &str| {
-        json!(format!(
-            "{}/{}",
-            number("/status/readyReplicas"),
-            number(wanted)
-        ))
-    };
-    match columns(kind) {
-        [] => Vec::new(),
-        _ => match kind.kind.as_str() {
-            "Pod" => pod(object),
-            "Deployment" => vec![
-                ready("/spec/replicas"),
-                number("/status/updatedReplicas"),
-                number("/status/availableReplicas"),
-            ],
-            "ReplicaSet" => vec![
-                number("/spec/replicas"),
-                number("/status/replicas"),
-                number("/status/readyReplicas"),
-            ],
-            "StatefulSet" => vec![ready("/spec/replicas")],
-            "DaemonSet" => [
-                "desiredNumberScheduled",
-                "currentNumberScheduled",
-                "numberReady",
-                "updatedNumberScheduled",
-                "numberAvailable",
-            ]
-            .map(|field| number(&format!("/status/{field}")))
-            .to_vec(),
-            "Job" => {
-                let done = object["status"]["completionTime"].is_string();
-                vec![
-                    json!(if done { "Complete" } else { "Running" }),
-                    json!(format!("{}/1", number("/status/succeeded"))),
-                ]
-            }
-            "CronJob" => vec![
-                text("/spec/schedule"),
-                json!(if object["spec"]["suspend"] == true {
-                    "True"
-                } else {
-                    "False"
-                }),
-            ],
-            "Service" => {
-                let port = |port: &Value| {
-                    format!(
-                        "{}/{}",
-                        port["port"],
-                        port["protocol"].as_str().unwrap_or("TCP")
-                    )
-                };
-                let ports: Vec<String> = object["spec"]["ports"]
-                    .as_array()
-                    .into_iter()
-                    .flatten()
-                    .map(port)
-                    .collect();
-                vec![
-                    text("/spec/type"),
-                    text("/spec/clusterIP"),
-                    json!("<none>"),
-                    json!(ports.join(",")),
-                ]
-            }
-            "ConfigMap" => vec![size("data")],
-            "Secret" => vec![text("/type"), size("data")],
-            "Namespace" | "PersistentVolumeClaim" => vec![text("/status/phase")],
-            "Node" => vec![json!("Ready")],
-            "Ingress" => {
-                let hosts: Vec<&str> = object["spec"]["rules"]
-                    .as_array()
-                    .into_iter()
-                    .flatten()
-                    .filter_map(|rule| rule["host"].as_str())
-                    .collect();
-                vec![
-                    text("/spec/ingressClassName"),
-                    json!(if hosts.is_empty() {
-                        "*".to_owned()
-                    } else {
-                        hosts.join(",")
-                    }),
-                ]
-            }
-            "Event" => {
-                let of = &object["involvedObject"];
-                let about = format!(
-                    "{}/{}",
-                    of["kind"].as_str().unwrap_or_default().to_lowercase(),
-                    of["name"].as_str().unwrap_or_default()
-                );
-                vec![
-                    text("/type"),
-                    text("/reason"),
-                    json!(about),
-                    text("/message"),
-                ]
-            }
-            _ => Vec::new(),
-        },
+    if columns(kind).is_empty() {
+        return Vec::new();
     }
+    let number = |pointer: &str| number(object, pointer);
+    let size = |field: &str| json!(object[field].as_object().map_or(0, serde_json::Map::len));
+    let ready = || {
+        let (ready, wanted) = (number("/status/readyReplicas"), number("/spec/replicas"));
+        json!(format!("{ready}/{wanted}"))
+    };
+    match kind.kind.as_str() {
+        "Pod" => pod(object),
+        "Deployment" => vec![
+            ready(),
+            number("/status/updatedReplicas"),
+            number("/status/availableReplicas"),
+        ],
+        "ReplicaSet" => vec![
+            number("/spec/replicas"),
+            number("/status/replicas"),
+            number("/status/readyReplicas"),
+        ],
+        "StatefulSet" => vec![ready()],
+        "DaemonSet" => [
+            "desiredNumberScheduled",
+            "currentNumberScheduled",
+            "numberReady",
+            "updatedNumberScheduled",
+            "numberAvailable",
+        ]
+        .map(|field| number(&format!("/status/{field}")))
+        .to_vec(),
+        "Job" => {
+            let is_done = object["status"]["completionTime"].is_string();
+            let status = if is_done { "Complete" } else { "Running" };
+            let completions = format!("{}/1", number("/status/succeeded"));
+            vec![json!(status), json!(completions)]
+        }
+        "CronJob" => {
+            let is_suspended = object["spec"]["suspend"] == true;
+            let suspend = if is_suspended { "True" } else { "False" };
+            vec![text(object, "/spec/schedule"), json!(suspend)]
+        }
+        "Service" => service(object),
+        "ConfigMap" => vec![size("data")],
+        "Secret" => vec![text(object, "/type"), size("data")],
+        "Namespace" | "PersistentVolumeClaim" => vec![text(object, "/status/phase")],
+        "Node" => vec![json!("Ready")],
+        "Ingress" => ingress(object),
+        "Event" => event(object),
+        _ => Vec::new(),
+    }
+}
+
+fn number(object: &Value, pointer: &str) -> Value {
+    json!(object.pointer(pointer).and_then(Value::as_i64).unwrap_or(0))
+}
+
+fn text(object: &Value, pointer: &str) -> Value {
+    let text = object.pointer(pointer).and_then(Value::as_str);
+    json!(text.unwrap_or("<none>"))
+}
+
+fn service(object: &Value) -> Vec<Value> {
+    let show = |port: &Value| {
+        let protocol = port["protocol"].as_str().unwrap_or("TCP");
+        format!("{}/{protocol}", port["port"])
+    };
+    let ports = object["spec"]["ports"].as_array().into_iter().flatten();
+    let ports: Vec<String> = ports.map(show).collect();
+    vec![
+        text(object, "/spec/type"),
+        text(object, "/spec/clusterIP"),
+        json!("<none>"),
+        json!(ports.join(",")),
+    ]
+}
+
+fn ingress(object: &Value) -> Vec<Value> {
+    let rules = object["spec"]["rules"].as_array().into_iter().flatten();
+    let hosts: Vec<&str> = rules.filter_map(|rule| rule["host"].as_str()).collect();
+    let hosts = if hosts.is_empty() {
+        "*".to_owned()
+    } else {
+        hosts.join(",")
+    };
+    vec![text(object, "/spec/ingressClassName"), json!(hosts)]
+}
+
+fn event(object: &Value) -> Vec<Value> {
+    let involved = &object["involvedObject"];
+    let kind = involved["kind"].as_str().unwrap_or_default().to_lowercase();
+    let name = involved["name"].as_str().unwrap_or_default();
+    vec![
+        text(object, "/type"),
+        text(object, "/reason"),
+        json!(format!("{kind}/{name}")),
+        text(object, "/message"),
+    ]
 }
 
 fn pod(object: &Value) -> Vec<Value> {

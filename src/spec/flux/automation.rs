@@ -1,6 +1,15 @@
 //! ImageUpdateAutomation as an Environment.
 
-use super::*;
+use super::{AUTOMATION, FluxImport};
+use crate::spec::{
+    application::folder,
+    document::SpecReader,
+    environment::{
+        ChangeGroup, CommitAuthor, Environment, Paths, ReferenceScope, WriteMode, read_selector,
+    },
+    flux_raw::{AutomationSpec, FluxCommit, FluxDeclaration, FluxPush, GitSpec, UpdateSpec},
+    policy::name_of,
+};
 
 impl FluxImport {
     pub(super) fn automation(&mut self, at: &mut SpecReader<'_>, branch: Option<&str>) {
@@ -30,90 +39,8 @@ impl FluxImport {
                 "interval is not read; an update follows every scan that finds something new",
             );
         }
-        let mut author = None;
-        if let Some(git) = git {
-            let checked_out = git.checkout.and_then(|checkout| checkout.reference.branch);
-            if let (Some(wanted), Some(actual)) = (&checked_out, branch)
-                && wanted != actual
-            {
-                at.error(
-                    "/spec/git/checkout/ref/branch",
-                    format!("this automation is for the branch {wanted:?}, tagboat.yaml says {actual:?}; list the repository once for each branch"),
-                );
-            }
-            if let Some(push) = git.push {
-                let target = checked_out.as_deref().or(branch);
-                if push
-                    .branch
-                    .as_deref()
-                    .is_some_and(|pushed| target.is_some_and(|target| pushed != target))
-                {
-                    at.error(
-                        "/spec/git/push/branch",
-                        "pushing to another branch is not done; write an Environment with update.via: pullRequest, which opens the request, too",
-                    );
-                }
-                if push.refspec.is_some() {
-                    at.error(
-                        "/spec/git/push/refspec",
-                        "refspecs are not read; write an Environment with update.via: commit or pullRequest",
-                    );
-                }
-                if push.options.is_some() {
-                    at.warn("/spec/git/push/options", "push options are not sent");
-                }
-            }
-            if let Some(commit) = git.commit {
-                author = commit.author.map(|author| CommitAuthor {
-                    name: author.name.unwrap_or_else(|| author.email.clone()),
-                    email: author.email,
-                });
-                for (field, written, instead) in [
-                    (
-                        "messageTemplate",
-                        commit.message_template.is_some(),
-                        "repositories[].message (a Jinja template)",
-                    ),
-                    (
-                        "messageTemplateValues",
-                        commit.message_template_values.is_some(),
-                        "repositories[].message",
-                    ),
-                    (
-                        "signingKey",
-                        commit.signing_key.is_some(),
-                        "repositories[].signingKey",
-                    ),
-                ] {
-                    if written {
-                        at.warn(
-                            &format!("/spec/git/commit/{field}"),
-                            format!("{field} is not read, tagboat writes its own message and signs with its own key; write {instead} in tagboat.yaml"),
-                        );
-                    }
-                }
-            }
-        }
-        let path = match update {
-            None => Some(String::new()),
-            Some(update) => {
-                if update
-                    .strategy
-                    .as_deref()
-                    .is_some_and(|strategy| strategy != "Setters")
-                {
-                    at.error(
-                        "/spec/update/strategy",
-                        "only the strategy Setters is known",
-                    );
-                }
-                folder(
-                    at,
-                    "/spec/update/path",
-                    update.path.as_deref().unwrap_or("."),
-                )
-            }
-        };
+        let author = git.and_then(|git| author(at, git, branch));
+        let path = update_path(at, update);
         let selector = read_selector(at, "/spec/policySelector", policy_selector);
         if at.failed() {
             return;
@@ -147,4 +74,93 @@ impl FluxImport {
             suspend,
         });
     }
+}
+
+/// Returns the author of commits. Branches are tagboat's own, so other settings of Git are refused
+/// or without effect.
+fn author(at: &mut SpecReader<'_>, git: GitSpec, branch: Option<&str>) -> Option<CommitAuthor> {
+    let checked_out = git.checkout.and_then(|checkout| checkout.reference.branch);
+    if let (Some(wanted), Some(actual)) = (&checked_out, branch)
+        && wanted != actual
+    {
+        at.error(
+            "/spec/git/checkout/ref/branch",
+            format!("this automation is for the branch {wanted:?}, tagboat.yaml says {actual:?}; list the repository once for each branch"),
+        );
+    }
+    if let Some(push) = &git.push {
+        check_push(at, push, checked_out.as_deref().or(branch));
+    }
+    let commit = git.commit?;
+    warn_of_unread(at, &commit);
+    commit.author.map(|author| CommitAuthor {
+        name: author.name.unwrap_or_else(|| author.email.clone()),
+        email: author.email,
+    })
+}
+
+fn check_push(at: &mut SpecReader<'_>, push: &FluxPush, target: Option<&str>) {
+    if let (Some(pushed), Some(target)) = (push.branch.as_deref(), target)
+        && pushed != target
+    {
+        at.error(
+            "/spec/git/push/branch",
+            "pushing to another branch is not done; write an Environment with update.via: pullRequest, which opens the request, too",
+        );
+    }
+    if push.refspec.is_some() {
+        at.error(
+            "/spec/git/push/refspec",
+            "refspecs are not read; write an Environment with update.via: commit or pullRequest",
+        );
+    }
+    if push.options.is_some() {
+        at.warn("/spec/git/push/options", "push options are not sent");
+    }
+}
+
+fn warn_of_unread(at: &mut SpecReader<'_>, commit: &FluxCommit) {
+    for (field, is_written, instead) in [
+        (
+            "messageTemplate",
+            commit.message_template.is_some(),
+            "repositories[].message (a Jinja template)",
+        ),
+        (
+            "messageTemplateValues",
+            commit.message_template_values.is_some(),
+            "repositories[].message",
+        ),
+        (
+            "signingKey",
+            commit.signing_key.is_some(),
+            "repositories[].signingKey",
+        ),
+    ] {
+        if is_written {
+            at.warn(
+                &format!("/spec/git/commit/{field}"),
+                format!("{field} is not read, tagboat writes its own message and signs with its own key; write {instead} in tagboat.yaml"),
+            );
+        }
+    }
+}
+
+/// Returns the folder of files that the automation updates; the empty path is the whole repository.
+fn update_path(at: &mut SpecReader<'_>, update: Option<UpdateSpec>) -> Option<String> {
+    let Some(update) = update else {
+        return Some(String::new());
+    };
+    if update
+        .strategy
+        .as_deref()
+        .is_some_and(|strategy| strategy != "Setters")
+    {
+        at.error(
+            "/spec/update/strategy",
+            "only the strategy Setters is known",
+        );
+    }
+    let path = update.path.as_deref().unwrap_or(".");
+    folder(at, "/spec/update/path", path)
 }

@@ -1,11 +1,19 @@
 //! Config repositories of `tagboat.yaml`.
 
-use super::*;
+use super::{ConfigRepository, GitAccess, SigningKeySettings, default_author, forge, raw};
+use crate::{
+    core::schedule,
+    spec::{
+        application::folder, document::SpecReader, environment::CommitAuthor,
+        secret_source::SecretSource,
+    },
+};
+use std::time::Duration;
 
 /// The schemes of Git remotes that are spoken.
-pub(super) const SCHEMES: [&str; 4] = ["https://", "http://", "ssh://", "file://"];
+const SCHEMES: [&str; 4] = ["https://", "http://", "ssh://", "file://"];
 
-pub(super) fn template(text: &str) -> Result<(), String> {
+fn template(text: &str) -> Result<(), String> {
     minijinja::Environment::new()
         .template_from_str(text)
         .map(drop)
@@ -33,59 +41,9 @@ pub(super) fn repository(
         message,
         forge,
     } = raw;
-    let scp_like = !url.contains("://") && url.contains('@') && url.contains(':');
-    let is_ssh = url.starts_with("ssh://") || scp_like;
-    if !SCHEMES.iter().any(|scheme| url.starts_with(scheme)) && !scp_like {
-        at.error(
-            &format!("{pointer}/url"),
-            "write an address as https://…, ssh://…, git@host:path or file:///…",
-        );
-    }
-    if !is_ssh
-        && url.split("://").nth(1).is_some_and(|rest| {
-            rest.split('/')
-                .next()
-                .is_some_and(|host| host.contains('@'))
-        })
-    {
-        at.error(
-            &format!("{pointer}/url"),
-            "user and password do not belong into the URL; write basic: or token: beside it",
-        );
-    }
+    check_url(at, pointer, &url);
     let own_token = token.clone();
-    let access = match (basic, token, ssh) {
-        (None, None, None) if is_ssh => Some(GitAccess::Ssh {
-            identity: None,
-            known_hosts: None,
-        }),
-        (None, None, None) => Some(GitAccess::Anonymous),
-        (Some(raw::RawBasic { username, password }), None, None) if !is_ssh => {
-            Some(GitAccess::Basic { username, password })
-        }
-        (None, Some(token), None) if !is_ssh => Some(GitAccess::Basic {
-            username: "x-access-token".to_owned(),
-            password: token,
-        }),
-        (
-            None,
-            None,
-            Some(raw::RawSsh {
-                identity,
-                known_hosts,
-            }),
-        ) if is_ssh => Some(GitAccess::Ssh {
-            identity,
-            known_hosts,
-        }),
-        _ => {
-            at.error(
-                pointer,
-                "write one of basic, token (for https) or ssh (for ssh URLs)",
-            );
-            None
-        }
-    };
+    let access = access(at, pointer, is_ssh(&url), (basic, token, ssh));
     let forge = match forge {
         None => Some(None),
         Some(forge) => {
@@ -98,12 +56,8 @@ pub(super) fn repository(
     };
     let policies = match policies {
         None => None,
-        Some(folder) => Some(crate::spec::application::folder(
-            at,
-            &format!("{pointer}/policies"),
-            &folder,
-        )?)
-        .filter(|folder| !folder.is_empty()),
+        Some(path) => Some(folder(at, &format!("{pointer}/policies"), &path)?)
+            .filter(|folder| !folder.is_empty()),
     };
     if let Some(message) = &message {
         at.check(&format!("{pointer}/message"), template(message));
@@ -111,34 +65,10 @@ pub(super) fn repository(
     let author = author.map_or_else(default_author, |raw::RawAuthor { name, email }| {
         CommitAuthor { name, email }
     });
-    if [&author.name, &author.email]
-        .iter()
-        .any(|text| text.trim().is_empty() || text.contains(['<', '>', '\n', '\0']))
-    {
-        at.error(
-            &format!("{pointer}/author"),
-            "name and email must be written, without '<', '>' and line ends",
-        );
-    }
-    let name = name.unwrap_or_else(|| {
-        let last = url
-            .trim_end_matches('/')
-            .rsplit(['/', ':'])
-            .next()
-            .unwrap_or_default();
-        last.trim_end_matches(".git").to_owned()
-    });
+    check_author(at, pointer, &author);
+    let name = name.unwrap_or_else(|| name_in(&url));
     let branch = branch.unwrap_or_else(|| "main".to_owned());
-    if branch.is_empty()
-        || branch.starts_with('-')
-        || branch.contains("..")
-        || branch.contains([' ', '~', '^', ':', '?', '*', '[', '\\', '\n'])
-    {
-        at.error(
-            &format!("{pointer}/branch"),
-            format!("{branch:?} is no branch name"),
-        );
-    }
+    check_branch(at, pointer, &branch);
     Some(ConfigRepository {
         name,
         url,
@@ -154,4 +84,106 @@ pub(super) fn repository(
         message,
         forge: forge?,
     })
+}
+
+/// Returns whether a URL has the form `user@host:path` of scp.
+fn is_scp_like(url: &str) -> bool {
+    !url.contains("://") && url.contains('@') && url.contains(':')
+}
+
+fn is_ssh(url: &str) -> bool {
+    url.starts_with("ssh://") || is_scp_like(url)
+}
+
+fn check_url(at: &mut SpecReader<'_>, pointer: &str, url: &str) {
+    let pointer = format!("{pointer}/url");
+    if !SCHEMES.iter().any(|scheme| url.starts_with(scheme)) && !is_scp_like(url) {
+        at.error(
+            &pointer,
+            "write an address as https://…, ssh://…, git@host:path or file:///…",
+        );
+    }
+    let host = url
+        .split("://")
+        .nth(1)
+        .and_then(|rest| rest.split('/').next());
+    if !is_ssh(url) && host.is_some_and(|host| host.contains('@')) {
+        at.error(
+            &pointer,
+            "user and password do not belong into the URL; write basic: or token: beside it",
+        );
+    }
+}
+
+/// Reads the one kind of credentials that is written, which must fit the URL.
+fn access(
+    at: &mut SpecReader<'_>,
+    pointer: &str,
+    is_ssh: bool,
+    written: (
+        Option<raw::RawBasic>,
+        Option<SecretSource>,
+        Option<raw::RawSsh>,
+    ),
+) -> Option<GitAccess> {
+    match written {
+        (None, None, None) if is_ssh => Some(GitAccess::Ssh {
+            identity: None,
+            known_hosts: None,
+        }),
+        (None, None, None) => Some(GitAccess::Anonymous),
+        (Some(raw::RawBasic { username, password }), None, None) if !is_ssh => {
+            Some(GitAccess::Basic { username, password })
+        }
+        (None, Some(token), None) if !is_ssh => Some(GitAccess::Basic {
+            username: "x-access-token".to_owned(),
+            password: token,
+        }),
+        (None, None, Some(ssh)) if is_ssh => Some(GitAccess::Ssh {
+            identity: ssh.identity,
+            known_hosts: ssh.known_hosts,
+        }),
+        _ => {
+            at.error(
+                pointer,
+                "write one of basic, token (for https) or ssh (for ssh URLs)",
+            );
+            None
+        }
+    }
+}
+
+fn check_author(at: &mut SpecReader<'_>, pointer: &str, author: &CommitAuthor) {
+    if [&author.name, &author.email]
+        .iter()
+        .any(|text| text.trim().is_empty() || text.contains(['<', '>', '\n', '\0']))
+    {
+        at.error(
+            &format!("{pointer}/author"),
+            "name and email must be written, without '<', '>' and line ends",
+        );
+    }
+}
+
+/// Returns the last part of a URL's path, without `.git`.
+fn name_in(url: &str) -> String {
+    let last = url
+        .trim_end_matches('/')
+        .rsplit(['/', ':'])
+        .next()
+        .unwrap_or_default();
+    last.trim_end_matches(".git").to_owned()
+}
+
+fn check_branch(at: &mut SpecReader<'_>, pointer: &str, branch: &str) {
+    if branch.is_empty()
+        || branch.starts_with('-')
+        || branch.contains("..")
+        || branch.contains([' ', '~', '^', ':', '?', '*', '[', '\\', '\n'])
+    {
+        at.error(
+            &format!("{pointer}/branch"),
+            format!("{branch:?} is no branch name"),
+        );
+    }
 }

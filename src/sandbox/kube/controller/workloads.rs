@@ -4,7 +4,6 @@ mod deployment;
 
 use super::{ClusterView, Id, condition, id_of, owned_by, text};
 use crate::sandbox::kube::write::hex;
-use jiff::SignedDuration;
 use serde_json::{Map, Value, json};
 
 /// The label that distinguishes the pods of different templates.
