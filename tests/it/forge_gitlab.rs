@@ -385,7 +385,7 @@ async fn refusals_name_the_right_and_never_the_token() {
         assert!(
             is(&error.problem)
                 && text.contains(words)
-                && text.contains("group/sub/fleet: cannot open a request"),
+                && text.contains("group/sub/fleet: cannot open a pull request"),
             "{shown}: {text}"
         );
         assert!(

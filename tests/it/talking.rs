@@ -67,15 +67,15 @@ impl Told {
             return Ok(());
         }
         let (_, problem) = failing.pop_front().unwrap();
-        let (host, repository) = ("forge.example.org".to_owned(), "acme/fleet".to_owned());
+        let (host, repository) = ("forge.example.org", "acme/fleet");
         self.calls
             .lock()
             .unwrap()
             .push(format!("{operation}: fails"));
         Err(ForgeError {
             forge: ForgeKind::Gitea,
-            host,
-            repository,
+            host: host.into(),
+            repository: repository.into(),
             operation,
             permission: "",
             problem,
@@ -667,8 +667,8 @@ async fn report_forge_error_retried_unless_final() {
         .turn("shop/web", "s1", ApplicationState::Applying, |_| {});
     world.merge(&[merged(7, "s1", at, &["shop/web"])]);
     let told = [
-        "comment on a request: fails",
-        "comment on a request: fails",
+        "comment on a pull request: fails",
+        "comment on a pull request: fails",
         "#7: ⏳ `shop/web` on `east` is being applied",
         "set a commit status: fails",
         "s1 tagboat/rollout/prod@east Pending: 0 of 1 rolled out",
@@ -699,7 +699,7 @@ async fn report_forge_error_retried_unless_final() {
     assert_eq!(
         world.calls(7, 9).await,
         [
-            "comment on a request: fails",
+            "comment on a pull request: fails",
             "s2 tagboat/rollout/prod@east Success: rolled out in 5s"
         ]
     );

@@ -91,8 +91,8 @@ impl ForgeApi {
         let host = host_of(&base);
         let setup = |why| ForgeError {
             forge: config.forge.kind,
-            host: host.clone(),
-            repository: config.forge.project.clone(),
+            host: host.as_str().into(),
+            repository: config.forge.project.as_str().into(),
             operation: ForgeOperation::SignIn,
             permission: (dialect.scope)(ForgeOperation::SignIn),
             problem: ForgeProblem::Setup(why),
@@ -160,8 +160,8 @@ impl ForgeApi {
     pub(crate) fn error(&self, operation: ForgeOperation, problem: ForgeProblem) -> ForgeError {
         ForgeError {
             forge: self.dialect.kind,
-            host: host_of(&self.base),
-            repository: self.repository.clone(),
+            host: host_of(&self.base).into(),
+            repository: self.repository.as_str().into(),
             operation,
             permission: (self.dialect.scope)(operation),
             problem,

@@ -41,7 +41,7 @@ async fn a_token_that_lacks_a_right_is_told_which() {
         "{text}"
     );
     assert!(
-        text.contains("list requests")
+        text.contains("list pull requests")
             && text.contains("read:repository")
             && text.contains(&world.project),
         "{text}"
@@ -68,24 +68,24 @@ async fn a_token_that_lacks_a_right_is_told_which() {
     for (result, word, needs) in [
         (
             reader.open(&new("tagboat/other")).await.map(drop),
-            "open a request",
+            "open a pull request",
             "write:repository",
         ),
         (
             reader.close(request.number).await,
-            "change a request",
+            "change a pull request",
             "write:repository",
         ),
         (
             reader.comment(&request, "m", "text").await.map(drop),
-            "comment on a request",
+            "comment on a pull request",
             "write:issue",
         ),
         (
             reader
                 .label(request.number, &[super::world::label("l")], &[])
                 .await,
-            "label a request",
+            "label a pull request",
             "write:issue",
         ),
         (
@@ -98,7 +98,7 @@ async fn a_token_that_lacks_a_right_is_told_which() {
                 .merge(request.number, &merge(&request.head_commit))
                 .await
                 .map(drop),
-            "merge a request",
+            "merge a pull request",
             "write:repository",
         ),
         (
@@ -122,7 +122,7 @@ async fn a_token_that_lacks_a_right_is_told_which() {
         .unwrap_err();
     assert!(error.to_string().contains("not allowed"), "{error}");
     let (text, _) = failed(guest.close(request.number).await, &token);
-    assert!(text.contains("change a request"), "{text}");
+    assert!(text.contains("change a pull request"), "{text}");
 
     // To others a private repository is none.
     world
