@@ -108,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_separators_and_a_bare_name_are_read() {
+    fn name_reads_both_separators_and_bare_form() {
         for (text, shown) in [
             ("apps/podinfo", "apps/podinfo"),
             ("apps:podinfo", "apps/podinfo"),

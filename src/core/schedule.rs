@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn durations_are_read_as_go_reads_them() {
+    fn duration_parses_like_go() {
         for (text, seconds) in [
             ("72h", 259_200.0),
             ("1h30m", 5400.0),
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn a_window_follows_its_time_zone_over_the_change_of_clocks() {
+    fn window_follows_zone_across_dst() {
         let window = |zone| {
             Window::new(
                 CronLine::new("0 9 * * 1-5", Some(zone)).unwrap(),
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_lines_and_zones_are_refused_by_name() {
+    fn schedule_bad_cron_or_zone_is_named() {
         assert!(matches!(
             CronLine::new("0 9 * *", None),
             Err(ScheduleError::Cron { .. })

@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn debug_shows_stars_however_it_is_wrapped() {
+    fn secret_debug_shows_stars_when_nested() {
         #[derive(Debug)]
         #[expect(dead_code, reason = "read by Debug only")]
         struct Account {

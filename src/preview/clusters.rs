@@ -262,7 +262,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_silent_cluster_is_let_be_for_a_minute() {
+    fn preview_skips_silent_cluster_for_a_minute() {
         let (mut silent, start) = (UnreachableCluster::default(), Instant::now());
         silent.note("a", "no answer", start);
         for (name, seconds, expected) in [

@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_sentence_is_one_harmless_line() {
+    fn preview_sentence_is_one_harmless_line() {
         assert_eq!(
             line(" a\n\u{1b}[31mb\u{202e}c\r\n"),
             "a \\u{1b}[31mb\\u{202e}c"
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn a_diff_is_cut_by_whole_lines_and_says_so() {
+    fn preview_diff_is_cut_at_a_line_with_note() {
         assert_eq!(cut("+a\n+b\n", 6), "+a\n+b\n");
         assert_eq!(
             cut("+a\n+é\n+c\n", 5),

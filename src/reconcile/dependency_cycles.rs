@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn cycles_are_named_from_each_member() {
+    fn cycle_is_named_from_each_member() {
         let mut text = "apiVersion: tagboat.dev/v1alpha1\nkind: Environment\nmetadata: {name: dev}\nspec: {paths: ['**'], update: {via: commit}}\n".to_owned();
         for (name, needs) in [("a", "x/b"), ("b", "x/c"), ("c", "x/a"), ("d", "x/a")] {
             text.push_str(&format!("---\napiVersion: tagboat.dev/v1alpha1\nkind: Application\nmetadata: {{name: {name}, namespace: x}}\nspec: {{environment: dev, path: {name}, cluster: c, dependsOn: [{needs}]}}\n"));

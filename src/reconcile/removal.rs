@@ -182,7 +182,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn delete_guard_most_removed_asks() {
+    fn delete_guard_most_removed_needs_confirmation() {
         for (removed, declared, guarded) in [
             (1, 0, true),
             (2, 1, true),

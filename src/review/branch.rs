@@ -56,7 +56,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     #[test]
-    fn branches_are_named_by_environment_and_group() {
+    fn branch_name_has_environment_and_group() {
         for (environment, group, expected) in [
             ("prod", None, "tagboat/prod/all"),
             ("prod", Some("default/web"), "tagboat/prod/default-web-"),
@@ -94,7 +94,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_group_makes_a_name_that_git_takes(environment in "[a-z0-9]([a-z0-9.-]{0,20}[a-z0-9])?", group in any::<String>()) {
+        fn branch_name_of_any_group_is_valid_in_git(environment in "[a-z0-9]([a-z0-9.-]{0,20}[a-z0-9])?", group in any::<String>()) {
             prop_assume!(!environment.contains(".."));
             let name = format!("refs/heads/{}", branch(&environment, Some(&group)));
             prop_assert!(gix::validate::reference::name(name.as_str().into()).is_ok(), "{}", name);

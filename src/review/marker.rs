@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_without_a_marker_has_none_and_a_broken_one_says_why() {
+    fn marker_absent_is_none_broken_is_error() {
         assert_eq!(
             Marker::read("Nothing to see\r\n<!-- tagboat:others -->"),
             Ok(None)
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn thousands_of_moves_are_cut_whole() {
+    fn marker_thousands_of_moves_cut_at_a_row() {
         let mut all = Marker::new(
             "prod",
             Some("apps/web"),
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn hundreds_of_moves_have_room_on_every_forge() {
+    fn marker_hundreds_of_moves_fit_every_forge() {
         // GitHub has the shortest limit, 65,536 characters; half of them are the marker's.
         let rows = |count: usize| {
             let row = |number: usize| ImageMove {
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_form_is_read() {
+    fn marker_first_format_is_read() {
         let old = format!(
             "<!-- tagboat:request {{\"version\":1,\"environment\":\"prod\",\"group\":\"apps\",\"moves\":[{{\"policy\":\"apps/web\",\
              \"repository\":\"ghcr.io/acme/web\",\"old\":\"1.0.0\",\"new\":\"1.1.0\",\"digest\":\"sha256:{}\"}}],\"cut\":2,\
@@ -291,7 +291,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_read_whatever_stands_in_it(
+        fn marker_any_content_round_trips(
             old in proptest::option::of(".*"), group in proptest::option::of(".*"), content in ".*", again: bool, refused: bool, tail in ".*",
         ) {
             let mut marker = Marker::new("prod", group.as_deref(), &[row(old)], content);
@@ -301,7 +301,7 @@ mod tests {
         }
 
         #[test]
-        fn nothing_ends_it_early(old in "[-<>!@#`&\\\\\"a ]{0,40}", tail in "[-<>! a]{0,20}") {
+        fn marker_content_cannot_end_the_comment(old in "[-<>!@#`&\\\\\"a ]{0,40}", tail in "[-<>! a]{0,20}") {
             check(&Marker::new(&old, Some(&old), &[row(Some(old.clone()))], old.clone()), &tail)?;
         }
     }

@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn the_subject_says_what_moves_in_72_characters() {
+    fn message_subject_names_moves_in_72_characters() {
         for (rows, expected) in [
             (
                 vec![("ghcr.io/a/podinfo", Some("6.5.0"), "6.5.1")],
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn the_message_has_a_row_an_image_and_the_trailer() {
+    fn message_has_a_row_per_image_and_a_trailer() {
         let text = CommitMessage::default()
             .of(&set(&[("ghcr.io/a/podinfo", Some("6.5.0"), "6.5.1")]))
             .unwrap();
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn a_template_sees_the_whole_set_and_cannot_run_for_ever() {
+    fn message_template_sees_all_and_is_bounded() {
         let message = |template: &str| {
             CommitMessage::new(Some(template.to_owned()))
                 .of(&set(&[("ghcr.io/a/podinfo", Some("6.5.0"), "6.5.1")]))

@@ -307,7 +307,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_tells_forge_api_and_project() {
+    fn forge_url_gives_api_and_project() {
         for (url, kind, at_api, at_web, project) in [
             (
                 "https://github.com/acme/fleet.git",
@@ -379,7 +379,7 @@ mod tests {
     }
 
     #[test]
-    fn a_project_lies_on_a_forge_if_host_port_and_path_are_its_own() {
+    fn forge_project_needs_same_host_port_and_path() {
         let mut forge = ForgeSpec::of("https://gitlab.example.org:8443/a/b").unwrap();
         for (url, project) in [
             ("https://gitlab.example.org:8443/x/y/z.git", Some("x/y/z")),
@@ -413,7 +413,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_project_of_a_forge_is_none() {
+    fn forge_url_without_project_is_none() {
         for url in [
             "file:///srv/git/github.com/a/b",
             "https://git.example.org/a/b",

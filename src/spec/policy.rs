@@ -465,7 +465,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_end_of_a_pattern_is_known_where_it_is_literal() {
+    fn pattern_literal_suffix_is_known() {
         for (pattern, suffix) in [
             (r"^(?P<v>.+)-alpine3\.19$", Some("-alpine3.19")),
             (r"-rc$", Some("-rc")),

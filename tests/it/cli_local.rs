@@ -33,7 +33,7 @@ const MARKED: &str = "x: ghcr.io/a/b:1.1.0 # {\"$imagepolicy\": \"ns:n\"}\n";
 const POLICY: &str = "apiVersion: tagboat.dev/v1alpha1\nkind: ImagePolicy\nmetadata: {name: n, namespace: ns}\nspec:\n  image: ghcr.io/a/b\n  policy: {semver: {range: 1.x}}\n";
 
 #[test]
-fn symbolic_links_are_not_followed() {
+fn set_does_not_follow_symbolic_links() {
     let mut case = Case::new("links");
     let outside = tempfile::tempdir().unwrap();
     fs::write(outside.path().join("real.yaml"), MARKED).unwrap();

@@ -63,7 +63,7 @@ fn maps() -> Resource {
 }
 
 #[tokio::test]
-async fn answers_that_make_no_sense_are_named_and_nothing_is_taken_from_them() {
+async fn cluster_malformed_response_is_an_error() {
     for (answer, says) in [
         (
             ResponseTemplate::new(200).set_body_string("<html>sign in</html>"),
@@ -111,7 +111,7 @@ async fn answers_that_make_no_sense_are_named_and_nothing_is_taken_from_them() {
 }
 
 #[tokio::test]
-async fn pages_that_expire_are_read_once_more_from_the_start() {
+async fn cluster_expired_page_restarts_the_list() {
     let server = MockServer::start().await;
     let page = |name: &str, next: &str| json!({"apiVersion": "v1", "kind": "ConfigMapList", "metadata": {"resourceVersion": "1", "continue": next}, "items": [{"metadata": {"name": name}}]});
     let asked = std::sync::atomic::AtomicUsize::new(0);
@@ -145,7 +145,7 @@ async fn pages_that_expire_are_read_once_more_from_the_start() {
 }
 
 #[tokio::test]
-async fn the_path_of_a_server_behind_a_gateway_is_kept_and_the_token_is_sent() {
+async fn cluster_url_path_is_kept_and_token_sent() {
     let server = MockServer::start().await;
     Mock::given(path("/k8s/clusters/one/version"))
         .and(wiremock::matchers::header("authorization", "Bearer s3cr3t"))
@@ -161,7 +161,7 @@ async fn the_path_of_a_server_behind_a_gateway_is_kept_and_the_token_is_sent() {
 }
 
 #[tokio::test]
-async fn a_cluster_stays_the_one_it_was_whatever_becomes_of_its_kubeconfig() {
+async fn cluster_stays_when_kubeconfig_changes() {
     let [ours, other] = [MockServer::start().await, MockServer::start().await];
     let answer = || {
         ResponseTemplate::new(200)
@@ -229,7 +229,7 @@ async fn tunnel() -> (String, tokio::sync::mpsc::Receiver<String>) {
 }
 
 #[tokio::test]
-async fn the_proxy_of_a_kubeconfig_is_used_with_its_password() {
+async fn cluster_kubeconfig_proxy_with_password_is_used() {
     let server = MockServer::start().await;
     let answer = ResponseTemplate::new(200)
         .set_body_json(json!({"major": "1", "minor": "33", "gitVersion": "v1.33.1"}));
@@ -315,7 +315,7 @@ async fn with_client_certificates(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_certificate_of_a_credential_program_is_renewed_before_it_expires() {
+async fn cluster_exec_certificate_is_renewed_early() {
     use base64::{Engine, engine::general_purpose::STANDARD};
     use std::os::unix::fs::PermissionsExt;
     let made = ["first", "second"]

@@ -4,7 +4,7 @@ use std::{fmt::Write, fs, path::Path};
 use tagboat::spec;
 
 #[test]
-fn every_mistake_is_said_with_its_place() {
+fn declaration_mistakes_have_line_and_column() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases/declare");
     let mut cases = 0;
     for entry in fs::read_dir(&folder).unwrap() {

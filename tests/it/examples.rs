@@ -32,7 +32,7 @@ fn documents(text: &str) -> Vec<serde_json::Value> {
 }
 
 #[test]
-fn the_examples_are_declared_without_a_mistake() {
+fn examples_pass_check() {
     let files = policies();
     let declared = spec::read(
         files
@@ -84,7 +84,7 @@ fn the_examples_are_declared_without_a_mistake() {
 }
 
 #[test]
-fn editors_find_the_schema_and_it_is_of_this_program() {
+fn examples_schema_is_linked_and_current() {
     let committed: serde_json::Value = serde_json::from_str(&read("policies/schema.json")).unwrap();
     let same = committed == spec::schema(SchemaKind::All);
     assert!(
@@ -121,7 +121,7 @@ fn editors_find_the_schema_and_it_is_of_this_program() {
 }
 
 #[test]
-fn the_manifest_runs_one_bot_with_the_rights_it_says() {
+fn deploy_manifest_runs_one_bot_with_its_rights() {
     let all = documents(&read("deploy/kubernetes.yaml"));
     let of = |kind: &str| {
         all.iter()
@@ -202,7 +202,7 @@ fn the_manifest_runs_one_bot_with_the_rights_it_says() {
 }
 
 #[test]
-fn the_container_has_no_demo_and_no_root() {
+fn container_has_no_demo_and_no_root() {
     let text = read("deploy/Containerfile");
     let last = text.rsplit("\nFROM ").next().unwrap();
     assert!(text.contains("cargo build --release --locked --no-default-features"));
@@ -257,7 +257,7 @@ fn calls(text: &str) -> Vec<Vec<String>> {
 }
 
 #[test]
-fn the_ci_job_and_the_unit_call_what_exists() {
+fn ci_job_and_systemd_unit_call_existing_commands() {
     let ci = read("deploy/ci.yaml");
     let jobs = documents(&ci).remove(0);
     assert!(

@@ -103,7 +103,7 @@ async fn start(kind: ForgeKind, tells: bool, comments: &[(&str, &str)]) -> Wire 
 }
 
 #[tokio::test]
-async fn another_account_goes_on_with_its_own_comment() {
+async fn comment_of_another_account_is_not_edited() {
     use CommentOutcome::{Changed, Made, Same};
     for kind in KINDS {
         for tells in [false, true] {
@@ -136,7 +136,7 @@ async fn another_account_goes_on_with_its_own_comment() {
 }
 
 #[tokio::test]
-async fn another_process_finds_it_again_where_the_forge_says_whose_it_is() {
+async fn comment_is_found_by_another_process() {
     for kind in KINDS {
         for before in [
             &[("now", "old")][..],
@@ -156,7 +156,7 @@ async fn another_process_finds_it_again_where_the_forge_says_whose_it_is() {
 }
 
 #[tokio::test]
-async fn nobody_is_asked_who_signs_in_where_the_author_has_said_it() {
+async fn comment_known_author_needs_no_user_request() {
     for kind in KINDS {
         let wire = start(kind, true, &[("mallory", "x"), ("now", "old")]).await;
         let forge = forge(&wire, kind, "", "acme/fleet");

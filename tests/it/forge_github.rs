@@ -47,7 +47,7 @@ async fn fixed(answer: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Wire 
 }
 
 #[tokio::test]
-async fn every_call_is_as_published() {
+async fn github_calls_follow_the_published_api() {
     let wire = fixed(|seen| match (seen.method.as_str(), seen.path()) {
         ("GET", "/repos/acme/fleet/labels/tagboat%2Fhold") => json(404, &json!({"message": "Not Found"})),
         ("POST", "/repos/acme/fleet/labels") => json(201, &json!({"id": 2, "name": "tagboat/hold"})),
@@ -208,7 +208,7 @@ async fn every_call_is_as_published() {
 }
 
 #[tokio::test]
-async fn pages_are_followed_and_asked_for_conditionally() {
+async fn github_pages_are_conditional_requests() {
     let wire = fixed(|seen| {
         let page = if seen.target.contains("page=2") { 2 } else { 1 };
         let etag = format!("W/\"page-{page}\"");
@@ -260,7 +260,7 @@ async fn pages_are_followed_and_asked_for_conditionally() {
 }
 
 #[tokio::test]
-async fn refusals_name_the_forge_the_right_and_never_the_token() {
+async fn github_refusal_names_right_not_token() {
     type Case = (
         u16,
         Vec<(&'static str, String)>,
@@ -393,7 +393,7 @@ async fn refusals_name_the_forge_the_right_and_never_the_token() {
 }
 
 #[tokio::test]
-async fn broken_answers_are_errors_that_name_the_endpoint() {
+async fn github_broken_response_names_the_endpoint() {
     let cases: Vec<(Reply, &str)> = vec![
         (
             reply(200, r#"[{"number": 1"#),
@@ -434,7 +434,7 @@ async fn broken_answers_are_errors_that_name_the_endpoint() {
 }
 
 #[tokio::test]
-async fn what_was_lost_is_looked_up_and_sent_once() {
+async fn github_lost_response_is_sent_once() {
     // The answer to the opening is cut; the request is there.
     for lost in [0, 1, 2] {
         let wire = fixed(move |seen| match (seen.method.as_str(), lost) {
@@ -491,7 +491,7 @@ async fn what_was_lost_is_looked_up_and_sent_once() {
 }
 
 #[tokio::test]
-async fn merges_that_fail_say_why_and_lost_ones_are_found() {
+async fn github_merge_failure_has_reason_lost_is_found() {
     type Case = (
         u16,
         Value,
@@ -584,7 +584,7 @@ async fn merges_that_fail_say_why_and_lost_ones_are_found() {
 }
 
 #[tokio::test]
-async fn checks_and_reviews_are_those_of_the_head() {
+async fn github_checks_and_reviews_belong_to_the_head() {
     let wire = fixed(|seen| match seen.path() {
         path if path.ends_with("/check-runs") => json(200, &json!({"total_count": 3, "check_runs": [
             {"name": "build", "status": "completed", "conclusion": "success", "html_url": "https://ci/1", "started_at": "2026-11-20T10:00:00Z", "completed_at": "2026-11-20T10:01:00Z"},
@@ -667,7 +667,7 @@ async fn checks_and_reviews_are_those_of_the_head() {
 }
 
 #[tokio::test]
-async fn a_ruleset_says_whether_branches_must_have_the_newest_commit() {
+async fn github_ruleset_requires_up_to_date_branch() {
     let rule = |strict: Value| json!([{"type": "required_status_checks", "parameters": {"strict_required_status_checks_policy": strict, "required_status_checks": [{"context": "scan"}]}}]);
     for (rules, expected) in [
         (json(200, &rule(json!(true))), true),
@@ -698,7 +698,7 @@ async fn a_ruleset_says_whether_branches_must_have_the_newest_commit() {
 }
 
 #[tokio::test]
-async fn an_app_signs_in_with_its_key_and_renews_its_token() {
+async fn github_app_signs_in_and_renews_its_token() {
     let pem = include_str!("../cases/forge/app.pem");
     for (life, renewals) in [(3600, 1), (200, 3)] {
         let wire = fixed(move |seen| match seen.path() {
@@ -771,7 +771,7 @@ async fn an_app_signs_in_with_its_key_and_renews_its_token() {
 }
 
 #[tokio::test]
-async fn a_refused_installation_token_is_renewed_once() {
+async fn github_app_refused_token_is_renewed_once() {
     let wire = fixed(|seen| match seen.path() {
         path if path.ends_with("/access_tokens") => json(
             201,
@@ -815,7 +815,7 @@ async fn a_refused_installation_token_is_renewed_once() {
 }
 
 #[tokio::test]
-async fn auto_merge_says_what_is_in_its_way() {
+async fn github_auto_merge_refusal_has_reason() {
     for (answer, is) in [
         (
             json!({"errors": [{"type": "UNPROCESSABLE", "message": "Pull request Auto merge is not allowed for this repository"}]}),
@@ -887,7 +887,7 @@ async fn auto_merge_says_what_is_in_its_way() {
 }
 
 #[tokio::test]
-async fn the_process_file_names_the_forge_and_where_its_secret_lies() {
+async fn settings_name_forge_and_secret_location() {
     let wire = fixed(|_| json(200, &json!([pull(7, "tagboat/dev", "open")]))).await;
     let folder = tempfile::tempdir().unwrap();
     let file = format!(

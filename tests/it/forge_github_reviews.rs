@@ -26,7 +26,7 @@ fn review(login: &str, state: &str, commit: &str, association: &str) -> Value {
 }
 
 #[tokio::test]
-async fn an_approval_of_an_earlier_head_is_none_under_classic_protection() {
+async fn review_of_earlier_head_is_no_approval() {
     let count = |count: Value| json!({"data": {"repository": {"ref": {"refUpdateRule": {"requiredApprovingReviewCount": count}}}}});
     let unknown =
         json!({"errors": [{"message": "Field 'refUpdateRule' doesn't exist on type 'Ref'"}]});
@@ -119,7 +119,7 @@ async fn an_approval_of_an_earlier_head_is_none_under_classic_protection() {
 }
 
 #[tokio::test]
-async fn approvals_that_nobody_could_count_are_an_error() {
+async fn review_approvals_uncountable_are_an_error() {
     let (_wire, forge) = github(|seen| match seen.path() {
         "/graphql" => reply(502, "{}"),
         "/repos/acme/fleet/branches/main" => json(200, &json!({"name": "main", "protected": true})),
@@ -139,7 +139,7 @@ async fn approvals_that_nobody_could_count_are_an_error() {
 }
 
 #[tokio::test]
-async fn who_hides_that_he_belongs_is_asked_for() {
+async fn review_hidden_member_permission_is_queried() {
     let told = |word: &str| {
         json(
             200,
@@ -215,7 +215,7 @@ async fn who_hides_that_he_belongs_is_asked_for() {
 }
 
 #[tokio::test]
-async fn a_crowd_of_strangers_costs_a_bounded_number_of_questions() {
+async fn review_permission_queries_are_bounded() {
     let (wire, forge) = github(|seen| match seen.path() {
         path if path.ends_with("/permission") => json(200, &json!({"permission": "read"})),
         "/repos/acme/fleet/branches/main" => {
@@ -261,7 +261,7 @@ async fn a_crowd_of_strangers_costs_a_bounded_number_of_questions() {
 }
 
 #[tokio::test]
-async fn one_request_is_asked_for_conditionally() {
+async fn review_single_request_is_conditional() {
     let wire = Wire::start(|seen, before| {
         let mut now = pull(7, "tagboat/dev", "open");
         // It changes before the fourth question.

@@ -45,7 +45,7 @@ async fn fixed(answer: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Wire 
 }
 
 #[tokio::test]
-async fn every_call_is_as_published() {
+async fn gitlab_calls_follow_the_published_api() {
     let wire = fixed(|seen| {
         let rest = seen.path().strip_prefix(PROJECT).unwrap_or(seen.path());
         match (seen.method.as_str(), rest) {
@@ -259,7 +259,7 @@ async fn every_call_is_as_published() {
 }
 
 #[tokio::test]
-async fn pages_go_on_as_the_server_counts_them() {
+async fn gitlab_pages_follow_the_server_count() {
     let wire = fixed(|seen| {
         let page = if seen.target.contains("&page=2") {
             2
@@ -298,7 +298,7 @@ async fn pages_go_on_as_the_server_counts_them() {
 }
 
 #[tokio::test]
-async fn refusals_name_the_right_and_never_the_token() {
+async fn gitlab_refusal_names_right_not_token() {
     type Case = (
         u16,
         Vec<(&'static str, String)>,
@@ -422,7 +422,7 @@ async fn refusals_name_the_right_and_never_the_token() {
 }
 
 #[tokio::test]
-async fn what_was_lost_or_there_already_is_found() {
+async fn gitlab_lost_or_existing_is_found() {
     for lost in [true, false] {
         let wire = fixed(move |seen| match (seen.method.as_str(), lost) {
             ("POST", true) => json(201, &request(7, "tagboat/dev", "opened")).manner(Manner::Cut(9)),
@@ -437,7 +437,7 @@ async fn what_was_lost_or_there_already_is_found() {
 }
 
 #[tokio::test]
-async fn merges_are_of_the_verified_head_and_the_projects_way() {
+async fn gitlab_merge_uses_verified_head_and_method() {
     type Case = (
         u16,
         Value,
@@ -557,7 +557,7 @@ async fn merges_are_of_the_verified_head_and_the_projects_way() {
 }
 
 #[tokio::test]
-async fn pipelines_count_for_the_head_they_ran_on() {
+async fn gitlab_pipelines_count_for_their_head() {
     let pipeline = |sha: &str, at: &str, status: &str| json!({"id": 1, "sha": sha, "ref": at, "status": status, "web_url": "https://p"});
     let of_merge = "refs/merge-requests/7/merge";
     for (pipeline, parents, status, expected) in [
@@ -707,7 +707,7 @@ async fn pipelines_count_for_the_head_they_ran_on() {
 }
 
 #[tokio::test]
-async fn the_projects_way_to_merge_says_whether_branches_must_have_the_newest_commit() {
+async fn gitlab_merge_method_requires_up_to_date_branch() {
     for (method, expected) in [("merge", false), ("rebase_merge", true), ("ff", true)] {
         let wire = fixed(move |_| {
             json(
@@ -740,7 +740,7 @@ fn version(id: u64, head: &str, time: &str) -> Value {
 }
 
 #[tokio::test]
-async fn an_approval_of_what_was_there_before_does_not_count() {
+async fn gitlab_approval_of_earlier_head_is_ignored() {
     let approved = |by: &str, time: Option<&str>| match time {
         Some(time) => {
             json!({"user": user(6, by), "approved_at": format!("2026-11-20T{time}:00.000Z")})
@@ -897,7 +897,7 @@ fn owned(words: &[&str]) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn the_end_of_a_request_is_told_with_its_doer() {
+async fn gitlab_ended_request_names_its_user() {
     let wire = fixed(|_| {
         let mut merged = request(7, "tagboat/dev", "merged");
         merged["merge_user"] = user(6, "ann");
@@ -939,7 +939,7 @@ async fn the_end_of_a_request_is_told_with_its_doer() {
 }
 
 #[tokio::test]
-async fn releases_of_another_project_are_read_by_its_path() {
+async fn gitlab_releases_of_another_project_are_read() {
     let wire = fixed(|seen| match seen.path() {
         "/api/v4/projects/other%2Fapp/releases" => json(200, &json!([])),
         _ => json(

@@ -21,7 +21,7 @@ const FILES: &[(&str, &str)] = &[
 ];
 
 #[test]
-fn a_fetch_says_whether_the_branch_has_moved() {
+fn fetch_reports_if_the_branch_moved() {
     let sandbox = Sandbox::new(FILES);
     let mirror = sandbox.mirror("m");
     assert_eq!(mirror.head(), None);
@@ -59,7 +59,7 @@ fn a_fetch_says_whether_the_branch_has_moved() {
 }
 
 #[test]
-fn a_branch_pushed_by_force_is_followed() {
+fn fetch_follows_a_force_push() {
     let sandbox = Sandbox::new(FILES);
     let mirror = sandbox.mirror("m");
     let first = mirror.fetch().unwrap();
@@ -82,7 +82,7 @@ fn a_branch_pushed_by_force_is_followed() {
 }
 
 #[test]
-fn a_long_life_of_fetches_is_no_trouble() {
+fn fetch_many_packs_are_compacted() {
     let sandbox = Sandbox::new(FILES);
     let mirror = sandbox.mirror("m");
     mirror.fetch().unwrap();
@@ -112,7 +112,7 @@ fn a_long_life_of_fetches_is_no_trouble() {
 }
 
 #[test]
-fn a_push_changes_what_was_edited_and_nothing_else() {
+fn push_changes_only_the_edited_files() {
     let sandbox = Sandbox::new(FILES);
     let mirror = sandbox.mirror("m");
     let head = mirror.fetch().unwrap();
@@ -170,7 +170,7 @@ fn a_push_changes_what_was_edited_and_nothing_else() {
 }
 
 #[test]
-fn history_ends_where_it_is_told_to() {
+fn history_ends_at_the_given_commit() {
     let sandbox = Sandbox::new(FILES);
     let mirror = sandbox.mirror("m");
     for n in 0..12 {
@@ -197,7 +197,7 @@ fn history_ends_where_it_is_told_to() {
 }
 
 #[test]
-fn what_is_no_ordinary_file_is_not_written() {
+fn push_refuses_to_write_special_files() {
     let sandbox = Sandbox::new(FILES);
     let repo = gix::open(sandbox.repository.dir()).unwrap();
     let head = sandbox.repository.head().unwrap().unwrap();
@@ -281,7 +281,7 @@ fn what_is_no_ordinary_file_is_not_written() {
 }
 
 #[test]
-fn references_are_created_moved_and_deleted_only_from_where_they_were() {
+fn ref_update_needs_the_expected_old_value() {
     let sandbox = Sandbox::new(FILES);
     let mirror = sandbox.mirror("m");
     let head = mirror.fetch().unwrap();
@@ -337,7 +337,7 @@ fn references_are_created_moved_and_deleted_only_from_where_they_were() {
 }
 
 #[test]
-fn two_bots_and_a_person_lose_nothing() {
+fn concurrent_pushes_lose_nothing() {
     let sandbox = Sandbox::new(FILES);
     const EACH: usize = 8;
     std::thread::scope(|scope| {
@@ -394,7 +394,7 @@ fn two_bots_and_a_person_lose_nothing() {
 }
 
 #[test]
-fn a_bot_killed_before_the_push_does_the_same_again() {
+fn kill_before_push_makes_the_same_commit() {
     let sandbox = Sandbox::new(FILES);
     let first = {
         let mirror = sandbox.mirror("m");
@@ -413,7 +413,7 @@ fn a_bot_killed_before_the_push_does_the_same_again() {
 }
 
 #[test]
-fn a_broken_mirror_is_cloned_anew_and_says_so() {
+fn mirror_broken_is_cloned_again_with_warning() {
     let sandbox = Sandbox::new(FILES);
     let dir = sandbox.dir.path().join("m");
     type Break = fn(&std::path::Path);
@@ -456,7 +456,7 @@ fn a_broken_mirror_is_cloned_anew_and_says_so() {
 }
 
 #[test]
-fn a_mirror_belongs_to_one_process() {
+fn mirror_is_locked_by_one_process() {
     let sandbox = Sandbox::new(FILES);
     let mirror = sandbox.mirror("m");
     let remote = || Remote::new(&sandbox.server.url(), "main", RemoteAccess::default()).unwrap();
@@ -474,7 +474,7 @@ fn a_mirror_belongs_to_one_process() {
 }
 
 #[test]
-fn an_account_is_asked_for_and_never_shown() {
+fn credentials_are_required_and_never_shown() {
     let password = Secret::new("s3cret");
     let sandbox = Sandbox::with_account(FILES, Some(("bot", &password)));
     let basic = |secret: &str| RemoteCredentials::Basic {
@@ -518,7 +518,7 @@ fn an_account_is_asked_for_and_never_shown() {
 }
 
 #[test]
-fn a_missing_branch_is_named() {
+fn fetch_missing_branch_is_named() {
     let sandbox = Sandbox::new(FILES);
     let remote = Remote::new(&sandbox.server.url(), "release", RemoteAccess::default()).unwrap();
     let error = Mirror::open(&sandbox.dir.path().join("m"), remote)
@@ -537,7 +537,7 @@ fn a_missing_branch_is_named() {
 }
 
 #[test]
-fn a_mirror_that_was_never_finished_is_no_damage() {
+fn mirror_unfinished_clone_is_no_damage() {
     let sandbox = Sandbox::new(FILES);
     drop(sandbox.mirror("m"));
     let dir = sandbox.dir.path().join("m");

@@ -207,7 +207,7 @@ pub fn life(dir: &Path, url: &str) {
 }
 
 #[test]
-fn a_branch_lives_on_the_sandbox_server() {
+fn branch_life_cycle_on_the_sandbox() {
     let sandbox = Sandbox::new(&[("web.yaml", "web: 1\n")]);
     life(sandbox.dir.path(), &sandbox.server.url());
 }

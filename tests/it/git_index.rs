@@ -49,7 +49,7 @@ fn flat(index: &Index) -> Vec<(String, String)> {
 }
 
 #[test]
-fn an_unchanged_blob_is_never_read_again() {
+fn index_unchanged_blob_is_not_read_again() {
     let files: Vec<(String, String)> = (0..300)
         .map(|n| {
             (
@@ -124,7 +124,7 @@ fn an_unchanged_blob_is_never_read_again() {
 }
 
 #[test]
-fn a_moved_folder_is_not_read() {
+fn index_moved_folder_is_not_read_again() {
     let files: Vec<(String, String)> = (0..40)
         .map(|n| (format!("old/{n}.yaml"), format!("image: x:{n}\n")))
         .collect();
@@ -161,7 +161,7 @@ fn a_moved_folder_is_not_read() {
 }
 
 #[test]
-fn a_damaged_file_is_rebuilt_and_said() {
+fn index_damaged_file_is_rebuilt_with_warning() {
     let sandbox = Sandbox::new(&[("a.yaml", "image: a\n")]);
     let mirror = sandbox.mirror("m");
     let head = mirror.fetch().unwrap().commit;
@@ -196,7 +196,7 @@ proptest! {
     /// Brought up to date over any steps, an index is the one that is built at once; files replace
     /// folders and the other way.
     #[test]
-    fn updating_gives_what_building_gives(steps in prop::collection::vec(prop::collection::vec((0..8usize, 0..4u8), 1..6), 1..5)) {
+    fn index_update_equals_a_full_build(steps in prop::collection::vec(prop::collection::vec((0..8usize, 0..4u8), 1..6), 1..5)) {
         let names = ["a.yaml", "a/b.yaml", "a/b/c.yaml", "a-b.yaml", "a0.yaml", "z/z/z.yaml", "z.yaml", "a/b.c/d.yaml"];
         let sandbox = Sandbox::new(&[("a.yaml", "image: first\n")]);
         let mirror = sandbox.mirror("m");

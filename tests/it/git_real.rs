@@ -95,7 +95,7 @@ fn once_around(mirror: &Mirror, bare: &Path) {
 
 #[test]
 #[ignore = "needs git: run tests/run git"]
-fn over_file() {
+fn round_trip_over_file() {
     let dir = tempfile::tempdir().unwrap();
     let bare = seed(dir.path(), FILES);
     once_around(
@@ -118,7 +118,7 @@ fn over_file() {
 
 #[test]
 #[ignore = "needs git: run tests/run git"]
-fn a_branch_beside_the_followed_one() {
+fn branch_life_cycle_on_real_git() {
     provider();
     let dir = tempfile::tempdir().unwrap();
     let bare = crate::servers::git::seed_at(dir.path(), &[("web.yaml", "web: 1\n")], NOW - 60);
@@ -138,7 +138,7 @@ fn a_branch_beside_the_followed_one() {
 
 #[test]
 #[ignore = "needs git: run tests/run git"]
-fn revisions_are_found_by_name_and_compared_with_where_they_began() {
+fn revision_names_resolve_with_their_merge_base() {
     let dir = tempfile::tempdir().unwrap();
     let bare = seed(dir.path(), FILES);
     let work = dir.path().join("work");
@@ -254,7 +254,7 @@ fn revisions_are_found_by_name_and_compared_with_where_they_began() {
 
 #[test]
 #[ignore = "needs git: run tests/run git"]
-fn over_http_with_an_account() {
+fn round_trip_over_http_with_credentials() {
     provider();
     let dir = tempfile::tempdir().unwrap();
     let bare = seed(dir.path(), FILES);
@@ -292,7 +292,7 @@ fn over_http_with_an_account() {
 
 #[test]
 #[ignore = "needs git and openssh-server: run tests/run git"]
-fn over_ssh_to_known_hosts_only() {
+fn round_trip_over_ssh_needs_known_host() {
     let dir = tempfile::tempdir().unwrap();
     let bare = seed(dir.path(), FILES);
     let sshd = Sshd::start(dir.path());
@@ -343,7 +343,7 @@ fn over_ssh_to_known_hosts_only() {
 
 #[test]
 #[ignore = "needs git: run tests/run git"]
-fn a_hook_that_declines_is_nobodys_race() {
+fn push_declined_by_hook_is_no_conflict() {
     provider();
     let dir = tempfile::tempdir().unwrap();
     let bare = seed(dir.path(), FILES);
@@ -377,7 +377,7 @@ fn a_hook_that_declines_is_nobodys_race() {
 /// A folder goes back as git itself would bring it back: modes, links, odd names and all.
 #[test]
 #[ignore = "needs git: run tests/run git"]
-fn a_folder_put_back_is_what_git_restores() {
+fn restore_of_a_folder_equals_git_restore() {
     let dir = tempfile::tempdir().unwrap();
     let bare = seed(dir.path(), FILES);
     provider();
@@ -531,7 +531,7 @@ fn a_folder_put_back_is_what_git_restores() {
 
 #[test]
 #[ignore = "needs git and ssh-keygen: run tests/run git"]
-fn signatures_satisfy_git() {
+fn signatures_verify_in_git() {
     let dir = tempfile::tempdir().unwrap();
     let bare = seed(dir.path(), FILES);
     let mirror = mirror(
@@ -632,7 +632,7 @@ fn signatures_satisfy_git() {
 
 #[test]
 #[ignore = "needs git: run tests/run git"]
-fn two_bots_and_a_person_with_git_lose_nothing() {
+fn concurrent_pushes_with_git_lose_nothing() {
     provider();
     let dir = tempfile::tempdir().unwrap();
     let bare = seed(dir.path(), FILES);
@@ -696,7 +696,7 @@ fn two_bots_and_a_person_with_git_lose_nothing() {
 
 #[test]
 #[ignore = "needs git: run tests/run git"]
-fn the_sandbox_serves_git_itself() {
+fn sandbox_serves_the_git_client() {
     let password = Secret::new("s3cret");
     for version in ["0", "1", "2"] {
         let sandbox = Sandbox::with_account(FILES, Some(("ann", &password)));

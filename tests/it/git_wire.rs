@@ -36,7 +36,7 @@ where
 }
 
 #[test]
-fn nonsense_is_an_error_that_names_the_remote() {
+fn malformed_response_names_the_remote() {
     provider();
     let runtime = runtime();
     let dir = tempfile::tempdir().unwrap();
@@ -104,7 +104,7 @@ fn nonsense_is_an_error_that_names_the_remote() {
 }
 
 #[test]
-fn a_server_that_says_nothing_is_given_up() {
+fn silent_server_times_out() {
     provider();
     let runtime = runtime();
     let dir = tempfile::tempdir().unwrap();
@@ -126,7 +126,7 @@ fn a_server_that_says_nothing_is_given_up() {
 }
 
 #[test]
-fn credentials_do_not_follow_a_redirect_to_another_host() {
+fn redirect_to_another_host_gets_no_credentials() {
     let secret = Secret::new("s3cret");
     let elsewhere = Sandbox::new(&[("a", "x")]);
     let seen = Arc::new(Mutex::new(Vec::<HeaderMap>::new()));
@@ -165,7 +165,7 @@ fn credentials_do_not_follow_a_redirect_to_another_host() {
 }
 
 #[test]
-fn a_push_whose_answer_is_lost_is_found_by_fetching() {
+fn push_with_lost_response_is_found_by_fetch() {
     let sandbox = Sandbox::new(&[("a", "x")]);
     let base = sandbox.server.url().rsplit_once('/').unwrap().0.to_owned();
     let url = serve(&sandbox.runtime, move |request: Request| {
@@ -232,7 +232,7 @@ fn terminate(runtime: &tokio::runtime::Runtime, to: String) -> (u16, String) {
 }
 
 #[test]
-fn a_certificate_is_trusted_by_its_ca_only() {
+fn certificate_needs_its_ca() {
     let password = Secret::new("s3cret");
     let sandbox = Sandbox::with_account(&[("a", "x")], Some(("bot", &password)));
     let address = sandbox.server.url()["http://".len()..]
@@ -284,7 +284,7 @@ fn a_certificate_is_trusted_by_its_ca_only() {
 }
 
 #[test]
-fn a_proxy_is_used_where_one_is_named() {
+fn proxy_is_used_where_configured() {
     let sandbox = Sandbox::new(&[("a", "x")]);
     let base = sandbox.server.url().rsplit_once('/').unwrap().0.to_owned();
     let proxy = serve(&sandbox.runtime, move |mut request: Request| {

@@ -118,7 +118,7 @@ fn not_asked(application: &ApplicationPreview, index: usize) -> &str {
 }
 
 #[test]
-fn a_shared_base_reaches_all_that_read_it_and_nobody_else_is_rendered() {
+fn preview_shared_base_renders_its_users_only() {
     let declared: String = ["a", "b", "c"].map(|name| application(name, "")).concat();
     let world = World::new(&[
         ("all.yaml", &format!("{ENV}{declared}")),
@@ -180,7 +180,7 @@ fn a_shared_base_reaches_all_that_read_it_and_nobody_else_is_rendered() {
 }
 
 #[test]
-fn a_cluster_that_did_not_answer_is_not_asked_by_the_next_preview() {
+fn preview_skips_recently_silent_cluster() {
     let declared = application("a", "");
     let mut world = World::new(&[
         ("all.yaml", &format!("{ENV}{declared}")),
@@ -231,7 +231,7 @@ fn a_cluster_that_did_not_answer_is_not_asked_by_the_next_preview() {
 }
 
 #[test]
-fn a_policy_alone_changes_nothing_on_clusters() {
+fn preview_policy_change_affects_no_cluster() {
     let policy = "apiVersion: tagboat.dev/v1alpha1\nkind: ImagePolicy\nmetadata: {name: web}\nspec: {image: example.org/web, policy: {semver: {range: 1.x}}}\n";
     let world = World::new(&[
         ("all.yaml", &format!("{ENV}{}", application("a", ""))),
@@ -245,7 +245,7 @@ fn a_policy_alone_changes_nothing_on_clusters() {
 }
 
 #[test]
-fn a_secret_that_changes_is_seen_and_not_shown() {
+fn preview_secret_change_is_masked() {
     let secret = |value: &str| {
         format!(
             "apiVersion: v1\nkind: Secret\nmetadata:\n  name: s\n  annotations:\n    kubectl.kubernetes.io/last-applied-configuration: '{{\"stringData\":{{\"password\":\"{value}\"}}}}'\n    kept/copy: '{{\"data\":{{\"password\":\"{value}\"}}}}'\nstringData: {{password: {value}}}\ndata: {{user: YW5uYS1rYXJlbmluYQ==}}\n"
@@ -290,7 +290,7 @@ fn a_secret_that_changes_is_seen_and_not_shown() {
 }
 
 #[test]
-fn applications_that_come_go_change_and_move_are_shown_so() {
+fn preview_application_changes_are_classified() {
     let declared = [
         ("a", ", prune: true"),
         ("b", ""),
@@ -399,7 +399,7 @@ fn applications_that_come_go_change_and_move_are_shown_so() {
 }
 
 #[test]
-fn what_is_no_longer_rendered_goes_stays_or_is_handed_over() {
+fn preview_dropped_objects_pruned_kept_or_moved() {
     let disabled = config("kept", "1").replace(
         "{name: kept}",
         "{name: kept, annotations: {tagboat.dev/prune: disabled}}",
@@ -459,7 +459,7 @@ fn what_is_no_longer_rendered_goes_stays_or_is_handed_over() {
 }
 
 #[test]
-fn what_cannot_be_read_is_said_and_hides_nothing_else() {
+fn preview_unreadable_application_hides_no_other() {
     let declared = format!("{ENV}{}{}", application("a", ""), application("b", ""));
     let world = World::new(&[
         ("all.yaml", &declared),
@@ -525,7 +525,7 @@ fn what_cannot_be_read_is_said_and_hides_nothing_else() {
 }
 
 #[test]
-fn a_program_that_is_missing_is_named_for_its_application() {
+fn preview_missing_program_is_named() {
     let world = World::new(&[
         ("all.yaml", &format!("{ENV}{}", application("a", ""))),
         ("apps/a/all.yaml", &config("a", "1")),
@@ -542,7 +542,7 @@ fn a_program_that_is_missing_is_named_for_its_application() {
 }
 
 #[test]
-fn what_would_never_be_sent_is_refused_without_a_cluster() {
+fn preview_invalid_object_refused_without_cluster() {
     let declared = format!(
         "{ENV}{}",
         application("a", "").replace(", targetNamespace: shop", "")
@@ -561,7 +561,7 @@ fn what_would_never_be_sent_is_refused_without_a_cluster() {
 }
 
 #[test]
-fn hostile_names_and_megabytes_are_tamed() {
+fn preview_hostile_and_huge_input_is_bounded() {
     let declared = format!("{ENV}{}", application("a", ""));
     let world = World::new(&[
         ("all.yaml", &declared),
@@ -646,7 +646,7 @@ fn said(folder: &Path, arguments: &[&str], code: i32) -> String {
 }
 
 #[test]
-fn the_command_needs_nothing_but_a_checkout() {
+fn preview_command_needs_only_a_checkout() {
     let folder = tempfile::tempdir().unwrap();
     let work = folder.path().join("work");
     std::fs::create_dir_all(work.join("deep/down")).unwrap();
@@ -769,7 +769,7 @@ fn the_command_needs_nothing_but_a_checkout() {
 }
 
 #[test]
-fn the_command_reads_a_repository_of_the_process_file() {
+fn preview_command_reads_a_configured_repository() {
     let declared = format!(
         "{}{}{}",
         semver("app", ">=1.0.0", ""),

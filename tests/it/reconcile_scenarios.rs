@@ -17,18 +17,18 @@ macro_rules! for_each_scenario {
             drift_reported_is_not_repaired,
             health_is_awaited_and_degrades,
             crd_and_its_objects_in_one_pass,
-            dependency_waits_for_its_turn,
+            dependent_waits_for_its_dependency,
             dependency_cycle_is_reported,
             render_failure_keeps_objects,
             prune_deletes_after_all_is_applied,
             prune_of_most_objects_is_confirmed,
-            handover_between_applications,
-            suspended_application_rests,
-            removed_application_is_orphaned,
+            handover_keeps_the_object,
+            suspended_application_writes_nothing,
+            removed_application_orphan_keeps_objects,
             removed_application_is_deleted,
             restart_writes_nothing,
             lost_record_is_rebuilt,
-            name_of_another_repository_is_taken,
+            name_of_another_repository_is_refused,
         );
     };
 }
@@ -219,7 +219,7 @@ pub async fn crd_and_its_objects_in_one_pass<K: Backend>(fleet: Fleet<K>) {
     assert_eq!(fleet.kube.call(Method::GET, &path, None).await.0, 200);
 }
 
-pub async fn dependency_waits_for_its_turn<K: Backend>(fleet: Fleet<K>) {
+pub async fn dependent_waits_for_its_dependency<K: Backend>(fleet: Fleet<K>) {
     fleet.application("base", "");
     fleet.manifests("base", vec![json!("no network yet")]);
     let depends = format!(", dependsOn: [{}/base]", fleet.namespace);
@@ -338,7 +338,7 @@ pub async fn prune_of_most_objects_is_confirmed<K: Backend>(fleet: Fleet<K>) {
         .await;
 }
 
-pub async fn handover_between_applications<K: Backend>(fleet: Fleet<K>) {
+pub async fn handover_keeps_the_object<K: Backend>(fleet: Fleet<K>) {
     for name in ["from", "to"] {
         fleet.application(name, ", prune: true");
         fleet.manifests(name, vec![config(name, "1")]);
@@ -367,7 +367,7 @@ pub async fn handover_between_applications<K: Backend>(fleet: Fleet<K>) {
     assert!(found.contains("which declares it too"), "{found}");
 }
 
-pub async fn suspended_application_rests<K: Backend>(fleet: Fleet<K>) {
+pub async fn suspended_application_writes_nothing<K: Backend>(fleet: Fleet<K>) {
     fleet.application("shop", "");
     fleet.manifests("shop", vec![config("a", "1")]);
     fleet.applied().await;
@@ -384,7 +384,7 @@ pub async fn suspended_application_rests<K: Backend>(fleet: Fleet<K>) {
     assert_eq!(value(&fleet, "a").await.as_deref(), Some("2"));
 }
 
-pub async fn removed_application_is_orphaned<K: Backend>(fleet: Fleet<K>) {
+pub async fn removed_application_orphan_keeps_objects<K: Backend>(fleet: Fleet<K>) {
     for name in ["stays", "goes", "third"] {
         fleet.application(name, ", deletionPolicy: Orphan");
         fleet.manifests(name, vec![config(name, "1")]);
@@ -472,7 +472,7 @@ pub async fn lost_record_is_rebuilt<K: Backend>(mut fleet: Fleet<K>) {
     fleet.gone("b").await;
 }
 
-pub async fn name_of_another_repository_is_taken<K: Backend>(fleet: Fleet<K>) {
+pub async fn name_of_another_repository_is_refused<K: Backend>(fleet: Fleet<K>) {
     fleet.application("shop", "");
     fleet.manifests("shop", vec![config("a", "1")]);
     fleet.applied().await;

@@ -17,7 +17,7 @@ fn poller(sandbox: &SandboxRegistry) -> Registries {
 }
 
 #[tokio::test]
-async fn what_is_published_is_listed_with_digest_date_and_platforms() {
+async fn sandbox_image_has_digest_date_and_platforms() {
     let sandbox = SandboxRegistry::start().await.unwrap();
     let registries = poller(&sandbox);
     let repository = sandbox.repository("team/app").unwrap();
@@ -96,7 +96,7 @@ async fn what_is_published_is_listed_with_digest_date_and_platforms() {
 }
 
 #[tokio::test]
-async fn publishing_is_reproducible_and_salt_makes_a_rebuild() {
+async fn sandbox_publish_is_reproducible_until_salted() {
     let sandbox = SandboxRegistry::start().await.unwrap();
     let image = SandboxImage::default();
     let first = sandbox.publish("a", &tag("1"), &image).await.unwrap();
@@ -126,7 +126,7 @@ async fn publishing_is_reproducible_and_salt_makes_a_rebuild() {
 }
 
 #[tokio::test]
-async fn more_tags_than_a_page_are_listed_whole() {
+async fn tags_of_many_pages_are_listed_completely() {
     let sandbox = SandboxRegistry::start().await.unwrap();
     for n in 0..2001 {
         sandbox
@@ -146,7 +146,7 @@ async fn more_tags_than_a_page_are_listed_whole() {
 }
 
 #[tokio::test]
-async fn a_stopped_registry_is_gone() {
+async fn sandbox_stopped_registry_is_unreachable() {
     let sandbox = SandboxRegistry::start().await.unwrap();
     let (registries, repository) = (poller(&sandbox), sandbox.repository("a").unwrap());
     sandbox

@@ -39,7 +39,7 @@ fn query<'a>(seen: &'a Seen, name: &str) -> Option<&'a str> {
 }
 
 #[tokio::test]
-async fn pages_are_followed_to_the_last() {
+async fn tag_pages_are_followed_to_the_last() {
     let wire = Wire::start(|seen, _| match query(seen, "last") {
         None => tags(["1", "2"])
             .with("Link", r#"</v2/team/app/tags/list?n=2&last=2>; rel="next""#)
@@ -65,7 +65,7 @@ async fn pages_are_followed_to_the_last() {
 }
 
 #[tokio::test]
-async fn a_refused_page_size_is_made_smaller_and_remembered() {
+async fn tag_page_size_refused_is_reduced_and_kept() {
     let wire = Wire::start(|seen, _| match query(seen, "n") {
         Some("1000") => reply(400, r#"{"errors":[{"code":"PAGINATION_NUMBER_INVALID"}]}"#),
         _ => tags(["1"]),
@@ -87,7 +87,7 @@ async fn a_refused_page_size_is_made_smaller_and_remembered() {
 }
 
 #[tokio::test]
-async fn a_full_page_without_a_link_is_asked_to_go_on() {
+async fn tag_page_full_without_link_is_continued() {
     let all: Vec<String> = (0..1500).map(|n| format!("{n:04}")).collect();
     let (whole, paged) = (all.clone(), all.clone());
     let forgets_links = Wire::start(move |seen, _| match query(seen, "last") {
@@ -109,7 +109,7 @@ async fn a_full_page_without_a_link_is_asked_to_go_on() {
 }
 
 #[tokio::test]
-async fn a_validator_makes_the_listing_conditional() {
+async fn tag_list_with_etag_is_conditional() {
     let wire = Wire::start(|seen, _| match seen.header("if-none-match") {
         "\"v1\"" => reply(304, ""),
         _ => tags(["1"]).with("ETag", "\"v1\""),
@@ -135,7 +135,7 @@ async fn a_validator_makes_the_listing_conditional() {
 /// Every answer that is not a whole list is an error that names the repository and says what was
 /// wrong.
 #[tokio::test]
-async fn what_is_no_whole_list_is_an_error() {
+async fn tag_list_incomplete_is_an_error() {
     let html =
         || reply(200, "<!doctype html><title>Sign in</title>").with("Content-Type", "text/html");
     let next = |to: &str| tags(["1"]).with("Link", format!("<{to}>; rel=\"next\""));
@@ -253,7 +253,7 @@ async fn what_is_no_whole_list_is_an_error() {
 }
 
 #[tokio::test]
-async fn endless_pages_end() {
+async fn tag_pages_are_bounded() {
     let repeating = Wire::start(|seen, n| {
         tags(["1", "2"]).with("Link", format!("<{}?page={n}>; rel=next", seen.path()))
     })
@@ -277,7 +277,7 @@ async fn endless_pages_end() {
 }
 
 #[tokio::test]
-async fn hostile_names_do_not_lose_the_others() {
+async fn tag_hostile_name_loses_no_other() {
     let wire =
         Wire::start(|_, _| tags(["1.0", "a\nb", "x: y", "#", "\u{1b}[2J", "\"", "1.1"])).await;
     let listing = list(&wire).await.unwrap();
@@ -289,7 +289,7 @@ async fn hostile_names_do_not_lose_the_others() {
 }
 
 #[tokio::test]
-async fn a_throttled_host_is_left_alone() {
+async fn throttled_host_gets_no_further_request() {
     let wire = Wire::start(|_, _| reply(429, "").with("Retry-After", "120")).await;
     let registries = wire.registries(RegistryLogin::Anonymous);
     let tag = Tag::new("1").unwrap();
@@ -310,7 +310,7 @@ async fn a_throttled_host_is_left_alone() {
 }
 
 #[tokio::test]
-async fn the_last_request_of_a_budget_parks_the_host() {
+async fn exhausted_budget_parks_the_host() {
     let wire = Wire::start(|_, _| {
         tags(["1"])
             .with("RateLimit-Remaining", "0;w=60")
@@ -332,7 +332,7 @@ async fn the_last_request_of_a_budget_parks_the_host() {
 }
 
 #[tokio::test]
-async fn passing_trouble_is_tried_again_a_bounded_number_of_times() {
+async fn transient_errors_are_retried_within_bounds() {
     let wire = Wire::start(|_, n| match n {
         0 => reply(503, ""),
         1 => tags(["1"]).manner(Manner::Cut(3)),
@@ -346,7 +346,7 @@ async fn passing_trouble_is_tried_again_a_bounded_number_of_times() {
 }
 
 #[tokio::test]
-async fn slow_and_dying_connections_end_in_time() {
+async fn slow_connection_times_out() {
     let short = RegistryTimeouts {
         headers: Duration::from_millis(300),
         idle: Duration::from_millis(300),
@@ -431,7 +431,7 @@ fn sha256(bytes: &[u8]) -> Digest {
 }
 
 #[tokio::test]
-async fn a_digest_is_taken_from_head_or_hashed_from_get() {
+async fn digest_from_head_or_hash_of_get() {
     let (body, digest) = manifest();
     let wrong = Digest::new(format!("sha256:{}", "1".repeat(64))).unwrap();
     let whole = |seen: &Seen, body: &str| reply(200, if seen.method == "HEAD" { "" } else { body });
@@ -489,7 +489,7 @@ async fn a_digest_is_taken_from_head_or_hashed_from_get() {
 }
 
 #[tokio::test]
-async fn what_gives_no_digest_is_an_error() {
+async fn digest_missing_is_an_error() {
     for (reply_with, expected) in [
         (reply(404, ""), "no such tag"),
         (
@@ -524,7 +524,7 @@ async fn what_gives_no_digest_is_an_error() {
 }
 
 #[tokio::test]
-async fn push_time_is_believed_only_where_configured() {
+async fn push_time_is_used_only_where_configured() {
     let (_, digest) = manifest();
     let wire = Wire::start(move |_, _| {
         reply(200, "")
@@ -547,7 +547,7 @@ async fn push_time_is_believed_only_where_configured() {
 }
 
 #[tokio::test]
-async fn content_with_another_digest_or_without_end_is_refused() {
+async fn content_of_wrong_digest_or_size_is_refused() {
     let (body, digest) = manifest();
     let deep = format!("{{\"x\":{}", "[".repeat(200_000));
     let huge = "x".repeat(4 * 1024 * 1024 + 1);

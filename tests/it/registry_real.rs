@@ -146,7 +146,7 @@ async fn names(registries: &Registries, repository: &ImageRepository) -> Vec<Str
 
 #[tokio::test]
 #[ignore = "needs docker-registry: run tests/run registry"]
-async fn images_and_indexes_are_listed_with_digest_date_and_platforms() {
+async fn images_have_digest_date_and_platforms() {
     for options in [
         Options::default(),
         Options {
@@ -240,7 +240,7 @@ async fn images_and_indexes_are_listed_with_digest_date_and_platforms() {
 
 #[tokio::test]
 #[ignore = "needs docker-registry: run tests/run registry"]
-async fn more_tags_than_a_page_are_listed_whole() {
+async fn tags_of_many_pages_are_listed_completely() {
     let registry = DockerRegistry::start(Options::default());
     let pusher = Pusher::new(&registry).await;
     pusher
@@ -275,7 +275,7 @@ async fn more_tags_than_a_page_are_listed_whole() {
 
 #[tokio::test]
 #[ignore = "needs docker-registry: run tests/run registry"]
-async fn a_refused_sign_in_says_whose() {
+async fn refused_sign_in_names_the_account() {
     let registry = DockerRegistry::start(Options {
         tls: true,
         sign_in: true,
@@ -317,7 +317,7 @@ async fn a_refused_sign_in_says_whose() {
 
 #[tokio::test]
 #[ignore = "needs docker-registry: run tests/run registry"]
-async fn a_certificate_of_an_unknown_authority_is_refused() {
+async fn certificate_of_unknown_ca_is_refused() {
     let registry = DockerRegistry::start(Options {
         tls: true,
         sign_in: false,

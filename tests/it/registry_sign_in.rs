@@ -64,7 +64,7 @@ fn token(n: usize, seconds: u32) -> Reply {
 }
 
 #[tokio::test]
-async fn anonymous_tokens_are_got_once_a_scope() {
+async fn anonymous_token_is_fetched_once_per_scope() {
     let wire = token_registry(|_, n| token(n, 300)).await;
     let registries = wire.registries(RegistryLogin::Anonymous);
     for _ in 0..3 {
@@ -105,7 +105,7 @@ async fn anonymous_tokens_are_got_once_a_scope() {
 }
 
 #[tokio::test]
-async fn a_token_is_renewed_before_it_expires_and_when_it_is_refused() {
+async fn token_is_renewed_early_and_when_refused() {
     let wire = token_registry(|_, n| token(n, 1)).await;
     let registries = wire.registries(user());
     registries
@@ -143,7 +143,7 @@ async fn a_token_is_renewed_before_it_expires_and_when_it_is_refused() {
 }
 
 #[tokio::test]
-async fn one_token_serves_all_that_wait_for_it() {
+async fn concurrent_requests_share_one_token() {
     let wire = token_registry(|_, n| token(n, 300)).await;
     let registries = wire.registries(user());
     let repository = wire.repository();
@@ -155,7 +155,7 @@ async fn one_token_serves_all_that_wait_for_it() {
 }
 
 #[tokio::test]
-async fn refresh_tokens_and_services_without_get_use_post() {
+async fn token_endpoint_uses_post_where_needed() {
     let wire = token_registry(|seen, n| match seen.method.as_str() {
         "POST"
             if seen
@@ -205,7 +205,7 @@ async fn refresh_tokens_and_services_without_get_use_post() {
 }
 
 #[tokio::test]
-async fn a_refusal_names_where_the_credentials_came_from_and_not_them() {
+async fn refusal_names_credential_source_not_secret() {
     for (name, answer, expected) in [
         (
             "token service",
@@ -257,7 +257,7 @@ async fn a_refusal_names_where_the_credentials_came_from_and_not_them() {
 }
 
 #[tokio::test]
-async fn basic_is_sent_after_a_challenge_and_then_at_once() {
+async fn basic_auth_sent_after_the_first_challenge() {
     let wire =
         Wire::start(
             |seen, _| match seen.header("authorization") == basic("robot:hunter2") {
@@ -307,7 +307,7 @@ async fn basic_is_sent_after_a_challenge_and_then_at_once() {
 }
 
 #[tokio::test]
-async fn a_rotated_secret_is_read_again_when_the_old_one_is_refused() {
+async fn rotated_secret_is_read_when_old_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("token");
     std::fs::write(&path, "old\n").unwrap();
@@ -346,7 +346,7 @@ async fn a_rotated_secret_is_read_again_when_the_old_one_is_refused() {
 }
 
 #[tokio::test]
-async fn credentials_follow_no_redirect_to_another_host() {
+async fn redirect_to_another_host_gets_no_credentials() {
     let body = format!(
         r#"{{"schemaVersion":2,"config":{{"digest":"{}"}}}}"#,
         sha256(b"{}")
@@ -404,7 +404,7 @@ async fn credentials_follow_no_redirect_to_another_host() {
 }
 
 #[tokio::test]
-async fn a_head_may_be_redirected_too() {
+async fn head_request_follows_redirect() {
     let digest = sha256(b"{}");
     let answer = digest.clone();
     let storage =
@@ -439,7 +439,7 @@ fn helper(folder: &Path, script: &str) -> PathBuf {
 }
 
 #[tokio::test]
-async fn a_helper_is_asked_for_the_host_and_once() {
+async fn credential_helper_runs_once_per_host() {
     let wire =
         Wire::start(
             |seen, _| match seen.header("authorization") == basic("robot:hunter2") {
@@ -481,7 +481,7 @@ async fn a_helper_is_asked_for_the_host_and_once() {
 }
 
 #[tokio::test]
-async fn a_helper_that_fails_hangs_or_floods_is_named() {
+async fn credential_helper_faults_are_named() {
     let wire =
         Wire::start(|_, _| reply(401, "").with("WWW-Authenticate", "Basic realm=\"x\"")).await;
     let short = RegistryTimeouts {
@@ -542,7 +542,7 @@ async fn a_helper_that_fails_hangs_or_floods_is_named() {
 }
 
 #[tokio::test]
-async fn hostile_challenges_are_not_followed() {
+async fn hostile_challenge_is_not_followed() {
     for (challenge, expected) in [
         ("Bearer realm=\"ftp://127.0.0.1/\"", "scheme \"ftp\""),
         ("Negotiate", "unknown scheme"),
@@ -564,7 +564,7 @@ async fn hostile_challenges_are_not_followed() {
 }
 
 #[tokio::test]
-async fn the_longest_prefix_decides_who_signs_in() {
+async fn credentials_of_the_longest_prefix_are_used() {
     let wire = Wire::start(|seen, _| match seen.header("authorization") {
         "" => reply(401, "").with("WWW-Authenticate", "Basic realm=\"x\""),
         who => tags([if who == basic("team:x") {

@@ -47,7 +47,7 @@ fn fails(rest: &str, change: impl FnOnce(&mut RenderSettings)) -> (RenderError, 
 }
 
 #[test]
-fn a_program_that_hangs_is_killed_with_all_it_started() {
+fn render_timeout_kills_the_process_group() {
     let world = World::new(&[KUSTOMIZATION]);
     let pid = world.temporary.path().join("pid");
     // The child outlives its parent and holds the pipes.
@@ -77,7 +77,7 @@ fn a_program_that_hangs_is_killed_with_all_it_started() {
 }
 
 #[test]
-fn time_output_and_death_are_said_as_what_they_are() {
+fn render_process_limits_are_distinct_errors() {
     let (error, took) = fails("exec sleep 600", |settings| {
         settings.timeout = Duration::from_millis(300)
     });
@@ -143,7 +143,7 @@ fn time_output_and_death_are_said_as_what_they_are() {
 }
 
 #[test]
-fn a_program_that_is_none_is_said() {
+fn render_missing_program_is_an_error() {
     let world = World::new(&[KUSTOMIZATION]);
     let render = |kustomize: &Path| {
         let settings = RenderSettings {
@@ -174,7 +174,7 @@ fn a_program_that_is_none_is_said() {
 }
 
 #[test]
-fn a_program_sees_nothing_of_ours() {
+fn render_process_has_a_clean_environment() {
     let world = World::new(&[
         KUSTOMIZATION,
         ("x/a.yaml", ""),
@@ -282,7 +282,7 @@ fn sum(rendered: &Rendered) -> String {
 }
 
 #[test]
-fn a_change_renders_what_reads_it_and_nothing_else() {
+fn render_runs_only_for_changed_inputs() {
     let fleet = Fleet::new(&[
         ("base/kustomization.yaml", "resources: [a.yaml]\n"),
         ("base/a.yaml", "one\n"),
@@ -362,7 +362,7 @@ fn a_change_renders_what_reads_it_and_nothing_else() {
 }
 
 #[test]
-fn other_options_and_other_programs_render_anew() {
+fn render_cache_key_has_options_and_programs() {
     let fleet = Fleet::new(&[
         ("c/Chart.yaml", "name: c\n"),
         ("values/dev.yaml", "a: 1\n"),
@@ -434,7 +434,7 @@ fn other_options_and_other_programs_render_anew() {
 }
 
 #[test]
-fn a_mistake_is_remembered_until_its_file_changes() {
+fn render_failure_is_cached_until_file_changes() {
     let fleet = Fleet::new(&[("x/kustomization.yaml", "a: 1\n")]);
     let script_at = fleet.settings.kustomize.clone();
     script(
@@ -475,7 +475,7 @@ fn a_mistake_is_remembered_until_its_file_changes() {
 }
 
 #[test]
-fn plain_folders_of_a_commit_are_read_as_they_are() {
+fn render_plain_folder_is_read_from_git() {
     let fleet = Fleet::new(&[(
         "x/a.yaml",
         "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n",

@@ -6,7 +6,7 @@ use std::{fs, path::Path};
 use tagboat::io::render::{RenderError, Renderer};
 
 #[test]
-fn every_folder_gives_what_it_should() {
+fn render_cases_match_their_expected_output() {
     let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases/render");
     let copies = tempfile::tempdir().unwrap();
     let renderer = Renderer::new(&settings(), copies.path());

@@ -38,7 +38,7 @@ const DEPLOYMENT: &str = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name
 
 #[test]
 #[ignore = "needs kustomize: run tests/run render"]
-fn kustomize_builds_an_overlay_on_a_base_elsewhere() {
+fn kustomize_builds_overlay_on_a_distant_base() {
     let world = World::new(&[
         ("base/kustomization.yaml", "resources: [web.yaml]\n"),
         ("base/web.yaml", DEPLOYMENT),
@@ -78,7 +78,7 @@ fn kustomize_builds_an_overlay_on_a_base_elsewhere() {
 
 #[test]
 #[ignore = "needs kustomize: run tests/run render"]
-fn kustomize_says_what_is_wrong_and_reads_nothing_outside() {
+fn kustomize_error_is_shown_nothing_read_outside() {
     let world = World::new(&[
         ("missing/kustomization.yaml", "resources: [none.yaml]\n"),
         ("field/kustomization.yaml", "resorces: []\n"),
@@ -118,7 +118,7 @@ fn kustomize_says_what_is_wrong_and_reads_nothing_outside() {
 
 #[test]
 #[ignore = "needs kustomize: run tests/run render"]
-fn kustomize_is_not_led_to_another_host_by_how_an_address_is_written() {
+fn kustomize_url_spelling_reaches_no_other_host() {
     let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     server.set_nonblocking(true).unwrap();
     let address = format!("http://{}/x.yaml", server.local_addr().unwrap());
@@ -190,7 +190,7 @@ fn released(values: &serde_json::Value) -> RenderSource {
 
 #[test]
 #[ignore = "needs helm: run tests/run render"]
-fn helm_renders_a_chart_with_its_values_in_their_order() {
+fn helm_value_files_apply_in_order() {
     let world = chart();
     let rendered = world
         .renderer(&programs())
@@ -242,7 +242,7 @@ fn helm_renders_a_chart_with_its_values_in_their_order() {
 
 #[test]
 #[ignore = "needs helm: run tests/run render"]
-fn helm_says_what_is_wrong() {
+fn helm_error_is_shown() {
     let world = chart();
     world.file(
         "charts/web/templates/bad.yaml",
@@ -280,7 +280,7 @@ fn helm_says_what_is_wrong() {
 
 #[test]
 #[ignore = "needs helm: run tests/run render"]
-fn memory_is_bounded() {
+fn render_memory_is_bounded() {
     let world = chart();
     world.file(
         "charts/web/templates/huge.yaml",

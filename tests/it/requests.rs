@@ -155,7 +155,7 @@ pub fn states(report: &PassReport) -> Vec<RequestState> {
 }
 
 #[test]
-fn commits_and_requests_live_side_by_side() {
+fn commit_and_request_environments_coexist() {
     let reviewed = Reviewed::new("");
     let engine = reviewed.fleet.engine();
     let planned = reviewed.pass_of(&engine, PassMode::Plan, now());
@@ -224,7 +224,7 @@ fn commits_and_requests_live_side_by_side() {
 }
 
 #[test]
-fn a_closed_request_holds_and_commands_say_so() {
+fn closed_request_holds_and_commands_show_it() {
     let reviewed = Reviewed::new("");
     let earlier = hours_ago(2);
     reviewed.pass(earlier);
@@ -258,7 +258,7 @@ fn a_closed_request_holds_and_commands_say_so() {
 }
 
 #[test]
-fn a_merge_waits_for_its_window_and_the_age_of_its_tags() {
+fn merge_waits_for_window_and_tag_age() {
     // Noon of a Friday; the window is at two at night, and a day must have gone by.
     let reviewed = Reviewed::new(
         "autoMerge: {bump: [minor], minimumAge: 24h, requireChecks: false}, windows: [{cron: '0 2 * * *', duration: 1h}]",
@@ -300,7 +300,7 @@ fn a_merge_waits_for_its_window_and_the_age_of_its_tags() {
 }
 
 #[test]
-fn a_tag_that_moves_before_the_merge_begins_its_age_anew() {
+fn moved_tag_restarts_its_age_before_merge() {
     let reviewed =
         Reviewed::new("autoMerge: {bump: [minor], minimumAge: 24h, requireChecks: false}");
     reviewed.pass(now());
@@ -316,7 +316,7 @@ fn a_tag_that_moves_before_the_merge_begins_its_age_anew() {
 }
 
 #[test]
-fn a_lost_store_closes_and_merges_nothing() {
+fn lost_store_closes_and_merges_nothing() {
     let reviewed =
         Reviewed::new("autoMerge: {bump: [minor], minimumAge: 24h, requireChecks: false}");
     reviewed.pass(now());
@@ -450,7 +450,7 @@ impl Reviewed {
 }
 
 #[test]
-fn a_merge_goes_by_what_clusters_say_now() {
+fn merge_uses_a_fresh_cluster_preview() {
     for (says, why) in [
         (
             refused(),
@@ -505,7 +505,7 @@ fn a_merge_goes_by_what_clusters_say_now() {
 }
 
 #[test]
-fn what_a_cluster_took_yesterday_it_is_asked_again() {
+fn merge_repeats_an_old_preview() {
     let reviewed = Reviewed::new("autoMerge: {bump: [minor]}");
     let told = Told::new(accepted());
     let engine = reviewed.engine(&told);
@@ -539,7 +539,7 @@ fn what_a_cluster_took_yesterday_it_is_asked_again() {
 }
 
 #[test]
-fn what_people_do_while_a_preview_is_made_counts() {
+fn merge_sees_user_action_during_preview() {
     type Act = fn(&SandboxForge);
     let cases: [(Act, RequestState, &str); 3] = [
         (
@@ -589,7 +589,7 @@ fn what_people_do_while_a_preview_is_made_counts() {
 }
 
 #[test]
-fn a_window_that_closes_while_a_preview_is_made_is_closed() {
+fn merge_sees_window_close_during_preview() {
     let reviewed = Reviewed::new(&format!(
         "{AT_ONCE}, windows: [{{cron: '0 12 * * *', duration: 1h}}]"
     ));
@@ -613,7 +613,7 @@ fn a_window_that_closes_while_a_preview_is_made_is_closed() {
 }
 
 #[test]
-fn a_preview_is_of_what_the_merge_makes_of_the_target_as_it_is() {
+fn preview_is_of_the_merge_result() {
     let reviewed = Reviewed::new("autoMerge: {bump: [minor]}");
     let told = Told::new(accepted());
     let engine = reviewed.engine(&told);
@@ -675,7 +675,7 @@ fn a_preview_is_of_what_the_merge_makes_of_the_target_as_it_is() {
 }
 
 #[test]
-fn what_is_declared_while_a_preview_is_made_counts() {
+fn merge_sees_declaration_change_during_preview() {
     let reviewed = Reviewed::new(&format!(
         "{AT_ONCE}, windows: [{{cron: '0 13 * * *', duration: 1h}}]"
     ));

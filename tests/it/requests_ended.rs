@@ -36,7 +36,7 @@ impl Reviewed {
 }
 
 #[test]
-fn a_merge_that_git_has_not_shown_yet_is_waited_for() {
+fn merge_not_yet_in_git_is_awaited() {
     let world = Reviewed::new("");
     world.pass(now());
     // A person merges it after the fetch and before the forge is asked.
@@ -70,7 +70,7 @@ fn a_merge_that_git_has_not_shown_yet_is_waited_for() {
 }
 
 #[test]
-fn a_merge_that_was_taken_off_its_target_is_not_waited_for_long() {
+fn merge_removed_from_target_stops_the_wait() {
     let world = Reviewed::new("");
     world.pass(now());
     let before = world.commit("main");
@@ -85,7 +85,7 @@ fn a_merge_that_was_taken_off_its_target_is_not_waited_for_long() {
 }
 
 #[test]
-fn a_closed_request_that_cannot_be_read_stops_nothing() {
+fn closed_request_unreadable_stops_no_other() {
     for (status, held) in [(404, 0), (403, 1)] {
         let world = Reviewed::new("");
         world.pass(now());
@@ -122,7 +122,7 @@ fn a_closed_request_that_cannot_be_read_stops_nothing() {
 }
 
 #[test]
-fn a_closed_request_with_more_images_than_it_tells_holds_all_of_its_group() {
+fn closed_request_with_cut_marker_holds_its_group() {
     let world = Reviewed::new("");
     world.opened_with_more_than_it_tells();
     world.forge.close(1, "ann").unwrap();
@@ -151,7 +151,7 @@ fn a_closed_request_with_more_images_than_it_tells_holds_all_of_its_group() {
 }
 
 #[test]
-fn what_a_person_opens_again_or_merges_is_not_held_whole() {
+fn reopened_or_merged_request_lifts_group_hold() {
     let world = Reviewed::new("");
     world.opened_with_more_than_it_tells();
     world.forge.close(1, "ann").unwrap();
@@ -171,7 +171,7 @@ fn what_a_person_opens_again_or_merges_is_not_held_whole() {
 }
 
 #[test]
-fn what_a_button_made_anew_is_the_bots_again_by_its_label() {
+fn rebased_by_forge_needs_the_rebase_label() {
     let world = Reviewed::new("");
     world.pass(now());
     // The button "rebase" keeps the author and writes a committer of its own.

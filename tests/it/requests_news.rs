@@ -176,7 +176,7 @@ fn warned(
 const NONE: &[&str] = &[];
 
 #[test]
-fn the_half_year_is_read_once_and_then_the_news() {
+fn closed_half_year_read_once_then_increments() {
     // Hours, days and weeks ago, and one that is too old.
     let stamps = [
         "2026-11-20T11:00:00Z",
@@ -234,7 +234,7 @@ fn the_half_year_is_read_once_and_then_the_news() {
 }
 
 #[test]
-fn where_there_is_nothing_the_address_stays_for_a_day() {
+fn closed_list_empty_keeps_its_url_for_a_day() {
     for kind in [ForgeKind::Github, ForgeKind::Gitlab, ForgeKind::Gitea] {
         let asked = asked(
             kind,
@@ -255,7 +255,7 @@ fn where_there_is_nothing_the_address_stays_for_a_day() {
 }
 
 #[test]
-fn a_time_that_is_still_to_come_hides_nothing() {
+fn closed_future_timestamp_hides_nothing() {
     let asked = asked(
         ForgeKind::Gitlab,
         &["2027-01-01T00:00:00Z"],
@@ -268,7 +268,7 @@ fn a_time_that_is_still_to_come_hides_nothing() {
 }
 
 #[test]
-fn of_more_than_can_be_read_the_latest_are() {
+fn closed_list_over_limit_reads_the_latest() {
     let minute = |number: i64| (now() - jiff::SignedDuration::from_mins(number)).to_string();
     // A page each: 200 are read.
     let stamps: Vec<&'static str> = (1..=230).map(|number| &*minute(number).leak()).collect();

@@ -55,7 +55,7 @@ fn held(report: &PassReport) -> Vec<String> {
 }
 
 #[test]
-fn an_environment_that_writes_commits_now_keeps_its_holds() {
+fn switch_to_commits_keeps_its_holds() {
     let closed = hours_ago(3);
     let world = refused_at(closed);
     lose_store(&world);
@@ -85,7 +85,7 @@ fn an_environment_that_writes_commits_now_keeps_its_holds() {
 }
 
 #[test]
-fn a_forge_that_is_down_after_a_restart_changes_nothing() {
+fn forge_down_after_restart_changes_nothing() {
     let world = refused();
     assert_eq!(held(&world.pass(hours(1))).len(), 1);
     down(&world, true);
@@ -121,7 +121,7 @@ fn a_forge_that_is_down_after_a_restart_changes_nothing() {
 }
 
 #[test]
-fn what_was_never_learnt_lets_nothing_be_written_that_it_could_hold() {
+fn unknown_holds_block_their_environment() {
     let world = refused();
     world.fleet.person(
         &[("envs/dev/a.yaml", &deployment(&["web:1.1.0"]))],
@@ -168,7 +168,7 @@ fn what_was_never_learnt_lets_nothing_be_written_that_it_could_hold() {
 }
 
 #[test]
-fn what_is_opened_again_is_not_refused_any_more() {
+fn reopened_request_lifts_its_hold() {
     let world = Reviewed::new("");
     world.pass(now());
     world.forge.close(1, "ann").unwrap();
@@ -187,7 +187,7 @@ fn what_is_opened_again_is_not_refused_any_more() {
 }
 
 #[test]
-fn what_the_forge_closes_with_a_branch_is_not_refused() {
+fn request_closed_with_its_branch_is_no_hold() {
     let world = Reviewed::new("");
     let seconds = |seconds: i64| now() + jiff::SignedDuration::from_secs(seconds);
     world.pass(now());

@@ -48,7 +48,7 @@ fn branch(reviewed: &Reviewed, name: &str) -> Option<String> {
 }
 
 #[test]
-fn requests_of_another_folder_are_left_alone() {
+fn request_of_another_folder_is_left_alone() {
     let reviewed = two();
     let (a, b) = (reviewed.engine_in("a"), reviewed.engine_in("b"));
     assert_eq!(
@@ -102,7 +102,7 @@ fn requests_of_another_folder_are_left_alone() {
 }
 
 #[test]
-fn a_merge_is_told_of_by_its_own_updater() {
+fn merge_is_reported_by_its_own_updater() {
     let reviewed = two();
     let engines = [reviewed.engine_in("a"), reviewed.engine_in("b")];
     engines
@@ -122,7 +122,7 @@ fn a_merge_is_told_of_by_its_own_updater() {
 }
 
 #[test]
-fn namesakes_wait_for_each_other_and_do_not_fight() {
+fn same_named_environments_wait_for_each_other() {
     let reviewed = namesakes("request: {maxOpen: 1, perHour: 1}");
     let (a, b) = (reviewed.engine_in("a"), reviewed.engine_in("b"));
     assert_eq!(
@@ -191,7 +191,7 @@ fn namesakes_wait_for_each_other_and_do_not_fight() {
 }
 
 #[test]
-fn a_branch_that_another_has_just_made_is_left_alone() {
+fn branch_just_made_by_another_is_left_alone() {
     let reviewed = namesakes("group: policy");
     let made = |number: usize| {
         let head = reviewed.forge.requests()[number].head.clone();
@@ -223,7 +223,7 @@ fn a_branch_that_another_has_just_made_is_left_alone() {
 }
 
 #[test]
-fn a_folder_that_is_another_now_keeps_its_requests() {
+fn changed_policies_folder_keeps_its_requests() {
     let declared = semver("web", "1.x", "") + &reviewed("prod", "");
     let reviewed = Reviewed::of(&[("a/p.yaml", &declared), (FILE, &deployment(&["web:1.0.0"]))]);
     assert_eq!(
@@ -269,7 +269,7 @@ fn a_folder_that_is_another_now_keeps_its_requests() {
 }
 
 #[test]
-fn a_persons_request_for_another_base_keeps_the_branch_and_is_left_alone() {
+fn branch_kept_for_request_to_another_base() {
     let reviewed = Reviewed::new("request: {maxOpen: 1, perHour: 2}");
     let main = reviewed
         .fleet
@@ -335,7 +335,7 @@ fn a_persons_request_for_another_base_keeps_the_branch_and_is_left_alone() {
 }
 
 #[test]
-fn an_automatic_merge_keeps_a_branch_that_a_person_uses() {
+fn auto_merge_keeps_a_branch_in_other_use() {
     let reviewed = Reviewed::new(
         "autoMerge: {bump: [minor], requireChecks: false}, windows: [{cron: '0 14 * * *', duration: 1h}]",
     );
@@ -363,7 +363,7 @@ fn an_automatic_merge_keeps_a_branch_that_a_person_uses() {
 }
 
 #[test]
-fn a_request_that_was_pointed_elsewhere_stops() {
+fn retargeted_request_stops() {
     let reviewed = Reviewed::new("");
     reviewed.set_branch(
         "staging",

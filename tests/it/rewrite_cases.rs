@@ -191,7 +191,7 @@ fn check(case: &Path) {
 }
 
 #[test]
-fn every_case_ends_as_expected() {
+fn rewrite_cases_match_their_expected_output() {
     let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases/rewrite");
     let mut names: Vec<_> = fs::read_dir(cases)
         .unwrap()
@@ -204,7 +204,7 @@ fn every_case_ends_as_expected() {
 
 #[cfg(unix)]
 #[test]
-fn links_are_not_followed_and_permissions_are_kept() {
+fn rewrite_skips_links_and_keeps_permissions() {
     use std::os::unix::fs::PermissionsExt as _;
     let (outside, inside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let text = "x: ghcr.io/a/b:1.1 # {\"$imagepolicy\": \"ns:n\"}\n";

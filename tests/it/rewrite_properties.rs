@@ -222,7 +222,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn only_what_is_marked_changes(text in document(), tag in prop::sample::select(vec!["v2.0.0", "2.0.1-rc.1", "1.10", "1e3", "2025-01-01", "latest"])) {
+    fn rewrite_changes_only_marked_references(text in document(), tag in prop::sample::select(vec!["v2.0.0", "2.0.1-rc.1", "1.10", "1e3", "2025-01-01", "latest"])) {
         let intended = text.lines().filter(|line| line.contains(BEFORE) && !line.contains("1.77.1")).count();
         let (found, outcome, after) = rewritten(text.as_bytes(), tag);
         prop_assert_eq!(&found.notes, &[]);
@@ -260,7 +260,7 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_survived(bytes in prop::collection::vec(prop::sample::select(b"abc:-#{}[]&*|>'\"\n\r\t ,.1/@~!%$\xc3\xa9\xff".to_vec()), 0..200), marked in any::<bool>()) {
+    fn rewrite_any_bytes_never_panic(bytes in prop::collection::vec(prop::sample::select(b"abc:-#{}[]&*|>'\"\n\r\t ,.1/@~!%$\xc3\xa9\xff".to_vec()), 0..200), marked in any::<bool>()) {
         let mut text = bytes;
         if marked {
             text.extend_from_slice(b" ghcr.io/t/app:1.77.0 # {\"$imagepolicy\": \"ns:n\"}\n");

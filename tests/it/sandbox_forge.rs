@@ -252,7 +252,7 @@ fn connect(server: &SandboxForge, token: &str) -> Arc<dyn Forge> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_sandbox_answers_as_a_real_one() {
+async fn sandbox_forge_behaves_like_gitea() {
     provider();
     let dir = tempfile::tempdir().unwrap();
     let repository = BareRepository::create(

@@ -74,7 +74,7 @@ async fn until(api: &Api<DynamicObject>, name: &str, done: impl Fn(&DynamicObjec
 }
 
 #[tokio::test]
-async fn a_deployment_becomes_ready_or_says_why_not() {
+async fn deployment_becomes_ready_or_has_a_reason() {
     let settings = WorkloadSettings {
         ready_after: jiff::SignedDuration::from_millis(20),
         missing_tag: "broken".to_owned(),
@@ -118,7 +118,7 @@ async fn a_deployment_becomes_ready_or_says_why_not() {
 }
 
 #[tokio::test]
-async fn discovery_finds_custom_resources() {
+async fn discovery_lists_custom_resources() {
     let sandbox = SandboxCluster::start(SandboxOptions::default())
         .await
         .unwrap();
@@ -173,7 +173,7 @@ async fn discovery_finds_custom_resources() {
 }
 
 #[tokio::test]
-async fn a_watch_sees_what_its_selector_means() {
+async fn watch_reports_changes_of_its_selector() {
     let sandbox = SandboxCluster::start(SandboxOptions::default())
         .await
         .unwrap();
@@ -212,7 +212,7 @@ async fn a_watch_sees_what_its_selector_means() {
 }
 
 #[tokio::test]
-async fn the_watcher_starts_either_way() {
+async fn watch_of_kube_crate_starts_in_both_modes() {
     let sandbox = SandboxCluster::start(SandboxOptions::default())
         .await
         .unwrap();
@@ -251,7 +251,7 @@ async fn the_watcher_starts_either_way() {
 }
 
 #[tokio::test]
-async fn a_watch_from_long_ago_is_too_old() {
+async fn watch_from_an_old_version_is_gone() {
     let sandbox = SandboxCluster::start(SandboxOptions::default())
         .await
         .unwrap();
@@ -275,7 +275,7 @@ async fn a_watch_from_long_ago_is_too_old() {
 }
 
 #[tokio::test]
-async fn a_token_is_asked_for_and_never_shown() {
+async fn token_is_required_and_never_shown() {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let token = Secret::new("hunter2".to_owned());
     let sandbox = SandboxCluster::start(SandboxOptions {
@@ -303,7 +303,7 @@ async fn a_token_is_asked_for_and_never_shown() {
 }
 
 #[tokio::test]
-async fn hostile_requests_get_an_answer() {
+async fn hostile_requests_get_an_error() {
     let sandbox = SandboxCluster::start(SandboxOptions::default())
         .await
         .unwrap();

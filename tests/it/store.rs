@@ -31,7 +31,7 @@ fn app() -> ImageRepository {
 }
 
 #[test]
-fn everything_kept_is_there_after_a_restart() {
+fn store_keeps_everything_over_a_restart() {
     let (_folder, path) = folder();
     let tags: TagList = ["1.0", "1.1"].into_iter().collect();
     let validator = Validator("\"v1\"".into());
@@ -106,7 +106,7 @@ fn everything_kept_is_there_after_a_restart() {
 }
 
 #[test]
-fn an_equal_list_is_not_written_again() {
+fn store_equal_list_is_not_written_again() {
     let (_folder, path) = folder();
     let (store, _) = Store::open(&path).unwrap();
     let tags: TagList = ["1.0"].into_iter().collect();
@@ -121,7 +121,7 @@ fn an_equal_list_is_not_written_again() {
 }
 
 #[test]
-fn a_changed_digest_restarts_the_clock() {
+fn store_changed_digest_restarts_the_age() {
     let (_folder, path) = folder();
     let (store, _) = Store::open(&path).unwrap();
     let (one, two) = (Tag::new("1").unwrap(), Tag::new("2").unwrap());
@@ -151,7 +151,7 @@ fn a_changed_digest_restarts_the_clock() {
 }
 
 #[test]
-fn a_damaged_file_is_moved_aside_and_said() {
+fn store_damaged_file_is_moved_aside() {
     let noise: Vec<u8> = (0..100_000u32)
         .map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8)
         .collect();
@@ -190,7 +190,7 @@ fn a_damaged_file_is_moved_aside_and_said() {
 /// What a kill leaves while the file is being made: nothing was ever kept in it, so there is
 /// nothing to say.
 #[test]
-fn a_file_that_was_never_finished_is_begun_anew() {
+fn store_unfinished_file_is_replaced() {
     let (_folder, path) = folder();
     drop(Store::open(&path).unwrap());
     let length = path.metadata().unwrap().len() as usize;
@@ -201,7 +201,7 @@ fn a_file_that_was_never_finished_is_begun_anew() {
 }
 
 #[test]
-fn a_file_of_another_version_is_begun_anew() {
+fn store_of_another_version_is_replaced() {
     let (_folder, path) = folder();
     let meta: redb::TableDefinition<&str, u64> = redb::TableDefinition::new("meta");
     let database = redb::Database::create(&path).unwrap();
@@ -221,7 +221,7 @@ fn a_file_of_another_version_is_begun_anew() {
 }
 
 #[test]
-fn a_second_opener_is_told_that_it_is_in_use() {
+fn store_open_twice_is_refused() {
     let (_folder, path) = folder();
     let (store, _) = Store::open(&path).unwrap();
     let error = Store::open(&path).unwrap_err();
@@ -238,7 +238,7 @@ fn a_second_opener_is_told_that_it_is_in_use() {
 }
 
 #[test]
-fn a_folder_that_is_missing_is_named() {
+fn store_missing_folder_is_named() {
     let (folder, _) = folder();
     let path = folder.path().join("none/store.redb");
     let error = Store::open(&path).unwrap_err();
@@ -250,7 +250,7 @@ fn a_folder_that_is_missing_is_named() {
 }
 
 #[test]
-fn a_process_that_dies_leaves_what_was_lasting() {
+fn store_keeps_committed_data_after_a_kill() {
     let (_folder, path) = folder();
     let (store, _) = Store::open(&path).unwrap();
     let tags: TagList = ["1.0"].into_iter().collect();
@@ -271,7 +271,7 @@ fn a_process_that_dies_leaves_what_was_lasting() {
 }
 
 #[test]
-fn a_file_that_was_never_finished_is_no_damage() {
+fn store_unfinished_file_is_no_damage() {
     let (_folder, path) = folder();
     for length in [9, 4096, 1 << 20] {
         std::fs::write(&path, vec![0; length]).unwrap();

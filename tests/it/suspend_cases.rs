@@ -76,7 +76,7 @@ const FLUX: &str = "apiVersion: image.toolkit.fluxcd.io/v1\n";
 
 /// Before, after; both ways.
 #[test]
-fn resting_and_working_again_are_one_entry_in_the_style_that_stands_there() {
+fn suspend_adds_one_entry_in_the_file_style() {
     let app = "application dev/a";
     for (what, before, after) in [
         (app, format!("{APP}spec:\n  environment: dev\n  path: a\n  cluster: c\n"), format!("{APP}spec:\n  suspend: true\n  environment: dev\n  path: a\n  cluster: c\n")),
@@ -147,7 +147,7 @@ fn resting_and_working_again_are_one_entry_in_the_style_that_stands_there() {
 
 /// What a person has written keeps its place and its comment; only the value changes.
 #[test]
-fn an_entry_of_a_person_changes_its_value_alone() {
+fn suspend_existing_entry_changes_its_value_only() {
     let spec = "environment: dev\n  path: a\n  cluster: c";
     for (before, rest, after) in [
         (
@@ -211,7 +211,7 @@ fn an_entry_of_a_person_changes_its_value_alone() {
 }
 
 #[test]
-fn what_no_edit_can_be_sure_of_is_refused() {
+fn suspend_ambiguous_source_is_refused() {
     for source in [
         format!("{APP}? spec\n: environment: dev\n  path: a\n  cluster: c\n"),
         format!("{APP}spec: {{&e environment: dev, path: a, cluster: c}}\n"),
@@ -243,7 +243,7 @@ fn what_no_edit_can_be_sure_of_is_refused() {
 
 /// The examples that people copy, and the files of Flux's guide.
 #[test]
-fn every_example_rests_and_comes_back_byte_for_byte() {
+fn suspend_and_resume_restore_every_example() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut seen = 0;
     for file in std::fs::read_dir(root.join("policies"))
@@ -391,7 +391,7 @@ mod properties {
     }
 
     #[test]
-    fn edits_can_be_taken_back() {
+    fn suspend_any_source_can_be_resumed() {
         what_is_edited_can_be_taken_back();
         let edited = EDITED.load(Ordering::Relaxed);
         assert!(

@@ -408,7 +408,7 @@ async fn report_failure_stays_until_a_result() {
 }
 
 #[tokio::test]
-async fn after_a_restart_nothing_is_sent_twice() {
+async fn report_after_restart_is_not_sent_twice() {
     let (world, at) = World::fresh();
     // Merged a while ago, as the next process will find it.
     let at = at - seconds(600);
@@ -534,7 +534,7 @@ async fn report_unclear_after_start_waits() {
 }
 
 #[tokio::test]
-async fn a_newer_revision_that_came_first_is_named() {
+async fn report_names_a_newer_revision_that_came_first() {
     let (world, at) = World::fresh();
     let newest = rollout(
         "o123456789abcdef",
@@ -567,7 +567,7 @@ async fn a_newer_revision_that_came_first_is_named() {
 }
 
 #[tokio::test]
-async fn what_comes_to_no_result_is_given_up() {
+async fn report_without_result_times_out() {
     let stage = Stage::new(Duration::from_millis(1500));
     let world = World::start(
         &stage,
@@ -607,7 +607,7 @@ async fn what_comes_to_no_result_is_given_up() {
 }
 
 #[tokio::test]
-async fn on_the_way_words_are_few() {
+async fn report_progress_is_rate_limited() {
     let world = World::start(
         &Stage::new(Duration::from_secs(300)),
         &Told::new(),

@@ -154,7 +154,7 @@ fn merged(commit: &str, files: &[&str]) -> MergedRequest {
 }
 
 #[test]
-fn a_request_reaches_what_renders_from_its_files() {
+fn targets_are_applications_reading_the_files() {
     let served = Served::new();
     let commit = served
         .push(&[("base/web.yaml", "image: web:2\n")])
@@ -201,7 +201,7 @@ fn a_request_reaches_what_renders_from_its_files() {
 }
 
 #[test]
-fn a_revision_is_before_the_same_or_another_one() {
+fn revision_relation_is_before_same_or_other() {
     let served = Served::new();
     let before = served.read();
     let commit = served.push(&[("base/web.yaml", "image: web:2\n")]);
@@ -269,7 +269,7 @@ fn named(name: &str) -> RepositoryId {
 }
 
 #[test]
-fn only_the_repositorys_own_applications_are_seen() {
+fn targets_belong_to_the_own_repository() {
     let served = Served::new();
     let commit = served.read();
     let _context = served.sandbox.runtime.enter();

@@ -53,7 +53,7 @@ fn pushes(fleet: &Fleet, files: Vec<(&'static str, String)>) -> Act {
 }
 
 #[test]
-fn a_push_between_fetch_and_push_is_built_upon() {
+fn concurrent_push_is_built_upon() {
     type Pushed = Vec<(&'static str, String)>;
     let cases: [(&str, Pushed, &[&str], &[&str]); 4] = [
         (
@@ -110,7 +110,7 @@ fn a_push_between_fetch_and_push_is_built_upon() {
 }
 
 #[test]
-fn a_branch_that_never_stands_still_is_left_to_the_next_pass() {
+fn conflict_every_time_is_left_to_next_pass() {
     let fleet = fleet();
     let (repository, count) = (
         fleet.repository.clone(),
@@ -147,7 +147,7 @@ fn a_branch_that_never_stands_still_is_left_to_the_next_pass() {
 }
 
 #[test]
-fn a_push_whose_answer_was_lost_is_found_again() {
+fn push_with_lost_response_is_found_again() {
     let fleet = fleet();
     fleet
         .git
@@ -176,7 +176,7 @@ fn a_push_whose_answer_was_lost_is_found_again() {
 }
 
 #[test]
-fn two_bots_and_a_person_lose_nothing() {
+fn concurrent_bots_and_person_lose_nothing() {
     const EACH: usize = 12;
     let fleet = fleet();
     let text = std::fs::read_to_string(fleet.config()).unwrap();
@@ -267,7 +267,7 @@ fn ends_well(fleet: &Fleet, what: &str) {
 }
 
 #[test]
-fn kill_9_at_any_request_is_finished_or_redone_never_twice() {
+fn kill_at_any_request_writes_exactly_once() {
     let requests = [
         (true, "GET /fleet.git/info/refs?service=git-upload-pack"),
         (true, "POST /fleet.git/git-upload-pack"),
@@ -300,7 +300,7 @@ fn kill_9_at_any_request_is_finished_or_redone_never_twice() {
 }
 
 #[test]
-fn kill_9_at_any_moment_is_finished_or_redone_never_twice() {
+fn kill_at_any_moment_writes_exactly_once() {
     // A pass takes some 60 ms here: the moments are spread over it and beyond.
     for n in 0..10 {
         let fleet = fleet();

@@ -90,7 +90,7 @@ fn until(fleet: &Fleet, images: &[&str]) {
 }
 
 #[test]
-fn new_tags_and_new_policies_arrive_and_nothing_else_happens() {
+fn daemon_handles_new_tags_and_policies_only() {
     let fleet = fleet("1s", &EVERY_SECOND);
     let mut daemon = Daemon::start(&fleet, "info");
     until(&fleet, &["web:1.1.0", "db:1.0.0"]);
@@ -134,7 +134,7 @@ fn new_tags_and_new_policies_arrive_and_nothing_else_happens() {
 }
 
 #[test]
-fn a_running_daemon_answers_as_the_commands_do_without_one() {
+fn daemon_answers_equal_local_commands() {
     let fleet = fleet("1h", &EVERY_SECOND);
     let daemon = Daemon::start(&fleet, "info");
     until(&fleet, &["web:1.1.0", "db:1.0.0"]);
@@ -196,7 +196,7 @@ fn a_running_daemon_answers_as_the_commands_do_without_one() {
 }
 
 #[test]
-fn sigterm_during_a_push_ends_after_it() {
+fn sigterm_during_push_waits_for_it() {
     for before in [true, false] {
         let fleet = fleet("1s", &EVERY_SECOND);
         let (came, release) = hold(&fleet.git, "POST /fleet.git/git-receive-pack", before);
@@ -230,7 +230,7 @@ fn sigterm_during_a_push_ends_after_it() {
 }
 
 #[test]
-fn sigterm_while_a_registry_is_silent_does_not_wait_for_it() {
+fn sigterm_does_not_wait_for_silent_registry() {
     let fleet = fleet("1s", &EVERY_SECOND);
     let (came, release) = hold(&fleet.images, "/tags/list", true);
     let mut daemon = Daemon::start(&fleet, "info");
@@ -243,7 +243,7 @@ fn sigterm_while_a_registry_is_silent_does_not_wait_for_it() {
 }
 
 #[test]
-fn a_scan_that_failed_is_made_again_when_the_registry_says() {
+fn failed_scan_obeys_retry_after() {
     let fleet = fleet("1h", &EVERY_SECOND);
     // Another process has scanned two hours ago; since then there is a new tag.
     let before = Timestamp::now()
@@ -282,7 +282,7 @@ fn a_scan_that_failed_is_made_again_when_the_registry_says() {
 }
 
 #[test]
-fn a_scan_that_git_prevented_is_made_later() {
+fn scan_blocked_by_git_is_made_later() {
     let fleet = fleet("1h", &EVERY_SECOND);
     let before = Timestamp::now()
         .checked_sub(jiff::SignedDuration::from_hours(2))
@@ -305,7 +305,7 @@ fn a_scan_that_git_prevented_is_made_later() {
 }
 
 #[test]
-fn a_registry_in_trouble_does_not_slow_the_others_down() {
+fn slow_registry_delays_no_other() {
     let fleet = fleet("1s", &EVERY_SECOND);
     fleet.person(
         &[("q.yaml", &semver("db", "1.x", "  interval: 1s\n"))],
@@ -355,7 +355,7 @@ fn polled(fleet: &Fleet, daemon: &Daemon) {
 }
 
 #[test]
-fn a_poll_of_git_asks_no_registry() {
+fn git_poll_makes_no_registry_request() {
     let declared = "apiVersion: tagboat.dev/v1alpha1\nkind: ImagePolicy\nmetadata: {name: web}\nspec:\n  image: {host}/team/web\n  interval: 1h\n  policy: {digest: {tag: stable}}\n---\n".to_owned()
         + &semver("db", "1.x", "  interval: 1h\n  minimumAge: 24h\n")
         + &env("dev", "");
@@ -387,7 +387,7 @@ fn a_poll_of_git_asks_no_registry() {
 }
 
 #[test]
-fn a_shorter_interval_counts_from_when_it_is_declared() {
+fn shorter_interval_takes_effect_at_once() {
     let fleet = fleet("1h", &EVERY_SECOND);
     let daemon = Daemon::start(&fleet, "info");
     until(&fleet, &["web:1.1.0", "db:1.0.0"]);
@@ -398,7 +398,7 @@ fn a_shorter_interval_counts_from_when_it_is_declared() {
 }
 
 #[test]
-fn a_log_in_a_file_has_no_colour() {
+fn log_in_a_file_has_no_colour() {
     let fleet = fleet("1h", &EVERY_SECOND);
     let log = fleet.dir.path().join("text");
     let mut command = fleet.tagboat_std(&["run"]);
@@ -421,7 +421,7 @@ fn a_log_in_a_file_has_no_colour() {
 }
 
 #[test]
-fn no_secret_is_in_any_output() {
+fn output_never_has_a_secret() {
     let setup = Setup {
         registry: "    credentials: {basic: {username: bot, password: {env: PASSWORD}}}\n",
         repository: "    interval: 1s\n    basic: {username: bot, password: {env: PASSWORD}}\n",

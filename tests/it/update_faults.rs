@@ -44,7 +44,7 @@ fn spoil(gate: &Gate, act: impl Fn() -> Act + Send + Sync + 'static) {
 }
 
 #[test]
-fn a_repository_in_trouble_keeps_only_its_own_policies_back() {
+fn broken_repository_blocks_only_its_policies() {
     type Made = fn() -> Act;
     let troubles: [(&str, Made, usize); 7] = [
         (
@@ -106,7 +106,7 @@ fn a_repository_in_trouble_keeps_only_its_own_policies_back() {
 }
 
 #[test]
-fn nothing_is_up_to_date_that_could_not_be_asked() {
+fn unreachable_registry_is_never_up_to_date() {
     let fleet = fleet();
     fleet.good_pass(now());
     spoil(&fleet.images, || reply(503, &[], ""));
@@ -136,7 +136,7 @@ fn nothing_is_up_to_date_that_could_not_be_asked() {
 }
 
 #[test]
-fn a_throttled_registry_says_when_to_come_back() {
+fn throttled_registry_retry_time_is_reported() {
     let fleet = fleet();
     spoil(&fleet.images, || reply(429, &[("retry-after", "120")], ""));
     let report = fleet.pass(now());
@@ -158,7 +158,7 @@ fn a_throttled_registry_says_when_to_come_back() {
 }
 
 #[test]
-fn exit_codes_tell_some_from_all() {
+fn exit_code_distinguishes_partial_failure() {
     let fleet = fleet();
     let run = |code: i32| {
         let assert = fleet.tagboat(&["run", "--once"]).assert().code(code);
@@ -191,7 +191,7 @@ fn exit_codes_tell_some_from_all() {
 }
 
 #[test]
-fn one_registry_down_leaves_the_others_at_work() {
+fn registry_down_affects_no_other() {
     let fleet = fleet();
     let other = fleet.runtime.block_on(SandboxRegistry::start()).unwrap();
     let host = other.host();
@@ -224,7 +224,7 @@ fn one_registry_down_leaves_the_others_at_work() {
 }
 
 #[test]
-fn a_push_that_a_server_forbids_is_an_error_with_the_reason() {
+fn forbidden_push_has_the_server_reason() {
     let fleet = fleet();
     fleet.git.rule(|line| {
         if line.contains("receive-pack") {
@@ -249,7 +249,7 @@ fn a_push_that_a_server_forbids_is_an_error_with_the_reason() {
 }
 
 #[test]
-fn what_was_pushed_is_told_whatever_comes_after() {
+fn pushed_commit_is_reported_despite_later_error() {
     let fleet = fleet();
     let pushes = std::sync::atomic::AtomicUsize::new(0);
     fleet.git.rule(move |line| {
@@ -316,7 +316,7 @@ fn spoilt(fleet: &Fleet, what: &str, end: &str, spoil: impl Fn(Vec<u8>) -> Vec<u
 }
 
 #[test]
-fn damaged_caches_are_made_anew_and_that_is_said() {
+fn damaged_caches_are_rebuilt_with_warning() {
     let fleet = fleet();
     fleet.tagboat(&["run", "--once"]).assert().code(0);
     let garbage = |bytes: Vec<u8>| vec![b'x'; bytes.len()];
@@ -369,7 +369,7 @@ fn damaged_caches_are_made_anew_and_that_is_said() {
 }
 
 #[test]
-fn a_full_disk_is_an_error_and_nothing_is_lost() {
+fn full_disk_is_an_error_and_loses_nothing() {
     let big: String = (0..40_000)
         .map(|n| {
             format!(
@@ -416,7 +416,7 @@ fn a_full_disk_is_an_error_and_nothing_is_lost() {
 }
 
 #[test]
-fn hostile_tags_break_neither_files_nor_terminals() {
+fn hostile_tags_are_escaped_everywhere() {
     let fleet = fleet();
     let hostile = [
         "1.9.0\nx: y",
@@ -463,7 +463,7 @@ fn hostile_tags_break_neither_files_nor_terminals() {
 }
 
 #[test]
-fn files_that_are_no_yaml_hurt_only_themselves() {
+fn invalid_yaml_file_affects_no_other() {
     let marker = "# {\"$imagepolicy\": \"default:web\"}";
     let fleet = Fleet::new(&[
         ("p.yaml", &(semver("web", "1.x", "") + &env("dev", ""))),
@@ -540,7 +540,7 @@ fn files_that_are_no_yaml_hurt_only_themselves() {
 }
 
 #[test]
-fn declarations_that_do_not_parse_leave_the_others_at_work() {
+fn invalid_declaration_affects_no_other() {
     let fleet = fleet();
     fleet.person(
         &[
@@ -568,7 +568,7 @@ fn declarations_that_do_not_parse_leave_the_others_at_work() {
 }
 
 #[test]
-fn huge_files_are_read_and_edited() {
+fn huge_file_is_read_and_edited() {
     let mut documents = String::with_capacity(4 << 20);
     for n in 0..100_000 {
         documents.push_str(&format!("---\na: {n}\n"));
@@ -598,7 +598,7 @@ fn huge_files_are_read_and_edited() {
 }
 
 #[test]
-fn a_pass_costs_a_listing_for_each_repository_and_a_head_for_each_digest() {
+fn pass_requests_one_list_and_one_head_each() {
     let declared = semver("web", "1.x", "")
         + &semver("again", ">=1", "").replace("team/again", "team/web")
         + &semver("db", "1.x", "  digestReflectionPolicy: Always\n")

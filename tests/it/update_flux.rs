@@ -102,7 +102,7 @@ fn fleet() -> Fleet {
 }
 
 #[test]
-fn the_guide_is_updated_with_nothing_changed_in_it() {
+fn flux_guide_repository_is_updated_unchanged() {
     let fleet = fleet();
     let assert = fleet.tagboat(&["run", "--once"]).assert().code(0);
     let out = String::from_utf8(assert.get_output().stdout.clone()).unwrap();
@@ -135,7 +135,7 @@ fn the_guide_is_updated_with_nothing_changed_in_it() {
 }
 
 #[test]
-fn an_up_to_date_repository_costs_a_listing_and_one_ls_refs() {
+fn flux_up_to_date_pass_costs_two_requests() {
     let fleet = fleet();
     fleet.tagboat(&["run", "--once"]).assert().code(0);
     fleet.images.take();
@@ -182,7 +182,7 @@ fn an_up_to_date_repository_costs_a_listing_and_one_ls_refs() {
 }
 
 #[test]
-fn a_plan_shows_the_diff_and_writes_nothing() {
+fn flux_plan_shows_diff_and_writes_nothing() {
     let fleet = fleet();
     let assert = fleet.tagboat(&["plan", "--check"]).assert().code(1);
     let out = String::from_utf8(assert.get_output().stdout.clone())

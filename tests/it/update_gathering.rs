@@ -156,7 +156,7 @@ fn releases(tag: &str) -> serde_json::Value {
 }
 
 #[tokio::test]
-async fn labels_compare_link_and_notes_are_gathered_once() {
+async fn facts_are_gathered_once_per_version() {
     let wire = Wire::start(|seen, _| match seen.path() {
         "/repos/acme/web/releases" => json(200, &releases("v1.1.0")),
         other => panic!("{other} was asked for"),
@@ -217,7 +217,7 @@ async fn labels_compare_link_and_notes_are_gathered_once() {
 }
 
 #[tokio::test]
-async fn only_the_own_forge_is_asked_whatever_labels_say() {
+async fn facts_label_cannot_reach_another_forge() {
     let own = Wire::start(|_, _| json(200, &json!([]))).await;
     let other = Wire::start(|_, _| json(200, &releases("1.1.0"))).await;
     let port = other.host.rsplit(':').next().unwrap().to_owned();
@@ -248,7 +248,7 @@ async fn only_the_own_forge_is_asked_whatever_labels_say() {
 }
 
 #[tokio::test]
-async fn what_fails_is_said_and_asked_again_after_an_hour() {
+async fn facts_failure_is_shown_and_retried_hourly() {
     let wire = Wire::start(|_, before| match before {
         0 => reply(
             403,
@@ -283,7 +283,7 @@ async fn what_fails_is_said_and_asked_again_after_an_hour() {
 }
 
 #[tokio::test]
-async fn a_forge_that_does_not_answer_keeps_nobody_waiting_for_long() {
+async fn facts_silent_forge_delays_within_bound() {
     let wire = Wire::start(|_, _| json(200, &json!([])).manner(Manner::Silent)).await;
     let world = World::new(&format!("http://{}/acme/web", wire.host)).await;
     let forge = forge(&wire, ForgeKind::Github, "", "acme/fleet");

@@ -42,7 +42,7 @@ fn reverted_at(time: Timestamp) -> Fleet {
 }
 
 #[test]
-fn a_version_that_was_taken_back_is_held_until_something_newer_comes() {
+fn revert_holds_until_a_newer_version() {
     let fleet = reverted();
     for n in 0..2 {
         let report = fleet.pass(hours(n));
@@ -80,7 +80,7 @@ fn a_version_that_was_taken_back_is_held_until_something_newer_comes() {
 }
 
 #[test]
-fn a_merge_of_a_revert_holds_like_the_revert() {
+fn merged_revert_holds_like_the_revert() {
     let fleet = fleet(&semver("web", "1.x", ""), "web:1.0.0");
     fleet.publish("team/web", &["1.0.0", "1.1.0"]);
     fleet.good_pass_but_findings(now());
@@ -93,7 +93,7 @@ fn a_merge_of_a_revert_holds_like_the_revert() {
 }
 
 #[test]
-fn a_lowering_by_the_bot_itself_holds_nothing() {
+fn downgrade_by_the_bot_is_no_hold() {
     let fleet = fleet(&semver("web", "1.x", ""), "web:1.0.0");
     fleet.publish("team/web", &["1.0.0", "1.1.0"]);
     fleet.good_pass_but_findings(now());
@@ -107,7 +107,7 @@ fn a_lowering_by_the_bot_itself_holds_nothing() {
 }
 
 #[test]
-fn a_hold_is_of_one_environment() {
+fn hold_applies_to_one_environment() {
     let fleet = reverted();
     fleet.person(&[("envs/prod/a.yaml", &deployment(&["web:1.0.0"]))], "prod");
     let report = fleet.pass(hours(1));
@@ -118,7 +118,7 @@ fn a_hold_is_of_one_environment() {
 }
 
 #[test]
-fn a_person_who_brings_it_back_lifts_the_hold() {
+fn reapplying_by_hand_lifts_the_hold() {
     let fleet = reverted();
     fleet.person(&[(FILE, &deployment(&["web:1.1.0"]))], "again");
     fleet.person(&[(FILE, &deployment(&["web:1.1.0", "db:1"]))], "more");
@@ -179,7 +179,7 @@ fn release_writes_the_held_version_once() {
 }
 
 #[test]
-fn release_keeps_off_files_of_two_environments() {
+fn release_refuses_files_of_two_environments() {
     let fleet = reverted_at(Timestamp::now());
     let other = env("x", "").replace("envs/x/**", "envs/dev/*");
     fleet.person_at(Timestamp::now(), &[("x.yaml", &other)], "overlap");
@@ -191,7 +191,7 @@ fn release_keeps_off_files_of_two_environments() {
 }
 
 #[test]
-fn a_revert_of_long_ago_holds_nothing() {
+fn old_revert_is_no_hold() {
     let fleet = reverted();
     assert_eq!(
         state(&fleet.pass(hours(179 * 24))),
@@ -210,7 +210,7 @@ fn one(choice: &str, extra: &str) -> String {
 }
 
 #[test]
-fn newest_holds_the_exact_value() {
+fn newest_revert_holds_the_exact_value() {
     let fleet = fleet(&one("newest: {}", ""), "web:a");
     let at = |tag: &str, date: &str| {
         fleet.image(
@@ -236,7 +236,7 @@ fn newest_holds_the_exact_value() {
 }
 
 #[test]
-fn newest_waits_for_its_age_beside_the_present_one() {
+fn newest_waits_for_minimum_age() {
     let fleet = fleet(&one("newest: {}", "  minimumAge: 72h\n"), "web:b");
     let at = |tag: &str, date: &str| {
         fleet.image(
@@ -268,7 +268,7 @@ fn newest_waits_for_its_age_beside_the_present_one() {
 }
 
 #[test]
-fn newest_never_goes_back_to_an_older_image() {
+fn newest_never_selects_an_older_image() {
     // The person's own choice is too young for the policy, which would choose the one before it.
     let fleet = fleet(&one("newest: {}", "  minimumAge: 72h\n"), "web:a");
     let at = |tag: &str, date: &str| {
@@ -302,7 +302,7 @@ fn newest_never_goes_back_to_an_older_image() {
 }
 
 #[test]
-fn a_held_digest_is_released() {
+fn release_of_a_held_digest_writes_it() {
     let fleet = fleet(&one("digest: {tag: stable}", ""), "web:stable");
     let publish = |salt: &str| {
         fleet.image(
@@ -343,7 +343,7 @@ fn a_held_digest_is_released() {
 }
 
 #[test]
-fn a_digest_policy_holds_the_exact_digest() {
+fn digest_revert_holds_the_exact_digest() {
     let fleet = fleet(&one("digest: {tag: stable}", ""), "web:stable");
     let publish = |salt: &str| {
         fleet.image(
@@ -372,7 +372,7 @@ fn a_digest_policy_holds_the_exact_digest() {
 }
 
 #[test]
-fn a_digest_policy_waits_for_its_age() {
+fn digest_waits_for_minimum_age() {
     let fleet = fleet(
         &one("digest: {tag: stable}", "  minimumAge: 24h\n"),
         "web:stable",
@@ -412,7 +412,7 @@ fn a_digest_policy_waits_for_its_age() {
 /// A tag that is pushed again moves the digest alone, so reverting that is a revert, too: by going
 /// back or by unpinning.
 #[test]
-fn a_digest_beside_a_tag_is_held_when_its_move_is_reverted() {
+fn digest_beside_tag_is_held_after_a_revert() {
     let back = |first: &str| format!("web:1.0.0@{first}");
     let unpinned = |_: &str| "web:1.0.0".to_owned();
     let ways: [&dyn Fn(&str) -> String; 2] = [&back, &unpinned];
@@ -500,7 +500,7 @@ fn goes_back(fleet: &Fleet, time: i64) -> (Vec<String>, bool) {
 const UPDATE: &str = "dev: web\n\nTagboat-Update: dev";
 
 #[test]
-fn a_person_who_merges_what_the_bot_proposed_takes_nothing_back() {
+fn merge_of_a_bot_proposal_is_no_revert() {
     let (fleet, [_, second]) = pinned();
     fleet.merge_commits(&[(&second, UPDATE)], &second, "Merge request #1");
     assert_eq!(goes_back(&fleet, 2), (vec![], true));
@@ -516,7 +516,7 @@ fn a_person_who_merges_what_the_bot_proposed_takes_nothing_back() {
 }
 
 #[test]
-fn a_merge_of_what_a_person_chose_takes_back_what_was_there() {
+fn merge_of_a_persons_value_is_a_revert() {
     let other = deployment(&[&format!("web:stable@sha256:{}", "0".repeat(64))]);
     type Case<'c> = (
         &'c str,

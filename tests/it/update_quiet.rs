@@ -20,7 +20,7 @@ fn nothing_due() -> Rescan {
 
 /// A policy of every kind that asks for more than tags, and files that are up to date.
 #[test]
-fn between_scans_a_pass_asks_only_where_the_branch_is() {
+fn quiet_pass_makes_one_ls_refs_request() {
     let policies = semver("web", "*", "  minimumAge: 1h\n") + DB + &env("dev", "");
     let files = deployment(&["web:1.0.0", "db:latest"]);
     let fleet = Fleet::with(

@@ -230,7 +230,7 @@ impl Real {
 
 #[test]
 #[ignore = "needs docker-registry and git: run tests/run update"]
-fn a_plain_registry_and_a_file_repository() {
+fn updates_plain_registry_and_file_repository() {
     let real = Real::start(Options::default());
     let config = real.configure("store", &format!("file://{}", real.bare.display()), "");
     real.once_around(&config);
@@ -238,7 +238,7 @@ fn a_plain_registry_and_a_file_repository() {
 
 #[test]
 #[ignore = "needs docker-registry and git: run tests/run update"]
-fn a_registry_with_tls_and_git_over_http_with_an_account() {
+fn updates_tls_registry_and_git_over_http() {
     let real = Real::start(Options {
         tls: true,
         sign_in: false,
@@ -277,7 +277,7 @@ fn a_registry_with_tls_and_git_over_http_with_an_account() {
 
 #[test]
 #[ignore = "needs docker-registry, git and openssh-server: run tests/run update"]
-fn a_registry_with_an_account_and_git_over_ssh() {
+fn updates_login_registry_and_git_over_ssh() {
     let real = Real::start(Options {
         tls: false,
         sign_in: true,
@@ -310,7 +310,7 @@ fn a_registry_with_an_account_and_git_over_ssh() {
 
 #[test]
 #[ignore = "needs docker-registry and git: run tests/run update"]
-fn a_server_that_declines_says_why_and_keeps_nothing() {
+fn declined_push_has_reason_and_leaves_nothing() {
     let real = Real::start(Options::default());
     let hook = real.bare.join("hooks/pre-receive");
     std::fs::write(
@@ -337,7 +337,7 @@ fn a_server_that_declines_says_why_and_keeps_nothing() {
 
 #[test]
 #[ignore = "needs docker-registry and git: run tests/run update"]
-fn two_bots_and_a_person_with_git_lose_nothing() {
+fn concurrent_pushes_with_git_lose_nothing() {
     const EACH: usize = 5;
     let real = Real::start(Options::default());
     let backend = HttpBackend::start(real.dir.path(), None);

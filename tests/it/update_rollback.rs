@@ -118,7 +118,7 @@ fn raw(fleet: &Fleet, entries: &[(&str, EntryKind, &[u8])], gone: &[&str]) {
 /// The whole way: the bot updates, somebody rolls back, the bot keeps off until something newer
 /// comes.
 #[test]
-fn a_rollback_is_respected_until_something_newer_comes() {
+fn rollback_holds_until_a_newer_version() {
     let fleet = fleet();
     assert_eq!(fleet.good_pass(now()).pushed(), 1);
     let (updated, first) = (fleet.log()[1].id.clone(), fleet.log()[0].id.clone());
@@ -189,7 +189,7 @@ fn a_rollback_is_respected_until_something_newer_comes() {
 
 /// Contents, modes, links, files that came and went; nothing outside of the folder.
 #[test]
-fn a_folder_goes_back_byte_for_byte() {
+fn rollback_restores_a_folder_byte_for_byte() {
     let fleet = fleet();
     let script: &[u8] = b"#!/bin/sh\r\n\xff\x00";
     raw(
@@ -260,7 +260,7 @@ fn a_folder_goes_back_byte_for_byte() {
 /// Declarations below the folder say how things are deployed; going back with them would undo a
 /// person's decisions.
 #[test]
-fn declarations_below_the_folder_stay() {
+fn rollback_keeps_declarations_below_the_folder() {
     let own = "envs/dev/web/app.yaml";
     let fleet = Fleet::new(&[
         ("p.yaml", &(semver("web", "1.x", "") + &env("dev", ""))),
@@ -301,7 +301,7 @@ fn declarations_below_the_folder_stay() {
 }
 
 #[test]
-fn a_shared_base_is_named_and_stays() {
+fn rollback_names_and_keeps_a_shared_base() {
     let fleet = Fleet::new(&[
         ("p.yaml", &(env("dev", "") + &app("envs/dev/web"))),
         (
@@ -349,7 +349,7 @@ fn a_shared_base_is_named_and_stays() {
 }
 
 #[test]
-fn only_commits_of_the_branch_are_gone_back_to() {
+fn rollback_accepts_only_commits_of_the_branch() {
     let fleet = fleet();
     // A commit that is in the repository of nobody, one of another branch, and one of before the
     // folder.
@@ -396,7 +396,7 @@ fn only_commits_of_the_branch_are_gone_back_to() {
 
 /// A merge is one step of the branch; commits of the merged side can be gone back to, too.
 #[test]
-fn a_merge_goes_back_as_one_step() {
+fn rollback_treats_a_merge_as_one_step() {
     let fleet = fleet();
     let first = fleet.log()[0].id.clone();
     fleet.merge(&[(FILE, &deployment(&["web:1.1.0"]))], "Merge branch 'up'");
@@ -426,7 +426,7 @@ fn a_merge_goes_back_as_one_step() {
 /// The folder of an Application may be the whole repository, and declarations a folder of their
 /// own.
 #[test]
-fn the_whole_repository_goes_back_but_for_its_declarations() {
+fn rollback_of_repository_keeps_declarations() {
     let setup = Setup {
         repository: "    policies: policies\n",
         ..Setup::default()
@@ -478,7 +478,7 @@ fn the_whole_repository_goes_back_but_for_its_declarations() {
 
 /// Four digits that begin two commits say neither.
 #[test]
-fn digits_that_begin_several_commits_are_refused() {
+fn rollback_ambiguous_id_prefix_is_refused() {
     let fleet = fleet();
     let repo = fleet.repo();
     let mut commit = repo
@@ -516,7 +516,7 @@ fn digits_that_begin_several_commits_are_refused() {
 }
 
 #[test]
-fn a_push_elsewhere_in_between_is_built_on() {
+fn rollback_builds_on_unrelated_concurrent_push() {
     let fleet = fleet();
     fleet.good_pass(now());
     let repository = fleet.repository.clone();
@@ -545,7 +545,7 @@ fn a_push_elsewhere_in_between_is_built_on() {
 }
 
 #[test]
-fn a_push_to_the_same_folder_in_between_is_not_undone_unseen() {
+fn rollback_refuses_concurrent_push_to_its_folder() {
     let fleet = fleet();
     fleet.good_pass(now());
     let (repository, theirs) = (fleet.repository.clone(), deployment(&["web:1.1.0", "db:1"]));
@@ -569,7 +569,7 @@ fn a_push_to_the_same_folder_in_between_is_not_undone_unseen() {
 
 /// Beginning again after a lost answer would undo the rollback itself.
 #[test]
-fn a_push_whose_answer_is_lost_is_not_made_again() {
+fn rollback_with_lost_response_is_not_repeated() {
     let fleet = fleet();
     fleet.good_pass(now());
     fleet
@@ -596,7 +596,7 @@ fn a_push_whose_answer_is_lost_is_not_made_again() {
 
 /// Through the socket of a daemon as without one.
 #[test]
-fn a_running_daemon_writes_the_same() {
+fn rollback_by_daemon_writes_the_same() {
     let fleet = fleet();
     fleet.good_pass(now());
     let mut command = fleet.tagboat_std(&["run", "--log", "error"]);

@@ -81,7 +81,7 @@ fn left<'a>(path: &'a str, images: &[&str]) -> (&'a str, String, String) {
 }
 
 #[test]
-fn groups_share_commits() {
+fn group_shares_one_commit() {
     let files = |other: &[&str], other_after: &[&str]| {
         vec![
             file(
@@ -125,7 +125,7 @@ fn groups_share_commits() {
 }
 
 #[test]
-fn commits_of_a_group_hold_their_own_lines_only() {
+fn group_commit_has_only_its_own_lines() {
     let declared = both("1.x") + &env("dev", "group: policy");
     let fleet = Fleet::new(&[
         ("p.yaml", &declared),
@@ -164,7 +164,7 @@ fn commits_of_a_group_hold_their_own_lines_only() {
 }
 
 #[test]
-fn what_is_not_to_be_edited_is_left_with_the_reason() {
+fn uneditable_reference_is_left_with_reason() {
     let web = |update: &str| semver("web", "1.x", "") + &env("dev", update);
     let selecting = |labels: &str| {
         both("1.x")
@@ -318,7 +318,7 @@ fn what_is_not_to_be_edited_is_left_with_the_reason() {
 }
 
 #[test]
-fn a_window_gates_commits_and_says_until_when() {
+fn closed_window_delays_commit_until_named_time() {
     // Noon of a Friday; the window is from two to three at night in Berlin.
     let declared = semver("web", "1.x", "")
         + &env(
@@ -363,7 +363,7 @@ fn a_window_gates_commits_and_says_until_when() {
 }
 
 #[test]
-fn a_tag_waits_for_its_age_by_our_own_clock() {
+fn minimum_age_uses_the_local_clock() {
     let declared = semver("web", "1.x", "  minimumAge: 72h\n") + &env("dev", "");
     let fleet = Fleet::new(&[
         ("p.yaml", &declared),
@@ -430,7 +430,7 @@ fn a_tag_waits_for_its_age_by_our_own_clock() {
 }
 
 #[test]
-fn without_the_store_a_tag_waits_longer_never_less() {
+fn minimum_age_without_store_is_never_shorter() {
     let declared = semver("web", "1.x", "  minimumAge: 72h\n") + &env("dev", "");
     let fleet = Fleet::new(&[
         ("p.yaml", &declared),
@@ -466,7 +466,7 @@ fn without_the_store_a_tag_waits_longer_never_less() {
 }
 
 #[test]
-fn platforms_that_are_missing_keep_a_tag_away() {
+fn missing_platform_excludes_a_tag() {
     let declared =
         semver("web", "1.x", "  platforms: [linux/amd64, linux/arm64]\n") + &env("dev", "");
     let fleet = Fleet::new(&[
@@ -522,7 +522,7 @@ fn one(name: &str, choice: &str, extra: &str) -> String {
 }
 
 #[test]
-fn newest_goes_by_the_creation_date() {
+fn newest_follows_the_creation_date() {
     let declared = one("web", "newest: {}", "") + &env("dev", "");
     let fleet = Fleet::new(&[
         ("p.yaml", &declared),
@@ -567,7 +567,7 @@ fn newest_goes_by_the_creation_date() {
 }
 
 #[test]
-fn a_digest_policy_pins_and_follows_with_one_head() {
+fn digest_policy_pins_with_one_head_request() {
     let declared = one("web", "digest: {tag: stable}", "") + &env("dev", "");
     let fleet = Fleet::new(&[
         ("p.yaml", &declared),
@@ -611,7 +611,7 @@ fn a_digest_policy_pins_and_follows_with_one_head() {
 }
 
 #[test]
-fn digests_are_reflected_as_the_policy_says() {
+fn digest_reflection_follows_the_policy() {
     let fleet_of = |reflect: &str, image: &str| {
         let declared = semver(
             "web",
@@ -681,7 +681,7 @@ fn digests_are_reflected_as_the_policy_says() {
 }
 
 #[test]
-fn a_plan_commits_nothing_whatever_is_due() {
+fn plan_commits_nothing() {
     let declared = both("1.x") + &env("dev", "group: policy");
     let fleet = Fleet::new(&[
         ("p.yaml", &declared),

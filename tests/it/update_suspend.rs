@@ -33,7 +33,7 @@ fn said(fleet: &Fleet, arguments: &[&str], exit: Outcome) -> (String, String) {
 }
 
 #[test]
-fn what_rests_is_written_once_and_taken_back_byte_for_byte() {
+fn suspend_is_written_once_and_resume_restores() {
     let fleet = fleet();
     let (out, _) = said(&fleet, &["suspend", "app/dev/web"], Outcome::Done);
     let commit = fleet.log().pop().unwrap();
@@ -84,7 +84,7 @@ fn what_rests_is_written_once_and_taken_back_byte_for_byte() {
 }
 
 #[test]
-fn a_policy_and_an_environment_that_rest_change_nothing() {
+fn suspended_policy_or_environment_is_unchanged() {
     for what in ["policy/web", "environment/dev"] {
         let fleet = fleet();
         let before = fleet.text("p.yaml");
@@ -107,7 +107,7 @@ fn a_policy_and_an_environment_that_rest_change_nothing() {
 }
 
 #[test]
-fn an_unknown_name_is_answered_with_those_that_look_like_it() {
+fn suspend_unknown_name_suggests_similar() {
     let fleet = fleet();
     for (what, said_so) in [
         (
@@ -148,7 +148,7 @@ fn an_unknown_name_is_answered_with_those_that_look_like_it() {
 
 /// Somebody pushes between reading and writing: to another file, and to the very same.
 #[test]
-fn a_push_in_between_loses_nothing() {
+fn suspend_with_concurrent_push_loses_nothing() {
     let fleet = fleet();
     let repository = fleet.repository.clone();
     let changed = APP.replace("cluster: c", "cluster: other");
@@ -184,7 +184,7 @@ fn a_push_in_between_loses_nothing() {
 }
 
 #[test]
-fn a_push_whose_answer_is_lost_is_told_as_what_it_was() {
+fn suspend_with_lost_response_reports_its_commit() {
     let fleet = fleet();
     fleet
         .git
@@ -203,7 +203,7 @@ fn a_push_whose_answer_is_lost_is_told_as_what_it_was() {
 }
 
 #[test]
-fn a_branch_that_takes_no_push_says_so() {
+fn suspend_on_protected_branch_has_reason() {
     let fleet = Fleet::with(
         &[("app.yaml", &(APP.to_owned() + "---\n" + &env("dev", "")))],
         &Setup::default(),
@@ -230,7 +230,7 @@ fn a_branch_that_takes_no_push_says_so() {
 const FLUX: &str = "apiVersion: image.toolkit.fluxcd.io/v1\nkind: ImageRepository\nmetadata:\n  name: web\n  namespace: flux-system\nspec:\n  image: {host}/team/web\n  suspend: true\n---\napiVersion: image.toolkit.fluxcd.io/v1\nkind: ImagePolicy\nmetadata:\n  name: web\n  namespace: flux-system\nspec:\n  imageRepositoryRef:\n    name: web\n  policy:\n    semver:\n      range: 1.x\n---\napiVersion: image.toolkit.fluxcd.io/v1\nkind: ImageUpdateAutomation\nmetadata:\n  name: all\n  namespace: flux-system\nspec:\n  update:\n    path: ./envs\n";
 
 #[test]
-fn declarations_of_flux_rest_by_their_own_field() {
+fn suspend_flux_resource_uses_its_own_field() {
     let fleet = Fleet::new(&[("clusters/dev/flux.yaml", FLUX)]);
     let (_, err) = said(
         &fleet,

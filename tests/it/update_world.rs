@@ -31,7 +31,7 @@ fn read(
 /// Each revision and each way between two of them: forth is an addition or an edit, back is a
 /// deletion or an edit.
 #[test]
-fn every_way_between_revisions_ends_at_the_same_world() {
+fn snapshot_update_equals_a_full_read() {
     let (web, db) = (policy("web", "team/web"), policy("db", "team/db"));
     let sandbox = Sandbox::new(&[
         ("policies/web.yaml", &web),
@@ -111,7 +111,7 @@ fn every_way_between_revisions_ends_at_the_same_world() {
 /// That nothing is declared and that the folder's name is wrong must not look the same: what nobody
 /// declares may be deleted.
 #[test]
-fn a_folder_of_declarations_that_is_not_there_is_a_mistake() {
+fn snapshot_missing_policies_folder_is_an_error() {
     let web = policy("web", "team/web");
     let sandbox = Sandbox::new(&[("policies/web.yaml", &web), ("plain", "a file\n")]);
     let mirror = sandbox.mirror("m");

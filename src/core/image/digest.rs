@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_registered_algorithms_in_full_length_are_digests() {
+    fn digest_needs_known_algorithm_and_full_length() {
         let good = format!("sha256:{}", "0f".repeat(32));
         assert_eq!(Digest::new(&good).unwrap().short(), "sha256:0f0f0f0f0f0f");
         for bad in [

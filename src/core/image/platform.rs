@@ -115,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_variant_is_only_asked_for_when_the_wish_names_one() {
+    fn platform_variant_matters_only_if_wanted() {
         let platform = |text: &str| text.parse::<Platform>().unwrap();
         for (has, wants, served) in [
             ("linux/arm/v6", "linux/arm", true),

@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parts_are_told_apart_and_put_together_again() {
+    fn reference_parts_round_trip() {
         let digest = format!("sha256:{}", "a".repeat(64));
         for (text, repository, tag, pinned) in [
             ("nginx".to_owned(), "docker.io/library/nginx", None, false),

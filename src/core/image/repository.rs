@@ -173,7 +173,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn spellings_of_one_repository_are_equal() {
+    fn repository_spellings_are_equal() {
         for (written, canonical) in [
             ("nginx", "docker.io/library/nginx"),
             ("library/nginx", "docker.io/library/nginx"),
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_repository_is_refused() {
+    fn repository_invalid_name_is_refused() {
         for bad in [
             "",
             "/",

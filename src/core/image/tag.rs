@@ -198,7 +198,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hostile_text_is_no_tag() {
+    fn tag_hostile_text_is_refused() {
         for bad in [
             "",
             "-a",
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_keeps_order_and_survives_a_hostile_name() {
+    fn tag_list_keeps_order_and_refuses_bad_names() {
         let mut list = TagList::new();
         list.push("1.2").unwrap();
         assert!(list.push("x\ny").is_err());

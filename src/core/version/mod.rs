@@ -187,7 +187,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn a_version_has_three_numeric_parts() {
+    fn version_needs_three_numeric_parts() {
         for (tag, numbers, pre) in [
             ("1.2.3", [1, 2, 3], ""),
             ("v1.2.3", [1, 2, 3], ""),
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn steps_between_tags_have_names() {
+    fn version_step_between_tags_is_named() {
         for (old, new, step) in [
             (Some("1.2.3"), "2.0.0", Bump::Major),
             (Some("1.2.3"), "v1.3.0", Bump::Minor),
@@ -234,7 +234,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn precedence_is_the_one_of_the_semver_crate(
+        fn version_order_equals_semver_crate(
             left in "[0-3]\\.[0-3]\\.[0-3](-(rc|a|b|1|10|x-1)(\\.(1|2|11|a))?)?",
             right in "[0-3]\\.[0-3]\\.[0-3](-(rc|a|b|1|10|x-1)(\\.(1|2|11|a))?)?",
         ) {

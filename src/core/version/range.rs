@@ -279,7 +279,7 @@ mod tests {
 
     /// The behaviour of Masterminds/semver v3.4: its documentation and tests, row by row.
     #[test]
-    fn ranges_mean_what_masterminds_says() {
+    fn range_matches_like_masterminds() {
         for (range, inside, outside) in [
             ("1.2.3", "1.2.3 v1.2.3 1.2.3+b", "1.2.4 1.2.3-a"),
             ("=1.2", "1.2.0 1.2.9", "1.3.0 1.1.9"),
@@ -339,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_range_is_refused() {
+    fn range_invalid_is_refused() {
         for bad in [
             "",
             "  ",

@@ -21,7 +21,7 @@ fn shape(node: Node<'_>) -> String {
 }
 
 #[test]
-fn shapes_and_values() {
+fn yaml_shapes_and_values_table() {
     for (text, expected) in [
         (
             "a: 1\nb: [x, 'y''z', \"q\\n\"]\n",
@@ -46,7 +46,7 @@ fn shapes_and_values() {
 }
 
 #[test]
-fn spans_are_what_is_written() {
+fn yaml_spans_cover_the_written_text() {
     let text = "é: \"x\" # c1\nlit: |  # head\n  repo:1\nfold: >-\n    a\n    b\nempty:\nlast: 'z'   # c2\n";
     let stream = parse(text).unwrap();
     let root = stream.document(0).unwrap();
@@ -73,7 +73,7 @@ fn spans_are_what_is_written() {
 }
 
 #[test]
-fn a_pointer_leads_to_the_place_or_as_near_as_there_is() {
+fn yaml_pointer_finds_nearest_node() {
     let text = "a: 1\n---\nspec:\n  list:\n    - x: 1\n    - y/z: 2\n";
     let stream = parse(text).unwrap();
     assert_eq!(stream.documents().len(), 2);
@@ -105,7 +105,7 @@ fn a_pointer_leads_to_the_place_or_as_near_as_there_is() {
 }
 
 #[test]
-fn what_is_no_yaml_is_an_error_with_its_place() {
+fn yaml_syntax_error_has_line_and_column() {
     for (text, place) in [
         ("a: b: c\n", (1, 5)),
         ("a: [1, 2\n", (1, 4)),
@@ -134,7 +134,7 @@ fn what_is_no_yaml_is_an_error_with_its_place() {
 }
 
 #[test]
-fn long_heads_of_comments_and_many_documents_are_read() {
+fn yaml_long_comments_and_many_documents_parse() {
     let mut text = "# line\n".repeat(5_000);
     text.push_str("a: 1\n");
     text.push_str(&"---\nb: 1\n".repeat(100_000));
@@ -148,7 +148,7 @@ fn long_heads_of_comments_and_many_documents_are_read() {
 }
 
 #[test]
-fn an_alias_leads_to_what_it_repeats() {
+fn yaml_alias_resolves_to_its_anchor() {
     let stream =
         parse("a: &x one\nb: *x\nc: &x {k: two}\nd: *x\n---\ne: &x three\nf: *x\n").unwrap();
     let written = |document: usize, key: &str| {
@@ -168,7 +168,7 @@ fn an_alias_leads_to_what_it_repeats() {
 }
 
 #[test]
-fn a_block_scalar_knows_the_line_of_its_header() {
+fn yaml_block_scalar_knows_its_header_line() {
     let stream = parse("a: |  # one\n\n\n  x\nb:\n  - >-\n    y\nc: 'z'\n").unwrap();
     let lines: Vec<_> = stream
         .nodes()

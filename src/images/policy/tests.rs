@@ -72,7 +72,7 @@ fn chosen(outcome: &PolicyOutcome) -> &str {
 }
 
 #[test]
-fn every_way_to_choose() {
+fn policy_kinds_selection_table() {
     for (spec, tags, expected) in [
         (
             "policy: {semver: {range: '>=6.0.0 <7.0.0'}}",
@@ -134,7 +134,7 @@ fn every_way_to_choose() {
 
 proptest! {
     #[test]
-    fn the_order_of_the_list_does_not_matter(mut tags in proptest::collection::vec("v?[01]\\.[0-2]\\.[0-2](-rc)?|[0-9]{1,3}|[a-c]", 1..20), seed in any::<u64>()) {
+    fn policy_tag_list_order_is_irrelevant(mut tags in proptest::collection::vec("v?[01]\\.[0-2]\\.[0-2](-rc)?|[0-9]{1,3}|[a-c]", 1..20), seed in any::<u64>()) {
         tags.sort();
         tags.dedup();
         let mut shuffled = tags.clone();
@@ -161,7 +161,7 @@ fn seen(letter: char, since: &str, fresh: bool) -> TagFacts {
 }
 
 #[test]
-fn a_tag_waits_for_its_age_and_its_digest_is_confirmed() {
+fn policy_minimum_age_needs_confirmed_digest() {
     let spec = "minimumAge: 72h, policy: {semver: {range: '*'}}";
     let ask = |details: &[(&str, TagFacts)], present| {
         ask(
@@ -211,7 +211,7 @@ fn a_tag_waits_for_its_age_and_its_digest_is_confirmed() {
 }
 
 #[test]
-fn clocks_are_bounded_and_what_falls_out_is_confirmed_before_it_is_chosen() {
+fn policy_age_clocks_are_bounded_and_confirmed() {
     let tags: Vec<String> = (0..30).map(|patch| format!("1.0.{patch}")).collect();
     let spec = "minimumAge: 72h, policy: {semver: {range: '*'}}";
     let PolicyOutcome::Needs(needs) = ask(spec, &tags.join(" "), &[], None, &Holds::default())
@@ -240,7 +240,7 @@ fn clocks_are_bounded_and_what_falls_out_is_confirmed_before_it_is_chosen() {
 }
 
 #[test]
-fn platforms_are_asked_for_from_the_best_tag_downwards() {
+fn policy_platforms_checked_from_best_tag_down() {
     let spec = "platforms: [linux/amd64, linux/arm64], policy: {semver: {range: '*'}}";
     let on = |platforms: &str| TagFacts {
         platforms: Some(platforms.split(' ').map(|p| p.parse().unwrap()).collect()),
@@ -265,7 +265,7 @@ fn platforms_are_asked_for_from_the_best_tag_downwards() {
 }
 
 #[test]
-fn newest_goes_by_dates_that_can_be_believed() {
+fn policy_newest_ignores_implausible_dates() {
     let spec = "policy: {newest: {}}";
     let on = |date: Option<&str>| TagFacts {
         created: Some(date.map(at)),
@@ -299,7 +299,7 @@ fn newest_goes_by_dates_that_can_be_believed() {
 }
 
 #[test]
-fn a_followed_tag_is_confirmed_in_every_pass() {
+fn policy_digest_tag_confirmed_in_every_pass() {
     let spec = "policy: {digest: {tag: latest}}";
     assert_eq!(
         chosen(&ask(spec, "a latest", &[], None, &Holds::default())),
@@ -381,7 +381,7 @@ fn step(old: &str, new: &str, by_bot: bool) -> HeldMove {
 }
 
 #[test]
-fn a_closed_request_holds_what_it_proposed() {
+fn policy_closed_request_holds_its_proposal() {
     let semver = policy("policy: {semver: {range: '*'}}");
     // As a move back: from what was proposed to what stands there.
     let closed = |proposed: &str, stands: &str| HeldMove {
@@ -434,7 +434,7 @@ fn a_closed_request_holds_what_it_proposed() {
 }
 
 #[test]
-fn a_reverted_version_is_held_until_something_newer_or_somebody_brings_it_back() {
+fn policy_reverted_version_held_until_newer() {
     let semver = policy("policy: {semver: {range: '*'}}");
     let held = |moves: &[HeldMove]| {
         holds(&semver, moves)
@@ -508,7 +508,7 @@ fn a_reverted_version_is_held_until_something_newer_or_somebody_brings_it_back()
 }
 
 #[test]
-fn present_values_stand_in_the_order_of_the_policy() {
+fn policy_orders_current_values() {
     use Comparison::{Equal, Lower, Newer, Unorderable};
     for (spec, present, chosen, expected) in [
         ("policy: {semver: {range: '>=6'}}", "5.0.0", "6.0.0", Newer),
@@ -558,7 +558,7 @@ fn present_values_stand_in_the_order_of_the_policy() {
 }
 
 #[test]
-fn reasons_read_well() {
+fn policy_reason_texts_table() {
     let policy = policy(
         "ignoreTags: ['6.4.1'], filterTags: {exclude: ['-beta']}, policy: {semver: {range: '>=6.0.0 <7.0.0'}}",
     );

@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_and_folders_decide() {
+    fn file_kind_follows_name_and_folder() {
         let chart = |directory: &str| ["charts/app", ""].contains(&directory);
         for (path, kind) in [
             ("a/deployment.yaml", FileKind::Yaml),

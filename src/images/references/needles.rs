@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn markers_and_last_segments_hit() {
+    fn needles_hit_markers_and_image_names() {
         let [podinfo, nginx] = ["ghcr.io/stefanprodan/podinfo", "nginx"]
             .map(|name| ImageRepository::new(name).unwrap());
         let needles = Needles::new([&podinfo, &nginx]);
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn thousands_of_words_are_one_search() {
+    fn needles_thousands_of_images_are_one_search() {
         let many: Vec<_> = (0..5_000)
             .map(|i| ImageRepository::new(&format!("ghcr.io/team/app-{i}-service")).unwrap())
             .collect();

@@ -43,7 +43,7 @@ fn check(kind: FileKind, text: &str, expected: &[&str]) {
 }
 
 #[test]
-fn markers_belong_to_the_scalar_on_their_line() {
+fn marker_belongs_to_the_scalar_on_its_line() {
     for (text, expected) in [
         (
             "a: x/b:1 # {\"$imagepolicy\": \"ns:n\"}\n",
@@ -99,7 +99,7 @@ fn markers_belong_to_the_scalar_on_their_line() {
 }
 
 #[test]
-fn markers_that_say_nothing_or_belong_to_nothing_are_noted() {
+fn marker_malformed_or_lost_is_noted() {
     for (text, expected) in [
         ("a: x/b:1 # {\"$imagepolicy\": \"ns:n\"\n", "BadMarker 1:10"),
         ("a: x/b:1 # {\"$imagepolicy\": 1}\n", "BadMarker 1:10"),
@@ -166,7 +166,7 @@ fn markers_that_say_nothing_or_belong_to_nothing_are_noted() {
 }
 
 #[test]
-fn images_of_kubernetes_objects_are_found_wherever_they_stand() {
+fn references_found_in_kubernetes_objects() {
     let deployment = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web, annotations: {image: 'a/b:1'}}\nspec:\n  template:\n    spec:\n      initContainers: [{name: i, image: busybox:1}]\n      containers:\n      - image: a/b:2\n        name: app\n      - image: ''\n      - image: a/b:${TAG}\n      - image: ${IMAGE}\n";
     check(
         FileKind::Yaml,
@@ -202,7 +202,7 @@ fn images_of_kubernetes_objects_are_found_wherever_they_stand() {
 }
 
 #[test]
-fn kustomize_and_helm_parts_belong_together() {
+fn references_join_kustomize_and_helm_parts() {
     let images = "images:\n- name: a/b\n  newName: c/d\n  newTag: '1'\n  digest: sha256:0\n- name: e/f\n- {name: g/h, newTag: 2} # {\"$imagepolicy\": \"ns:n:tag\"}\n";
     let expected = [
         "kustomize 0:images[name=a/b] [tag=1@4:11 digest=sha256:0@5:11]",
@@ -241,7 +241,7 @@ fn kustomize_and_helm_parts_belong_together() {
 }
 
 #[test]
-fn whole_files_that_are_never_edited_are_noted() {
+fn references_uneditable_file_is_noted() {
     for (kind, text, expected) in [
         (FileKind::Yaml, &b"a: \xff"[..], "NotUtf8 1:4"),
         (
@@ -290,7 +290,7 @@ fn whole_files_that_are_never_edited_are_noted() {
 }
 
 #[test]
-fn an_anchored_reference_is_one_reference_and_an_alias_to_nothing_is_noted() {
+fn references_anchor_counts_once_lost_alias_noted() {
     let pods = |first: &str| {
         format!(
             "apiVersion: v1\nkind: Pod\nmetadata: {{name: p}}\nspec:\n  {first}: &i a/b:1\n  containers:\n  - {{name: c, image: *i}}\n"
@@ -306,7 +306,7 @@ fn an_anchored_reference_is_one_reference_and_an_alias_to_nothing_is_noted() {
 }
 
 #[test]
-fn a_locator_stays_when_lines_and_items_are_added_and_never_grows_without_bound() {
+fn locator_is_stable_and_bounded() {
     let one = "kind: K\napiVersion: v1\nmetadata: {name: m}\nspec:\n  list:\n  - {name: a, image: 'x/y:1'}\n";
     let two = "# head\na: 1\n---\nkind: K\napiVersion: v1\nmetadata:\n  name: m\nspec:\n  list:\n  - {name: b}\n  # more\n  - {image: 'x/y:2', name: a}\n";
     let locator = |text: &str| {
@@ -333,7 +333,7 @@ fn a_locator_stays_when_lines_and_items_are_added_and_never_grows_without_bound(
 }
 
 #[test]
-fn damaged_bytes_are_no_findings() {
+fn findings_damaged_bytes_are_refused() {
     let findings = find(
         FileKind::Yaml,
         b"a: x/b:1 # {\"$imagepolicy\": \"ns:n\"}\nb: *x\n",
@@ -352,7 +352,7 @@ fn damaged_bytes_are_no_findings() {
 }
 
 #[test]
-fn large_and_strange_files_take_linear_time() {
+fn references_scan_takes_linear_time() {
     let documents = "---\nimage: x/y:1 # {\"$imagepolicy\": \"a:b\"}\n".repeat(20_000);
     assert_eq!(
         find(FileKind::Yaml, documents.as_bytes()).references.len(),

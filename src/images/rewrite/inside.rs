@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn exactly_one_reference_of_the_repository_counts() {
+    fn inside_needs_exactly_one_reference() {
         let repository = ImageRepository::new("ghcr.io/a/b").unwrap();
         for (text, expected) in [
             ("--image=ghcr.io/a/b:1", Some("ghcr.io/a/b:1")),

@@ -122,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn texts_of_other_types_get_quotes() {
+    fn scalar_ambiguous_text_is_quoted() {
         for text in [
             "",
             "1",

@@ -102,7 +102,7 @@ fn marked(
 }
 
 #[test]
-fn a_whole_reference_keeps_its_spelling_and_style() {
+fn rewrite_reference_keeps_spelling_and_style() {
     for (before, after) in [
         ("ghcr.io/a/b:1.1", Ok("ghcr.io/a/b:1.5")),
         ("'ghcr.io/a/b:1.1'", Ok("'ghcr.io/a/b:1.5'")),
@@ -151,7 +151,7 @@ fn a_whole_reference_keeps_its_spelling_and_style() {
 }
 
 #[test]
-fn block_scalars_keep_header_indent_and_line_break() {
+fn rewrite_block_scalar_keeps_its_shape() {
     for (before, after) in [
         (
             "x: |- # {\"$imagepolicy\": \"ns:n\"}\n    ghcr.io/a/b:1.1\ny: 1\n",
@@ -171,7 +171,7 @@ fn block_scalars_keep_header_indent_and_line_break() {
 }
 
 #[test]
-fn digests_follow_the_tag() {
+fn rewrite_digest_follows_the_tag() {
     use DigestReflection::{Always, IfNotPresent, Never};
     let (one, two) = (ONE.as_str(), TWO.as_str());
     let image = |tag: &str, digest: &str| {
@@ -227,7 +227,7 @@ fn digests_follow_the_tag() {
 }
 
 #[test]
-fn kustomize_and_helm_change_together_and_gain_no_key() {
+fn rewrite_kustomize_and_helm_gain_no_key() {
     let (one, two) = (ONE.as_str(), TWO.as_str());
     let pinned = || {
         let mut decision = decision("1.10");
@@ -277,7 +277,7 @@ fn kustomize_and_helm_change_together_and_gain_no_key() {
 }
 
 #[test]
-fn name_tag_and_digest_markers_write_their_part() {
+fn rewrite_part_markers_write_their_part() {
     let entry = |name: &str, tag: &str, extra: &str| {
         format!(
             "images:\n- name: x\n  newName: {name} # {{\"$imagepolicy\": \"ns:n:name\"}}\n  newTag: {tag} # {{\"$imagepolicy\": \"ns:n:tag\"}}\n{extra}"
@@ -364,7 +364,7 @@ fn name_tag_and_digest_markers_write_their_part() {
 }
 
 #[test]
-fn automatic_references_need_exactly_one_policy() {
+fn rewrite_unmarked_needs_exactly_one_policy() {
     let pod = |tag: &str| {
         format!(
             "apiVersion: v1\nkind: Pod\nspec: {{containers: [{{image: 'ghcr.io/a/b:{tag}'}}, {{image: redis:1}}]}}\n"
@@ -429,7 +429,7 @@ fn automatic_references_need_exactly_one_policy() {
 }
 
 #[test]
-fn references_of_another_file_are_not_written_into_this_one() {
+fn rewrite_refuses_references_of_another_file() {
     let text = "x: ghcr.io/a/b:1.1 # {\"$imagepolicy\": \"ns:n\"}\n";
     let found = find(FileKind::Yaml, text.as_bytes());
     let mut choices = Choices::new(true);

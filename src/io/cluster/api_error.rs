@@ -347,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn roles_and_admission_are_told_apart() {
+    fn forbidden_distinguishes_rbac_from_admission() {
         let roles = r#"deployments.apps "web" is forbidden: User "system:serviceaccount:a:b" cannot patch resource "deployments" in API group "apps" in the namespace "shop""#;
         match told(403, roles, "{}") {
             ClusterProblem::Forbidden {
@@ -404,7 +404,7 @@ mod tests {
     }
 
     #[test]
-    fn each_answer_has_its_meaning() {
+    fn api_error_status_table() {
         let webhook = r#"Internal error occurred: failed calling webhook "w.example": failed to call webhook: Post "https://w": refused"#;
         assert!(
             matches!(told(500, webhook, "{}"), ClusterProblem::Webhook { name, .. } if name == "w.example")
@@ -469,7 +469,7 @@ mod tests {
     }
 
     #[test]
-    fn values_of_secrets_are_not_repeated() {
+    fn api_error_masks_secret_values() {
         for (message, masked) in [
             (
                 "failed: .stringData.pin: expected string, got &value.valueUnstructured{Value:1234}",
@@ -491,7 +491,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_that_are_no_status_are_shown_and_cut() {
+    fn api_error_without_status_is_shown_and_cut() {
         let gvk = Gvk::new("v1", "Pod");
         let long = format!("<html>{}\u{1b}[31m", "x".repeat(100_000));
         match problem(502, None, long.as_bytes(), &asked(&gvk)) {

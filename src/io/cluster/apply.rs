@@ -486,7 +486,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn warnings_are_read() {
+    fn apply_warning_headers_are_parsed() {
         assert_eq!(
             warning(r#"299 - "unknown field \"spec.x\"""#).as_deref(),
             Some(r#"unknown field "spec.x""#)
@@ -495,7 +495,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hand_over_holds_for_one_version_only() {
+    fn hand_over_tests_the_resource_version() {
         let live = Object::new(json!({"apiVersion": "v1", "kind": "A", "metadata": {"name": "a", "resourceVersion": "7"}})).unwrap();
         let patch = hand_over(&live, Some(vec![json!({})]), true);
         assert_eq!(

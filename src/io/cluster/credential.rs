@@ -287,7 +287,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn renewal_is_before_the_end_and_not_at_once() {
+    fn credential_renewal_precedes_expiry() {
         let now: Timestamp = "2026-11-20T10:00:00Z".parse().unwrap();
         for (life, left) in [(3600, 60), (300, 60), (100, 20), (5, 1), (0, 0), (-9, 0)] {
             let expires = now

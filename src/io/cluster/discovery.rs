@@ -289,7 +289,7 @@ mod tests {
         {"metadata":{"name":"metrics.k8s.io"},"versions":[{"version":"v1beta1","freshness":"Current","resources":[{"resource":"nodes","responseKind":{"kind":"NodeMetrics"},"scope":"Cluster","verbs":["get"]}]}]}]}"#;
 
     #[test]
-    fn the_first_version_is_the_preferred_one() {
+    fn discovery_first_version_is_preferred() {
         let resources = read(BOTH);
         assert_eq!(
             resources
@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn a_group_that_is_down_loses_nothing() {
+    fn discovery_stale_group_keeps_its_kinds() {
         let before = read(BOTH);
         let mut now = read(
             r#"{"items":[{"metadata":{"name":"metrics.k8s.io"},"versions":[{"version":"v1beta1","freshness":"Stale","resources":[]}]}]}"#,
@@ -335,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn plain_lists_are_read_too() {
+    fn discovery_reads_unaggregated_lists() {
         let mut resources = Resources::default();
         let list = r#"{"resources":[{"name":"deployments","kind":"Deployment","namespaced":true,"verbs":["patch"]},
             {"name":"deployments/scale","kind":"Scale","namespaced":true,"verbs":["get"]}]}"#;

@@ -454,7 +454,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_split_comes_back(texts in proptest::collection::btree_map("[a-z]{1,8}", "\\PC{0,80}", 0..5), room in 20usize..200) {
+        fn record_split_into_parts_round_trips(texts in proptest::collection::btree_map("[a-z]{1,8}", "\\PC{0,80}", 0..5), room in 20usize..200) {
             let record = ApplicationRecord::new(application("web"), texts);
             for piece in pieces(&record.data, room) {
                 prop_assert!(piece.iter().map(|(name, text)| name.len() + text.len()).sum::<usize>() <= room);
@@ -468,7 +468,7 @@ mod tests {
     }
 
     #[test]
-    fn an_interrupted_save_leaves_the_old_record_and_is_told() {
+    fn record_interrupted_save_keeps_the_old_one() {
         let (old, new) = (
             sample("web", &"old ".repeat(100)),
             sample("web", &"new ".repeat(100)),
@@ -495,7 +495,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_or_changed_part_is_told() {
+    fn record_missing_or_changed_part_is_damage() {
         let record = sample("web", &"old ".repeat(100));
         let mut objects = stored(&record, 150);
         let part = objects.remove(2);
@@ -519,7 +519,7 @@ mod tests {
     }
 
     #[test]
-    fn strangers_are_not_read_and_long_names_fit() {
+    fn record_ignores_foreign_objects_and_fits_names() {
         let mut value = stored(&sample("web", "x"), ROOM).remove(0).into_value();
         value["metadata"]["namespace"] = "elsewhere".into();
         assert_eq!(read(&[Object::new(value).unwrap()]), []);

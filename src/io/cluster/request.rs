@@ -474,7 +474,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pace_gives_one_slot_after_another() {
+    fn rate_limiter_spaces_its_slots() {
         let pace = RateLimiter::new(Some(10)).unwrap();
         let now = Instant::now();
         let waits: Vec<u64> = (0..3)
@@ -485,7 +485,7 @@ mod tests {
     }
 
     #[test]
-    fn retry_after_is_seconds_or_a_date() {
+    fn retry_after_parses_seconds_and_dates() {
         let headers = |value: &str| {
             HeaderMap::from_iter([("retry-after".parse().unwrap(), value.parse().unwrap())])
         };

@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_are_those_of_the_api() {
+    fn url_paths_follow_the_api() {
         let pods = resource("v1", "Pod", "pods", true);
         let roles = resource(
             "rbac.authorization.k8s.io/v1",
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_cannot_reach_another_resource() {
+    fn url_name_cannot_reach_another_resource() {
         let pods = resource("v1", "Pod", "pods", true);
         for bad in [
             "",

@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_remembered_is_bounded() {
+    fn forge_cache_is_bounded() {
         let page = |count| {
             Arc::new(CachedPage::<u8> {
                 items: Vec::new(),

@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn releases_are_found_by_version_or_place() {
+    fn releases_between_two_versions_are_found() {
         let plain = [
             "v2.0.0",
             "v1.10.0",
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn notes_are_cut() {
+    fn release_notes_are_cut() {
         let long = "ä".repeat(NOTES + 10);
         let cut = release("v1.0.0".into(), None, Some(&long), String::new(), None);
         assert_eq!(cut.notes.chars().count(), NOTES);

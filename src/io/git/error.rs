@@ -207,7 +207,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn foreign_text_becomes_one_harmless_line() {
+    fn git_error_text_is_one_harmless_line() {
         assert_eq!(
             plain("\u{1b}[31mno\u{7}\r\nnext\u{202e}"),
             r"\u{1b}[31mno\u{7}  next\u{202e}"
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn causes_are_said_once() {
+    fn git_error_causes_are_named_once() {
         let error = std::io::Error::other(std::io::Error::other("deep"));
         assert_eq!(chain(&error), "deep");
     }

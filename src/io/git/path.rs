@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_paths_inside_the_work_tree_are_taken() {
+    fn path_outside_the_work_tree_is_refused() {
         for bad in [
             "",
             "/",

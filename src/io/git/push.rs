@@ -397,7 +397,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_of_servers_are_blamed_on_the_right_side() {
+    fn push_refusal_texts_are_classified() {
         for (why, told, kind) in [
             (
                 "failed to update ref",
@@ -429,7 +429,7 @@ mod tests {
     }
 
     #[test]
-    fn a_report_is_whole_or_none() {
+    fn push_report_must_be_complete() {
         assert_eq!(
             unwrap(b"000eunpack ok\n0013ok refs/heads/m0000").unwrap(),
             b"unpack ok\nok refs/heads/m\n"

@@ -353,7 +353,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn urls_are_checked_and_shown_without_credentials() {
+    fn remote_url_is_checked_and_shown_without_secret() {
         for (url, shown) in [
             (
                 "https://bot:hunter2@example.org/fleet.git",
@@ -398,7 +398,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_takes_the_user_of_the_url() {
+    fn remote_token_uses_the_user_of_the_url() {
         let token = || RemoteAccess {
             credentials: RemoteCredentials::Token(Secret::new("t")),
             ..RemoteAccess::default()
@@ -421,7 +421,7 @@ mod tests {
     }
 
     #[test]
-    fn ssh_files_are_quoted_for_the_shell() {
+    fn remote_ssh_files_are_shell_quoted() {
         let ssh = SshCommand {
             program: None,
             identity: Some("/tmp/it's $HOME".into()),

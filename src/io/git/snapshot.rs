@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_back() {
+    fn index_file_round_trips() {
         let snapshot = sample();
         let read = IndexFile::from_bytes(snapshot.clone().into_bytes()).unwrap();
         assert_eq!(
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn every_single_damage_is_noticed() {
+    fn index_file_any_damage_is_detected() {
         let good = sample().into_bytes();
         for at in 0..good.len() {
             let mut bad = good.clone();

@@ -18,7 +18,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_last_block_holds_trailers() {
+    fn trailers_are_read_from_the_last_block() {
         for (message, has) in [
             ("subject\n\nbody\n\nTagboat-Update: dev\n", true),
             (

@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_answer_says_about_waiting_is_obeyed() {
+    fn budget_obeys_rate_limit_headers() {
         let clock: Timestamp = "2026-11-20T10:00:00Z".parse().unwrap();
         for (status, pairs, seconds) in [
             (200, vec![], None),
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn unsaid_waits_double_until_an_answer_comes() {
+    fn budget_429_without_delay_doubles_the_wait() {
         let (now, clock) = (Instant::now(), Timestamp::UNIX_EPOCH);
         let mut budget = Budget::new(now, None);
         let mut waits = Vec::new();
@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pace_spreads_requests() {
+    fn budget_spaces_requests() {
         let now = Instant::now();
         let mut budget = Budget::new(now, Some(4));
         let waits: Vec<_> = (0..3).map(|_| budget.admit(now)).collect();

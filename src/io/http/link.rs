@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_next_of_the_same_origin_is_followed() {
+    fn link_next_of_another_origin_is_ignored() {
         let page: Url = "https://r.example/v2/a/tags/list?n=2".parse().unwrap();
         let url = |text: &str| Ok(Some(text.parse().unwrap()));
         for (header, expected) in [

@@ -153,7 +153,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn this_machine_is_known_by_its_names() {
+    fn loopback_hosts_table() {
         for host in [
             "localhost",
             "localhost:5000",

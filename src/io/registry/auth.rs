@@ -416,7 +416,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn actions_are_taken_from_the_scope_of_this_repository_only() {
+    fn auth_actions_come_from_own_scope_only() {
         let repository = ImageRepository::new("r.example/team/app").unwrap();
         for (scope, expected) in [
             (Some("repository:team/app:pull"), Some("pull")),
@@ -436,7 +436,7 @@ mod tests {
     }
 
     #[test]
-    fn a_header_with_a_secret_does_not_print_it() {
+    fn auth_header_debug_hides_the_secret() {
         let header = basic("user", &Secret::new("hunter2")).unwrap();
         assert!(
             !format!("{header:?}").contains("dXNlcjpodW50ZXIy"),

@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn challenges_of_real_registries_are_read() {
+    fn challenge_of_real_registries_is_parsed() {
         let bearer = |realm: &str, service: Option<&str>, scope: Option<&str>| Challenge::Bearer {
             realm: realm.parse().unwrap(),
             service: service.map(str::to_owned),
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn hostile_challenges_are_refused_with_a_reason() {
+    fn challenge_hostile_is_refused_with_reason() {
         let long = format!("Bearer realm=\"https://a.example/{}\"", "a".repeat(5000));
         for (header, reason) in [
             ("", "no WWW-Authenticate"),
@@ -221,7 +221,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_header_panics_or_loops(header in "[ -~é\t]{0,200}") {
+        fn challenge_any_header_ends_without_panic(header in "[ -~é\t]{0,200}") {
             let _ = choose(&header, true);
         }
     }

@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn every_form_of_a_docker_config_is_understood() {
+    fn docker_config_every_form_is_read() {
         // "dTpwOnc=" is "u:p:w".
         for (config, repository, expected) in [
             ("{}", "ghcr.io/a/b", "nobody"),

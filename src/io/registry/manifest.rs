@@ -243,7 +243,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn dates_that_are_none_count_as_none() {
+    fn manifest_placeholder_date_is_none() {
         for (text, expected) in [
             ("2026-11-20T10:00:00Z", Some("2026-11-20T10:00:00Z")),
             (
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn digests_are_those_of_sha256sum_and_sha512sum() {
+    fn manifest_digest_equals_sha256sum_and_sha512sum() {
         assert_eq!(
             digest_of(b"", None).as_str(),
             "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn hostile_manifests_are_refused_with_a_reason() {
+    fn manifest_hostile_is_refused_with_reason() {
         let digest = digest_of(b"", None);
         let child = format!(r#"{{"digest":"{digest}"}}"#);
         let many = format!(
@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn attestations_are_no_platforms_and_hostile_labels_are_left_out() {
+    fn manifest_skips_attestations_and_bad_labels() {
         let digest = digest_of(b"", None);
         let body = serde_json::json!({
             "annotations": {"org.opencontainers.image.source": "https://git.example/a", "org.opencontainers.image.revision": "a\nb", "other": "x"},
@@ -359,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn a_config_gives_date_platform_and_labels() {
+    fn manifest_config_has_date_platform_and_labels() {
         let config = read_config(
             br#"{"created":"2026-01-02T03:04:05Z","os":"linux","architecture":"amd64","config":{"Labels":{"org.opencontainers.image.version":"1.2"}},"rootfs":{}}"#,
         );

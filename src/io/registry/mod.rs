@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_prefix_at_a_slash_wins() {
+    fn prefix_longest_at_a_slash_wins() {
         let registries = registries(&[
             "ghcr.io",
             "ghcr.io/team",
@@ -313,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn prefixes_that_are_none_are_refused() {
+    fn prefix_invalid_is_refused() {
         for bad in [
             vec![""],
             vec!["ghcr.io/Team"],
@@ -327,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn docker_hub_is_reached_at_its_api() {
+    fn docker_hub_uses_its_api_host() {
         let registries = registries(&[]).unwrap();
         let nginx = ImageRepository::new("nginx").unwrap();
         let url = registries.session(&nginx).unwrap().url("tags/list");

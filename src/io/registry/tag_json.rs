@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn lists_of_real_registries_are_read() {
+    fn tag_json_of_real_registries_is_parsed() {
         for (json, tags) in [
             (r#"{"name":"a","tags":["1","2"]}"#, vec!["1", "2"]),
             (
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn hostile_names_are_counted_and_escaped() {
+    fn tag_json_hostile_names_are_counted() {
         let (tags, refused, page) =
             read(r#"{"tags":["a\nb","1","\u001b[31mred","","2"]}"#).unwrap();
         assert_eq!(tags, ["1", "2"]);
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_but_a_whole_list_is_an_error() {
+    fn tag_json_other_than_a_list_is_an_error() {
         let deep = format!(r#"{{"x":{}"#, "[".repeat(100_000));
         for json in [
             "",
@@ -225,7 +225,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn every_cut_of_a_list_is_an_error(names in proptest::collection::vec("[a-z0-9][a-z0-9.]{0,11}", 0..20), at in 0usize..1000) {
+        fn tag_json_truncated_is_an_error(names in proptest::collection::vec("[a-z0-9][a-z0-9.]{0,11}", 0..20), at in 0usize..1000) {
             let whole = serde_json::json!({"name": "a/b", "tags": names}).to_string();
             let cut = &whole[..at % whole.len()];
             proptest::prop_assert!(read(cut).is_err(), "{cut}");

@@ -127,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_lies_in_git_does_not_pass() {
+    fn render_error_in_git_is_not_transient() {
         let (path, why) = (|| "apps/shop".to_owned(), || "why".to_owned());
         let failed = |remote| RenderError::Failed {
             path: path(),

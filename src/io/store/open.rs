@@ -373,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_disk_is_said_and_loses_nothing() {
+    fn store_full_disk_is_reported_and_loses_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("store.redb");
         let (store, _) = Store::open_by(&path, small_disk).unwrap();

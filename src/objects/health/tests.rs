@@ -33,7 +33,7 @@ fn says(api_version: &str, kind: &str, rest: Value, status: HealthStatus, messag
 use HealthStatus::{Current, Failed, InProgress, Terminating, Unknown};
 
 #[test]
-fn deletion_and_generation_come_before_everything() {
+fn health_deletion_and_generation_come_first() {
     let ready = json!([condition("Ready", "True", "Ok", "")]);
     says(
         "a.io/v1",
@@ -89,7 +89,7 @@ fn health_standard_conditions_come_first() {
 }
 
 #[test]
-fn other_kinds_go_by_ready() {
+fn health_other_kinds_follow_ready_condition() {
     says(
         "cert-manager.io/v1",
         "Certificate",
@@ -136,7 +136,7 @@ fn other_kinds_go_by_ready() {
 }
 
 #[test]
-fn what_cannot_be_understood_is_unknown() {
+fn health_malformed_status_is_unknown() {
     says(
         "a.io/v1",
         "A",
@@ -175,7 +175,7 @@ fn what_cannot_be_understood_is_unknown() {
 }
 
 #[test]
-fn deployments() {
+fn health_deployments_table() {
     let available = condition(
         "Available",
         "True",
@@ -262,7 +262,7 @@ fn deployments() {
 }
 
 #[test]
-fn replica_sets_daemon_sets_and_stateful_sets() {
+fn health_other_workloads_table() {
     let set = |l: i64, a: i64, ready: i64, r: i64| json!({"spec": {"replicas": 2}, "status": {"fullyLabeledReplicas": l, "availableReplicas": a, "readyReplicas": ready, "replicas": r}});
     for (rest, status, message) in [
         (set(1, 2, 2, 2), InProgress, "labelled: 1/2"),
@@ -474,7 +474,7 @@ fn health_other_kinds_table() {
 }
 
 #[test]
-fn pods() {
+fn health_pods_table() {
     let phase = |phase: &str, rest: Value| {
         let mut status = json!({"phase": phase});
         status
@@ -552,7 +552,7 @@ fn pod(name: &str, status: Value) -> Object {
 }
 
 #[test]
-fn pods_say_why_in_the_order_of_their_names() {
+fn pod_problems_are_sorted_by_name() {
     let waiting = |name: &str, reason: &str, message: &str| json!({"name": name, "ready": false, "state": {"waiting": {"reason": reason, "message": message}}});
     let pods = [
         pod(
@@ -612,7 +612,7 @@ fn pods_say_why_in_the_order_of_their_names() {
 }
 
 #[test]
-fn hostile_messages_become_one_short_line() {
+fn pod_problem_hostile_text_is_one_short_line() {
     let message = format!("\u{1b}[31mred\n{}", "x".repeat(100_000));
     let pods = [pod(
         "a",
@@ -629,7 +629,7 @@ fn hostile_messages_become_one_short_line() {
 }
 
 #[test]
-fn selectors_of_workloads() {
+fn pod_selector_of_workloads_table() {
     for (api, kind, rest, expected) in [
         (
             "apps/v1",
@@ -734,7 +734,7 @@ fn any_json() -> impl Strategy<Value = Value> {
 
 proptest! {
     #[test]
-    fn nothing_makes_it_panic(spec in any_json(), status in any_json(), generation in any_json(), kind in prop::sample::select(vec![
+    fn health_any_object_never_panics(spec in any_json(), status in any_json(), generation in any_json(), kind in prop::sample::select(vec![
         ("apps/v1", "Deployment"), ("apps/v1", "ReplicaSet"), ("apps/v1", "StatefulSet"), ("apps/v1", "DaemonSet"), ("v1", "Pod"), ("v1", "Service"),
         ("batch/v1", "Job"), ("v1", "PersistentVolumeClaim"), ("apiextensions.k8s.io/v1", "CustomResourceDefinition"), ("a.io/v1", "A")])) {
         let value = json!({"apiVersion": kind.0, "kind": kind.1, "metadata": {"name": "a", "namespace": "b", "generation": generation}, "spec": spec, "status": status});

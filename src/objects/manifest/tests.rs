@@ -28,7 +28,7 @@ fn same(a: &Value, b: &Value) -> bool {
 /// (sigs.k8s.io/yaml v1.6.0, then unstructured.UnmarshalJSON of k8s.io/apimachinery v0.36.3) made
 /// of each under a key `data`: JSON, or "error".
 #[test]
-fn values_are_those_of_kubectl() {
+fn manifest_values_equal_kubectl() {
     let texts = include_str!("../../../tests/cases/manifest/kubectl.txt").split("\n=====\n");
     let expected = include_str!("../../../tests/cases/manifest/kubectl.jsonl").lines();
     let mut wrong = Vec::new();
@@ -88,7 +88,7 @@ fn mistakes(file: &str, text: &str, expected: &[&str]) {
 }
 
 #[test]
-fn documents_and_lists_are_taken_apart() {
+fn manifest_documents_and_lists_are_split() {
     let text = "# head\n---\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n---\n# nothing\n---\napiVersion: v1\nkind: List\nitems:\n- apiVersion: v1\n  kind: Secret\n  metadata: {name: b}\n- apiVersion: apps/v1\n  kind: DeploymentList\n  items: [{metadata: {name: c}}]\n...\n---\napiVersion: tagboat.dev/v1alpha1\nkind: Environment\nmetadata: {name: dev}\n";
     let read = read("a.yaml", text);
     let keys: Vec<String> = read
@@ -116,7 +116,7 @@ fn documents_and_lists_are_taken_apart() {
 }
 
 #[test]
-fn json_is_read_with_its_lines() {
+fn manifest_json_keeps_lines() {
     let text = "{\"apiVersion\": \"v1\", \"kind\": \"ConfigMap\",\n \"metadata\": {\"name\": \"a\"}, \"data\": {\"x\": \"\\ud83d\\ude00\", \"n\": 18446744073709551615}}\n\n{\"kind\": \"A\"}\n";
     let read = read("a.json", text);
     assert_eq!(
@@ -144,7 +144,7 @@ fn json_is_read_with_its_lines() {
 }
 
 #[test]
-fn every_mistake_is_said_with_its_place() {
+fn manifest_mistakes_have_line_and_column() {
     for (text, expected) in [
         (
             "a: 1\n",
@@ -221,7 +221,7 @@ fn every_mistake_is_said_with_its_place() {
 }
 
 #[test]
-fn a_billion_laughs_end_soon() {
+fn manifest_alias_bomb_is_refused() {
     let mut text = "a0: &a0 [lol, lol, lol, lol, lol, lol, lol, lol, lol]\n".to_owned();
     for n in 1..20 {
         let before = format!("*a{}, ", n - 1).repeat(9);
@@ -244,7 +244,7 @@ fn a_billion_laughs_end_soon() {
 }
 
 #[test]
-fn text_reads_as_people_write_it() {
+fn manifest_writer_text_is_readable() {
     let value = json!({"apiVersion": "v1", "metadata": {"name": "web", "labels": {}}, "data": {"mode": "0644", "on": "yes", "n": 1, "f": 1.5, "e": 1e21, "t": true, "z": null,
         "v": "1.10", "image": "ghcr.io/a/b:1.2@sha256:ab", "time": "12:30", "s": "two words", "c": "a: b", "h": "a #b", "u": "é", "w": " x", "empty": "",
         "script": "#!/bin/sh\n  set -e\n\necho\n", "tail": "a\nb", "more": "a\nb\n\n", "tab": "a\n\tb\n"},
@@ -333,7 +333,7 @@ fn any_value() -> impl Strategy<Value = Value> {
 
 proptest! {
     #[test]
-    fn what_is_written_is_read_again(values in prop::collection::vec(prop::collection::vec((any_text(), any_value()), 1..4), 1..3)) {
+    fn manifest_written_text_round_trips(values in prop::collection::vec(prop::collection::vec((any_text(), any_value()), 1..4), 1..3)) {
         let values: Vec<Map<String, Value>> = values.into_iter().map(|fields| fields.into_iter().collect()).collect();
         let text = to_yaml_stream(&values);
         let (read, problems) = yaml(&text);
@@ -342,7 +342,7 @@ proptest! {
     }
 
     #[test]
-    fn nothing_makes_it_panic(text in "[a-z0-9:&*<>!|\\-\\[\\]{}, \n\"'%@#]{0,60}", bytes in prop::collection::vec(any::<u8>(), 0..60)) {
+    fn manifest_any_text_never_panics(text in "[a-z0-9:&*<>!|\\-\\[\\]{}, \n\"'%@#]{0,60}", bytes in prop::collection::vec(any::<u8>(), 0..60)) {
         read("a.yaml", &text);
         read("a.json", &text);
         Manifests::default().read("b.yaml", &bytes);

@@ -243,7 +243,7 @@ proptest! {
     /// The hash says "same" exactly when every leaf is the same, whatever else there is and however
     /// fields are ordered.
     #[test]
-    fn a_hash_stands_for_the_leaves(
+    fn hash_equals_for_equal_leaves(
         fields in proptest::collection::btree_map("[a-c]{1,2}", "[a-z]{0,3}", 0..5),
         others in proptest::collection::btree_map("[d-f]{1,2}", "[a-z]{0,3}", 0..3),
         changed in proptest::option::of(("[a-c]{1,2}", "[A-Z]{1,3}")),

@@ -64,7 +64,7 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn a_sentence_says_who_merges_and_when() {
+    fn body_merging_sentence_names_actor_and_time() {
         let row = |bump| ImageMove {
             policy: "apps/web".parse().unwrap(),
             repository: crate::core::image::ImageRepository::new("ghcr.io/acme/web").unwrap(),

@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_least_important_goes_first_and_is_said() {
+    fn body_cut_drops_least_important_and_notes_it() {
         let long = "x".repeat(90);
         let pieces = || {
             vec![

@@ -625,7 +625,7 @@ fn decide_each_state_has_its_step() {
 }
 
 #[test]
-fn the_hour_is_over_when_enough_of_them_are_older() {
+fn quota_per_hour_frees_when_requests_age() {
     let quota = RequestQuota {
         per_hour: Some(2),
         opened: vec![ago(5), ago(50), ago(20), ago(70)],
@@ -651,7 +651,7 @@ fn the_hour_is_over_when_enough_of_them_are_older() {
 }
 
 #[test]
-fn a_comment_calls_nobody_and_has_no_markup() {
+fn comment_has_no_mention_and_no_markup() {
     assert_eq!(
         comment_text("@ann closes #1 <b>\n`x`"),
         "@\u{200b}ann closes #\u{200b}1 &lt;b&gt; \\`x\\`"
@@ -751,7 +751,7 @@ fn any_model() -> impl Strategy<Value = Model> {
 
 proptest! {
     #[test]
-    fn every_way_ends_and_nothing_of_anybody_else_is_touched(mut model in any_model()) {
+    fn lifecycle_terminates_and_spares_foreign_work(mut model in any_model()) {
         let mut steps = Vec::new();
         loop {
             let decision = model.decide();

@@ -168,7 +168,7 @@ fn waits(world: &MergeFixture) -> (Vec<String>, Option<String>, bool) {
 }
 
 #[test]
-fn every_rule_is_a_sentence_while_it_does_not_hold() {
+fn merging_unmet_rule_has_its_sentence() {
     type Case = (
         fn(&mut MergeFixture),
         &'static str,
@@ -489,7 +489,7 @@ fn every_rule_is_a_sentence_while_it_does_not_hold() {
 }
 
 #[test]
-fn what_the_rules_allow_is_merged() {
+fn merging_all_rules_met_merges() {
     let cases: &[fn(&mut MergeFixture)] = &[
         |w| w.checks(&[("a", CheckState::Passed), ("b", CheckState::Skipped)]),
         |w| {
@@ -540,7 +540,7 @@ fn what_the_rules_allow_is_merged() {
 }
 
 #[test]
-fn reasons_stand_together_and_the_last_time_counts() {
+fn merging_reasons_combine_and_latest_time_wins() {
     let world = MergeFixture::with(|w| {
         w.auto_merge.minimum_age = Some(duration("72h").unwrap());
         w.windows = vec![window("0 9 * * 1-5", "8h")];

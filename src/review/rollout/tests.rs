@@ -52,7 +52,7 @@ fn link(commit: &str) -> String {
 }
 
 #[test]
-fn only_what_was_merged_is_told() {
+fn rollout_reports_only_merged_changes() {
     assert_eq!(
         (merged().commit.as_str(), merged().request.body.as_str()),
         (COMMIT, "")
@@ -78,7 +78,7 @@ fn only_what_was_merged_is_told() {
 }
 
 #[test]
-fn each_cluster_has_one_status() {
+fn rollout_each_cluster_has_one_status() {
     use StatusState::{Failure, Pending, Success};
     let failed = || {
         RolloutStage::Failed("Deployment web: ImagePullBackOff\nno\u{202e} such image".to_owned())
@@ -214,7 +214,7 @@ fn each_cluster_has_one_status() {
 }
 
 #[test]
-fn the_comment_has_a_row_for_each_application() {
+fn rollout_comment_has_a_row_per_application() {
     let text = comment(
         &merged(),
         &reached(&[
@@ -245,7 +245,7 @@ fn the_comment_has_a_row_for_each_application() {
 }
 
 #[test]
-fn a_comment_is_cut_by_whole_rows_the_good_ones_first() {
+fn rollout_comment_cuts_healthy_rows_first() {
     let names: Vec<String> = (0..100)
         .map(|number| format!("shop/a{number:02}"))
         .collect();
@@ -304,7 +304,7 @@ fn outside_code(line: &str) -> String {
 
 proptest! {
     #[test]
-    fn foreign_words_stay_inside_code(why in "([`@#!<>\\[\\]()|\\-\n\r\u{202e}a ]|<!-- tagboat:rollout -->|https://x\\.y){0,40}") {
+    fn rollout_foreign_text_stays_in_code_span(why in "([`@#!<>\\[\\]()|\\-\n\r\u{202e}a ]|<!-- tagboat:rollout -->|https://x\\.y){0,40}") {
         let text = comment(&merged(), &reached(&[("shop/web", "east", RolloutStage::Failed(why.clone()))]), 60_000, link);
         let lines: Vec<&str> = text.lines().collect();
         prop_assert_eq!(lines.len(), 3, "{:?}", text);

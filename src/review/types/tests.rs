@@ -11,7 +11,7 @@ fn check(name: &str, state: CheckState) -> Check {
 }
 
 #[test]
-fn checks_are_as_good_as_the_worst_that_says_anything() {
+fn checks_state_is_the_worst_reported() {
     use CheckState::{Failed, Passed, Pending, Skipped};
     for (states, expected) in [
         (vec![], ChecksState::None),
@@ -26,7 +26,7 @@ fn checks_are_as_good_as_the_worst_that_says_anything() {
 }
 
 #[test]
-fn a_required_check_that_is_not_heard_of_is_waited_for() {
+fn checks_missing_required_is_pending() {
     let mut named = vec![check("build", CheckState::Passed)];
     Checks::require(
         &mut named,
@@ -43,7 +43,7 @@ fn a_required_check_that_is_not_heard_of_is_waited_for() {
 }
 
 #[test]
-fn reviewers_are_users_and_teams() {
+fn reviewers_parse_users_and_teams() {
     for (text, expected) in [
         ("ann", RequestedReviewer::User("ann".into())),
         ("@ann", RequestedReviewer::User("ann".into())),
@@ -74,7 +74,7 @@ fn reviewers_are_users_and_teams() {
 }
 
 #[test]
-fn text_is_cut_between_characters() {
+fn text_is_cut_at_a_character() {
     assert_eq!(cut("aäö", 3), "aäö");
     assert_eq!(cut("aäöü", 3), "aä…");
 }

@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_are_read_as_written_and_damage_is_an_error() {
+    fn pkt_lines_round_trip_and_damage_is_an_error() {
         let mut out = Vec::new();
         text(&mut out, "want");
         delimiter(&mut out);

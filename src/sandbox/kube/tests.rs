@@ -132,7 +132,7 @@ fn pods(store: &ObjectStore) -> Vec<(String, String)> {
 }
 
 #[test]
-fn a_conflict_names_the_other_and_the_fields() {
+fn apply_conflict_names_manager_and_fields() {
     let mut store = world();
     apply(
         &mut store,
@@ -184,7 +184,7 @@ fn a_conflict_names_the_other_and_the_fields() {
 }
 
 #[test]
-fn an_apply_that_changes_nothing_writes_nothing() {
+fn apply_without_change_writes_nothing() {
     let mut store = world();
     apply(
         &mut store,
@@ -210,7 +210,7 @@ fn an_apply_that_changes_nothing_writes_nothing() {
 }
 
 #[test]
-fn a_dry_run_writes_nothing() {
+fn dry_run_writes_nothing() {
     let mut store = world();
     let kind = kind(&store, "Deployment");
     let write = WriteRequest {
@@ -231,7 +231,7 @@ fn a_dry_run_writes_nothing() {
 }
 
 #[test]
-fn strategic_patches_find_elements_by_their_key() {
+fn strategic_patch_merges_lists_by_key() {
     let mut live = json!({"spec": {"containers": [{"name": "a", "image": "1"}, {"name": "b", "image": "1"}], "x": 1}});
     let patch = json!({"spec": {"containers": [{"name": "b", "image": "2"}, {"name": "a", "$patch": "delete"}, {"name": "c"}], "x": null}});
     strategic(&mut live, &patch, BUILTIN);
@@ -255,7 +255,7 @@ fn strategic_patches_find_elements_by_their_key() {
 }
 
 #[test]
-fn selectors_mean_what_kubectl_means() {
+fn selector_matches_like_kubectl() {
     let object = json!({"metadata": {"name": "web", "labels": {"app": "web", "tier": "front"}}, "status": {"phase": "Running"}});
     for (labels, fields, expected) in [
         ("", "", true),
@@ -283,7 +283,7 @@ fn selectors_mean_what_kubectl_means() {
 }
 
 #[test]
-fn a_store_remembers_so_many_changes() {
+fn store_keeps_the_last_thousand_changes() {
     let mut store = ObjectStore::default();
     for number in 0..1_050 {
         store.put(
@@ -298,7 +298,7 @@ fn a_store_remembers_so_many_changes() {
 }
 
 #[test]
-fn a_deployment_becomes_ready_when_its_time_has_come() {
+fn deployment_becomes_ready_after_its_delay() {
     let settings = WorkloadSettings {
         ready_after: SignedDuration::from_secs(2),
         missing_tag: "broken".to_owned(),
@@ -384,7 +384,7 @@ fn a_deployment_becomes_ready_when_its_time_has_come() {
 }
 
 #[test]
-fn what_is_owned_goes_with_its_owner_as_asked() {
+fn delete_propagates_to_owned_objects() {
     for (propagation, survives) in [
         (None, false),
         (Some("Foreground"), false),
@@ -416,7 +416,7 @@ fn what_is_owned_goes_with_its_owner_as_asked() {
 }
 
 #[test]
-fn a_namespace_is_emptied_before_it_goes() {
+fn namespace_is_emptied_before_deletion() {
     let mut store = world();
     let held = json!({"metadata": {"name": "held", "finalizers": ["example.org/hold"]}});
     apply(&mut store, "ConfigMap", "default", "a", false, held).unwrap();
@@ -447,7 +447,7 @@ fn a_namespace_is_emptied_before_it_goes() {
 }
 
 #[test]
-fn every_workload_gets_its_pods() {
+fn workload_of_every_kind_gets_pods() {
     let mut store = world();
     let template = json!({"metadata": {"labels": {"app": "w"}}, "spec": {"containers": [{"name": "main", "image": "x:1"}]}});
     let spec =
@@ -519,13 +519,13 @@ fn value() -> impl Strategy<Value = Value> {
 
 proptest! {
     #[test]
-    fn fields_survive_their_text(object in value()) {
+    fn fields_round_trip_as_json(object in value()) {
         let fields = Fields::of(&object, BUILTIN);
         prop_assert_eq!(Fields::from_json(&fields.to_json()), fields);
     }
 
     #[test]
-    fn what_is_merged_is_there_and_merging_again_changes_nothing(live in value(), applied in value()) {
+    fn merge_is_complete_and_idempotent(live in value(), applied in value()) {
         let merged = merge(&live, &applied, BUILTIN);
         prop_assert_eq!(&merge(&merged, &applied, BUILTIN), &merged);
         let wanted = Fields::of(&applied, BUILTIN);
@@ -534,14 +534,14 @@ proptest! {
     }
 
     #[test]
-    fn without_its_fields_nothing_of_an_object_is_left(object in value()) {
+    fn remove_all_fields_leaves_nothing(object in value()) {
         let mut rest = object.clone();
         remove(&mut rest, &Fields::of(&object, BUILTIN), BUILTIN);
         prop_assert!(Fields::of(&rest, BUILTIN).below.values().all(|below| below.below.is_empty()), "{rest}");
     }
 
     #[test]
-    fn an_object_does_not_differ_from_itself(object in value()) {
+    fn difference_with_itself_is_empty(object in value()) {
         let difference = compare(&object, &object, BUILTIN);
         prop_assert!(difference.changed.is_empty() && difference.removed.is_empty());
     }

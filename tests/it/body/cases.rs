@@ -93,7 +93,7 @@ fn preview() -> Preview {
 }
 
 #[test]
-fn a_small_text() {
+fn body_small() {
     let moves = [told("ghcr.io/acme/podinfo", "6.5.0", "6.5.1")];
     let RequestBody { text, cut } = body(&story(&moves, None), LIMIT);
     assert!(!cut);
@@ -101,7 +101,7 @@ fn a_small_text() {
 }
 
 #[test]
-fn a_typical_text_with_a_refused_dry_run() {
+fn body_typical_with_refused_dry_run() {
     let moves = [known("ghcr.io/acme/podinfo", "6.5.0", "6.5.1")];
     let preview = preview();
     let merging =
@@ -118,7 +118,7 @@ fn a_typical_text_with_a_refused_dry_run() {
 }
 
 #[test]
-fn a_huge_text_is_cut_by_whole_rows_and_says_so() {
+fn body_huge_is_cut_at_a_row_with_note() {
     let moves: Vec<_> = (0..60)
         .map(|at| known(&format!("ghcr.io/acme/service-{at}"), "6.5.0", "6.5.1"))
         .collect();
@@ -147,7 +147,7 @@ fn a_huge_text_is_cut_by_whole_rows_and_says_so() {
 }
 
 #[test]
-fn a_hostile_text() {
+fn body_hostile_values_are_escaped() {
     let mut one = known("ghcr.io/acme/podinfo", "6.5.0", "6.5.1");
     one.image.old = Some("6.5.0|`<b>\n| x | y |".to_owned());
     one.image.places[0].file = "envs/`prod`/<img src=x>|@ann.yaml".to_owned();

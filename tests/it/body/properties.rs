@@ -170,7 +170,7 @@ fn preview(texts: &[String]) -> Preview {
 
 proptest! {
     #[test]
-    fn text_from_outside_stays_in_its_place(
+    fn body_foreign_text_stays_in_its_place(
         texts in prop::collection::vec(hostile(), 14),
         clusters in prop::collection::vec(hostile(), 10),
         limit in prop_oneof![Just(65_536_usize), 200_usize..6_000],
@@ -191,7 +191,7 @@ proptest! {
     }
 
     #[test]
-    fn the_same_story_makes_the_same_text_and_a_cut_is_never_longer(texts in prop::collection::vec(hostile(), 14), limit in 100_usize..5_000) {
+    fn body_is_deterministic_and_cut_is_shorter(texts in prop::collection::vec(hostile(), 14), limit in 100_usize..5_000) {
         let moves = [told(&texts)];
         let story = story(&moves, None);
         prop_assert_eq!(body(&story, limit), body(&story, limit));

@@ -34,7 +34,7 @@ fn owners(live: &Object, pointer: &str) -> Vec<String> {
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn an_object_is_created_changed_and_left_alone() {
+async fn apply_creates_changes_and_then_writes_nothing() {
     let (_, cluster, namespace) = shared("apply").await;
     let first = config_map(&namespace, "one", json!({"a": "1", "b": "2"}));
     let dry = cluster
@@ -98,7 +98,7 @@ async fn an_object_is_created_changed_and_left_alone() {
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn without_a_version_the_servers_clock_says_that_nothing_changed() {
+async fn apply_unchanged_is_detected_by_server_clock() {
     let (_, cluster, namespace) = shared("apply").await;
     let manifest = config_map(&namespace, "one", json!({"a": "1"}));
     cluster
@@ -125,7 +125,7 @@ async fn without_a_version_the_servers_clock_says_that_nothing_changed() {
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn fields_of_others_are_forced_and_named() {
+async fn apply_forces_and_names_foreign_fields() {
     let (kube, cluster, namespace) = shared("apply").await;
     let manifest = config_map(&namespace, "one", json!({"a": "1", "b": "1"}));
     cluster
@@ -200,7 +200,7 @@ fn kubectl(kube: &Kube, arguments: &[&str], manifest: &Object) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn what_kubectl_applied_is_taken_over() {
+async fn apply_takes_over_fields_of_kubectl() {
     let (kube, cluster, namespace) = shared("apply").await;
     let mut old = deployment(&namespace, "web").into_value();
     old["metadata"]["labels"] = json!({"old": "label", "both": "1"});
@@ -299,7 +299,7 @@ async fn what_kubectl_applied_is_taken_over() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn appliers_are_taken_over_too_and_merge_leaves_them() {
+async fn apply_takes_over_appliers_unless_merge() {
     let (kube, cluster, namespace) = shared("apply").await;
     let path = format!("/api/v1/namespaces/{namespace}/configmaps/one");
     let theirs = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "one"}, "data": {"a": "1", "old": "2"}});
@@ -330,7 +330,7 @@ async fn appliers_are_taken_over_too_and_merge_leaves_them() {
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn if_not_present_creates_and_then_leaves() {
+async fn apply_if_not_present_creates_only() {
     let (_, cluster, namespace) = shared("apply").await;
     let once = |data: Value| {
         let mut value = config_map(&namespace, "one", data).into_value();
@@ -365,7 +365,7 @@ async fn if_not_present_creates_and_then_leaves() {
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn the_server_says_what_is_wrong() {
+async fn apply_invalid_object_has_the_server_message() {
     let (_, cluster, namespace) = shared("apply").await;
     let apply = async |object: &Object| cluster.apply(&OWN, object, &ApplyRequest::default()).await;
 
@@ -456,7 +456,7 @@ async fn the_server_says_what_is_wrong() {
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn only_the_object_with_the_uid_is_deleted() {
+async fn delete_needs_the_same_uid() {
     let (_, cluster, namespace) = shared("apply").await;
     let manifest = config_map(&namespace, "one", json!({}));
     let resource = cluster.resource(&manifest.gvk()).await.unwrap();
@@ -519,7 +519,7 @@ async fn only_the_object_with_the_uid_is_deleted() {
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn what_cannot_be_changed_is_created_anew_but_never_what_holds_other_things() {
+async fn recreate_immutable_but_never_containers() {
     let (_, cluster, namespace) = shared("apply").await;
     let second = Duration::from_secs(1);
     let mut web = deployment(&namespace, "web");
@@ -632,7 +632,7 @@ async fn what_cannot_be_changed_is_created_anew_but_never_what_holds_other_thing
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn namespaces_are_made_once_and_an_ending_one_is_named() {
+async fn namespace_created_once_terminating_is_named() {
     let (_, cluster, namespace) = shared("apply").await;
     assert!(!cluster.ensure_namespace(&OWN, &namespace).await.unwrap());
     let fresh = format!("{namespace}-fresh");
@@ -684,7 +684,7 @@ async fn namespaces_are_made_once_and_an_ending_one_is_named() {
 /// Printed, not judged.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn applies_a_second() {
+async fn apply_throughput_is_printed() {
     let kube = bare();
     let cluster = open(&kube.kubeconfig).await;
     let namespace = kube.namespace("speed").await;

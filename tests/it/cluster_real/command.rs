@@ -75,7 +75,7 @@ fn image(kube: &Kube, namespace: &str) -> String {
 
 #[test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-fn one_pass_goes_from_the_registry_to_a_ready_deployment() {
+fn run_once_from_registry_to_ready_deployment() {
     let (fleet, kube, namespace) = fleet("command");
     let application = format!("{namespace}/web");
     let text = said(&fleet, &["status"], 0);
@@ -142,7 +142,7 @@ fn one_pass_goes_from_the_registry_to_a_ready_deployment() {
 
 #[test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-fn the_daemon_applies_what_people_and_the_bot_commit_and_answers_for_it() {
+fn daemon_applies_commits_and_reports_them() {
     let (fleet, kube, namespace) = fleet("daemon");
     let log = fleet.dir.path().join("log");
     let mut daemon = Running::start(
@@ -203,7 +203,7 @@ fn said_any(fleet: &Fleet, arguments: &[&str]) -> String {
 
 #[test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-fn the_last_application_of_a_repository_is_deleted_after_a_yes() {
+fn last_application_deleted_after_confirmation() {
     let (fleet, kube, namespace) = fleet("vanished");
     let application = format!("{namespace}/web");
     let with = declared(&namespace).replace("wait: true", "deletionPolicy: Delete");

@@ -28,7 +28,7 @@ fn with_a_lost_cluster(fleet: &Fleet) {
 
 #[test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-fn a_cluster_without_a_kubeconfig_is_said_by_its_applications_alone() {
+fn missing_kubeconfig_fails_only_its_applications() {
     let (fleet, _, namespace) = fleet("lost");
     with_a_lost_cluster(&fleet);
     let more = application(&namespace, "far", "lost");
@@ -53,7 +53,7 @@ fn a_cluster_without_a_kubeconfig_is_said_by_its_applications_alone() {
 
 #[test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-fn a_revision_can_be_named_by_its_first_digits_and_nothing_else() {
+fn sync_revision_accepts_only_an_id_prefix() {
     let (fleet, _, namespace) = fleet("digits");
     let first = fleet.repository.head().unwrap().unwrap().to_string();
     fleet.person(&[("envs/dev/web/more.yaml", MAP)], "more");
@@ -78,7 +78,7 @@ fn a_revision_can_be_named_by_its_first_digits_and_nothing_else() {
 
 #[test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-fn the_daemon_says_once_what_it_cannot_follow_and_nothing_of_people_who_leave() {
+fn daemon_logs_a_warning_once_and_no_disconnects() {
     let (fleet, _, namespace) = fleet("says");
     let log = fleet.dir.path().join("log");
     let mut daemon = Running::start(
@@ -206,7 +206,7 @@ fn walk(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
 
 #[test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-fn a_diff_names_what_a_sync_would_delete_and_nothing_else() {
+fn diff_names_exactly_what_sync_would_delete() {
     let (fleet, kube, namespace) = fleet("rule");
     let map = |name: &str| MAP.replace("said", name);
     let all: Vec<String> = ["goes", "kept", "anew"].map(map).into();

@@ -54,7 +54,7 @@ async fn is_gone(kube: &Kube, namespace: &str) -> bool {
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn the_demo_plays_on_a_real_cluster_and_leaves_nothing_behind() {
+async fn demo_on_real_cluster_leaves_nothing_behind() {
     let kube = Kube::shared();
     let temporary = tempfile::tempdir().unwrap();
     let mut command = demo(&kube.kubeconfig, temporary.path());
@@ -92,7 +92,7 @@ async fn the_demo_plays_on_a_real_cluster_and_leaves_nothing_behind() {
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn interrupted_the_demo_deletes_its_namespace() {
+async fn demo_interrupted_deletes_its_namespace() {
     let kube = Kube::shared();
     let temporary = tempfile::tempdir().unwrap();
     let mut command = demo(&kube.kubeconfig, temporary.path());

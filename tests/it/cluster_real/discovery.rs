@@ -17,7 +17,7 @@ const OWN: RequestIdentity = RequestIdentity::Own;
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn kinds_are_asked_for_once() {
+async fn discovery_is_requested_once() {
     let kube = bare();
     let cluster = open(&kube.kubeconfig).await;
     assert_eq!(
@@ -66,7 +66,7 @@ async fn kinds_are_asked_for_once() {
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn an_unknown_kind_is_asked_for_within_bounds_and_found_when_it_appears() {
+async fn discovery_unknown_kind_is_retried_and_found() {
     let kube = bare();
     let cluster = open(&kube.kubeconfig).await;
     let group = "unknown.test.tagboat.dev";
@@ -98,7 +98,7 @@ async fn an_unknown_kind_is_asked_for_within_bounds_and_found_when_it_appears() 
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn a_group_that_is_down_takes_no_other_with_it() {
+async fn discovery_broken_group_affects_no_other() {
     let kube = bare();
     let cluster = open(&kube.kubeconfig).await;
     let service = json!({
@@ -143,7 +143,7 @@ async fn a_group_that_is_down_takes_no_other_with_it() {
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn servers_without_aggregated_discovery_are_asked_group_by_group() {
+async fn discovery_falls_back_to_each_group() {
     // The real server, asked as an old client: its plain answers are what an old server gives.
     let kube: &Kube = bare();
     let proxy = Proxy::start(kube).await;

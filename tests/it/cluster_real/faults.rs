@@ -37,7 +37,7 @@ fn answer(status: u16) -> Fault {
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn what_passes_quickly_is_tried_again() {
+async fn fault_short_is_retried() {
     let (proxy, cluster, namespace) = behind_proxy(bare()).await;
     let apply = async |name: &str| {
         cluster
@@ -103,7 +103,7 @@ async fn what_passes_quickly_is_tried_again() {
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn a_server_that_wants_to_be_left_alone_is() {
+async fn fault_retry_after_is_obeyed() {
     let (proxy, cluster, namespace) = behind_proxy(bare()).await;
     let map = config_map(&namespace, "one", json!({}));
     proxy.fault(
@@ -143,7 +143,7 @@ async fn a_server_that_wants_to_be_left_alone_is() {
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn a_conflict_while_fields_are_taken_over_is_looked_at_anew() {
+async fn fault_conflict_during_hand_over_is_retried() {
     let kube = bare();
     let (proxy, cluster, namespace) = behind_proxy(kube).await;
     let path = format!("/api/v1/namespaces/{namespace}/configmaps/one");
@@ -176,7 +176,7 @@ async fn a_conflict_while_fields_are_taken_over_is_looked_at_anew() {
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn a_hand_over_meant_for_another_version_is_refused_by_the_server() {
+async fn hand_over_of_another_version_is_refused() {
     // What the room relies on: the test of the patch fails on the real server when the object
     // changed in between.
     let kube = bare();
@@ -209,7 +209,7 @@ async fn a_hand_over_meant_for_another_version_is_refused_by_the_server() {
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn a_cluster_that_vanishes_is_named_and_delays_no_other() {
+async fn fault_vanished_cluster_delays_no_other() {
     let kube = bare();
     let (proxy, down, namespace) = behind_proxy(kube).await;
     let up = open(&kube.kubeconfig).await;
@@ -276,7 +276,7 @@ async fn a_cluster_that_vanishes_is_named_and_delays_no_other() {
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn a_killed_server_is_unreachable() {
+async fn fault_killed_server_is_unreachable() {
     let mut kube = tokio::task::spawn_blocking(|| Kube::start(Options::default()))
         .await
         .unwrap();
@@ -306,7 +306,7 @@ async fn a_killed_server_is_unreachable() {
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn requests_keep_the_pace_that_is_declared() {
+async fn requests_keep_the_declared_rate() {
     let kube = bare();
     let mut slow = declared(&kube.kubeconfig);
     slow.requests_per_second = Some(10);
@@ -351,7 +351,7 @@ async fn refused(cluster: &ClusterClient, namespace: &str) -> tagboat::io::clust
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn admission_is_told_from_roles_and_a_webhook_that_is_down_from_both() {
+async fn errors_distinguish_admission_rbac_and_webhook() {
     let kube = bare();
     let cluster = open(&kube.kubeconfig).await;
     let namespace = kube.namespace("faults").await;

@@ -43,7 +43,7 @@ async fn map(
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn what_may_not_be_done_is_named() {
+async fn forbidden_request_names_verb_and_resource() {
     let kube = bare();
     let namespace = kube.namespace("identity").await;
     let stranger = open(&kube.kubeconfig_for("stranger", &kube.server, Some(&kube.ca))).await;
@@ -110,7 +110,7 @@ async fn what_may_not_be_done_is_named() {
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn an_account_is_impersonated_and_only_where_it_is_asked_for() {
+async fn service_account_is_impersonated_where_declared() {
     let kube = bare();
     let namespace = kube.namespace("identity").await;
     let cluster = open(&kube.kubeconfig).await;
@@ -171,7 +171,7 @@ fn kubeconfig(kube: &Kube, name: &str, user: &Value) -> PathBuf {
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn a_kubeconfig_that_acts_as_somebody_is_obeyed_and_not_mixed_with_an_account() {
+async fn kubeconfig_impersonation_excludes_an_account() {
     let kube = bare();
     let namespace = kube.namespace("identity").await;
     let path = kubeconfig(
@@ -198,7 +198,7 @@ async fn a_kubeconfig_that_acts_as_somebody_is_obeyed_and_not_mixed_with_an_acco
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn expired_credentials_are_named_and_a_replaced_file_is_read() {
+async fn expired_credentials_replaced_file_is_read() {
     let kube = bare();
     let namespace = kube.namespace("identity").await;
     let path = kubeconfig(kube, "replaced", &json!({"token": "expired-token"}));
@@ -225,7 +225,7 @@ async fn expired_credentials_are_named_and_a_replaced_file_is_read() {
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn a_token_file_is_read_again_when_its_token_is_refused() {
+async fn refused_token_file_is_read_again() {
     let kube = bare();
     let namespace = kube.namespace("identity").await;
     let token = file(kube, "token", &format!("{}\n", kube.token));
@@ -283,7 +283,7 @@ fn runs(kube: &Kube, name: &str) -> usize {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn a_credential_program_is_run_once_and_again_before_its_token_expires() {
+async fn exec_credential_is_cached_until_near_expiry() {
     let kube = bare();
     let namespace = kube.namespace("identity").await;
     file(kube, "short.token", &kube.token);
@@ -315,7 +315,7 @@ async fn a_credential_program_is_run_once_and_again_before_its_token_expires() {
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn a_credential_program_that_fails_is_named_without_its_output() {
+async fn exec_credential_failure_hides_its_output() {
     let kube = bare();
     let namespace = kube.namespace("identity").await;
     file(kube, "failing.token", &kube.token);
@@ -385,7 +385,7 @@ fn cluster_map() -> tagboat::io::cluster::Resource {
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn kubeconfigs_that_lead_nowhere_are_named() {
+async fn kubeconfig_invalid_is_named() {
     let kube = bare();
     let why = async |path: &Path, context: Option<&str>| {
         let mut declared = declared(path);

@@ -186,7 +186,7 @@ fn config_maps(names: &BTreeSet<String>, value: usize) -> String {
 
 #[test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-fn killed_again_and_again_while_it_applies_nothing_is_lost_or_orphaned() {
+fn kill_during_apply_loses_and_orphans_nothing() {
     let shop = Shop::new();
     let mut in_the_middle = 0;
     for round in 1..=KILLS {

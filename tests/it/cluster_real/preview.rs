@@ -209,7 +209,7 @@ pub(super) async fn policies(kube: &Kube, namespace: &str) {
 
 #[test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-fn a_dry_run_says_what_would_happen_and_leaves_nothing_behind() {
+fn preview_dry_run_reports_and_writes_nothing() {
     let kube = kube();
     let world = World::new(&[("all.yaml", ENV)], &[named("test", &kube.kubeconfig)]);
     let namespace = world.run(kube.namespace("preview"));
@@ -307,7 +307,7 @@ fn a_dry_run_says_what_would_happen_and_leaves_nothing_behind() {
 
 #[test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-fn a_policys_refusal_is_shown_in_its_words_and_never_with_a_secret() {
+fn preview_shows_admission_text_without_secrets() {
     let kube = kube();
     let world = World::new(&[("all.yaml", ENV)], &[named("test", &kube.kubeconfig)]);
     let namespace = world.run(kube.namespace("preview"));
@@ -385,7 +385,7 @@ fn accepted_or_none(application: &ApplicationPreview) -> bool {
 
 #[test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-fn an_account_that_may_not_is_named_and_what_comes_with_the_change_is_not_asked() {
+fn preview_forbidden_account_is_named() {
     let kube = kube();
     let world = World::new(&[("all.yaml", ENV)], &[named("test", &kube.kubeconfig)]);
     let namespace = world.run(kube.namespace("preview"));
@@ -452,7 +452,7 @@ fn an_account_that_may_not_is_named_and_what_comes_with_the_change_is_not_asked(
 
 #[test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-fn a_cluster_that_is_down_or_closed_is_said_and_the_others_are_asked() {
+fn preview_cluster_down_affects_no_other() {
     let kube = kube();
     // A port that nobody listens on, one that takes connections and says nothing, a file that is
     // not there.
@@ -552,7 +552,7 @@ fn a_cluster_that_is_down_or_closed_is_said_and_the_others_are_asked() {
 
 #[test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-fn the_command_asks_the_cluster_and_a_running_daemon_answers_it() {
+fn preview_command_equals_daemon_answer() {
     let kube = kube();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let namespace = runtime.block_on(kube.namespace("preview"));

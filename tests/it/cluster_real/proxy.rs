@@ -25,7 +25,7 @@ async fn get(
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn faults_meet_the_requests_they_name() {
+async fn proxy_faults_hit_matching_requests() {
     let kube = Kube::shared();
     let proxy = Proxy::start(kube).await;
     let client = kube.http();
@@ -120,7 +120,7 @@ async fn faults_meet_the_requests_they_name() {
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn watches_end_when_told() {
+async fn proxy_cuts_watches() {
     let kube = Kube::shared();
     let proxy = Proxy::start_tls(kube).await;
     let roots =
@@ -181,7 +181,7 @@ async fn watches_end_when_told() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn kubectl_comes_through() {
+async fn proxy_serves_kubectl() {
     let kube = Kube::shared();
     let proxy = Proxy::start_tls(kube).await;
     let config = kube.kubeconfig_for("stranger", &proxy.url, proxy.ca.as_deref());

@@ -65,7 +65,7 @@ async fn dependency_cycle_ends_with_its_commit() {
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn a_rendering_that_failed_in_passing_is_tried_again() {
+async fn transient_render_failure_is_retried() {
     let fleet = Fleet::start(Kube::shared(), "busy").await;
     fleet.application("shop", ", prune: true");
     fleet.manifests("shop", vec![config("a", "1"), config("old", "1")]);
@@ -206,7 +206,7 @@ async fn watch_follows_new_version_of_a_kind() {
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn kind_in_another_version_is_waited_for() {
+async fn kind_in_another_version_is_awaited() {
     let fleet = Fleet::start(Kube::shared(), "older").await;
     let group = format!("{}.example.org", fleet.namespace);
     fleet.application("shop", "");

@@ -252,7 +252,7 @@ async fn late_apply_of_dead_process_is_no_orphan() {
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn what_a_refusal_quotes_of_a_secret_is_masked() {
+async fn refusal_masks_quoted_secret_values() {
     let kube = Kube::shared();
     let fleet = Fleet::start(kube, "quoted").await;
     fleet.application("shop", "");
@@ -285,7 +285,7 @@ async fn what_a_refusal_quotes_of_a_secret_is_masked() {
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn what_is_not_seen_any_more_is_not_called_in_step() {
+async fn unwatched_object_is_not_reported_synced() {
     let (fleet, proxy) = behind("blind").await;
     fleet.application("shop", "");
     fleet.manifests("shop", vec![config("a", "1")]);

@@ -357,7 +357,7 @@ async fn manual_replicas_yield_to_git_change() {
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn a_secret_that_is_no_base64_is_a_mistake_in_git() {
+async fn secret_without_base64_fails_as_git_mistake() {
     let fleet = Fleet::start(Kube::shared(), "plain").await;
     fleet.application("shop", "");
     fleet.manifests(

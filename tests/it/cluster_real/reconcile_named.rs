@@ -8,7 +8,7 @@ use tagboat::reconcile::{ApplicationRequest, ApplicationState};
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn a_yes_that_comes_before_the_record_was_read_counts() {
+async fn confirmation_before_record_read_counts() {
     let mut fleet = Fleet::start(Kube::shared(), "early-yes").await;
     fleet.application("shop", ", prune: true");
     fleet.manifests("shop", vec![config("a", "1"), config("b", "1")]);
@@ -33,7 +33,7 @@ async fn a_yes_that_comes_before_the_record_was_read_counts() {
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn one_alone_deletes_what_no_other_wants() {
+async fn single_application_prunes_unclaimed_only() {
     let mut fleet = Fleet::start(Kube::shared(), "alone").await;
     fleet.application("shop", ", prune: true");
     fleet.application("other", "");

@@ -224,7 +224,7 @@ async fn removed_application_follows_its_record() {
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn a_process_that_ends_at_any_step_orphans_nothing() {
+async fn kill_at_any_step_orphans_nothing() {
     let mut fleet = Fleet::start(Kube::shared(), "dies").await;
     fleet.application("shop", ", prune: true");
     for round in 0..6 {
@@ -272,7 +272,7 @@ async fn a_process_that_ends_at_any_step_orphans_nothing() {
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn fields_that_are_left_to_others_stay_theirs() {
+async fn fields_left_to_others_stay_theirs() {
     let fleet = Fleet::start(Kube::shared(), "ignore").await;
     fleet.application(
         "shop",
@@ -353,7 +353,7 @@ async fn fields_of_former_tools_are_taken_over() {
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn two_repositories_cannot_have_one_application() {
+async fn application_of_two_repositories_is_refused() {
     let kube = Kube::shared();
     let fleet = Fleet::start(kube, "twice").await;
     fleet.application("shop", "");
@@ -381,7 +381,7 @@ async fn two_repositories_cannot_have_one_application() {
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn namesake_repository_is_another_one() {
+async fn repository_of_the_same_name_is_another_one() {
     let kube = Kube::shared();
     let fleet = Fleet::start(kube, "namesake").await;
     fleet.application("shop", ", deletionPolicy: Delete");

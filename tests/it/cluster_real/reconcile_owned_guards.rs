@@ -23,7 +23,7 @@ async fn inventory(fleet: &Fleet, name: &str) -> Inventory {
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn repositories_of_one_process_are_apart() {
+async fn repositories_of_one_process_are_separate() {
     let fleet = Fleet::start(Kube::shared(), "rivals").await;
     let other = fleet.beside(repository(
         &format!("rival-{}", fleet.namespace),
@@ -90,7 +90,7 @@ async fn repositories_of_one_process_are_apart() {
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn most_of_a_repository_is_deleted_only_after_a_yes() {
+async fn deletion_of_most_of_a_repository_is_confirmed() {
     let mut fleet = Fleet::start(Kube::shared(), "most").await;
     for name in ["a", "b", "c"] {
         fleet.application(name, ", deletionPolicy: Delete");
@@ -162,7 +162,7 @@ async fn most_of_a_repository_is_deleted_only_after_a_yes() {
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn what_was_just_created_makes_no_prune_small() {
+async fn prune_share_excludes_just_created_objects() {
     let fleet = Fleet::start(Kube::shared(), "renamed").await;
     fleet.application("shop", ", prune: true");
     let named = |prefix: &str| {
@@ -191,7 +191,7 @@ async fn what_was_just_created_makes_no_prune_small() {
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn nothing_is_sent_that_its_record_does_not_name() {
+async fn apply_waits_until_record_names_the_objects() {
     let kube = Kube::shared();
     let proxy = Proxy::start(kube).await;
     let kubeconfig = kube.kubeconfig_for("admin", &proxy.url, proxy.ca.as_deref());
@@ -300,7 +300,7 @@ async fn recovered_objects_are_listed_before_prune() {
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn a_manifest_cannot_take_a_record_away() {
+async fn manifest_cannot_replace_a_record() {
     let mut fleet = Fleet::start(Kube::shared(), "record").await;
     for name in ["shop", "web"] {
         fleet.application(name, ", prune: true");
@@ -394,7 +394,7 @@ async fn a_manifest_cannot_take_a_record_away() {
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn two_processes_do_not_fight_over_an_object() {
+async fn two_processes_on_one_object_do_not_fight() {
     let fleet = Fleet::start(Kube::shared(), "quarrel").await;
     let other = Fleet::open_as(
         fleet.kube,
@@ -453,7 +453,7 @@ async fn two_processes_do_not_fight_over_an_object() {
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn what_a_suspended_application_has_stays_its_own() {
+async fn suspended_application_keeps_its_objects() {
     let mut fleet = Fleet::start(Kube::shared(), "rests").await;
     fleet.application("rests", "");
     fleet.manifests("rests", vec![config("shared", "1")]);
@@ -483,7 +483,7 @@ async fn what_a_suspended_application_has_stays_its_own() {
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn a_prune_waits_for_every_repository_of_its_process() {
+async fn prune_waits_for_every_repository() {
     let fleet = Fleet::start(Kube::shared(), "waits").await;
     let other = fleet.beside(repository(
         &format!("late-{}", fleet.namespace),

@@ -32,7 +32,7 @@ fn large(letter: &str) -> String {
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn a_record_is_kept_beside_its_application() {
+async fn record_is_saved_and_read_back() {
     let kube = bare();
     let cluster = open(&kube.kubeconfig).await;
     let namespace = format!("{}-new", kube.namespace("records").await);
@@ -81,7 +81,7 @@ async fn a_record_is_kept_beside_its_application() {
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn two_holders_meet_and_the_other_is_named() {
+async fn record_second_holder_is_named() {
     let kube = bare();
     let cluster = open(&kube.kubeconfig).await;
     let namespace = kube.namespace("records").await;
@@ -113,7 +113,7 @@ async fn two_holders_meet_and_the_other_is_named() {
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn a_save_whose_answer_is_lost_is_no_fight_with_oneself() {
+async fn record_lost_response_is_no_conflict() {
     let kube = bare();
     let proxy = Proxy::start(kube).await;
     let cluster = open(&kube.kubeconfig_for("admin", &proxy.url, None)).await;
@@ -130,7 +130,7 @@ async fn a_save_whose_answer_is_lost_is_no_fight_with_oneself() {
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn a_large_record_is_split_and_grows_together_again() {
+async fn record_large_is_split_and_joined() {
     let kube = bare();
     let cluster = open(&kube.kubeconfig).await;
     let namespace = kube.namespace("records").await;
@@ -187,7 +187,7 @@ async fn a_large_record_is_split_and_grows_together_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn a_save_that_dies_at_any_request_leaves_a_whole_record() {
+async fn record_killed_save_leaves_a_whole_record() {
     let kube = bare();
     let proxy = Proxy::start(kube).await;
     let dying = open(&kube.kubeconfig_for("admin", &proxy.url, None)).await;

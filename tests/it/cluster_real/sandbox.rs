@@ -207,7 +207,7 @@ fn config(data: Value) -> Value {
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn config_maps_are_applied_alike() {
+async fn sandbox_applies_config_maps_like_kubernetes() {
     let (list, one) = (
         "/api/v1/namespaces/NAMESPACE/configmaps",
         "/api/v1/namespaces/NAMESPACE/configmaps/one",
@@ -397,7 +397,7 @@ fn deployment(containers: Value, more: Value) -> Value {
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn deployments_are_applied_alike() {
+async fn sandbox_applies_deployments_like_kubernetes() {
     let (web, scale) = (
         "/apis/apps/v1/namespaces/NAMESPACE/deployments/web",
         "/apis/apps/v1/namespaces/NAMESPACE/deployments/web/scale",
@@ -440,7 +440,7 @@ async fn deployments_are_applied_alike() {
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn services_and_custom_resources_are_applied_alike() {
+async fn sandbox_applies_other_kinds_like_kubernetes() {
     let service = "/api/v1/namespaces/NAMESPACE/services/web";
     let ports = |ports: Value| json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"}, "spec": {"selector": {"app": "web"}, "ports": ports}});
     let crd = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/gadgets.same.example.org";
@@ -606,7 +606,7 @@ fn kubectl(
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs kubectl: run tests/run cluster"]
-async fn kubectl_finds_its_way_in_the_sandbox() {
+async fn sandbox_serves_kubectl() {
     let folder = tempfile::tempdir().unwrap();
     let sandbox = SandboxCluster::start(SandboxOptions::default())
         .await

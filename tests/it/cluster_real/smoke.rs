@@ -38,7 +38,7 @@ pub(super) async fn eventually(kube: &Kube, path: &str, done: impl Fn(&Value) ->
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn a_deployment_becomes_ready() {
+async fn deployment_becomes_ready() {
     let kube = Kube::shared();
     let namespace = kube.namespace("smoke").await;
     let path = format!("/apis/apps/v1/namespaces/{namespace}/deployments");
@@ -66,7 +66,7 @@ async fn a_deployment_becomes_ready() {
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn pods_fail_as_their_image_says() {
+async fn pod_fails_as_its_image_tag_says() {
     let kube = Kube::shared();
     let namespace = kube.namespace("smoke").await;
     for (tag, reason) in [
@@ -95,7 +95,7 @@ async fn pods_fail_as_their_image_says() {
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn a_stranger_may_do_nothing() {
+async fn unknown_user_is_forbidden() {
     let kube = Kube::shared();
     let client = kube.http();
     let path = "/api/v1/namespaces/default/configmaps";
@@ -118,7 +118,7 @@ async fn a_stranger_may_do_nothing() {
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn a_killed_server_leaves_nothing() {
+async fn killed_server_leaves_nothing() {
     let mut kube = Kube::start(Options::default());
     let (client, url) = (kube.http(), format!("{}/readyz", kube.server));
     assert_eq!(client.get(&url).send().await.unwrap().status(), 200);

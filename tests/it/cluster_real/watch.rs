@@ -126,7 +126,7 @@ async fn alone() -> (Kube, Proxy, ClusterClient, ClusterClient, String) {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn what_is_there_and_what_changes_is_seen_and_nothing_is_asked_again() {
+async fn watch_reports_list_and_changes_without_relist() {
     let (kube, proxy, cluster, direct, namespace) = alone().await;
     for number in 0..20 {
         apply(
@@ -210,7 +210,7 @@ async fn what_is_there_and_what_changes_is_seen_and_nothing_is_asked_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn a_cut_watch_goes_on_where_it_was() {
+async fn watch_cut_resumes_at_its_version() {
     let (kube, proxy, cluster, direct, namespace) = alone().await;
     for name in ["stays", "goes"] {
         apply(&direct, &owned(&namespace, name, json!({"a": "1"}))).await;
@@ -277,7 +277,7 @@ async fn a_cut_watch_goes_on_where_it_was() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn a_version_that_is_no_longer_kept_means_a_new_list() {
+async fn watch_410_gone_lists_again() {
     let (kube, proxy, cluster, direct, namespace) = alone().await;
     for name in ["stays", "goes"] {
         apply(&direct, &owned(&namespace, name, json!({"a": "1"}))).await;
@@ -319,7 +319,7 @@ async fn a_version_that_is_no_longer_kept_means_a_new_list() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn a_server_that_sends_no_lists_with_watches_is_listed_page_by_page() {
+async fn watch_without_streaming_lists_uses_pages() {
     let (_kube, proxy, cluster, direct, namespace) = alone().await;
     let objects: Vec<Object> = (0..620)
         .map(|number| owned(&namespace, &format!("map-{number}"), json!({"a": "1"})))
@@ -348,7 +348,7 @@ async fn a_server_that_sends_no_lists_with_watches_is_listed_page_by_page() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn a_kind_is_watched_once_it_is_served() {
+async fn watch_begins_once_the_kind_is_served() {
     let (kube, proxy, cluster, direct, namespace) = alone().await;
     let group = "watch.test.tagboat.dev";
     let mut watched = Watched::start(&cluster, &[boat(group)]);
@@ -406,7 +406,7 @@ async fn a_kind_is_watched_once_it_is_served() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn a_kind_that_may_not_be_watched_is_told_once() {
+async fn watch_forbidden_kind_is_reported_once() {
     let kube = bare();
     let stranger = open(&kube.kubeconfig_for("reader", &kube.server, Some(&kube.ca))).await;
     let mut watched = Watched::start(&stranger, &[maps()]);
@@ -445,7 +445,7 @@ async fn a_kind_that_may_not_be_watched_is_told_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn a_receiver_that_does_not_listen_holds_the_watch_back() {
+async fn watch_slow_receiver_applies_back_pressure() {
     let (_kube, _proxy, cluster, direct, namespace) = alone().await;
     let objects: Vec<Object> = (0..300)
         .map(|number| {

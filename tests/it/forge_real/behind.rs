@@ -67,7 +67,7 @@ impl Fleet {
 
 #[test]
 #[ignore = "needs Gitea: run tests/run forge"]
-fn a_merge_refused_as_behind_builds_the_branch_anew() {
+fn behind_refused_merge_rebuilds_the_branch() {
     let fleet = Fleet::new("autoMerge: {bump: [minor], requireChecks: true}");
     fleet.protect_main(&json!({"enable_status_check": true, "status_check_contexts": ["ci/test"], "block_on_outdated_branch": true}));
     let number = fleet.only().number.unwrap();
@@ -102,7 +102,7 @@ fn a_merge_refused_as_behind_builds_the_branch_anew() {
 
 #[test]
 #[ignore = "needs Gitea: run tests/run forge"]
-fn a_base_that_says_so_has_all_branches_built_anew() {
+fn behind_protected_base_rebuilds_all_branches() {
     let fleet = Fleet::new("");
     let admin = json!({"permission": "admin"});
     fleet.admin(
@@ -170,7 +170,7 @@ fn a_base_that_says_so_has_all_branches_built_anew() {
 
 #[test]
 #[ignore = "needs Gitea: run tests/run forge"]
-fn on_such_a_base_one_after_the_other_is_built_anew_and_merged() {
+fn behind_requests_rebuild_and_merge_in_turn() {
     let fleet = Fleet::new("group: policy, autoMerge: {bump: [minor], requireChecks: [ci/test]}");
     let admin = json!({"permission": "admin"});
     fleet.admin(
@@ -260,7 +260,7 @@ fn on_such_a_base_one_after_the_other_is_built_anew_and_merged() {
 
 #[test]
 #[ignore = "needs Gitea: run tests/run forge"]
-fn a_refused_merge_is_asked_for_again_when_something_has_changed() {
+fn refused_merge_is_retried_after_a_change() {
     let fleet = Fleet::new("autoMerge: {bump: [minor], requireChecks: false}");
     fleet.protect_main(
         &json!({"enable_merge_whitelist": true, "merge_whitelist_usernames": [fleet.world.ann]}),

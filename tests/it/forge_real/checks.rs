@@ -26,7 +26,7 @@ fn shown(checks: &Checks) -> Vec<(&str, CheckState, bool)> {
 
 #[tokio::test]
 #[ignore = "needs Gitea: run tests/run forge"]
-async fn statuses_turn_green_for_exactly_one_commit() {
+async fn checks_turn_green_for_exactly_one_commit() {
     let world = World::new().await;
     let request = world.request("tagboat/checked").await;
     let checks = async || world.forge.checks(&request).await.unwrap();
@@ -75,7 +75,7 @@ async fn statuses_turn_green_for_exactly_one_commit() {
 
 #[tokio::test]
 #[ignore = "needs Gitea: run tests/run forge"]
-async fn what_the_branch_requires_is_waited_for() {
+async fn checks_required_by_the_branch_are_awaited() {
     let world = World::new().await;
     world.protect(1, &["ci/test", "lint-*"]).await;
     let request = world.request("tagboat/guarded").await;

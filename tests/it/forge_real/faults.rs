@@ -19,7 +19,7 @@ use tagboat::{
 
 #[test]
 #[ignore = "needs Gitea: run tests/run forge"]
-fn killed_between_branch_and_request_it_opens_one() {
+fn kill_between_branch_and_request_opens_one() {
     for (opening, after) in [(false, false), (false, true), (true, false), (true, true)] {
         let fleet = Fleet::new("request: {labels: [images]}");
         let project = &fleet.world.project;
@@ -87,7 +87,7 @@ fn killed_at(fleet: &Fleet, begins: String, after: bool) {
 
 #[test]
 #[ignore = "needs Gitea: run tests/run forge"]
-fn killed_inside_a_close_the_next_process_ends_it() {
+fn kill_inside_close_is_finished_by_the_next() {
     let fleet = Fleet::new("request: {labels: [images]}");
     let project = format!("/api/v1/repos/{}", fleet.world.project);
     let both = |tag: &str| deployment(&[&format!("web:{tag}"), "db:1.0.0"]);
@@ -162,7 +162,7 @@ fn killed_inside_a_close_the_next_process_ends_it() {
 
 #[test]
 #[ignore = "needs Gitea: run tests/run forge"]
-fn a_lost_answer_and_a_forge_that_is_down_open_one_request() {
+fn lost_response_and_outage_open_one_request() {
     let fleet = Fleet::new("");
     // The forge is down; Git is not. Nothing is pushed, and commits elsewhere go on.
     fleet.gate.rule(|line| {
@@ -219,7 +219,7 @@ fn a_lost_answer_and_a_forge_that_is_down_open_one_request() {
 
 #[test]
 #[ignore = "needs Gitea: run tests/run forge"]
-fn a_branch_deleted_by_hand_and_one_that_is_protected() {
+fn branch_deleted_or_protected_is_respected() {
     let fleet = Fleet::new("");
     let number = fleet.only().number.unwrap();
     fleet.push(&["--delete", BRANCH]);
@@ -257,7 +257,7 @@ fn a_branch_deleted_by_hand_and_one_that_is_protected() {
 
 #[test]
 #[ignore = "needs Gitea: run tests/run forge"]
-fn what_people_do_between_listing_and_acting_counts() {
+fn change_between_list_and_action_is_respected() {
     let fleet = Arc::new(Fleet::new(
         "autoMerge: {bump: [minor], requireChecks: [ci/test]}",
     ));
@@ -363,7 +363,7 @@ fn what_people_do_between_listing_and_acting_counts() {
 
 #[test]
 #[ignore = "needs Gitea: run tests/run forge"]
-fn what_is_pushed_just_before_a_close_keeps_the_request() {
+fn push_just_before_close_keeps_the_request() {
     let fleet = Arc::new(Fleet::new(""));
     let number = fleet.only().number.unwrap();
     fleet.person(&[("policies/p.yaml", "# nothing\n")]);
@@ -408,7 +408,7 @@ fn what_is_pushed_just_before_a_close_keeps_the_request() {
 
 #[test]
 #[ignore = "needs Gitea: run tests/run forge"]
-fn two_bots_open_one_request() {
+fn concurrent_bots_open_one_request() {
     let fleet = Fleet::new("");
     let engines = [fleet.engine("store"), fleet.engine("other")];
     std::thread::scope(|scope| {

@@ -19,7 +19,7 @@ fn file(images: &[&str]) -> String {
 
 #[test]
 #[ignore = "needs Gitea: run tests/run forge"]
-fn from_the_first_tag_to_the_end() {
+fn request_life_from_first_tag_to_close() {
     let fleet = Fleet::new("request: {labels: [images, bot]}");
     // Planned, nothing is sent that changes anything.
     let engine = fleet.engine("store");
@@ -179,7 +179,7 @@ fn from_the_first_tag_to_the_end() {
 
 #[test]
 #[ignore = "needs Gitea: run tests/run forge"]
-fn a_draft_asks_its_reviewers_once_and_is_merged_as_declared() {
+fn draft_requests_reviewers_once_and_is_merged() {
     let fleet = Fleet::bare("");
     let reviewers = format!("reviewers: [{}, nobody-here]", fleet.world.ann);
     let update = prod(&format!(
@@ -253,7 +253,7 @@ fn a_draft_asks_its_reviewers_once_and_is_merged_as_declared() {
 
 #[test]
 #[ignore = "needs Gitea: run tests/run forge"]
-fn a_persons_commit_is_never_overwritten() {
+fn commit_of_a_person_is_never_overwritten() {
     let fleet = Fleet::new(
         "autoMerge: {bump: [minor, patch], requireChecks: false}, windows: [{cron: '0 0 1 1 *', duration: 1m}]",
     );
@@ -310,7 +310,7 @@ fn a_persons_commit_is_never_overwritten() {
 
 #[test]
 #[ignore = "needs Gitea: run tests/run forge"]
-fn what_a_person_closes_is_held() {
+fn request_closed_by_a_person_is_held() {
     let fleet = Fleet::new("");
     let number = fleet.only().number.unwrap();
     fleet.close(number);
@@ -369,7 +369,7 @@ fn what_a_person_closes_is_held() {
 
 #[test]
 #[ignore = "needs Gitea: run tests/run forge"]
-fn people_hold_and_rebase_by_labels_and_limits_hold() {
+fn labels_hold_and_rebase_and_limits_apply() {
     let fleet = Fleet::new("group: policy, request: {maxOpen: 1, perHour: 2}");
     fleet.publish("db", &["1.1.0"]);
     let rows = fleet.good_pass();
@@ -437,7 +437,7 @@ fn people_hold_and_rebase_by_labels_and_limits_hold() {
 
 #[test]
 #[ignore = "needs Gitea: run tests/run forge"]
-fn it_merges_itself_when_its_check_turns_green() {
+fn auto_merge_when_its_check_turns_green() {
     let fleet = Fleet::new(
         "autoMerge: {bump: [minor], requireChecks: true}, request: {mergeMethod: squash}",
     );
@@ -510,7 +510,7 @@ fn it_merges_itself_when_its_check_turns_green() {
 
 #[test]
 #[ignore = "needs Gitea: run tests/run forge"]
-fn groups_stand_alone_and_one_merge_builds_the_other_anew() {
+fn groups_are_separate_and_rebuilt_after_a_merge() {
     let fleet = Fleet::new("group: policy, autoMerge: {bump: [minor], requireChecks: false}");
     fleet.publish("db", &["1.1.0"]);
     // Both are opened, and merge as soon as Gitea has looked at them; each is made again after the
@@ -537,7 +537,7 @@ fn groups_stand_alone_and_one_merge_builds_the_other_anew() {
 
 #[test]
 #[ignore = "needs Gitea: run tests/run forge"]
-fn missing_facts_close_nothing() {
+fn missing_facts_close_no_request() {
     let fleet = Fleet::new("");
     let number = fleet.only().number.unwrap();
     let whole = semver("web", "1.x", "") + &semver("db", "1.x", "") + &prod("");
@@ -607,7 +607,7 @@ fn missing_facts_close_nothing() {
 
 #[test]
 #[ignore = "needs Gitea: run tests/run forge"]
-fn the_forge_is_asked_once_in_a_pass_what_a_request_waits_for() {
+fn forge_is_queried_once_per_request_and_pass() {
     let fleet = Fleet::new("group: policy");
     fleet.publish("db", &["1.1.0"]);
     // In two files: a merge of one leaves the other's branch as it is.
@@ -672,7 +672,7 @@ fn the_forge_is_asked_once_in_a_pass_what_a_request_waits_for() {
 
 #[test]
 #[ignore = "needs Gitea: run tests/run forge"]
-fn what_a_person_merges_takes_nothing_back_whatever_its_message_says() {
+fn merge_by_hand_is_no_revert() {
     for way in ["merge", "squash", "rebase"] {
         let fleet = Fleet::bare("");
         let stable = |salt: &str| {

@@ -21,7 +21,7 @@ fn green(context: &str) -> CommitStatus {
 
 #[tokio::test]
 #[ignore = "needs Gitea: run tests/run forge"]
-async fn another_persons_commit_is_not_merged_with_the_bots() {
+async fn merge_refuses_a_foreign_head() {
     let world = World::new().await;
     let request = world.request("tagboat/prod").await;
     let pushed = world.push("tagboat/prod", "by-ann");
@@ -69,7 +69,7 @@ async fn another_persons_commit_is_not_merged_with_the_bots() {
 
 #[tokio::test]
 #[ignore = "needs Gitea: run tests/run forge"]
-async fn every_method_makes_its_history() {
+async fn merge_methods_make_their_history() {
     let world = World::new().await;
     let mut before = git(&world.clone, &["rev-parse", "origin/main"]).text();
     for (branch, method, parents) in [
@@ -164,7 +164,7 @@ async fn every_method_makes_its_history() {
 
 #[tokio::test]
 #[ignore = "needs Gitea: run tests/run forge"]
-async fn conflicts_are_not_merged() {
+async fn merge_conflict_is_refused() {
     let world = World::new().await;
     let one = world.request("tagboat/one").await;
     git(
@@ -207,7 +207,7 @@ async fn conflicts_are_not_merged() {
 
 #[tokio::test]
 #[ignore = "needs Gitea: run tests/run forge"]
-async fn the_forge_merges_by_itself_when_the_check_turns_green() {
+async fn merge_when_ready_waits_for_the_check() {
     let world = World::new().await;
     world.protect(0, &["ci/test"]).await;
     let request = world.request("tagboat/auto").await;

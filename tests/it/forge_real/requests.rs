@@ -13,7 +13,7 @@ use tagboat::io::forge::{
 
 #[tokio::test]
 #[ignore = "needs Gitea: run tests/run forge"]
-async fn a_request_lives_from_opening_to_closing() {
+async fn request_opened_updated_and_closed() {
     let world = World::new().await;
     let forge = &world.forge;
     let head = world.push("tagboat/dev/web", "web.yaml");
@@ -148,7 +148,7 @@ async fn a_request_lives_from_opening_to_closing() {
 
 #[tokio::test]
 #[ignore = "needs Gitea: run tests/run forge"]
-async fn a_person_who_closes_or_merges_is_named() {
+async fn request_end_names_the_user() {
     let world = World::new().await;
     let (one, other) = (
         world.request("tagboat/one").await,
@@ -191,7 +191,7 @@ async fn a_person_who_closes_or_merges_is_named() {
 
 #[tokio::test]
 #[ignore = "needs Gitea: run tests/run forge"]
-async fn drafts_keep_their_mark() {
+async fn request_draft_state_is_kept() {
     let world = World::new().await;
     world.push("tagboat/draft", "d");
     let opened = world
@@ -230,7 +230,7 @@ async fn drafts_keep_their_mark() {
 
 #[tokio::test]
 #[ignore = "needs Gitea: run tests/run forge"]
-async fn one_comment_is_kept_up_to_date() {
+async fn request_comment_is_updated_in_place() {
     let world = World::new().await;
     let request = world.request("tagboat/talk").await;
     let comments = format!("issues/{}/comments", request.number);
@@ -279,7 +279,7 @@ async fn one_comment_is_kept_up_to_date() {
 
 #[tokio::test]
 #[ignore = "needs Gitea: run tests/run forge"]
-async fn people_and_teams_are_asked_and_others_named() {
+async fn reviewers_requested_and_unknown_ones_named() {
     let world = World::new().await;
     let team = json!({"name": "platform", "units": ["repo.code", "repo.pulls"], "permission": "write", "includes_all_repositories": true});
     let team = world
@@ -332,7 +332,7 @@ async fn people_and_teams_are_asked_and_others_named() {
 
 #[tokio::test]
 #[ignore = "needs Gitea: run tests/run forge"]
-async fn more_requests_than_a_page_are_listed_whole_and_forks_are_not_ours() {
+async fn requests_list_all_pages_without_forks() {
     let world = World::new().await;
     world.push("tagboat/all", "all");
     let branches: Vec<String> = (0..105)
@@ -437,7 +437,7 @@ async fn more_requests_than_a_page_are_listed_whole_and_forks_are_not_ours() {
 
 #[tokio::test]
 #[ignore = "needs Gitea: run tests/run forge"]
-async fn releases_and_addresses_are_those_of_the_forge() {
+async fn forge_releases_and_urls_are_right() {
     let world = World::new().await;
     for tag in ["v1.0.0", "v1.1.0", "v1.2.0", "v2.0.0"] {
         let body = json!({"tag_name": tag, "name": format!("Release {tag}"), "body": format!("notes of {tag} @ann"), "target_commitish": "main"});

@@ -26,7 +26,7 @@ fn failed<T: std::fmt::Debug>(
 
 #[tokio::test]
 #[ignore = "needs Gitea: run tests/run forge"]
-async fn a_token_that_lacks_a_right_is_told_which() {
+async fn token_without_a_right_gets_its_name() {
     let world = World::new().await;
     let request = world.request("tagboat/mine").await;
     let gone = "0123456789012345678901234567890123456789";

@@ -5,7 +5,7 @@ use crate::it::sandbox_forge::{WALK, walk};
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Gitea: run tests/run forge"]
-async fn a_real_one_answers_as_the_sandbox() {
+async fn gitea_behaves_like_the_sandbox() {
     let world = World::new().await;
     let log = walk(&*world.forge, |branch| {
         drop(world.push(branch, &branch.replace('/', "-")))

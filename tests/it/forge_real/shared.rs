@@ -24,7 +24,7 @@ fn engine(fleet: &Fleet, store: &str, folder: &str) -> tagboat::service::engine:
 
 #[test]
 #[ignore = "needs Gitea: run tests/run forge"]
-fn a_branch_that_somebody_else_needs_stays() {
+fn branch_used_by_another_request_stays() {
     let fleet = Fleet::new("");
     let number = fleet.only().number.unwrap();
     fleet.push(&["origin/main:refs/heads/staging"]);
@@ -70,7 +70,7 @@ fn a_branch_that_somebody_else_needs_stays() {
 
 #[test]
 #[ignore = "needs Gitea: run tests/run forge"]
-fn two_updaters_of_one_branch_leave_each_other_alone() {
+fn two_updaters_of_one_branch_do_not_interfere() {
     let fleet = Fleet::new("");
     let second = semver("web", "1.x", "")
         + &prod("")

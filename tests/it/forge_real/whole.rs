@@ -279,7 +279,7 @@ impl Stage {
 
 #[test]
 #[ignore = "needs Gitea and kube-apiserver: run tests/run forge"]
-fn dev_merges_itself_prod_waits_and_people_have_the_last_word() {
+fn dev_auto_merges_while_prod_waits_for_people() {
     let mut stage = Stage::new();
     let no_check = "The check ci/test has not reported yet";
 

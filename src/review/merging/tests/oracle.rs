@@ -139,7 +139,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(4000))]
 
     #[test]
-    fn it_merges_exactly_if_every_rule_holds(world in worlds()) {
+    fn merging_agrees_with_the_oracle(world in worlds()) {
         match world.decide() {
             MergeDecision::Now => prop_assert!(allowed(&world)),
             MergeDecision::Waits { reasons, until, ask } => {
