@@ -1,5 +1,5 @@
-//! One choice among many tags, and the memory tags are held in (DESIGN, "Numbers"): each figure
-//! beside the one to meet.
+//! Selection of one tag among many, and the memory of tag lists, beside the limits in DESIGN
+//! ("Numbers").
 
 #![allow(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
@@ -11,8 +11,7 @@ use tagboat::{
     spec,
 };
 
-/// Tags as a much-built image has them: versions with variants of base images, in the order of a
-/// registry.
+/// Tags of a much-built image: versions with variants of base images, in the order of a registry.
 fn tags(count: usize) -> TagList {
     let variants = [
         "",

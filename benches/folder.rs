@@ -1,6 +1,7 @@
-//! Folder in, folder out: 10,000 YAML files with 2,000 markers, each measurement in a process of
-//! its own, hot page cache. `cargo bench --bench folder`; every figure is printed beside the number
-//! to meet.
+//! `tagboat set` over 10,000 YAML files with 2,000 markers. Each measurement is a process of its
+//! own with a hot page cache; every figure is printed beside its limit.
+//!
+//! Run with `cargo bench --bench folder`.
 #![allow(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
 mod generate;
@@ -41,7 +42,7 @@ fn main() -> anyhow::Result<()> {
         let mut runs = vec![];
         let before = children_cpu();
         for index in 0..RUNS {
-            // Every run of the first kind changes every marker again; the others find the last of
+            // The first kind of run changes every marker again; the others end with the last of
             // these tags.
             let tag = if mode == "rewrite" {
                 format!("9.9.{}", index % 2)
@@ -64,8 +65,8 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Milliseconds of processor time that ended child processes took, user and system (Linux; in ticks
-/// of 10 ms).
+/// Processor time of ended child processes in milliseconds, user and system (Linux, in ticks of 10
+/// ms).
 fn children_cpu() -> f64 {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let fields = stat
@@ -81,7 +82,7 @@ fn children_cpu() -> f64 {
         * 10.0
 }
 
-/// Milliseconds of a whole process, and its greatest resident size in KiB.
+/// Returns the wall time in milliseconds and the peak resident size in KiB of one process.
 fn run(root: &Path, mode: &str, tag: &str) -> anyhow::Result<(f64, u64)> {
     let start = Instant::now();
     let output = Command::new(std::env::current_exe()?)

@@ -1,12 +1,12 @@
 //! The Git rows of the design's numbers, on 10,000 files with 2,000 markers: `cargo bench --bench
 //! mirror`.
 //!
-//! Needs `git` (its server side packs the repository, with deltas as a host does). "Fresh" is a new
-//! process that measures itself from the start of `main`. The rows of the index take lines with a
-//! needle: they stand for a prefilter, not for a parser. The rows "to the references" read the
-//! world as a pass does: declarations from the whole repository (`anywhere`) or from `policies/`
-//! alone, and references found by the real parser. In the first commit only markers hit a file; in
-//! the second the policies' names stand in every file, so that everything is parsed.
+//! Needs `git`, whose server side packs the repository with deltas, as a host does. "Fresh" is a
+//! new process that measures itself from the start of `main`. The index rows extract lines with a
+//! needle, so they measure a prefilter and no parser. The rows "to the references" read the
+//! snapshot as a pass does: declarations from the whole repository (`anywhere`) or from `policies/`
+//! alone, and references by the real parser. In the first commit a file is hit by its marker only;
+//! in the second the policies' names are in every file, so that everything is parsed.
 
 #![allow(
     clippy::print_stdout,
@@ -35,7 +35,7 @@ use tagboat::{
 const WHO: (&str, &str) = ("Ann", "ann@example.org");
 const RUNS: usize = 15;
 
-/// Lines with a needle, of files that hold one.
+/// Extractor of the lines with a needle.
 struct Lines(memchr::memmem::Finder<'static>);
 
 impl Lines {
@@ -114,7 +114,7 @@ fn commit(mirror: &Mirror, head: ObjectId, edits: &[FileEdit]) -> usize {
     usize::from(mirror.draft(head, edits, &message).unwrap().is_some())
 }
 
-/// One measurement in a new process: prints milliseconds and KiB.
+/// Runs one measurement in a new process, which prints milliseconds and KiB.
 fn child(arguments: &[String]) {
     let dir = PathBuf::from(&arguments[1]);
     let idle = memory("VmRSS");
@@ -177,7 +177,7 @@ fn child(arguments: &[String]) {
     println!("{} {}", took.as_secs_f64() * 1e3, memory("VmHWM") - idle);
 }
 
-/// What a pass reads before it decides.
+/// Reads the snapshot that a pass decides on.
 fn references(
     mirror: &Mirror,
     commit: ObjectId,
@@ -392,7 +392,7 @@ fn worlds(dir: &Path, base: ObjectId) {
         2.0,
         0.6,
     );
-    // One process at a time has a mirror.
+    // The mirror is locked by one process at a time.
     let mirror = open(dir);
     let same =
         median((0..RUNS * 20).map(|_| {
@@ -401,7 +401,7 @@ fn worlds(dir: &Path, base: ObjectId) {
     row("references, nothing changed, running", same, 0.1, 0.03);
 }
 
-/// Rows to the references with one file changed: forth and back between two commits.
+/// Rows to the references with one changed file, back and forth between two commits.
 fn changes(dir: &Path, old: ObjectId, new: ObjectId) {
     let files = ["declared.index", "references.index"].map(|file| dir.join("world").join(file));
     references(&open(dir), old, None, dir, &mut SnapshotCache::default());
@@ -431,7 +431,7 @@ fn timed(work: impl FnOnce()) -> f64 {
     begun.elapsed().as_secs_f64() * 1e3
 }
 
-/// Medians of milliseconds and KiB of new processes.
+/// Medians of milliseconds and KiB over new processes.
 fn fresh(dir: &Path, arguments: &[&str], prepare: impl Fn()) -> (f64, f64) {
     let runs: Vec<(f64, f64)> = (0..RUNS)
         .map(|_| {

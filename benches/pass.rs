@@ -1,7 +1,7 @@
 //! The rows of the design's numbers for whole passes: `cargo bench --bench pass`. Needs `git`.
 //!
-//! The config repository has 10,000 files with 2,000 marked images of 50 repositories. "Fresh" is a
-//! memory without any index and with the index file deleted; the mirror is fetched before.
+//! The config repository has 10,000 files with 2,000 marked images of 50 repositories. "Fresh" has
+//! no index in memory and no index file; the mirror is fetched before.
 
 #![allow(
     clippy::disallowed_methods,
@@ -42,10 +42,9 @@ use tagboat::{
 };
 
 const WHO: (&str, &str) = ("Ann", "ann@example.org");
-/// Images of the fleet.
 const IMAGES: usize = 50;
 const RUNS: usize = 30;
-/// Policies and tags of each for the idle daemon.
+/// Policies of the idle daemon, and tags of each.
 const POLICIES: usize = 1_000;
 
 fn main() {
@@ -142,7 +141,7 @@ fn passes(runtime: &tokio::runtime::Runtime, dir: &Path) {
     let engine = engine(dir);
     let updater = &engine.updaters[0];
 
-    // The references of a revision, by the extractor that passes use.
+    // References of a revision, by the extractor of the update pass.
     let head = updater.repo.mirror.fetch().unwrap().commit;
     let read = |commit, memory: &mut update::SnapshotCache| {
         let (world, _) = update::read(
@@ -165,8 +164,7 @@ fn passes(runtime: &tokio::runtime::Runtime, dir: &Path) {
         let mut memory = update::SnapshotCache::default();
         timed(|| read(head, &mut memory))
     });
-    // Every file of the fleet mentions a watched word, so this is the row in which everything is
-    // parsed.
+    // Every file of the fleet contains a watched word, so everything is parsed.
     row(
         "references, no index yet, everything parsed (ms)",
         median(cold),
@@ -222,7 +220,7 @@ fn passes(runtime: &tokio::runtime::Runtime, dir: &Path) {
 
     // From a tag to the pushed commit: 40 references of the image are rewritten.
     let first = runtime.block_on(updater.pass(PassMode::Write, &Rescan::All, Timestamp::now()));
-    let said = (
+    let report = (
         &first.failures,
         first
             .environments
@@ -231,7 +229,11 @@ fn passes(runtime: &tokio::runtime::Runtime, dir: &Path) {
             .collect::<Vec<_>>(),
         first.findings.first(),
     );
-    assert_eq!((first.pushed(), first.failures.len()), (1, 0), "{said:#?}");
+    assert_eq!(
+        (first.pushed(), first.failures.len()),
+        (1, 0),
+        "{report:#?}"
+    );
     let image = ImageRepository::new(&format!("{}/team/app-0", registry.host())).unwrap();
     let mut times = Vec::new();
     for run in 0..RUNS {
@@ -305,11 +307,11 @@ fn passes(runtime: &tokio::runtime::Runtime, dir: &Path) {
     );
 }
 
-/// A daemon of a thousand policies with a thousand tags each, after its first pass.
+/// Measures a daemon of a thousand policies with a thousand tags each, after its first pass.
 fn idle(runtime: &tokio::runtime::Runtime, dir: &Path) {
     std::fs::create_dir(dir).unwrap();
-    let asked = Arc::new(AtomicUsize::new(0));
-    let counter = Arc::clone(&asked);
+    let requests = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&requests);
     let registry = runtime.block_on(SandboxRegistry::start_with(move |app: Router| {
         app.layer(middleware::from_fn(move |request: Request, next: Next| {
             let counter = Arc::clone(&counter);
@@ -378,7 +380,7 @@ fn idle(runtime: &tokio::runtime::Runtime, dir: &Path) {
     );
     let log = std::fs::read_to_string(&log).unwrap();
     assert!(
-        asked.load(Ordering::SeqCst) >= POLICIES && log.contains("all: "),
+        requests.load(Ordering::SeqCst) >= POLICIES && log.contains("all: "),
         "{log}"
     );
     row(
@@ -394,8 +396,8 @@ fn idle(runtime: &tokio::runtime::Runtime, dir: &Path) {
     );
 }
 
-/// A thousand tags of each repository that no other has; everything else by the registry itself.
-async fn answer(asked: &AtomicUsize, request: Request, next: Next) -> Response {
+/// Answers with a thousand tags that are unique to each repository; the registry answers the rest.
+async fn answer(requests: &AtomicUsize, request: Request, next: Next) -> Response {
     let Some(name) = request
         .uri()
         .path()
@@ -404,7 +406,7 @@ async fn answer(asked: &AtomicUsize, request: Request, next: Next) -> Response {
     else {
         return next.run(request).await;
     };
-    asked.fetch_add(1, Ordering::SeqCst);
+    requests.fetch_add(1, Ordering::SeqCst);
     let number: u32 = name
         .rsplit('-')
         .next()

@@ -1,13 +1,12 @@
-//! The rows of the design's numbers for the way from Git to the cluster: `cargo bench --bench
-//! reconcile`.
+//! The rows of the design's numbers from Git to the cluster: `cargo bench --bench reconcile`.
 //!
 //! Needs the real API server and kubectl: `tests/run cluster` builds both and names them in
 //! `TAGBOAT_TEST_KUBE` and `TAGBOAT_TEST_KUBECTL`. A thousand Applications in fifty namespaces have
 //! a Deployment without pods, a ServiceAccount, a Service and a ConfigMap each. The server runs on
-//! the same machine and takes more of it than the client does, so what the server does alone, and
-//! what kubectl takes for the same objects, is measured in the same run.
+//! the same machine and uses more of it than the client. Therefore the same run also measures the
+//! server alone, and kubectl with the same objects.
 //!
-//! How many seconds the steady state is watched can be said: `cargo bench --bench reconcile --
+//! The argument is the duration of the steady state in seconds: `cargo bench --bench reconcile --
 //! 600`.
 
 #![allow(
@@ -52,7 +51,7 @@ use tagboat::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// As the program has it: memory is measured here.
+/// The allocator of the program, because memory is measured here.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -61,9 +60,9 @@ const APPLICATIONS: usize = 1_000;
 const MORE: usize = 2_500;
 const NAMESPACES: usize = 50;
 const OBJECTS: usize = 4;
-/// Objects that are changed by somebody else, each once: a second change of one would be a quarrel.
+/// Objects that another manager changes, once each: a second change of one would back off.
 const DRIFTS: usize = 50;
-/// Requests in flight, for us and for the server alone.
+/// Requests in flight, for tagboat and for the server alone.
 const AT_ONCE: usize = 16;
 const PATIENCE: Duration = Duration::from_secs(300);
 const REPOSITORY: &str = "fleet";
@@ -121,7 +120,7 @@ async fn rows(kube: &Kube, steady: Duration) {
     }
     let declared = declared(APPLICATIONS);
 
-    // What the server itself can do: the same objects, nothing thought about.
+    // The limit of the server itself: the same objects, sent without any logic.
     let bare: Vec<Value> = (0..APPLICATIONS)
         .flat_map(|number| objects("alone", number, "first"))
         .collect();
@@ -139,7 +138,7 @@ async fn rows(kube: &Kube, steady: Duration) {
         (APPLICATIONS * OBJECTS) as u64,
         "{sent:?}"
     );
-    assert!(fleet.all_in_step());
+    assert!(fleet.all_synced());
     row("first apply of 1,000 Applications (s)", first, 15.0, 6.0);
     println!(
         "    requests: {}; {:.0} writes/s; load after: {}",
@@ -207,7 +206,7 @@ async fn rows(kube: &Kube, steady: Duration) {
     );
     assert_eq!(sent.of("apply"), one.len() as u64, "{sent:?}");
 
-    // As it was, for the processes that come later.
+    // The original values, for the processes that follow.
     fleet.values.lock().unwrap().clear();
     fleet.commit(&declared).await;
 
@@ -235,7 +234,7 @@ async fn rows(kube: &Kube, steady: Duration) {
         starts.push(held["seconds"].as_f64().unwrap());
     }
     say(
-        "new process: until 1,000 Applications are in step (s)",
+        "new process: until 1,000 Applications are synced (s)",
         median(&mut starts),
     );
     println!("    requests: {}", held["sent"].as_str().unwrap());
@@ -269,8 +268,8 @@ async fn rows(kube: &Kube, steady: Duration) {
     println!("load at the end: {}", load());
 }
 
-/// What the daemon itself keeps of 10,000 objects: after it has applied them, and in a process that
-/// found them applied.
+/// Memory of the daemon itself with 10,000 objects: after it has applied them, and in a process
+/// that found them applied.
 async fn many(kube: &Kube, server: &Server<'_>) {
     for number in 0..NAMESPACES {
         let body = json!({"metadata": {"name": format!("many-{number}")}});
@@ -282,35 +281,35 @@ async fn many(kube: &Kube, server: &Server<'_>) {
     std::fs::create_dir(&folder).unwrap();
     let applications =
         (0..MORE).map(|number| (format!("app-{number}"), objects("many", number, "first")));
-    let ground = daemon::Ground::new(
+    let ground = daemon::DaemonFixture::new(
         &folder,
         &kube.kubeconfig,
         &declarations("many", MORE),
         applications,
     );
     for what in ["applied them", "found them applied"] {
-        let taken = ground.run();
-        assert_eq!(taken.in_step, MORE);
+        let usage = ground.run();
+        assert_eq!(usage.synced, MORE);
         row(
             &format!("{} objects, tagboat run that {what} (MiB)", MORE * OBJECTS),
-            taken.resident,
+            usage.resident,
             128.0,
             64.0,
         );
         println!(
             "    {:.1} at its greatest; {:.1} are the program's own file",
-            taken.greatest, taken.program
+            usage.greatest, usage.program
         );
         println!(
-            "    at rest after {:.1} s, {:.1} s of a processor; load: {}",
-            taken.seconds,
-            taken.worked,
+            "    idle after {:.1} s, {:.1} s of a processor; load: {}",
+            usage.seconds,
+            usage.worked,
             load()
         );
     }
 }
 
-/// What comes while nothing changes, by our count and by the server's.
+/// Requests while nothing changes, counted by tagboat and by the server.
 async fn steady_state(kube: &Kube, fleet: &Fleet, time: Duration) {
     let (ours, theirs) = (fleet.stats(), kube.metrics().await);
     tokio::time::sleep(time).await;
@@ -320,12 +319,12 @@ async fn steady_state(kube: &Kube, fleet: &Fleet, time: Duration) {
     );
     assert_eq!(sent.without_watches(), 0, "{sent:?}");
     for resource in ["deployments", "services", "serviceaccounts", "configmaps"] {
-        let asked: Vec<_> = counted
+        let requested: Vec<_> = counted
             .0
             .iter()
             .filter(|((verb, of), _)| of == resource && verb != "WATCH")
             .collect();
-        assert!(asked.is_empty(), "{asked:?}");
+        assert!(requested.is_empty(), "{requested:?}");
     }
     let hours = time.as_secs_f64() / 3600.0;
     row(
@@ -355,8 +354,7 @@ async fn steady_state(kube: &Kube, fleet: &Fleet, time: Duration) {
     );
 }
 
-/// A reconciler of its own, as a process of its own: how long it takes to know that all is in step,
-/// and what it keeps.
+/// Runs a reconciler in a process of its own: seconds until everything is synced, and its memory.
 fn child(kube: &Kube, applications: usize) -> Value {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command
@@ -377,22 +375,22 @@ async fn hold(kubeconfig: &Path, applications: usize) {
     let declared = declared(applications);
     let mut fleet = Fleet::open(kubeconfig).await;
     let seconds = timed(fleet.commit(&declared)).await;
-    assert!(fleet.all_in_step());
+    assert!(fleet.all_synced());
     drop(declared);
     tokio::time::sleep(Duration::from_secs(5)).await;
     let (sent, idle, greatest) = (fleet.stats(), memory(None, "VmRSS"), memory(None, "VmHWM"));
-    let said = json!({
+    let result = json!({
         "seconds": seconds, "writes": sent.writes(), "sent": by_verb(&sent),
         "empty": empty, "idle": idle, "greatest": greatest,
     });
-    println!("{said}");
+    println!("{result}");
 }
 
 fn growth(held: &Value) -> f64 {
     held["idle"].as_f64().unwrap() - held["empty"].as_f64().unwrap()
 }
 
-/// The server, past us.
+/// The API server, accessed without tagboat.
 struct Server<'k> {
     kube: &'k Kube,
     client: reqwest::Client,
@@ -413,7 +411,7 @@ impl Server<'_> {
         answer
     }
 
-    /// Seconds that it has been running on a processor, etcd with it.
+    /// Seconds of processor time of the server, including etcd.
     async fn worked(&self) -> f64 {
         let answer = self
             .client
@@ -448,8 +446,8 @@ impl Server<'_> {
         self.call(Method::PATCH, &path, Some(object), 201).await;
     }
 
-    /// Changes a value as somebody else would; seconds from the answer to that until the server has
-    /// the old value again.
+    /// Changes a value as another manager; returns the seconds from that response until the server
+    /// has the old value again.
     async fn repaired(&self, number: usize) -> f64 {
         let path = format!(
             "/api/v1/namespaces/bench-{}/configmaps/app-{number}",
@@ -478,11 +476,10 @@ impl Server<'_> {
     }
 }
 
-/// A reconciler, and what its repository holds.
 struct Fleet {
     reconciler: Arc<Reconciler>,
     stop: CancellationToken,
-    /// Values that are not the first, by number of the Application.
+    /// Values that differ from the first one, by number of the Application.
     values: Arc<Mutex<BTreeMap<usize, String>>>,
     revision: u32,
 }
@@ -515,7 +512,7 @@ impl Fleet {
         self.values.lock().unwrap().insert(number, value.to_owned());
     }
 
-    /// Takes a new revision, and gives it.
+    /// Accepts a new revision and returns it.
     fn follow(&mut self, declared: &Declarations) -> String {
         self.revision += 1;
         let (revision, values) = (format!("{:040}", self.revision), Arc::clone(&self.values));
@@ -578,13 +575,13 @@ impl Fleet {
         );
     }
 
-    /// A new revision, brought about.
+    /// Commits a new revision and waits until it is reconciled.
     async fn commit(&mut self, declared: &Declarations) {
         let revision = self.follow(declared);
         self.settled(&revision, None).await;
     }
 
-    fn all_in_step(&self) -> bool {
+    fn all_synced(&self) -> bool {
         self.reconciler
             .statuses()
             .iter()
@@ -633,7 +630,6 @@ fn declarations(prefix: &str, applications: usize) -> String {
     text
 }
 
-/// The objects of an Application.
 fn objects(prefix: &str, number: usize, value: &str) -> Vec<Value> {
     let (name, namespace) = (
         format!("app-{number}"),
@@ -687,7 +683,7 @@ fn by_verb(stats: &RequestStats) -> String {
     }
 }
 
-/// Of a process, or of this one, in MiB.
+/// Memory of a process, or of this one, in MiB.
 fn memory(process: Option<u32>, what: &str) -> f64 {
     let status = std::fs::read_to_string(format!(
         "/proc/{}/status",
@@ -703,8 +699,8 @@ fn memory(process: Option<u32>, what: &str) -> f64 {
         / 1024.0
 }
 
-/// Seconds that a process, or this one, has been running on a processor: fields 14 and 15, in
-/// hundredths.
+/// Processor time of a process, or of this one: fields 14 and 15 of `stat`, in hundredths of a
+/// second.
 fn processor_time(process: Option<u32>) -> f64 {
     let stat = std::fs::read_to_string(format!(
         "/proc/{}/stat",
@@ -723,7 +719,7 @@ fn processor_time(process: Option<u32>) -> f64 {
         .sum()
 }
 
-/// What else the machine does: the load of the last minute.
+/// The load average of the last minute.
 fn load() -> String {
     std::fs::read_to_string("/proc/loadavg")
         .unwrap()

@@ -1,11 +1,11 @@
-//! Requests by the hundred on a real Gitea: `cargo bench --bench requests`.
+//! Hundreds of pull requests on a real Gitea: `cargo bench --bench requests`.
 //!
-//! Needs Gitea: `tests/run forge` builds it and says where it is (`TAGBOAT_TEST_GITEA`,
-//! `TAGBOAT_TEST_GITEA_ROOT`), and `git`. An Environment has a hundred policies and `group:
-//! policy`, so that each has a branch and a request of its own: they are opened, brought to another
-//! tag in place, and left alone; then a second Environment doubles them. What each pass asks of the
-//! forge is printed by operation, and what a pass with nothing to do asks is held to what it must
-//! be. Gitea runs on the same machine and takes most of the time.
+//! Needs `git`, and Gitea: `tests/run forge` builds it and names it in `TAGBOAT_TEST_GITEA` and
+//! `TAGBOAT_TEST_GITEA_ROOT`. An Environment has a hundred policies and `group: policy`, so that
+//! each has a branch and a pull request of its own. They are opened, updated to another tag, and
+//! left alone; then a second Environment doubles them. The calls of each pass are printed by
+//! operation. The calls of a pass without work are asserted. Gitea runs on the same machine and
+//! takes most of the time.
 
 #![allow(
     clippy::disallowed_methods,
@@ -37,9 +37,9 @@ use tagboat::{
     update::{PassMode, PassReport, RequestState, Rescan},
 };
 
-/// Requests of one Environment.
+/// Pull requests of one Environment.
 const REQUESTS: usize = 100;
-/// Requests on one of Gitea's pages, as it is unless its administrator says otherwise.
+/// Pull requests on one page of Gitea, by its default settings.
 const PAGE: usize = 50;
 
 type Calls = BTreeMap<ForgeOperation, u64>;
@@ -78,14 +78,14 @@ fn main() {
     let engine = world.engine();
     world.quiet("the same, a new process", &engine, 2 * REQUESTS);
 
-    // What may merge by itself is asked for its checks, while nothing else stands in its way.
+    // Checks are queried for a request that may merge automatically, unless something else blocks
+    // it.
     world.declare("two", "autoMerge: {bump: [minor], requireChecks: true}");
-    world.row("100 of them may merge, texts anew", &engine);
+    world.row("100 of them may merge, new bodies", &engine);
     let report = world.row("100 of them wait for checks", &engine);
     assert_eq!(count(&report, RequestState::Open), 2 * REQUESTS);
 }
 
-/// A forge, a registry and a repository.
 struct World<'r> {
     runtime: &'r tokio::runtime::Runtime,
     registry: SandboxRegistry,
@@ -161,7 +161,7 @@ impl<'r> World<'r> {
         world
     }
 
-    /// A tag of every image.
+    /// Publishes a tag of every image.
     fn publish(&self, tag: &str) {
         for number in 0..REQUESTS {
             let image = SandboxImage {
@@ -178,7 +178,7 @@ impl<'r> World<'r> {
         }
     }
 
-    /// An Environment of all images at 1.0.0, a file each.
+    /// Declares an Environment with all images at 1.0.0, a file each.
     fn declare(&self, name: &str, update: &str) {
         let comma = if update.is_empty() { "" } else { ", " };
         let environment = format!(
@@ -209,7 +209,6 @@ impl<'r> World<'r> {
         git(&clone, &["push", "-q"]);
     }
 
-    /// A process of its own.
     fn engine(&self) -> Engine {
         let options = SettingsFile {
             config: self.dir.join("tagboat.yaml"),
@@ -220,7 +219,7 @@ impl<'r> World<'r> {
             .unwrap_or_else(|failure| panic!("{:#}", failure.error))
     }
 
-    /// A pass: its report, what it asked of the forge, and its seconds.
+    /// Runs a pass; returns its report, its calls to the forge, and its seconds.
     fn pass(&self, engine: &Engine) -> (PassReport, Calls, f64) {
         let updater = &engine.updaters[0];
         let forge = updater.forge.as_ref().unwrap();
@@ -249,8 +248,8 @@ impl<'r> World<'r> {
         report
     }
 
-    /// A pass that finds so many requests open, and has nothing to do with them: a page after the
-    /// other is listed, and the news of those that ended.
+    /// Runs a pass that finds this many open requests and nothing to do: it lists them page by
+    /// page, and those that were closed since.
     fn quiet(&self, what: &str, engine: &Engine, open: usize) {
         let head = || git(&self.dir.join("clone"), &["ls-remote", "origin"]);
         let before = head();
@@ -289,7 +288,7 @@ fn print(what: &str, seconds: f64, calls: &Calls) {
     );
 }
 
-/// Runs git as a person; gives what it says.
+/// Runs git as a person; returns its output.
 fn git(folder: &Path, arguments: &[&str]) -> String {
     let mut command = Command::new("git");
     command

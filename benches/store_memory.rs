@@ -1,4 +1,4 @@
-//! What a million tags cost: memory of a process that has them in its store, bytes a tag in memory
+//! The cost of a million tags: memory of a process that stores them, and bytes per tag in memory
 //! and on disk.
 
 #![allow(clippy::print_stdout, reason = "a benchmark prints its figures")]
@@ -13,7 +13,7 @@ use tagboat::{
 const REPOSITORIES: usize = 1000;
 const TAGS: usize = 1000;
 
-/// Resident memory in MiB; pages have 4 KiB on the machines this runs on.
+/// Resident memory in MiB; assumes pages of 4 KiB.
 fn resident() -> f64 {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
     let pages = statm

@@ -1,4 +1,4 @@
-//! How long it takes to read a tag list, beside the numbers of DESIGN §5.
+//! The time to parse a tag list, beside the limits of DESIGN §5.
 
 #![allow(clippy::print_stdout, reason = "a benchmark prints its figures")]
 #![allow(missing_docs, reason = "a benchmark has no interface")]
@@ -9,7 +9,7 @@ use tagboat::{
     io::registry::{InvalidNames, read_page},
 };
 
-/// Tags as a popular image has them: versions with suffixes.
+/// Tags of a popular image: versions with suffixes.
 fn page(count: usize) -> Vec<u8> {
     let suffixes = [
         "",

@@ -1,9 +1,8 @@
-//! A config repository from a seed: 10,000 YAML files of 2,000 applications, each with one marked
+//! A generated config repository: 10,000 YAML files of 2,000 applications, each with one marked
 //! image.
 
 use std::{fs, io, path::Path};
 
-/// What was generated.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Generated {
     pub files: usize,
@@ -21,7 +20,7 @@ pub fn generate(root: &Path, seed: u64) -> io::Result<Generated> {
             "clusters/cluster-{cluster:02}/team-{team:02}/app-{app}"
         ));
         fs::create_dir_all(&folder)?;
-        // xorshift: enough for numbers that differ.
+        // xorshift64: good enough to make files differ.
         random ^= random << 13;
         random ^= random >> 7;
         random ^= random << 17;

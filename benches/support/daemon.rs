@@ -1,4 +1,4 @@
-//! `tagboat run` as people run it, with a config repository of its own, and what it takes.
+//! Memory and time of `tagboat run` as users run it, on a config repository of its own.
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -10,33 +10,31 @@ use std::{
 };
 use tagboat::sandbox::git::BareRepository;
 
-/// Nothing is done any more when for this long no time of a processor was taken.
+/// The daemon is idle when it used no processor time for this long.
 const QUIET: Duration = Duration::from_secs(5);
-/// The allocator gives back later what was freed.
+/// The allocator returns freed memory with a delay.
 const REST: Duration = Duration::from_secs(10);
 const PATIENCE: Duration = Duration::from_secs(900);
 
-/// A folder with a config repository and `tagboat.yaml`.
-pub struct Ground(PathBuf);
+pub struct DaemonFixture(PathBuf);
 
-/// What a daemon has taken.
-pub struct Taken {
-    /// Resident, when all was in step and it rested; in MiB.
+pub struct DaemonUsage {
+    /// Resident memory in MiB when everything was synced and the daemon was idle.
     pub resident: f64,
-    /// The greatest it ever was.
+    /// Peak resident memory in MiB.
     pub greatest: f64,
-    /// Of it what is mapped from the program's own file.
+    /// The part of it that is mapped from the program's own file.
     pub program: f64,
-    /// Until it rested.
+    /// Seconds until the daemon was idle.
     pub seconds: f64,
-    /// Of a processor.
+    /// Seconds of processor time.
     pub worked: f64,
-    /// Applications in step.
-    pub in_step: usize,
+    /// Synced Applications.
+    pub synced: usize,
 }
 
-impl Ground {
-    /// Makes one in a folder that is there: `declared` is the text of all declarations, `objects`
+impl DaemonFixture {
+    /// Writes a repository into an existing folder: `declared` has all declarations, `objects`
     /// those of each Application.
     pub fn new(
         folder: &Path,
@@ -74,8 +72,8 @@ impl Ground {
         Self(folder.to_owned())
     }
 
-    /// Runs the daemon until it rests.
-    pub fn run(&self) -> Taken {
+    /// Runs the daemon until it is idle.
+    pub fn run(&self) -> DaemonUsage {
         let begun = Instant::now();
         let mut daemon = Daemon(
             self.tagboat("run")
@@ -88,11 +86,11 @@ impl Ground {
         while since.elapsed() < QUIET {
             assert!(
                 begun.elapsed() < PATIENCE && daemon.0.try_wait().unwrap().is_none(),
-                "it does not rest, or has ended"
+                "the daemon is busy for too long, or has ended"
             );
             std::thread::sleep(Duration::from_millis(100));
             let now = super::processor_time(Some(daemon.0.id()));
-            // A timer or two is rest.
+            // A timer or two may fire while it is idle.
             if now - worked > 0.02 {
                 (worked, since) = (now, Instant::now());
             }
@@ -104,7 +102,7 @@ impl Ground {
             super::memory(Some(daemon.0.id()), "VmHWM"),
         );
         let program = super::memory(Some(daemon.0.id()), "RssFile");
-        // Asked last: the answer takes memory, too.
+        // Queried last, because the answer takes memory, too.
         let output = self
             .tagboat("status")
             .arg("--output")
@@ -112,17 +110,17 @@ impl Ground {
             .output()
             .unwrap();
         let statuses: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap();
-        let in_step = statuses
+        let synced = statuses
             .iter()
             .filter(|status| status["state"] == "synced")
             .count();
-        Taken {
+        DaemonUsage {
             resident,
             greatest,
             program,
             seconds,
             worked,
-            in_step,
+            synced,
         }
     }
 
@@ -137,7 +135,7 @@ impl Ground {
     }
 }
 
-/// Ends with its value.
+/// Killed on drop.
 struct Daemon(Child);
 
 impl Drop for Daemon {

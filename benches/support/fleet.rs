@@ -1,9 +1,8 @@
-//! A fleet of manifests from a seed: 10,000 files, of which every fifth has an image with a marker.
+//! A generated fleet of manifests: 10,000 files, of which every fifth has an image with a marker.
 
-/// How many files there are.
 pub const FILES: usize = 10_000;
 
-/// Path and content of every file, the same for the same seed.
+/// Path and content of every file, equal for equal seeds.
 pub fn fleet(seed: u64) -> Vec<(String, String)> {
     let mut state = seed | 1;
     let mut random = move |below: u64| {

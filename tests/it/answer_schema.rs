@@ -14,7 +14,7 @@ pub fn validate(name: &str, answer: &Value) {
     assert!(errors.is_empty(), "{name}: {errors:#?}\n{answer:#}");
 }
 
-/// Checks the output of a command line, if it asks for JSON.
+/// Checks the output of a command line that requests JSON.
 pub fn validate_output(line: &str, exit: i32, out: &str, err: &str) {
     if !line.ends_with(" -o json") && !line.contains(" -o json ") {
         return;

@@ -48,7 +48,7 @@ fn set_does_not_follow_symbolic_links() {
     case.run("check repo");
     case.run("init repo");
     case.run("set repo ns:n=ghcr.io/a/b:1.2.0");
-    // The folder itself may be reached by a link.
+    // The folder itself may be a link.
     case.run("set way ns:n=ghcr.io/a/b:1.3.0");
     case.run("check way");
     assert_eq!(
@@ -66,7 +66,7 @@ fn set_does_not_follow_symbolic_links() {
 #[test]
 fn set_unwritable_file_does_not_stop_others() {
     let mut case = Case::new("partly");
-    // With room for the name itself, but not for that of a temporary file beside it.
+    // A name that fits the limit, while the name of a temporary file beside it does not.
     let long = format!("{}.yaml", "n".repeat(245));
     case.file(&long, MARKED);
     case.file("own.yaml", MARKED);
@@ -122,7 +122,7 @@ fn set_reads_twenty_megabytes() {
         fs::read_to_string(case.work().join("large.yaml")).unwrap()
             == text.replace("1.1.0", "1.2.0")
     );
-    // Larger than any declaration: said, and the others are read all the same.
+    // Larger than any declaration may be: reported, and the other files are still read.
     case.file(
         "large-policy.yaml",
         format!("{text}# tagboat.dev/\n# {}\n", "x".repeat(1 << 20)),
@@ -131,7 +131,7 @@ fn set_reads_twenty_megabytes() {
     case.finish();
 }
 
-/// What `init` drafts passes `check`, whatever the files look like.
+/// Drafts of `init` pass `check` for any repository.
 #[test]
 fn init_drafts_pass_check() {
     for (number, files) in [
@@ -192,7 +192,7 @@ fn init_drafts_pass_check() {
             "{number}: {answer:#}"
         );
         let checked = case.run("check");
-        // A policy file of the repository may be in the way of a draft, which is said.
+        // A policy file of the repository may block a draft, which is reported.
         if number == 4 {
             assert!(
                 written.out.contains("\"state\": \"exists\""),
@@ -214,11 +214,11 @@ fn init_drafts_pass_check() {
 fn completions_and_schemas_are_printed() {
     let mut case = Case::new("no-case-of-this-name");
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
-        let said = case.run(&format!("completions {shell}"));
+        let output = case.run(&format!("completions {shell}"));
         assert!(
-            said.exit == 0 && said.out.contains("tagboat") && said.out.contains("unpin"),
+            output.exit == 0 && output.out.contains("tagboat") && output.out.contains("unpin"),
             "{shell}: {}",
-            said.err
+            output.err
         );
     }
     let mut titles = Vec::new();
@@ -229,11 +229,11 @@ fn completions_and_schemas_are_printed() {
         "Application",
         "tagboat.yaml",
     ] {
-        let said = case.run(&format!("schema {kind}"));
-        let schema: Value = serde_json::from_str(&said.out)
-            .unwrap_or_else(|error| panic!("{kind}: {error}: {}", said.err));
+        let output = case.run(&format!("schema {kind}"));
+        let schema: Value = serde_json::from_str(&output.out)
+            .unwrap_or_else(|error| panic!("{kind}: {error}: {}", output.err));
         assert!(schema["$schema"].is_string(), "{kind}");
-        titles.push(said.out);
+        titles.push(output.out);
     }
     titles.dedup();
     assert_eq!(titles.len(), 5);

@@ -1,10 +1,9 @@
-//! The program as somebody would start it, cut off from everything else: a cleared environment, a
-//! HOME of its own, and all it says kept in a transcript that is compared with
-//! `tests/cases/cli/<case>/transcript.txt`.
+//! The program as a user starts it, isolated: a cleared environment, a HOME of its own, and all
+//! output in a transcript that is compared with `tests/cases/cli/<case>/transcript.txt`.
 //!
-//! A case is a folder: `original` is what the program finds in its working folder, `expected` what
-//! must be there at the end (none: the same as before). A file `commands` has a command a line;
-//! cases without it are driven from Rust.
+//! A case is a folder: `original` is the working folder before, `expected` the working folder after
+//! (without it: unchanged). A file `commands` has one command a line; cases without it are driven
+//! from Rust.
 
 use std::{
     collections::BTreeMap,
@@ -15,7 +14,6 @@ use std::{
 };
 use tempfile::TempDir;
 
-/// A case at work.
 pub struct Case {
     folder: PathBuf,
     temporary: TempDir,
@@ -23,8 +21,8 @@ pub struct Case {
     replaced: Vec<(String, String)>,
 }
 
-/// What one command said.
-pub struct Said {
+/// The output of one command.
+pub struct CommandOutput {
     pub exit: i32,
     pub out: String,
     pub err: String,
@@ -34,8 +32,8 @@ impl Case {
     /// Sets up the case of this name.
     pub fn new(name: &str) -> Self {
         let folder = cases().join(name);
-        // The real path: where the temporary folder is reached by a link, the program shows what
-        // lies behind it.
+        // The real path: if the temporary folder is reached by a link, the program shows the
+        // target.
         let temporary = tempfile::tempdir().unwrap();
         let root = temporary.path().canonicalize().unwrap();
         let case = Self {
@@ -55,7 +53,6 @@ impl Case {
         case
     }
 
-    /// The folder that commands run in.
     pub fn work(&self) -> PathBuf {
         self.temporary.path().join("work")
     }
@@ -64,23 +61,23 @@ impl Case {
         self.temporary.path().join("home")
     }
 
-    /// Puts a file into the working folder.
+    /// Writes a file into the working folder.
     pub fn file(&self, path: &str, bytes: impl AsRef<[u8]>) {
         let target = self.work().join(path);
         fs::create_dir_all(target.parent().unwrap()).unwrap();
         fs::write(target, bytes).unwrap();
     }
 
-    /// Shows `text` (a port, a path) as `as_` in the transcript, and reads `as_` in commands as
-    /// `text`.
+    /// Shows `text` (a port, a path) as `as_` in the transcript, and replaces `as_` by `text` in
+    /// commands.
     #[cfg(feature = "demo")]
     pub fn replace(&mut self, text: &str, as_: &str) {
         self.replaced.push((text.to_owned(), as_.to_owned()));
     }
 
-    /// Runs `tagboat` with these words; `'…'` keeps a word together, and `< FILE` at the end is its
+    /// Runs `tagboat` with these words. `'…'` keeps a word together, and `< FILE` at the end is its
     /// standard input.
-    pub fn run(&mut self, line: &str) -> Said {
+    pub fn run(&mut self, line: &str) -> CommandOutput {
         let (command, input) = match line.split_once(" < ") {
             Some((command, file)) => (command, fs::read(self.work().join(file)).unwrap()),
             None => (line, Vec::new()),
@@ -117,21 +114,21 @@ impl Case {
                 String::from_utf8_lossy(&output.stderr)
             )
         });
-        let said = Said {
+        let output = CommandOutput {
             exit,
             out: shown(&output.stdout),
             err: shown(&output.stderr),
         };
-        super::answer_schema::validate_output(line, exit, &said.out, &said.err);
+        super::answer_schema::validate_output(line, exit, &output.out, &output.err);
         self.transcript
-            .push_str(&format!("$ tagboat {line}\n{}", said.out));
-        if !said.err.is_empty() {
+            .push_str(&format!("$ tagboat {line}\n{}", output.out));
+        if !output.err.is_empty() {
             self.transcript
-                .push_str(&format!("--- beside it\n{}", said.err));
+                .push_str(&format!("--- beside it\n{}", output.err));
         }
         self.transcript
-            .push_str(&format!("--- exit {}\n\n", said.exit));
-        said
+            .push_str(&format!("--- exit {}\n\n", output.exit));
+        output
     }
 
     /// Compares the transcript, and the working folder with `expected`.
@@ -151,7 +148,7 @@ impl Case {
             if expected.exists() {
                 fs::remove_dir_all(&expected).unwrap();
             }
-            // What Rust put there is Rust's to compare.
+            // Cases driven from Rust compare their own files.
             if self.folder.join("commands").exists() && before != after {
                 for (path, bytes) in &after {
                     let target = expected.join(path);
@@ -188,7 +185,6 @@ impl Case {
     }
 }
 
-/// The folder of the cases.
 pub fn cases() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases/cli")
 }
@@ -210,8 +206,7 @@ fn words(line: &str) -> Vec<String> {
     words
 }
 
-/// Every file below a folder, by its path from there; empty for a folder that is not there. Links
-/// are not followed.
+/// Every file below a folder, by relative path. A missing folder is empty; links are not followed.
 pub fn tree(root: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut files = BTreeMap::new();
     let mut folders = vec![root.to_owned()];

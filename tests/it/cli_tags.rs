@@ -35,7 +35,7 @@ async fn tags_are_listed_and_described() {
             .unwrap();
     }
     let host = registry.host();
-    // A port that was free a moment ago, where nobody listens.
+    // A port that was free a moment ago, without a listener.
     let nobody = std::net::TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
@@ -52,7 +52,7 @@ async fn tags_are_listed_and_described() {
         case.run("tags [REGISTRY]/team/nothing --insecure -o json");
         case.replace(&nobody, "[NOBODY]");
         assert_eq!(case.run("tags [NOBODY]/app --insecure").exit, 3);
-        // The process file says how to reach it.
+        // The settings file says how to reach it.
         let process = format!("repositories: [{{url: 'file:///nowhere'}}]\nregistries: [{{prefix: '{host}', insecure: true}}]\n");
         case.file("tagboat.yaml", &process);
         case.file("other.yaml", process.replace("insecure", "insecur"));

@@ -1,5 +1,5 @@
-//! The cluster room against answers that no real API server gives. What a real one does is proved
-//! in `cluster_real`.
+//! The cluster client against responses that no real API server gives. `cluster_real` covers those
+//! of a real one.
 
 use super::support::cluster::kubeconfig;
 use serde_json::json;
@@ -100,11 +100,11 @@ async fn cluster_malformed_response_is_an_error() {
         assert!(error.to_string().contains(says), "{error}");
         assert!(!format!("{error} {error:?} {cluster:?}").contains("s3cr3t"));
         assert_ne!(error.kind(), ErrorKind::Bug);
-        // A list of them is no empty list.
+        // A malformed list is no empty list.
         assert!(cluster.list(&OWN, &maps(), None, None).await.is_err());
         assert!(
             cluster.records().await.is_err(),
-            "nothing is known, not: there is nothing"
+            "unknown is not the same as empty"
         );
         assert!(cluster.resources().await.is_err());
     }
@@ -114,11 +114,11 @@ async fn cluster_malformed_response_is_an_error() {
 async fn cluster_expired_page_restarts_the_list() {
     let server = MockServer::start().await;
     let page = |name: &str, next: &str| json!({"apiVersion": "v1", "kind": "ConfigMapList", "metadata": {"resourceVersion": "1", "continue": next}, "items": [{"metadata": {"name": name}}]});
-    let asked = std::sync::atomic::AtomicUsize::new(0);
+    let received = std::sync::atomic::AtomicUsize::new(0);
     Mock::given(path("/api/v1/configmaps"))
         .respond_with(move |request: &Request| {
             let query = request.url.query().unwrap_or_default();
-            let times = asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            let times = received.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             match query.contains("continue=next") {
                 false => ResponseTemplate::new(200).set_body_json(page("first", "next")),
                 true if times == 1 => ResponseTemplate::new(410)
@@ -176,7 +176,7 @@ async fn cluster_stays_when_kubeconfig_changes() {
     let file = folder.path().join("kubeconfig");
     let written = std::fs::read_to_string(&file).unwrap();
     let mut config: serde_json::Value = serde_json::from_str(&written).unwrap();
-    // `kubectl config use-context` of somebody who shares the file.
+    // `kubectl config use-context` by a user who shares the file.
     config["clusters"]
         .as_array_mut()
         .unwrap()
@@ -203,12 +203,12 @@ async fn cluster_stays_when_kubeconfig_changes() {
     assert_eq!(other.received_requests().await.unwrap().len(), 0);
 }
 
-/// A proxy that answers CONNECT: tells what it was asked, and connects.
+/// A proxy that accepts CONNECT: records the request, and connects.
 async fn tunnel() -> (String, tokio::sync::mpsc::Receiver<String>) {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    let (send, asked) = tokio::sync::mpsc::channel(10);
+    let (send, received) = tokio::sync::mpsc::channel(10);
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
             let mut head = Vec::new();
@@ -225,7 +225,7 @@ async fn tunnel() -> (String, tokio::sync::mpsc::Receiver<String>) {
             );
         }
     });
-    (address, asked)
+    (address, received)
 }
 
 #[tokio::test]
@@ -237,14 +237,14 @@ async fn cluster_kubeconfig_proxy_with_password_is_used() {
         .respond_with(answer)
         .mount(&server)
         .await;
-    let (address, mut asked) = tunnel().await;
+    let (address, mut received) = tunnel().await;
     let (cluster, _folder) = open(
         &server.uri(),
         &json!({"proxy-url": format!("http://me:p%40ss@{address}")}),
     )
     .await;
     assert_eq!(cluster.version().await.unwrap().text, "v1.33.1");
-    let head = asked.recv().await.unwrap().to_lowercase();
+    let head = received.recv().await.unwrap().to_lowercase();
     assert!(
         head.starts_with(&format!("connect {} ", server.address())),
         "{head}"
@@ -263,8 +263,8 @@ async fn cluster_kubeconfig_proxy_with_password_is_used() {
     );
 }
 
-/// An API server that wants a certificate of its clients: knows nothing but its version, and tells
-/// who asked.
+/// An API server that requires client certificates: it serves only its version, and records the
+/// client's name.
 async fn with_client_certificates(
     accepted: &[&rcgen::Certificate],
 ) -> (String, String, tokio::sync::mpsc::Receiver<Vec<u8>>) {
@@ -290,7 +290,7 @@ async fn with_client_certificates(
     let acceptor = tokio_rustls::TlsAcceptor::from(std::sync::Arc::new(config));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let (send, asked) = tokio::sync::mpsc::channel(100);
+    let (send, received) = tokio::sync::mpsc::channel(100);
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             let Ok(mut stream) = acceptor.accept(stream).await else {
@@ -311,7 +311,7 @@ async fn with_client_certificates(
             let _ = stream.shutdown().await;
         }
     });
-    (format!("https://{address}"), made.cert.pem(), asked)
+    (format!("https://{address}"), made.cert.pem(), received)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -320,7 +320,8 @@ async fn cluster_exec_certificate_is_renewed_early() {
     use std::os::unix::fs::PermissionsExt;
     let made = ["first", "second"]
         .map(|name| rcgen::generate_simple_self_signed(vec![format!("{name}.example")]).unwrap());
-    let (server, ca, mut asked) = with_client_certificates(&[&made[0].cert, &made[1].cert]).await;
+    let (server, ca, mut received) =
+        with_client_certificates(&[&made[0].cert, &made[1].cert]).await;
     let folder = tempfile::tempdir().unwrap();
     let given = folder.path().join("credential");
     let give = |certificate: &rcgen::CertifiedKey<rcgen::KeyPair>, life: i64| {
@@ -356,10 +357,10 @@ async fn cluster_exec_certificate_is_renewed_early() {
             .await
             .unwrap()
             .unwrap();
-        asked.recv().await.unwrap()
+        received.recv().await.unwrap()
     };
     assert_eq!(ask().await, made[0].cert.der().to_vec());
-    // The program fails when it is asked anew: what still holds is used.
+    // The program fails when it is called again: the certificate stays in use while it is valid.
     std::fs::remove_file(&given).unwrap();
     let renewal = std::time::Instant::now() + std::time::Duration::from_millis(4500);
     while std::time::Instant::now() < renewal {

@@ -1,4 +1,4 @@
-//! Declarations: each file under `cases/declare` beside the findings it must give, word for word.
+//! Golden declarations: each file under `cases/declare` beside its expected findings.
 
 use std::{fmt::Write, fs, path::Path};
 use tagboat::spec;

@@ -1,4 +1,4 @@
-//! `tagboat demo`, as a stranger runs it: no git, no configuration, an empty environment.
+//! `tagboat demo` as a new user runs it: no git, no configuration, an empty environment.
 
 use super::support::process::Running;
 use std::{
@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-/// What the machine needs at most, tests beside it included; the demo itself takes about a second.
+/// A bound for a busy machine that runs other tests; the demo itself takes about a second.
 const BOUND: Duration = Duration::from_secs(60);
 
 /// The demo with nothing in its environment but a folder for temporary files.
@@ -29,9 +29,8 @@ fn demo(temporary: &Path, arguments: &[&str]) -> Command {
     command
 }
 
-/// Checks that a story was told to its end. What went wrong comes first: of a long message only the
-/// head may be shown.
-pub fn told_to_the_end(code: Option<i32>, complaints: &str, text: &str) {
+/// Checks that the demo ran to its end. Errors come first, because a long message may be cut.
+pub fn assert_complete(code: Option<i32>, complaints: &str, text: &str) {
     assert!(
         code == Some(0) && complaints.is_empty(),
         "exit code {code:?}: {complaints}\nafter\n{}",
@@ -39,7 +38,7 @@ pub fn told_to_the_end(code: Option<i32>, complaints: &str, text: &str) {
     );
 }
 
-/// The end of a story.
+/// The last line of the output.
 pub fn ending(text: &str) -> String {
     let lines: Vec<&str> = text.lines().collect();
     lines[lines.len().saturating_sub(30)..].join("\n")
@@ -57,7 +56,7 @@ fn demo_passes_all_its_checks() {
         String::from_utf8(output.stdout).unwrap(),
         String::from_utf8(output.stderr).unwrap(),
     );
-    told_to_the_end(output.status.code(), &complaints, &text);
+    assert_complete(output.status.code(), &complaints, &text);
     for line in [
         "$ tagboat plan",
         "✓ nothing was written",
@@ -88,7 +87,7 @@ fn demo_passes_all_its_checks() {
         "All checks passed in ",
     ] {
         assert!(
-            text.lines().any(|told| told.starts_with(line)),
+            text.lines().any(|printed| printed.starts_with(line)),
             "{line:?} is missing before\n{}",
             ending(&text)
         );
@@ -110,10 +109,10 @@ fn demo_json_has_every_step() {
     let temporary = tempfile::tempdir().unwrap();
     let output = demo(temporary.path(), &["-o", "json"]).output().unwrap();
     assert_eq!(output.status.code(), Some(0));
-    let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    let steps = told["steps"].as_array().unwrap();
+    let printed: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let steps = printed["steps"].as_array().unwrap();
     assert_eq!(
-        (steps.len(), &told["servers"]),
+        (steps.len(), &printed["servers"]),
         (22, &serde_json::Value::Null)
     );
     assert!(
@@ -143,7 +142,7 @@ fn demo_json_has_every_step() {
 #[test]
 fn demo_ignores_proxies_of_the_environment() {
     let temporary = tempfile::tempdir().unwrap();
-    // Port 1 of this machine: whoever uses this proxy gets nowhere.
+    // Port 1 of this machine: a client that uses this proxy fails.
     let proxies = [
         "http_proxy",
         "HTTP_PROXY",
@@ -227,8 +226,8 @@ fn demo_keep_serves_until_interrupted() {
     );
     assert!(get(&command("curl ")).contains("1.5.2"));
 
-    // What the guide says, in another process: the plan has the tag that was published last, the
-    // pass writes it.
+    // The guide's commands, in another process: the plan has the latest tag, and the pass writes
+    // it.
     let other = |arguments: &str| {
         let output = crate::servers::environment::tagboat()
             .args(arguments.split(' '))
@@ -263,8 +262,7 @@ fn demo_keep_serves_until_interrupted() {
     );
     assert!(other(&plan).contains("nothing to change"));
 
-    // The daemon of the guide logs without colours where nobody looks, and ends when it is asked
-    // to.
+    // The guide's daemon logs to a file without colours, and ends on a signal.
     let mut daemon = crate::servers::environment::tagboat();
     let daemon = daemon
         .args(once.replace("--once ", "").split(' '))
@@ -293,7 +291,7 @@ fn demo_refuses_an_unreachable_cluster() {
     let temporary = tempfile::tempdir().unwrap();
     let elsewhere = tempfile::tempdir().unwrap();
     let file = elsewhere.path().join("kubeconfig");
-    // Port 1 of this machine: nobody answers there.
+    // Port 1 of this machine has no listener.
     let config = r#"{"apiVersion": "v1", "kind": "Config", "current-context": "a", "users": [{"name": "a", "user": {}}],
         "clusters": [{"name": "a", "cluster": {"server": "http://127.0.0.1:1"}}], "contexts": [{"name": "a", "context": {"cluster": "a", "user": "a"}}]}"#;
     fs::write(&file, config).unwrap();
@@ -328,8 +326,8 @@ fn demo_interrupted_leaves_nothing_behind() {
     let temporary = tempfile::tempdir().unwrap();
     let mut child = Running::start(&mut demo(temporary.path(), &[]));
     let mut out = child.stdout.take().unwrap();
-    // The first line is printed before the servers start, so this is the middle or, on a machine in
-    // a hurry, the end.
+    // The first line is printed before the servers start, so this is the middle or, on a slow
+    // machine, the end.
     out.read_exact(&mut [0]).unwrap();
     child.signal("INT");
     let drained = std::thread::spawn(move || out.read_to_end(&mut Vec::new()).unwrap());

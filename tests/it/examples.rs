@@ -1,5 +1,5 @@
-//! What people copy: `policies/` is declared without a mistake and accepted by the schema that
-//! editors read, and `deploy/` is what it says it is.
+//! Files that users copy: `policies/` passes check and its JSON schema, and `deploy/` matches its
+//! description.
 
 use std::{
     fs,
@@ -15,7 +15,7 @@ fn read(path: &str) -> String {
     fs::read_to_string(folder(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// The example declarations: name and text.
+/// The example declarations, as name and text.
 fn policies() -> Vec<(String, String)> {
     let mut files: Vec<(String, String)> = fs::read_dir(folder("policies"))
         .unwrap()
@@ -69,7 +69,7 @@ fn examples_pass_check() {
             .environments
             .values()
             .all(|environment| matches!(environment.via, WriteMode::Commit)),
-        "what passes do today"
+        "the behaviour of passes today"
     );
     assert_eq!(declared.applications.len(), 1);
     for (environment, some) in &declared.environments {
@@ -89,7 +89,7 @@ fn examples_schema_is_linked_and_current() {
     let same = committed == spec::schema(SchemaKind::All);
     assert!(
         same,
-        "policies/schema.json is old: write it with `cargo run -- schema > policies/schema.json`"
+        "policies/schema.json is stale: write it with `cargo run -- schema > policies/schema.json`"
     );
     let schema = jsonschema::validator_for(&committed).unwrap();
     for (name, text) in policies() {
@@ -135,7 +135,7 @@ fn deploy_manifest_runs_one_bot_with_its_rights() {
     assert_eq!(
         bound.len(),
         1,
-        "what it applies, it must be allowed to, and that is said in one place"
+        "the role allows what the bot applies, in one place"
     );
     assert_eq!(
         bound[0]["subjects"][0]["name"],
@@ -222,7 +222,7 @@ fn container_has_no_demo_and_no_root() {
     );
     assert!(
         text.contains(&wanted),
-        "the base image is of the package's Rust version: {wanted}"
+        "the base image must have the package's Rust version: {wanted}"
     );
     for copied in text
         .lines()
@@ -239,7 +239,7 @@ fn container_has_no_demo_and_no_root() {
     }
 }
 
-/// The calls of `tagboat` in a file: its words behind the name.
+/// The calls of `tagboat` in a file, as the words after its name.
 fn calls(text: &str) -> Vec<Vec<String>> {
     let words = |line: &str| {
         line.split_whitespace()
@@ -276,7 +276,7 @@ fn ci_job_and_systemd_unit_call_existing_commands() {
     let commands: Vec<&str> = calls.iter().map(|words| words[0].as_str()).collect();
     assert_eq!(commands, ["set", "plan", "run"]);
     for words in calls {
-        // Every flag of the example is one of the command.
+        // Every flag of the example exists.
         let help = crate::servers::environment::tagboat()
             .args([&words[0], "--help"])
             .output()

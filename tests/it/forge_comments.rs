@@ -1,8 +1,7 @@
-//! One comment that is kept up to date, on the wire of each forge: also after the bot's account has
-//! become another one.
+//! The bot's one comment on each forge's wire protocol, also after the bot's account has changed.
 
 use super::support::{
-    forge::{HEAD, asked, forge, json},
+    forge::{HEAD, forge, json, sent},
     wire::{Reply, Wire, reply},
 };
 use serde_json::{Value, json};
@@ -17,7 +16,7 @@ use tagboat::{
 
 const KINDS: [ForgeKind; 3] = [ForgeKind::Github, ForgeKind::Gitlab, ForgeKind::Gitea];
 
-/// A request that the account of before opened.
+/// A request that the bot opened with its old account.
 fn request() -> PullRequest {
     PullRequest {
         number: 7,
@@ -39,8 +38,8 @@ fn request() -> PullRequest {
     }
 }
 
-/// A forge with comments, signed in as `now`: it changes the comments of `now` only, and says who
-/// that is if `tells`.
+/// A forge with comments and the account `now`. It allows changes of its own comments only, and
+/// reveals the account's name if `tells`.
 async fn start(kind: ForgeKind, tells: bool, comments: &[(&str, &str)]) -> Wire {
     let user = move |name: &str| match kind {
         ForgeKind::Gitlab => json!({"id": 1, "username": name}),
@@ -107,7 +106,7 @@ async fn comment_of_another_account_is_not_edited() {
     use CommentOutcome::{Changed, Made, Same};
     for kind in KINDS {
         for tells in [false, true] {
-            // Nothing was said before; a stranger who writes the marker is nobody.
+            // No comment yet; a comment of another user with the marker does not count.
             for before in [&[][..], &[("mallory", "x")], &[("before", "old")]] {
                 let wire = start(kind, tells, before).await;
                 let shown = format!("{kind} {tells} {before:?}");
@@ -125,7 +124,7 @@ async fn comment_of_another_account_is_not_edited() {
                         "{shown}: {text}"
                     );
                 }
-                let made = asked(&wire)
+                let made = sent(&wire)
                     .iter()
                     .filter(|line| line.starts_with("POST") && !line.contains("graphql"))
                     .count();
@@ -170,7 +169,7 @@ async fn comment_known_author_needs_no_user_request() {
             "{kind}"
         );
         assert!(
-            asked(&wire)
+            sent(&wire)
                 .iter()
                 .all(|line| !line.contains("graphql") && !line.contains("/user")),
             "{kind}"

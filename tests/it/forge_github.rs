@@ -1,8 +1,8 @@
-//! GitHub on the wire: each request as its REST description of 2022-11-28 has it, answers as it
-//! documents them.
+//! GitHub's wire protocol: requests as in its REST description of 2022-11-28, responses as
+//! documented.
 
 use super::support::{
-    forge::{HEAD, TOKEN, asked, connect, forge, json, merge, new},
+    forge::{HEAD, TOKEN, connect, forge, json, merge, new, sent},
     wire::{Manner, Reply, Seen, Wire, reply},
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
@@ -29,7 +29,7 @@ fn github(wire: &Wire) -> Arc<dyn Forge> {
     forge(wire, ForgeKind::Github, "", "acme/fleet")
 }
 
-/// A pull request as the documentation shows it, less what nobody reads.
+/// A pull request as documented, without fields that are not read.
 pub fn pull(number: u64, branch: &str, state: &str) -> Value {
     json!({
         "number": number, "node_id": format!("PR_{number}"), "html_url": format!("https://github.com/acme/fleet/pull/{number}"),
@@ -145,7 +145,7 @@ async fn github_calls_follow_the_published_api() {
     let cut = format!("{}…", "x".repeat(139));
     let mutation = "mutation($input: EnablePullRequestAutoMergeInput!) { enablePullRequestAutoMerge(input: $input) { clientMutationId } }";
     assert_eq!(
-        asked(&wire),
+        sent(&wire),
         [
             format!(
                 "POST {PULLS} {}",
@@ -375,12 +375,13 @@ async fn github_refusal_names_right_not_token() {
             "{text}"
         );
         assert_eq!(error.kind(), ErrorKind::Remote);
-        let said = error.retry_after().map(|wait| wait.as_secs());
+        let delay = error.retry_after().map(|wait| wait.as_secs());
         assert!(
-            said.zip(wait)
-                .is_none_or(|(said, wait)| said.abs_diff(wait) <= 2)
-                && said.is_some() == wait.is_some(),
-            "{shown}: {said:?}"
+            delay
+                .zip(wait)
+                .is_none_or(|(delay, wait)| delay.abs_diff(wait) <= 2)
+                && delay.is_some() == wait.is_some(),
+            "{shown}: {delay:?}"
         );
         let before = wire.seen().len();
         let again = forge.list(RequestFilter::Open, "").await;
@@ -435,7 +436,7 @@ async fn github_broken_response_names_the_endpoint() {
 
 #[tokio::test]
 async fn github_lost_response_is_sent_once() {
-    // The answer to the opening is cut; the request is there.
+    // The response to the creation is cut; the request exists.
     for lost in [0, 1, 2] {
         let wire = fixed(move |seen| match (seen.method.as_str(), lost) {
             ("POST", 0) => json(201, &pull(7, "tagboat/dev", "open")).manner(Manner::Cut(20)),
@@ -457,7 +458,7 @@ async fn github_lost_response_is_sent_once() {
             1
         );
     }
-    // It is not there: then the first error counts.
+    // It does not exist: then the first error counts.
     let wire = fixed(|seen| {
         if seen.method == "POST" {
             reply(500, "{}")
@@ -604,9 +605,9 @@ async fn github_checks_and_reviews_belong_to_the_head() {
             {"user": {"login": "ann"}, "state": "COMMENTED", "commit_id": HEAD, "author_association": "MEMBER"},
             {"user": {"login": "bob"}, "state": "APPROVED", "commit_id": "before", "author_association": "COLLABORATOR"},
             {"user": {"login": "eve"}, "state": "APPROVED", "commit_id": HEAD, "author_association": "NONE"},
-            // Of a commit that is gone.
+            // An approval of a commit that no longer exists.
             {"user": {"login": "kim"}, "state": "APPROVED", "commit_id": null, "author_association": "MEMBER"},
-            // Who has dismissed what he said has said nothing.
+            // A dismissed review does not count.
             {"user": {"login": "lee"}, "state": "APPROVED", "commit_id": "before", "author_association": "MEMBER"},
             {"user": {"login": "lee"}, "state": "DISMISSED", "commit_id": HEAD, "author_association": "MEMBER"},
             {"user": {"login": "dan"}, "state": "CHANGES_REQUESTED", "commit_id": "before", "author_association": "OWNER"},
@@ -673,7 +674,7 @@ async fn github_ruleset_requires_up_to_date_branch() {
         (json(200, &rule(json!(true))), true),
         (json(200, &rule(json!(false))), false),
         (json(200, &json!([])), false),
-        // Rules are not of this plan.
+        // Rulesets are not part of this plan.
         (
             json(
                 403,
@@ -687,7 +688,7 @@ async fn github_ruleset_requires_up_to_date_branch() {
             "/repos/acme/fleet/branches/main" => {
                 json(200, &json!({"name": "main", "protected": true}))
             }
-            // Asked once in a pass.
+            // Queried once in a pass.
             _ => rules.lock().unwrap().take().unwrap(),
         })
         .await;
@@ -737,7 +738,7 @@ async fn github_app_signs_in_and_renews_its_token() {
                 .filter(|seen| seen.path().ends_with("/pulls"))
                 .all(|seen| seen.header("authorization") == "Bearer ghs_installation")
         );
-        // The JWT is signed by the key, young, and of the App.
+        // The JWT is signed by the key, short-lived, and issued for the App.
         let jwt = bought[0]
             .header("authorization")
             .strip_prefix("Bearer ")
@@ -792,13 +793,13 @@ async fn github_app_refused_token_is_renewed_once() {
         .unwrap_err();
     assert!(matches!(error.problem, ForgeProblem::Unauthorized { .. }));
     assert_eq!(
-        asked(&wire)
+        sent(&wire)
             .iter()
             .filter(|line| line.contains("access_tokens"))
             .count(),
         2
     );
-    // A key that is none is named as such, without its text.
+    // An invalid key is named as such, without its text.
     let credentials = ForgeLogin::App {
         id: 1,
         installation: Some(5),
@@ -856,7 +857,7 @@ async fn github_auto_merge_refusal_has_reason() {
             .unwrap_err();
         assert!(error.to_string().contains(is), "{error}");
     }
-    // Nothing to wait for: it is merged at once, on the same head.
+    // Nothing to wait for: it is merged at once, with the same head.
     let wire = fixed(|seen| match (seen.method.as_str(), seen.path()) {
         ("POST", "/graphql") => {
             json(200, &json!({"errors": [{"type": "UNPROCESSABLE", "message": "Pull request Pull request is in clean status"}]}))
@@ -879,7 +880,7 @@ async fn github_auto_merge_refusal_has_reason() {
         .await
         .unwrap();
     assert!(
-        asked(&wire)
+        sent(&wire)
             .last()
             .unwrap()
             .contains(&format!(r#""sha":"{HEAD}""#))
@@ -905,7 +906,7 @@ async fn settings_name_forge_and_secret_location() {
         error.to_string().contains("no credentials from file"),
         "{error}"
     );
-    // The file is read for each call, so that a new token is taken up.
+    // The file is read for each call, so that a new token is picked up.
     for token in ["one", "two"] {
         std::fs::write(folder.path().join("token"), format!("{token}\n")).unwrap();
         assert_eq!(forge.list(RequestFilter::Open, "").await.unwrap().len(), 1);

@@ -1,5 +1,5 @@
-//! GitHub on the wire: whose word about a request counts, how many approvals its base wants, and
-//! what asking costs.
+//! GitHub's wire protocol: whose reviews count, the number of approvals that the base requires, and
+//! the cost of the queries.
 
 use super::{
     forge_github::pull,
@@ -30,8 +30,8 @@ async fn review_of_earlier_head_is_no_approval() {
     let count = |count: Value| json!({"data": {"repository": {"ref": {"refUpdateRule": {"requiredApprovingReviewCount": count}}}}});
     let unknown =
         json!({"errors": [{"message": "Field 'refUpdateRule' doesn't exist on type 'Ref'"}]});
-    // What GraphQL answers, whether the branch is protected, what the rules want; the number
-    // needed, whether it suffices.
+    // GraphQL's response, the branch protection, the rulesets; the required number, and if it is
+    // met.
     let cases = [
         (json(200, &count(json!(1))), true, 0, Some(1), false),
         (json(200, &count(json!(2))), true, 1, Some(2), false),
@@ -47,7 +47,7 @@ async fn review_of_earlier_head_is_no_approval() {
             Some(0),
             true,
         ),
-        // It does not say it: then somebody must approve what is there now.
+        // The setting is unknown: then somebody must approve the current head.
         (json(200, &unknown), true, 0, None, false),
         (json(200, &unknown), true, 1, Some(1), false),
         (
@@ -67,7 +67,7 @@ async fn review_of_earlier_head_is_no_approval() {
             None,
             false,
         ),
-        // Nobody needs to ask where there is no protection.
+        // Nothing is queried without protection.
         (reply(500, "{}"), false, 0, Some(0), true),
         (reply(500, "{}"), false, 1, Some(1), false),
     ];
@@ -94,7 +94,7 @@ async fn review_of_earlier_head_is_no_approval() {
             );
             assert_eq!(approvals.suffice(), suffice, "{shown}");
         }
-        // Once in a pass, of this branch.
+        // Once in a pass, for this branch.
         let questions: Vec<Seen> = wire
             .seen()
             .into_iter()
@@ -140,26 +140,25 @@ async fn review_approvals_uncountable_are_an_error() {
 
 #[tokio::test]
 async fn review_hidden_member_permission_is_queried() {
-    let told = |word: &str| {
+    let permission = |word: &str| {
         json(
             200,
             &json!({"permission": word, "role_name": word, "user": {"login": "ann"}}),
         )
     };
-    // The association, what GitHub says of his rights; whether his approval counts, and his
-    // objection.
+    // The association, the permission that GitHub reports; if his approval and his objection count.
     let cases = [
-        ("CONTRIBUTOR", told("write"), true, true),
-        ("NONE", told("admin"), true, true),
-        ("NONE", told("read"), false, false),
-        ("FIRST_TIME_CONTRIBUTOR", told("none"), false, false),
+        ("CONTRIBUTOR", permission("write"), true, true),
+        ("NONE", permission("admin"), true, true),
+        ("NONE", permission("read"), false, false),
+        ("FIRST_TIME_CONTRIBUTOR", permission("none"), false, false),
         (
             "NONE",
             json(404, &json!({"message": "ann is not a user"})),
             false,
             false,
         ),
-        // Nobody tells: what he objects to is not merged, and what he approves is not approved.
+        // The permission is unknown: his objection blocks, and his approval does not count.
         (
             "NONE",
             json(
@@ -196,14 +195,14 @@ async fn review_hidden_member_permission_is_queried() {
             let request = forge.get(7).await.unwrap();
             for _ in 0..2 {
                 let approvals = forge.approvals(&request).await.unwrap();
-                let heard = if state == "APPROVED" {
+                let counted = if state == "APPROVED" {
                     approvals.by
                 } else {
                     approvals.changes_requested
                 };
-                assert_eq!(heard, ["ann"].repeat(usize::from(counts)), "{shown}");
+                assert_eq!(counted, ["ann"].repeat(usize::from(counts)), "{shown}");
             }
-            // Once in a pass, and only where it is not known.
+            // Once in a pass, and only where it is unknown.
             let questions = wire
                 .targets()
                 .iter()
@@ -264,7 +263,7 @@ async fn review_permission_queries_are_bounded() {
 async fn review_single_request_is_conditional() {
     let wire = Wire::start(|seen, before| {
         let mut now = pull(7, "tagboat/dev", "open");
-        // It changes before the fourth question.
+        // It changes before the fourth query.
         if before >= 3 {
             now["mergeable_state"] = json!("blocked");
         }

@@ -1,7 +1,7 @@
-//! GitLab on the wire: each request as its API documentation has it, answers as it shows them.
+//! GitLab's wire protocol: requests and responses as in its API documentation.
 
 use super::support::{
-    forge::{HEAD, TOKEN, asked, forge, json, merge, new},
+    forge::{HEAD, TOKEN, forge, json, merge, new, sent},
     wire::{Manner, Reply, Seen, Wire, reply},
 };
 use serde_json::{Value, json};
@@ -27,7 +27,7 @@ fn user(id: u64, name: &str) -> Value {
     json!({"id": id, "username": name, "name": name, "state": "active", "web_url": "https://gitlab.example.com/x"})
 }
 
-/// A merge request as the documentation shows it, less what nobody reads.
+/// A merge request as documented, without fields that are not read.
 pub fn request(iid: u64, branch: &str, state: &str) -> Value {
     json!({
         "id": 1000 + iid, "iid": iid, "project_id": 3, "title": "dev: web 1 → 2", "description": null, "state": state,
@@ -184,7 +184,7 @@ async fn gitlab_calls_follow_the_published_api() {
         .unwrap();
     let list = "sort=desc&per_page=100";
     assert_eq!(
-        asked(&wire),
+        sent(&wire),
         [
             format!(
                 "POST {PROJECT}/merge_requests {}",
@@ -393,12 +393,13 @@ async fn gitlab_refusal_names_right_not_token() {
             "{text}"
         );
         assert_eq!(error.kind(), ErrorKind::Remote);
-        let said = error.retry_after().map(|wait| wait.as_secs());
+        let delay = error.retry_after().map(|wait| wait.as_secs());
         assert!(
-            said.zip(wait)
-                .is_none_or(|(said, wait)| said.abs_diff(wait) <= 2)
-                && said.is_some() == wait.is_some(),
-            "{shown}: {said:?}"
+            delay
+                .zip(wait)
+                .is_none_or(|(delay, wait)| delay.abs_diff(wait) <= 2)
+                && delay.is_some() == wait.is_some(),
+            "{shown}: {delay:?}"
         );
     }
     for (answer, words) in [
@@ -619,7 +620,7 @@ async fn gitlab_pipelines_count_for_their_head() {
         let now = forge.get(7).await.unwrap();
         assert_eq!(forge.checks(&now).await.unwrap().state, expected, "{shown}");
     }
-    // A project that merges after green pipelines only says which check there is.
+    // A project that merges after green pipelines does not list its required checks.
     let pipelines = [
         (json!(null), ChecksState::Pending),
         (
@@ -692,7 +693,7 @@ async fn gitlab_pipelines_count_for_their_head() {
         (approvals.changes_requested.as_slice(), approvals.suffice()),
         (["dan".to_owned()].as_slice(), false)
     );
-    // What was verified is not what is there now.
+    // The current head is not the verified one.
     let error = forge
         .checks(&tagboat::io::forge::PullRequest {
             head_commit: "before".into(),
@@ -727,11 +728,11 @@ async fn gitlab_merge_method_requires_up_to_date_branch() {
             expected,
             "{method}"
         );
-        assert_eq!(wire.targets(), [PROJECT], "asked once in a pass");
+        assert_eq!(wire.targets(), [PROJECT], "queried once in a pass");
     }
 }
 
-/// A version of a request's diff: one is made with each push.
+/// A version of a request's diff; each push creates one.
 fn version(id: u64, head: &str, time: &str) -> Value {
     json!({
         "id": id, "head_commit_sha": head, "base_commit_sha": "base", "start_commit_sha": "base",
@@ -782,8 +783,8 @@ async fn gitlab_approval_of_earlier_head_is_ignored() {
             vec!["bob"],
             vec!["ann"],
         ),
-        // A push to the base makes another version of the same head; the approval between the two
-        // is of that head.
+        // A push to the base creates another version of the same head; the approval between the two
+        // is for that head.
         (
             "the same head",
             vec![approved("ann", Some("10:30"))],
@@ -796,7 +797,8 @@ async fn gitlab_approval_of_earlier_head_is_ignored() {
             vec!["ann"],
             vec![],
         ),
-        // It was this head once, then another: what was approved then may have been the other.
+        // The head was this one, then another, then this one again: the approval may be for the
+        // other.
         (
             "pushed back",
             vec![approved("ann", Some("10:30"))],
@@ -809,7 +811,7 @@ async fn gitlab_approval_of_earlier_head_is_ignored() {
             vec![],
             vec!["ann"],
         ),
-        // GitLab has not looked at the push yet.
+        // GitLab has not processed the push yet.
         (
             "no version of the head",
             vec![approved("ann", Some("11:00"))],
@@ -835,7 +837,7 @@ async fn gitlab_approval_of_earlier_head_is_ignored() {
             vec![],
         ),
         (
-            "a note before, and one of somebody else",
+            "a note before, and one of another user",
             vec![approved("ann", None)],
             both.clone(),
             vec![
@@ -876,7 +878,7 @@ async fn gitlab_approval_of_earlier_head_is_ignored() {
         );
         assert_eq!(approvals.suffice(), !by.is_empty(), "{what}");
     }
-    // Where nobody need approve nothing more is asked.
+    // Without required approvals nothing more is queried.
     let wire = fixed(|seen| match seen.path() {
         path if path.ends_with("/approvals") => json(
             200,

@@ -86,7 +86,7 @@ fn fetch_many_packs_are_compacted() {
     let sandbox = Sandbox::new(FILES);
     let mirror = sandbox.mirror("m");
     mirror.fetch().unwrap();
-    // gix opens a repository with room for 32 packs; each fetch brings one.
+    // gix opens a repository with room for 32 packs; each fetch adds one.
     for n in 0..40 {
         let commit = sandbox.person(&[("readme", &format!("{n}\n"))], "more");
         assert_eq!(mirror.fetch().unwrap().commit, commit);
@@ -106,7 +106,7 @@ fn fetch_many_packs_are_compacted() {
     let packs = fs::read_dir(mirror.dir().join("objects/pack"))
         .unwrap()
         .count();
-    assert!(packs <= 4, "{packs} files of packs after cloning anew");
+    assert!(packs <= 4, "{packs} files of packs after cloning again");
     let head = mirror.head().unwrap();
     assert_eq!(text(&mirror, head, "readme").unwrap(), "39\n");
 }
@@ -165,7 +165,7 @@ fn push_changes_only_the_edited_files() {
     );
     assert!(history.next().is_none());
 
-    // The same again is nothing to commit.
+    // The same edits again are nothing to commit.
     assert!(draft(&mirror, after, &edits, "again").is_none());
 }
 
@@ -303,7 +303,7 @@ fn ref_update_needs_the_expected_old_value() {
         panic!("created twice")
     };
     assert_eq!((again.len(), again[0].kind), (2, ErrorKind::Conflict));
-    // All or none: the first of these could go through.
+    // All or none: the first of these could succeed alone.
     let mixed = [
         update("bot/a", Some(made.commit), None),
         update("bot/b", Some(head.commit), None),
@@ -447,7 +447,7 @@ fn mirror_broken_is_cloned_again_with_warning() {
         assert!(mirror.fetch().unwrap().changed, "{what}");
         assert_eq!(text(&mirror, head, "readme").unwrap(), "hello\n", "{what}");
     }
-    // What a killed fetch leaves is cleared away; the mirror stays.
+    // Remains of a killed fetch are removed; the mirror stays.
     sandbox.person(&[("readme", "next\n")], "next");
     fs::write(dir.join("refs/remotes/origin/main.lock"), "").unwrap();
     let mirror = sandbox.mirror("m");
@@ -462,7 +462,7 @@ fn mirror_is_locked_by_one_process() {
     let remote = || Remote::new(&sandbox.server.url(), "main", RemoteAccess::default()).unwrap();
     let error = Mirror::open(mirror.dir(), remote()).unwrap_err();
     assert!(matches!(error, GitError::InUse { .. }), "{error}");
-    // A program that is being started has the lock for a moment longer.
+    // A child process that is just starting holds the lock a moment longer.
     let dir = mirror.dir().to_owned();
     std::thread::scope(|scope| {
         scope.spawn(move || {

@@ -1,5 +1,5 @@
-//! Branches beside the one that is followed: fetched with it, told apart by whose commits they
-//! hold, moved by compare-and-swap only. Against the sandbox server here, and against git itself in
+//! Branches beside the followed one: fetched with it, classified by the authors of their commits,
+//! and changed by compare-and-swap only. Against the sandbox server here, and against git itself in
 //! `git_real`.
 
 use super::git_support::{NOW, Sandbox, bot, draft, edit, mirror, text};
@@ -38,7 +38,8 @@ fn names(mirror: &Mirror) -> Vec<String> {
     mirror.branches().unwrap().into_keys().collect()
 }
 
-/// The whole life of a branch on any server with `web.yaml` on `main`; two clones of it, in `dir`.
+/// The life cycle of a branch on any server with `web.yaml` on `main`, with two clones of it in
+/// `dir`.
 pub fn life(dir: &Path, url: &str) {
     let open = |name: &str| {
         mirror(&dir.join(name), url, RemoteAccess::default()).with_branches("tagboat/")
@@ -50,7 +51,7 @@ pub fn life(dir: &Path, url: &str) {
     assert_eq!(names(&ours), Vec::<String>::new());
     assert!(!ours.fetch().unwrap().changed);
 
-    // New: only where nothing is.
+    // Created only if it does not exist.
     let made = draft(&ours, head, &[edit("web.yaml", "web: 2\n")], UPDATE).unwrap();
     assert_eq!(
         ours.push_branch(&made, "tagboat/dev/all", None).unwrap(),
@@ -65,11 +66,7 @@ pub fn life(dir: &Path, url: &str) {
         .unwrap(),
         PushOutcome::Done
     );
-    assert_eq!(
-        names(&ours),
-        Vec::<String>::new(),
-        "what was pushed is seen by a fetch"
-    );
+    assert_eq!(names(&ours), Vec::<String>::new(), "a fetch shows the push");
     assert_eq!(
         ours.fetch().unwrap(),
         BranchHead {
@@ -91,7 +88,7 @@ pub fn life(dir: &Path, url: &str) {
     );
     assert!(own[0].is_by(&bot()) && !own[0].is_by(&ann));
 
-    // Ann commits on it: that is seen, and what was known of the branch replaces nothing.
+    // Ann commits to it: the commit is seen, and an update with the old value is refused.
     anns.fetch().unwrap();
     let hers = on(
         &anns,
@@ -135,7 +132,7 @@ pub fn life(dir: &Path, url: &str) {
     assert_eq!(
         ours.beyond(hers.commit, head.commit, 1).unwrap(),
         None,
-        "more than were asked for"
+        "more than the limit"
     );
     assert_eq!(
         ours.beyond(head.commit, hers.commit, 50).unwrap(),
@@ -143,7 +140,7 @@ pub fn life(dir: &Path, url: &str) {
         "the target has it"
     );
 
-    // Replaced and deleted from where it is.
+    // Replaced and deleted only from the current value.
     assert_eq!(
         ours.push_branch(&second, "tagboat/dev/all", Some(hers.commit))
             .unwrap(),
@@ -158,7 +155,7 @@ pub fn life(dir: &Path, url: &str) {
     );
     ours.fetch().unwrap();
     assert_eq!(names(&ours), Vec::<String>::new());
-    // What was a folder of branches becomes a branch, and back.
+    // A folder of branches becomes a branch, and back.
     for name in ["tagboat/dev", "tagboat/dev/all", "tagboat/dev"] {
         for (gone, id) in ours.branches().unwrap() {
             assert_eq!(anns.delete_branch(&gone, id).unwrap(), PushOutcome::Done);
@@ -171,7 +168,7 @@ pub fn life(dir: &Path, url: &str) {
         assert_eq!(names(&ours), [name]);
     }
 
-    // The target goes on, whatever clocks say; the branch is still one commit beyond it.
+    // The target moves on with any clock; the branch is still one commit ahead.
     let mut target = head.commit;
     for n in 0..12 {
         let seconds = if n % 3 == 0 {
@@ -198,7 +195,7 @@ pub fn life(dir: &Path, url: &str) {
         1
     );
     assert_eq!(ours.beyond(head.commit, target, 50).unwrap().unwrap(), []);
-    // Another process, and one that is not asked to, see what they should.
+    // A second process, and one without branches, see theirs.
     drop(ours);
     assert_eq!(names(&open("ours")), ["tagboat/dev"]);
     let plain = mirror(&dir.join("plain"), url, RemoteAccess::default());

@@ -1,4 +1,4 @@
-//! The index of records.
+//! The index of extracted records.
 
 use super::git_support::{Sandbox, draft, edit};
 use proptest::prelude::*;
@@ -8,7 +8,7 @@ use std::{
 };
 use tagboat::io::git::{Extractor, Index, IndexOrigin, PushOutcome};
 
-/// Lines with `image:` of YAML files, counting what it reads.
+/// Extractor of lines with `image:` in YAML files; counts the files that it reads.
 #[derive(Default)]
 struct Lines {
     read: AtomicUsize,
@@ -104,7 +104,7 @@ fn index_unchanged_blob_is_not_read_again() {
         (IndexOrigin::Updated(2), 2)
     );
     assert_eq!(updated.index.len(), 302);
-    // Back again: one record changes, one goes away.
+    // Back again: one record changes, one is removed.
     let back = open(head.commit);
     assert_eq!(
         (back.how, &back.index),
@@ -185,7 +185,7 @@ fn index_damaged_file_is_rebuilt_with_warning() {
             IndexOrigin::Same
         ));
     }
-    // Where it cannot be saved, it is still there.
+    // An index that cannot be saved is still usable.
     let nowhere = sandbox.dir.path().join("missing/index");
     let opened = Index::open(&mirror, head, &nowhere, &lines).unwrap();
     assert!(opened.unsaved.is_some() && opened.index == good);
@@ -193,8 +193,8 @@ fn index_damaged_file_is_rebuilt_with_warning() {
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
-    /// Brought up to date over any steps, an index is the one that is built at once; files replace
-    /// folders and the other way.
+    /// After any edits, an updated index equals one that is built at once. Files replace folders
+    /// and the reverse.
     #[test]
     fn index_update_equals_a_full_build(steps in prop::collection::vec(prop::collection::vec((0..8usize, 0..4u8), 1..6), 1..5)) {
         let names = ["a.yaml", "a/b.yaml", "a/b/c.yaml", "a-b.yaml", "a0.yaml", "z/z/z.yaml", "z.yaml", "a/b.c/d.yaml"];

@@ -1,5 +1,4 @@
-//! The git room against Debian's git and OpenSSH, and the sandbox server against Debian's git:
-//! judged by git itself.
+//! The git module against real git and OpenSSH, and the sandbox server against real git.
 
 use super::git_support::{NOW, Sandbox, bot, draft, edit, mirror, provider, text};
 use crate::servers::git::{HttpBackend, Program, Sshd, command, git, seed};
@@ -21,7 +20,7 @@ const FILES: &[(&str, &str)] = &[
     ("README", "hello\n"),
 ];
 
-/// Fetch, edit, push, fetch; then git looks at it.
+/// Fetches, edits, pushes and fetches again; then git checks the repository.
 fn once_around(mirror: &Mirror, bare: &Path) {
     let head = mirror.fetch().unwrap();
     assert!(head.changed);
@@ -56,7 +55,7 @@ fn once_around(mirror: &Mirror, bare: &Path) {
         text(mirror, after.commit, "apps/web.yaml").unwrap(),
         "image: web:2\n"
     );
-    // Stale now.
+    // The old value is stale now.
     let PushOutcome::Rejected(refusals) = mirror.push(&made).unwrap() else {
         panic!("a stale push went through")
     };
@@ -181,7 +180,7 @@ fn revision_names_resolve_with_their_merge_base() {
         id("main~1")
     );
     assert_eq!(mirror.before(main, main).unwrap().to_string(), id("main~1"));
-    // Moved, then gone: what was asked for before is no answer.
+    // Moved, then deleted: an earlier answer is not reused.
     git(&work, &["push", "-q", "-f", "origin", "main:team/new"]).ok();
     assert_eq!(named("team/new").unwrap(), id("main"));
     git(&work, &["push", "-q", "origin", ":team/new"]).ok();
@@ -204,7 +203,7 @@ fn revision_names_resolve_with_their_merge_base() {
     }
     assert_eq!(mirror.head(), Some(main), "the branch stays where it was");
 
-    // Working copies: with a default branch, shallow, and one that shares the objects of another.
+    // Working copies: with a default branch, shallow, and with shared objects.
     let clone = |name: &str, arguments: &[&str]| {
         git(
             dir.path(),
@@ -364,7 +363,7 @@ fn push_declined_by_hook_is_no_conflict() {
     let head = mirror.fetch().unwrap();
     let made = draft(&mirror, head, &[edit("README", "x\n")], "x").unwrap();
     let PushOutcome::Rejected(refusals) = mirror.push(&made).unwrap() else {
-        panic!("the hook was not asked")
+        panic!("the hook did not run")
     };
     let text = refusals[0].to_string();
     assert_eq!(refusals[0].kind, ErrorKind::Config, "{text}");
@@ -374,7 +373,7 @@ fn push_declined_by_hook_is_no_conflict() {
     );
 }
 
-/// A folder goes back as git itself would bring it back: modes, links, odd names and all.
+/// A restored folder equals git's own restore, including modes, links and odd names.
 #[test]
 #[ignore = "needs git: run tests/run git"]
 fn restore_of_a_folder_equals_git_restore() {
@@ -449,7 +448,7 @@ fn restore_of_a_folder_equals_git_restore() {
                 .collect::<Vec<_>>(),
             std::slice::from_ref(&now)
         );
-        // The name that is no UTF-8 is not listed, but put back.
+        // The name that is not UTF-8 is not listed, but restored.
         assert_eq!(mirror.differences(head, target, "apps").unwrap().len(), 4);
         let apps = mirror.at(target).unwrap().find("apps").unwrap().unwrap();
         let bot = bot();
@@ -488,9 +487,9 @@ fn restore_of_a_folder_equals_git_restore() {
         let after = mirror.fetch().unwrap().commit;
         assert!(
             mirror.graft(after, &[graft], &message).unwrap().is_none(),
-            "once more is nothing"
+            "a second restore changes nothing"
         );
-        // A folder whose last file goes is gone.
+        // A folder whose last file is removed disappears.
         let nothing = TreeRestore {
             path: "apps/deep/er/x".to_owned(),
             entry: None,
@@ -728,7 +727,7 @@ fn sandbox_serves_the_git_client() {
         );
         assert_eq!(git(&clone, &["branch", "--show-current"]).text(), "main");
 
-        // Enough history that git compresses what it asks, and asks more than once.
+        // Enough history that git compresses its request, and sends more than one.
         for n in 0..60 {
             git(
                 &clone,
@@ -753,7 +752,7 @@ fn sandbox_serves_the_git_client() {
             by_person.to_string()
         );
         git(&clone, &["fsck", "--strict"]).ok();
-        // Diverged: git is told so; forced with the right lease it goes through.
+        // Diverged: git gets the error; a force push with the right lease succeeds.
         git(&clone, &["commit", "-q", "--allow-empty", "-m", "diverged"]).ok();
         assert!(
             !git(&clone, &["push", "-q", "origin", "main"])

@@ -1,4 +1,4 @@
-//! A sandbox server, a mirror of it, and a bot.
+//! Fixtures of git tests: a sandbox server, a mirror of it, and a bot.
 
 use std::path::Path;
 use tagboat::{
@@ -20,7 +20,7 @@ pub struct Sandbox {
 
 pub const ANN: (&str, &str) = ("Ann", "ann@example.org");
 
-/// Any moment: commits of tests are some minutes apart from it.
+/// Any moment; commits of tests are some minutes apart from it.
 pub const NOW: i64 = 1_790_000_000;
 
 impl Sandbox {
@@ -61,7 +61,7 @@ impl Sandbox {
     }
 }
 
-/// The TLS provider that every client needs, whether or not it speaks TLS.
+/// Installs the TLS provider that every client needs, even without TLS.
 pub fn provider() {
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
@@ -89,7 +89,7 @@ pub fn bot() -> Person {
     Person::new("Bot", "bot@example.org").unwrap()
 }
 
-/// A draft of the bot on `head`.
+/// Drafts a commit of the bot on `head`.
 pub fn draft(
     mirror: &Mirror,
     head: BranchHead,

@@ -1,4 +1,4 @@
-//! Servers that answer nonsense, too little, too late, or from elsewhere.
+//! Git servers with malformed, partial, late or redirected responses.
 
 use super::git_support::{Sandbox, draft, edit, mirror, provider, runtime};
 use axum::{
@@ -21,7 +21,7 @@ use tagboat::{
     io::git::{GitError, GitTimeout, PushOutcome, RemoteAccess, RemoteCredentials},
 };
 
-/// Serves `answer` for every request; gives the address.
+/// Serves `answer` for every request; returns the URL.
 fn serve<F, R>(runtime: &tokio::runtime::Runtime, answer: F) -> String
 where
     F: Fn(Request) -> R + Clone + Send + Sync + 'static,
@@ -192,8 +192,8 @@ fn push_with_lost_response_is_found_by_fetch() {
     );
 }
 
-/// TLS in front of an address, with a certificate of a CA of its own; gives the port and the CA as
-/// PEM.
+/// Terminates TLS in front of an address, with a certificate of a new CA; returns the port and the
+/// CA as PEM.
 fn terminate(runtime: &tokio::runtime::Runtime, to: String) -> (u16, String) {
     let ca_key = rcgen::KeyPair::generate().unwrap();
     let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
@@ -219,7 +219,7 @@ fn terminate(runtime: &tokio::runtime::Runtime, to: String) -> (u16, String) {
         while let Ok((stream, _)) = listener.accept().await {
             let (acceptor, to) = (acceptor.clone(), to.clone());
             tokio::spawn(async move {
-                // A client that does not trust us hangs up here.
+                // A client that does not trust the certificate hangs up here.
                 let Ok(mut client) = acceptor.accept(stream).await else {
                     return;
                 };
@@ -288,7 +288,7 @@ fn proxy_is_used_where_configured() {
     let sandbox = Sandbox::new(&[("a", "x")]);
     let base = sandbox.server.url().rsplit_once('/').unwrap().0.to_owned();
     let proxy = serve(&sandbox.runtime, move |mut request: Request| {
-        // A proxy is asked for whole URLs.
+        // A proxy receives whole URLs.
         assert_eq!(request.uri().host(), Some("git.invalid"));
         *request.uri_mut() = request
             .uri()
@@ -315,7 +315,7 @@ fn proxy_is_used_where_configured() {
     );
 }
 
-/// Hands a request on; with `cut` only the first bytes of the answer come back.
+/// Forwards a request; with `cut`, only the first bytes of the response come back.
 async fn forward(base: String, request: Request, cut: bool) -> Response {
     let (parts, body) = request.into_parts();
     let body: Bytes = axum::body::to_bytes(body, 1 << 24).await.unwrap();

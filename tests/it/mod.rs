@@ -1,5 +1,5 @@
-//! One module a room; `support` has what they share. What needs the sandbox's servers is built with
-//! the feature `demo`.
+//! One module a subject; `support` has shared fixtures. Modules that need the sandbox's servers are
+//! built with the feature `demo`.
 
 mod answer_schema;
 mod body;

@@ -1,5 +1,5 @@
-//! What a change does, without clusters: which Applications it reaches, their objects before and
-//! after, and the command. What clusters say to it is in `cluster_real::preview`.
+//! Previews without clusters: affected Applications, their objects before and after, and the
+//! command. `cluster_real::preview` covers dry runs.
 
 use super::{
     git_support::{ANN, NOW, Sandbox},
@@ -43,7 +43,7 @@ fn config(name: &str, value: &str) -> String {
     )
 }
 
-/// A repository, and a previewer of it that asks no cluster.
+/// A repository and a previewer of it without clusters.
 struct World {
     sandbox: Sandbox,
     mirror: Arc<Mirror>,
@@ -55,7 +55,7 @@ impl World {
         let sandbox = Sandbox::new(files);
         let mirror = Arc::new(sandbox.mirror("mirror"));
         mirror.fetch().unwrap();
-        // It says what lies in the base that the kustomization names, and beside it.
+        // Prints the files of the base that the kustomization names, and of its own folder.
         let kustomize = script(
             sandbox.dir.path(),
             "kustomize",
@@ -69,7 +69,7 @@ impl World {
             files: RevisionFiles::Mirror(Arc::clone(&mirror)),
             policies: None,
             renderer: Arc::new(Renderer::new(&render, &sandbox.dir.path().join("copies"))),
-            clusters: PreviewClusters::none("nobody is asked"),
+            clusters: PreviewClusters::none("no cluster is asked"),
         };
         Self {
             sandbox,
@@ -82,7 +82,7 @@ impl World {
         self.mirror.head().unwrap()
     }
 
-    /// What a commit of these files does.
+    /// Previews a commit of these files.
     fn change(&self, files: &[(&str, &str)]) -> Preview {
         let base = self.head();
         self.sandbox.person(files, "change");
@@ -101,7 +101,7 @@ fn names(preview: &Preview) -> Vec<String> {
         .collect()
 }
 
-/// Kind and name of each object with what happens to it.
+/// Kind and name of each object with its change.
 fn objects(application: &ApplicationPreview) -> Vec<(&str, ObjectChange)> {
     application
         .objects
@@ -149,9 +149,9 @@ fn preview_shared_base_renders_its_users_only() {
         one.objects[0].diff,
         "--- before/ConfigMap shop/shared\n+++ after/ConfigMap shop/shared\n@@ -4,4 +4,4 @@\n   name: shared\n   namespace: shop\n data:\n-  value: \"1\"\n+  value: \"2\"\n"
     );
-    assert_eq!(not_asked(one, 0), "nobody is asked");
+    assert_eq!(not_asked(one, 0), "no cluster is asked");
     assert!(!preview.is_refused() && !preview.is_broken() && !preview.may_tell_more());
-    // What was rendered once is remembered, and a file that nobody reads changes nothing.
+    // A rendering is cached, and a file that no Application reads changes nothing.
     let preview = world.change(&[
         ("base/config.yaml", &config("shared", "1")),
         ("README.md", "words\n"),
@@ -187,7 +187,7 @@ fn preview_skips_recently_silent_cluster() {
         ("apps/a/all.yaml", &config("a", "1")),
     ]);
     let _ = rustls::crypto::ring::default_provider().install_default();
-    // Whoever comes is sent away without a word.
+    // Every connection is closed without a response.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let server = format!("http://{}", listener.local_addr().unwrap());
     let came = Arc::new(AtomicUsize::new(0));
@@ -211,22 +211,25 @@ fn preview_skips_recently_silent_cluster() {
         |path: &Path| dir.join(path),
         &Recorder::default(),
     ));
-    let mut said = BTreeSet::new();
-    let mut asked = Vec::new();
+    let mut verdicts = BTreeSet::new();
+    let mut connections = Vec::new();
     for value in ["2", "3"] {
         let preview = world.change(&[("apps/a/all.yaml", &config("a", value))]);
-        said.insert(not_asked(&preview.applications[0], 0).to_owned());
+        verdicts.insert(not_asked(&preview.applications[0], 0).to_owned());
         assert!(preview.may_tell_more(), "{preview:#?}");
-        asked.push(came.load(Ordering::SeqCst));
+        connections.push(came.load(Ordering::SeqCst));
     }
-    assert!(asked[0] > 0 && asked[0] == asked[1], "{asked:?}");
     assert!(
-        said.len() == 1
-            && said
+        connections[0] > 0 && connections[0] == connections[1],
+        "{connections:?}"
+    );
+    assert!(
+        verdicts.len() == 1
+            && verdicts
                 .first()
                 .unwrap()
                 .contains("cluster prod cannot be asked"),
-        "{said:?}"
+        "{verdicts:?}"
     );
 }
 
@@ -277,7 +280,7 @@ fn preview_secret_change_is_masked() {
     ] {
         assert!(!all.contains(word), "{word}: {all}");
     }
-    // One that is new says only which values it has.
+    // A new one shows only the names of its values.
     let preview = world.change(&[(
         "apps/a/t.yaml",
         &secret("batterie-klammer").replace("name: s", "name: t"),
@@ -374,7 +377,7 @@ fn preview_application_changes_are_classified() {
     );
     assert!(
         !e.objects[0].diff.contains("tagboat.dev/"),
-        "labels of ours are nobody's change: {}",
+        "labels of tagboat are no change: {}",
         e.objects[0].diff
     );
     // A declaration that moves within its file is the same one.
@@ -485,7 +488,7 @@ fn preview_unreadable_application_hides_no_other() {
         (0, vec![("ConfigMap shop/b", ObjectChange::Change)])
     );
     assert!(preview.is_broken() && !preview.may_tell_more());
-    // Mended: what was there before is not known.
+    // Corrected: the state before is unknown.
     let preview = world.change(&[("apps/a/all.yaml", &config("a", "2"))]);
     let [a] = preview.applications.as_slice() else {
         panic!("{preview:#?}")
@@ -498,16 +501,16 @@ fn preview_unreadable_application_hides_no_other() {
     );
     assert_eq!(objects(a), [("ConfigMap shop/a", ObjectChange::Create)]);
     assert!(!preview.is_broken());
-    // A declaration that cannot be read any more is no Application that goes.
+    // A declaration that becomes unreadable is no removed Application.
     let preview = world.change(&[(
         "all.yaml",
         &declared.replace("path: apps/b", "paht: apps/b"),
     )]);
-    let said = |trouble: &tagboat::review::PreviewTrouble| {
+    let is_expected = |trouble: &tagboat::review::PreviewTrouble| {
         trouble.message.contains("all.yaml:14:26") && trouble.message.contains("paht")
     };
     assert!(
-        preview.is_broken() && preview.trouble.iter().any(said),
+        preview.is_broken() && preview.trouble.iter().any(is_expected),
         "{preview:?}"
     );
     assert_eq!(
@@ -516,7 +519,7 @@ fn preview_unreadable_application_hides_no_other() {
             "it is not declared any more, or its declaration cannot be read; what it has applied stays meanwhile"
         ]
     );
-    // A mistake that was there before is not this change's.
+    // A failure that existed before is not part of this change.
     let preview = world.change(&[("apps/a/all.yaml", &config("a", "3"))]);
     assert!(
         !preview.is_broken() && names(&preview) == ["shop/a"],
@@ -628,7 +631,7 @@ fn preview_hostile_and_huge_input_is_bounded() {
 }
 
 /// Runs the binary in a folder without the machine's environment.
-fn said(folder: &Path, arguments: &[&str], code: i32) -> String {
+fn run(folder: &Path, arguments: &[&str], code: i32) -> String {
     let mut command = crate::servers::environment::tagboat();
     command
         .env("HOME", folder)
@@ -656,7 +659,7 @@ fn preview_command_needs_only_a_checkout() {
         ("apps/a/all.yaml", &config("a", "1")),
     ];
     let repository = BareRepository::create(&work.join(".git"), &first, ANN, NOW, "first").unwrap();
-    let text = said(folder.path(), &["preview", "-C", "work"], 2);
+    let text = run(folder.path(), &["preview", "-C", "work"], 2);
     assert!(text.contains("has no parent to compare it with"), "{text}");
     let second = repository
         .commit(
@@ -666,7 +669,7 @@ fn preview_command_needs_only_a_checkout() {
             "second",
         )
         .unwrap();
-    let text = said(folder.path(), &["preview", "-C", "work/deep/down"], 0);
+    let text = run(folder.path(), &["preview", "-C", "work/deep/down"], 0);
     assert!(
         text.contains(": 1 Application is affected\n\nshop/a on prod: 1 object changes\nConfigMap shop/a changes; not asked: no tagboat.yaml names clusters\n")
             && text.contains("-  value: \"1\"\n+  value: \"2\"\n"),
@@ -675,7 +678,7 @@ fn preview_command_needs_only_a_checkout() {
     let third = repository
         .commit(&[("apps/a/all.yaml", "a: [\n")], ANN, NOW + 2, "third")
         .unwrap();
-    let text = said(
+    let text = run(
         folder.path(),
         &["preview", "-C", "work", "--base", "HEAD~2", "shop/a"],
         1,
@@ -685,7 +688,7 @@ fn preview_command_needs_only_a_checkout() {
         "{text}"
     );
     let short = second.to_string()[..8].to_owned();
-    let text = said(
+    let text = run(
         folder.path(),
         &[
             "preview",
@@ -708,7 +711,7 @@ fn preview_command_needs_only_a_checkout() {
     );
     assert_eq!(object["verdict"]["verdict"], "notAsked");
     assert!(
-        said(
+        run(
             folder.path(),
             &["preview", "-C", "work", "--base", &third.to_string()],
             0
@@ -716,7 +719,7 @@ fn preview_command_needs_only_a_checkout() {
         .contains("nothing changes on clusters")
     );
     assert!(
-        said(
+        run(
             folder.path(),
             &["preview", "-C", "work", "--base", "no/such"],
             2
@@ -724,15 +727,15 @@ fn preview_command_needs_only_a_checkout() {
         .contains("is not in the working copy")
     );
     assert!(
-        said(folder.path(), &["preview", "-C", ".", "no/such"], 2)
+        run(folder.path(), &["preview", "-C", ".", "no/such"], 2)
             .contains("lies in no Git working copy")
     );
-    let text = said(folder.path(), &["preview", "-C", "work", "no/such"], 2);
+    let text = run(folder.path(), &["preview", "-C", "work", "no/such"], 2);
     assert!(
         text.contains("no Application no/such in either revision; available: shop/a"),
         "{text}"
     );
-    // What was a branch of it is compared with where it began.
+    // A branch is compared with its merge base.
     let repo = gix::open_opts(
         repository.dir(),
         gix::open::Options::isolated().open_path_as_is(true),
@@ -753,7 +756,7 @@ fn preview_command_needs_only_a_checkout() {
         time: "0 +0000",
     };
     repo.edit_references_as([change], Some(who)).unwrap();
-    let value: Value = serde_json::from_str(&said(
+    let value: Value = serde_json::from_str(&run(
         folder.path(),
         &["preview", "-C", "work", "-o", "json"],
         1,
@@ -783,7 +786,7 @@ fn preview_command_reads_a_configured_repository() {
         ],
         &Setup::default(),
     );
-    let said = |arguments: &[&str], code: i32| {
+    let run = |arguments: &[&str], code: i32| {
         let output = fleet.tagboat(arguments).output().unwrap();
         let text = format!(
             "{}{}",
@@ -795,13 +798,13 @@ fn preview_command_reads_a_configured_repository() {
     };
     let first = fleet.repository.head().unwrap().unwrap();
     fleet.person(&[("apps/a/all.yaml", &config("a", "2"))], "second");
-    let text = said(&["preview"], 0);
+    let text = run(&["preview"], 0);
     assert!(
         text.contains("not asked: tagboat.yaml names no clusters")
             && text.contains("+  value: \"2\""),
         "{text}"
     );
-    // A branch that is on the remote only, and left behind by main.
+    // A branch that exists on the remote only, and behind main.
     let second = fleet.repository.head().unwrap().unwrap();
     fleet.person(
         &[("apps/a/all.yaml", &config("a", "branch"))],
@@ -818,18 +821,18 @@ fn preview_command_reads_a_configured_repository() {
     reference("refs/tags/v1", first);
     fleet.set_main(second);
     fleet.person(&[("apps/a/more.yaml", &config("more", "1"))], "meanwhile");
-    let text = said(&["preview", "--head", "team/new"], 0);
+    let text = run(&["preview", "--head", "team/new"], 0);
     assert!(
         text.contains("-  value: \"2\"\n+  value: branch") && !text.contains("more"),
         "{text}"
     );
-    let text = said(&["preview", "--base", "v1"], 0);
+    let text = run(&["preview", "--base", "v1"], 0);
     assert!(
         text.contains("-  value: \"1\"\n+  value: \"2\"")
             && text.contains("ConfigMap shop/more is created"),
         "{text}"
     );
-    let text = said(
+    let text = run(
         &[
             "preview",
             "--base",
@@ -844,9 +847,8 @@ fn preview_command_reads_a_configured_repository() {
         "{text}"
     );
     assert!(
-        said(&["preview", "--head", "no-such"], 2)
-            .contains("is no branch, no tag and no commit id")
+        run(&["preview", "--head", "no-such"], 2).contains("is no branch, no tag and no commit id")
     );
-    assert!(said(&["preview", "--head", "--x y"], 2).contains("--x y"));
-    assert!(said(&["preview", "--head", "main^{/x}"], 2).contains("is no branch"));
+    assert!(run(&["preview", "--head", "--x y"], 2).contains("--x y"));
+    assert!(run(&["preview", "--head", "main^{/x}"], 2).contains("is no branch"));
 }

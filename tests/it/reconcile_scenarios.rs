@@ -147,7 +147,7 @@ pub async fn drift_is_repaired_and_backs_off<K: Backend>(fleet: Fleet<K>) {
         drifted.contains("/data/value was changed by intruder; changed repeatedly"),
         "{drifted}"
     );
-    // The user does not want to wait.
+    // A sync does not wait for the back-off.
     let name = fleet.name("shop");
     assert!(fleet.reconciler.request(&name, &ApplicationRequest::Now));
     fleet
@@ -355,7 +355,7 @@ pub async fn handover_keeps_the_object<K: Backend>(fleet: Fleet<K>) {
         })
         .await;
     assert_eq!(live["metadata"]["uid"], uid, "moved, not re-created");
-    // Both declare it: the owner keeps it, the other one reports that.
+    // Both declare it: the owner keeps it, and the other one reports a conflict.
     fleet.manifests("from", vec![config("from", "1"), config("moved", "1")]);
     fleet.commit();
     fleet
@@ -440,7 +440,7 @@ pub async fn restart_writes_nothing<K: Backend>(mut fleet: Fleet<K>) {
     let statuses = fleet.applied().await;
     assert_eq!(states(&statuses), [("shop", ApplicationState::Synced)]);
     assert_eq!(fleet.stats().writes(), 0, "{:?}", fleet.stats());
-    // What vanished from Git while no process ran is deleted by the next one.
+    // An object that was removed from Git while no process ran is deleted by the next one.
     fleet.end().await;
     fleet.manifests("shop", vec![config("a", "1")]);
     fleet.restart().await;

@@ -1,4 +1,4 @@
-//! The poller against the registry of the sandbox.
+//! The registry client against the registry of the sandbox.
 
 use crate::it::support::wire::{config, registries};
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! Registries that page, throttle, cut, stall, redirect and lie.
+//! Registries with pages, rate limits, cut or slow responses, redirects and wrong content.
 
 use crate::it::support::wire::{
     Manner, Reply, Seen, Wire, config, registries_with, reply, tags, timing,
@@ -22,7 +22,7 @@ async fn list(wire: &Wire) -> Result<Listing, RegistryError> {
 async fn list_with(wire: &Wire, registries: &Registries) -> Result<Listing, RegistryError> {
     match registries.list_tags(&wire.repository(), None).await? {
         Tags::Listed(listing) => Ok(listing),
-        Tags::NotModified => panic!("nothing was asked conditionally"),
+        Tags::NotModified => panic!("304 to an unconditional request"),
     }
 }
 
@@ -132,8 +132,7 @@ async fn tag_list_with_etag_is_conditional() {
     );
 }
 
-/// Every answer that is not a whole list is an error that names the repository and says what was
-/// wrong.
+/// Every response that is not a complete list is an error that names the repository and the cause.
 #[tokio::test]
 async fn tag_list_incomplete_is_an_error() {
     let html =
@@ -208,11 +207,7 @@ async fn tag_list_incomplete_is_an_error() {
             always(next("http://192.0.2.1/v2/x")),
             "it leaves the registry",
         ),
-        (
-            "link that is none",
-            always(next("http://[")),
-            "cannot be read",
-        ),
+        ("invalid link", always(next("http://[")), "cannot be read"),
         (
             "redirect to another host",
             always(reply(307, "").with("Location", "http://192.0.2.1/x")),
@@ -394,7 +389,7 @@ async fn requests_in_flight_are_bounded() {
     let wire = Wire::start(move |_, _| {
         peak.fetch_max(flying.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
         let flying = flying.clone();
-        // The answer goes out after at least this long; the count falls just before its end.
+        // The response is sent after at least this long; the count falls just before its end.
         tokio::spawn(async move {
             tokio::time::sleep(Duration::from_millis(30)).await;
             flying.fetch_sub(1, Ordering::SeqCst);

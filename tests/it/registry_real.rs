@@ -1,4 +1,4 @@
-//! The poller against Debian's docker-registry; what it lists was pushed by oci-client.
+//! The registry client against a real docker-registry, with images that oci-client pushed.
 
 use crate::{
     it::support::wire::{config, registries},
@@ -25,7 +25,7 @@ use tagboat::{
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 
-/// Pushes as people's tools do.
+/// A client that pushes as users' tools do.
 pub(super) struct Pusher {
     client: Client,
     auth: RegistryAuth,
@@ -68,7 +68,7 @@ impl Pusher {
         format!("{}/{name}", self.host).parse().unwrap()
     }
 
-    /// Pushes an image and gives its digest; `created` goes into the config.
+    /// Pushes an image and returns its digest; `created` is written into the config.
     pub(super) async fn image(&self, name: &str, platform: (&str, &str), created: &str) -> Digest {
         let config = json!({
             "os": platform.0, "architecture": platform.1, "created": created,
@@ -134,10 +134,10 @@ fn tag(text: &str) -> Tag {
     Tag::new(text).unwrap()
 }
 
-/// Sorted: this registry lists in the order of its file system.
+/// Sorted, because this registry lists in the order of its file system.
 async fn names(registries: &Registries, repository: &ImageRepository) -> Vec<String> {
     let Tags::Listed(listing) = registries.list_tags(repository, None).await.unwrap() else {
-        panic!("nothing was asked conditionally")
+        panic!("304 to an unconditional request")
     };
     let mut names: Vec<String> = listing.tags.iter().map(str::to_owned).collect();
     names.sort();

@@ -1,5 +1,5 @@
-//! Sign-in: tokens of both flows, Basic, docker configs, helpers; and where credentials must not
-//! go.
+//! Sign-in: both token flows, Basic, docker configs and credential helpers; and places that must
+//! not get credentials.
 
 use crate::it::support::wire::{
     Reply, Seen, Wire, config, registries, registries_with, reply, tags, timing,
@@ -36,7 +36,7 @@ fn basic(pair: &str) -> String {
 }
 
 /// A registry and its token service on one port: tokens are `token-1`, `token-2`, …, and only the
-/// last is taken.
+/// latest is accepted.
 async fn token_registry(answer: impl Fn(&Seen, usize) -> Reply + Send + Sync + 'static) -> Wire {
     let issued = Arc::new(AtomicUsize::new(0));
     Wire::start(move |seen, _| {
@@ -91,9 +91,9 @@ async fn anonymous_token_is_fetched_once_per_scope() {
     assert_eq!((counts, stats.all()), ([1, 1, 3], 5));
     assert!(
         !wire.seen()[1].headers.contains_key("authorization"),
-        "nobody has no password"
+        "anonymous has no password"
     );
-    // The next repository of the host is not challenged again: its token is got first.
+    // The next repository of the host causes no new challenge: its token is fetched first.
     let other =
         tagboat::core::image::ImageRepository::new(&format!("{}/team/other", wire.host)).unwrap();
     registries.list_tags(&other, None).await.unwrap();
@@ -113,7 +113,7 @@ async fn token_is_renewed_early_and_when_refused() {
         .await
         .unwrap();
     let got = Instant::now();
-    // Three quarters of its second is the time to renew it.
+    // It is renewed after three quarters of its second.
     tokio::time::sleep(Duration::from_millis(800)).await;
     registries
         .list_tags(&wire.repository(), None)
@@ -302,7 +302,7 @@ async fn basic_auth_sent_after_the_first_challenge() {
     assert_eq!(
         wire.seen().len() - before,
         2,
-        "a wrong password is not tried again and again"
+        "a wrong password is not retried"
     );
 }
 

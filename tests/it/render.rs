@@ -1,5 +1,5 @@
-//! The door to programs under faults, and what is remembered of renderings. Shell scripts stand for
-//! kustomize and helm here: the real ones are in `render_real`.
+//! Render processes under faults, and the render cache. Shell scripts stand in for kustomize and
+//! helm; `render_real` has the real ones.
 
 use super::{
     git_support::Sandbox,
@@ -21,7 +21,7 @@ use tagboat::{
 
 const KUSTOMIZATION: (&str, &str) = ("x/kustomization.yaml", "resources: [a.yaml]\n");
 
-/// Answers for its version, then does as it is told.
+/// A stand-in that answers for its version, then runs `rest`.
 fn standing_in(world: &World, rest: &str) -> RenderSettings {
     let script = world.script(
         "kustomize",
@@ -50,7 +50,7 @@ fn fails(rest: &str, change: impl FnOnce(&mut RenderSettings)) -> (RenderError, 
 fn render_timeout_kills_the_process_group() {
     let world = World::new(&[KUSTOMIZATION]);
     let pid = world.temporary.path().join("pid");
-    // The child outlives its parent and holds the pipes.
+    // The child outlives its parent and keeps the pipes open.
     let mut settings = standing_in(
         &world,
         &format!("sleep 600 & echo $! > {}; exit 0", pid.display()),
@@ -68,7 +68,7 @@ fn render_timeout_kills_the_process_group() {
     let child = fs::read_to_string(pid).unwrap();
     let deadline = Instant::now() + Duration::from_secs(10);
     let state = || fs::read_to_string(format!("/proc/{}/stat", child.trim())).unwrap_or_default();
-    // Gone, or waiting for whoever adopted it.
+    // It is gone, or a zombie of its new parent.
     while !(state().is_empty() || state().contains(") Z ")) {
         assert!(Instant::now() < deadline, "{}", state());
         std::thread::sleep(Duration::from_millis(5));
@@ -85,7 +85,7 @@ fn render_process_limits_are_distinct_errors() {
         error.to_string().contains("longer than 0.3 s") && took < Duration::from_secs(10),
         "{error} {took:?}"
     );
-    // It closes what it writes to, and stays.
+    // It closes its output and keeps running.
     let (error, took) = fails("exec >&- 2>&-; sleep 600", |settings| {
         settings.timeout = Duration::from_millis(300)
     });
@@ -237,7 +237,7 @@ fn render_process_has_a_clean_environment() {
     assert_eq!(world.left(), 0);
 }
 
-/// A mirror of a repository and a stand-in that makes one object of all that it can see.
+/// A mirror of a repository, and a stand-in that prints one object for all that it can read.
 struct Fleet {
     sandbox: Sandbox,
     mirror: Mirror,
@@ -316,7 +316,7 @@ fn render_runs_only_for_changed_inputs() {
     };
     let first = all(fleet.head());
     assert_eq!(renderer.runs(), 4);
-    // Another commit that touches nothing read by anybody but the plugin, which might read
+    // Another commit changes a file that is read by nothing but the plugin, which may read
     // anything.
     let (second, runs) = change("README.md", "words\n");
     assert_eq!(runs, 1);
@@ -328,7 +328,7 @@ fn render_runs_only_for_changed_inputs() {
             .count()
             == 4
     );
-    // The shared base reaches both overlays.
+    // The shared base is part of both overlays.
     let (third, runs) = change("base/a.yaml", "two\n");
     assert_eq!(runs, 3);
     assert!(
@@ -337,12 +337,12 @@ fn render_runs_only_for_changed_inputs() {
             && sum(&second[2]) == sum(&third[2])
     );
     assert_ne!(second[0].hash, third[0].hash);
-    // One file beside the folders, named by one of them.
+    // One file beside the folders, used by one of them.
     let (_, runs) = change("shared/values.env", "A=2\n");
     assert_eq!(runs, 2);
     let (_, runs) = change("shared/other.env", "B=1\n");
     assert_eq!(runs, 1);
-    // What is named from now on is read from now on.
+    // A newly referenced file is an input from now on.
     let (_, runs) = change(
         "dev/kustomization.yaml",
         "resources: [../base]\npatches: [{path: ../shared/patch.yaml}]\n",
@@ -350,7 +350,7 @@ fn render_runs_only_for_changed_inputs() {
     assert_eq!(runs, 2);
     let (_, runs) = change("shared/patch.yaml", "now there\n");
     assert_eq!(runs, 2);
-    // Back to what was before: it is remembered.
+    // Back to the earlier content: it is cached.
     let (_, runs) = change("shared/values.env", "A=1\n");
     assert!(runs <= 2, "{runs}");
     // A plain folder needs no program.
@@ -459,7 +459,7 @@ fn render_failure_is_cached_until_file_changes() {
         .person(&[("x/kustomization.yaml", "a: 2\n")], "change");
     render();
     assert_eq!(renderer.runs(), 2);
-    // What may go away by itself is tried again.
+    // Transient failures are retried.
     fs::remove_file(&script_at).unwrap();
     assert!(render().contains("is not there"));
     script(

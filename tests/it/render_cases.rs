@@ -1,5 +1,4 @@
-//! Folders of manifests: each folder under `cases/render` beside what it must give, objects or
-//! mistakes, word for word.
+//! Golden renderings: each folder under `cases/render` beside its expected objects or errors.
 
 use super::render_support::{settings, source};
 use std::{fs, path::Path};
@@ -14,7 +13,7 @@ fn render_cases_match_their_expected_output() {
     for entry in fs::read_dir(&cases).unwrap() {
         let case = entry.unwrap().path();
         let name = case.file_name().unwrap().to_string_lossy().into_owned();
-        // Which folder of the case is rendered stands behind the dash.
+        // The rendered folder of the case is named after the `@`.
         let path = name
             .split_once('@')
             .map_or(String::new(), |(_, path)| path.replace('+', "/"));

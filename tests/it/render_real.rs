@@ -1,4 +1,4 @@
-//! The real kustomize and helm.
+//! Rendering by the real kustomize and helm.
 
 use super::render_support::{World, settings, source};
 use std::path::PathBuf;
@@ -102,16 +102,16 @@ fn kustomize_error_is_shown_nothing_read_outside() {
         ("exec", "exec"),
     ] {
         let error = fails(&world, path);
-        let said = error.to_string();
+        let message = error.to_string();
         assert!(
             matches!(error, RenderError::Failed { .. })
-                && said.starts_with(&format!("{path}: kustomize failed: "))
-                && said.contains(says),
-            "{said}"
+                && message.starts_with(&format!("{path}: kustomize failed: "))
+                && message.contains(says),
+            "{message}"
         );
         assert!(
-            !said.contains("/copies/"),
-            "a temporary folder is shown: {said}"
+            !message.contains("/copies/"),
+            "a temporary folder is shown: {message}"
         );
     }
 }
@@ -142,7 +142,7 @@ fn kustomize_url_spelling_reaches_no_other_host() {
             matches!(error, RenderError::Outside { .. }),
             "{text}: {error}"
         );
-        assert!(server.accept().is_err(), "asked for by {text}");
+        assert!(server.accept().is_err(), "requested by {text}");
     }
 }
 

@@ -1,4 +1,4 @@
-//! Files on disk and in a mirror, and a renderer of them.
+//! Fixtures of render tests: files on disk and in a mirror, and a renderer of them.
 
 use std::{
     fs,
@@ -36,7 +36,7 @@ impl World {
         fs::write(path, text).unwrap();
     }
 
-    /// A shell script that stands for a program.
+    /// Writes a shell script that stands in for a program.
     pub fn script(&self, name: &str, text: &str) -> PathBuf {
         script(self.temporary.path(), name, text)
     }
@@ -45,7 +45,7 @@ impl World {
         Renderer::new(settings, &self.temporary.path().join("copies"))
     }
 
-    /// What is left of temporary copies.
+    /// The number of temporary copies that are left.
     pub fn left(&self) -> usize {
         fs::read_dir(self.temporary.path().join("copies")).map_or(0, Iterator::count)
     }
@@ -53,7 +53,7 @@ impl World {
 
 pub fn script(folder: &Path, name: &str, text: &str) -> PathBuf {
     let path = folder.join(name);
-    // Beside, then renamed: a program that is open for writing cannot be started.
+    // Written beside, then renamed: a program that is open for writing cannot be started.
     let new = folder.join(format!("{name}.new"));
     fs::write(&new, format!("#!/bin/sh\nPATH=/usr/bin:/bin\n{text}\n")).unwrap();
     fs::set_permissions(&new, fs::Permissions::from_mode(0o755)).unwrap();
@@ -70,7 +70,7 @@ pub fn source(path: &str) -> RenderSource {
     }
 }
 
-/// Programs that are not there, and a time that is short enough for a test to wait for its end.
+/// Missing programs, and a timeout that is short enough for a test.
 pub fn settings() -> RenderSettings {
     RenderSettings {
         kustomize: "/nowhere/kustomize".into(),

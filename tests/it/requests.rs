@@ -1,5 +1,5 @@
-//! Requests in passes against the sandbox's forge: what needs no real one to be seen. The life of a
-//! request is proved on a real Gitea, in `forge_real`.
+//! Pull requests in passes against the sandbox's forge. `forge_real` has their life cycle on a real
+//! Gitea.
 
 use super::update_support::{
     Fleet, Setup, deployment, env, environment, hours, hours_ago, now, semver,
@@ -30,14 +30,14 @@ use tagboat::{
 
 pub const FILE: &str = "envs/prod/a.yaml";
 
-/// A fleet whose repository lies on a forge.
+/// A fleet whose repository is on a forge.
 pub struct Reviewed {
     pub fleet: Fleet,
     pub forge: Arc<SandboxForge>,
 }
 
 impl Reviewed {
-    /// `prod` by requests with this below `update`, and `dev` by commits.
+    /// Declares `prod` by requests with this text below `update`, and `dev` by commits.
     pub fn new(update: &str) -> Self {
         let declared = Self::declared(update);
         let images = deployment(&["web:1.0.0"]);
@@ -48,7 +48,7 @@ impl Reviewed {
         ])
     }
 
-    /// These files, and `team/web` in two versions.
+    /// A fleet with these files, and `team/web` in two versions.
     pub fn of(files: &[(&str, &str)]) -> Self {
         let fleet = Fleet::new(files);
         fleet.publish("team/web", &["1.0.0", "1.1.0"]);
@@ -95,7 +95,7 @@ impl Reviewed {
         self.fleet.engine_of(&config)
     }
 
-    /// A pass without trouble, by a process and a forge at this time.
+    /// Runs a pass without failures; process and forge use this time.
     pub fn pass_of(&self, engine: &Engine, mode: PassMode, at: Timestamp) -> PassReport {
         self.forge.set_clock(Some(at));
         let report = self.fleet.pass_of(engine, mode, at);
@@ -110,7 +110,7 @@ impl Reviewed {
         self.pass_of(&self.fleet.engine(), PassMode::Write, at)
     }
 
-    /// A person's branch, at a commit that is there.
+    /// Sets a person's branch to an existing commit.
     pub fn set_branch(&self, name: &str, commit: &str) {
         let repo = self.fleet.repo();
         let change = Change::Update {
@@ -141,7 +141,7 @@ impl Reviewed {
     }
 }
 
-/// An Environment whose changes are for review.
+/// An Environment that updates via pull requests.
 pub fn reviewed(name: &str, update: &str) -> String {
     env(name, update).replace("via: commit", "via: pullRequest")
 }
@@ -180,13 +180,13 @@ fn commit_and_request_environments_coexist() {
         (states(&report), reviewed.open()),
         (vec![RequestState::Opened], vec![1])
     );
-    // Only dev was committed, and the request is made on that commit.
+    // Only dev was committed, and the request is based on that commit.
     assert_eq!(reviewed.fleet.subjects()[1..], ["dev: web 1.0.0 → 1.1.0"]);
     assert_eq!(reviewed.fleet.text(FILE), deployment(&["web:1.0.0"]));
     let repo = reviewed.fleet.repo();
     let id = |name: &str| repo.rev_parse_single(name).unwrap().detach();
     assert_eq!(id("refs/heads/tagboat/prod/all^"), id("main"));
-    // No rule goes by the tag's age; the reviewer sees it all the same.
+    // No rule needs the tag's age; the reviewer sees it all the same.
     assert!(
         reviewed.body().contains("2026-11-20 12:00 UTC (tagboat)"),
         "{}",
@@ -203,7 +203,7 @@ fn commit_and_request_environments_coexist() {
         (vec![RequestState::Open], before)
     );
 
-    // A person merges it by the button, and leaves the branch: it is cleared away.
+    // A person merges it on the forge and leaves the branch: the bot deletes it.
     reviewed.forge.merge(1, ("Ann", "ann@example.org")).unwrap();
     let report = reviewed.pass(hours(3));
     assert_eq!(
@@ -243,7 +243,7 @@ fn closed_request_holds_and_commands_show_it() {
         )),
         "{text}"
     );
-    // Released by hand, it is written once.
+    // After `release`, it is committed once.
     reviewed
         .fleet
         .tagboat(&["release", "prod", "default/web"])
@@ -259,7 +259,7 @@ fn closed_request_holds_and_commands_show_it() {
 
 #[test]
 fn merge_waits_for_window_and_tag_age() {
-    // Noon of a Friday; the window is at two at night, and a day must have gone by.
+    // Noon of a Friday; the window opens at two at night, and the tag must be a day old.
     let reviewed = Reviewed::new(
         "autoMerge: {bump: [minor], minimumAge: 24h, requireChecks: false}, windows: [{cron: '0 2 * * *', duration: 1h}]",
     );
@@ -281,9 +281,9 @@ fn merge_waits_for_window_and_tag_age() {
     assert_eq!(
         environment(&report, "prod").until,
         Some(hours(24)),
-        "when a daemon looks again"
+        "the next check of a daemon"
     );
-    // In the window and too young; old enough and no window; both.
+    // In the window and too young; old enough and outside; both.
     assert_eq!(states(&reviewed.pass(hours(14))), [RequestState::Open]);
     assert_eq!(
         environment(&reviewed.pass(hours(24)), "prod").until,
@@ -334,23 +334,23 @@ fn lost_store_closes_and_merges_nothing() {
     );
 }
 
-/// Merges at once, when nothing speaks against it.
+/// Merges at once, unless something blocks it.
 const AT_ONCE: &str = "autoMerge: {bump: [minor], requireChecks: false}";
 
-/// Previews that are told what to say, and what happens meanwhile.
+/// Previews with given results, and a hook that runs meanwhile.
 #[derive(Default)]
-struct Told {
+struct FakePreviews {
     says: Mutex<Preview>,
-    asked: AtomicUsize,
-    /// Of what: base and head.
+    take_count: AtomicUsize,
+    /// The previewed base and head.
     of: Mutex<Option<(ObjectId, ObjectId)>>,
     meanwhile: Mutex<Option<Box<dyn Fn() + Send>>>,
 }
 
 #[async_trait::async_trait]
-impl Previews for Told {
+impl Previews for FakePreviews {
     async fn preview(&self, base: ObjectId, head: ObjectId) -> Preview {
-        self.asked.fetch_add(1, Ordering::SeqCst);
+        self.take_count.fetch_add(1, Ordering::SeqCst);
         *self.of.lock().unwrap() = Some((base, head));
         if let Some(meanwhile) = &*self.meanwhile.lock().unwrap() {
             meanwhile();
@@ -359,7 +359,7 @@ impl Previews for Told {
     }
 }
 
-impl Told {
+impl FakePreviews {
     fn new(says: Preview) -> Arc<Self> {
         Arc::new(Self {
             says: Mutex::new(says),
@@ -367,16 +367,16 @@ impl Told {
         })
     }
 
-    fn say(&self, preview: Preview) {
+    fn set(&self, preview: Preview) {
         *self.says.lock().unwrap() = preview;
     }
 
-    fn asked(&self) -> usize {
-        self.asked.swap(0, Ordering::SeqCst)
+    fn take_count(&self) -> usize {
+        self.take_count.swap(0, Ordering::SeqCst)
     }
 }
 
-/// A preview of one object to which its cluster says this.
+/// A preview of one object with this verdict.
 fn verdict(verdict: DryRunVerdict, trouble: Vec<PreviewTrouble>) -> Preview {
     let object = ObjectPreview {
         object: "Deployment shop/web".into(),
@@ -431,10 +431,12 @@ fn troubled(message: &str, transient: bool) -> Preview {
 }
 
 impl Reviewed {
-    /// A process whose previews say this.
-    fn engine(&self, told: &Arc<Told>) -> Engine {
+    /// A process with these previews.
+    fn engine(&self, previews: &Arc<FakePreviews>) -> Engine {
         let engine = self.fleet.engine();
-        let _ = engine.updaters[0].previews.set(Arc::<Told>::clone(told));
+        let _ = engine.updaters[0]
+            .previews
+            .set(Arc::<FakePreviews>::clone(previews));
         engine
     }
 
@@ -466,34 +468,33 @@ fn merge_uses_a_fresh_cluster_preview() {
         ),
     ] {
         let reviewed = Reviewed::new(AT_ONCE);
-        let told = Told::new(says);
-        let engine = reviewed.engine(&told);
+        let previews = FakePreviews::new(says);
+        let engine = reviewed.engine(&previews);
         let minutes = |minutes: i64| now() + jiff::SignedDuration::from_mins(minutes);
         assert_eq!(
             reviewed.waits(&engine, PassMode::Write, minutes(0)),
             (RequestState::Opened, why.to_owned())
         );
-        // What stood in the way is not asked for each minute.
-        assert_eq!(told.asked(), 1);
+        // A blocked request is not previewed every minute.
+        assert_eq!(previews.take_count(), 1);
         assert_eq!(
             reviewed.waits(&engine, PassMode::Write, minutes(1)),
             (RequestState::Open, why.to_owned())
         );
-        assert_eq!(told.asked(), 0);
-        // A text that people have made good counts for nothing, nor does another process's.
+        assert_eq!(previews.take_count(), 0);
+        // A body that users edited does not count, nor does that of another process.
         let body = reviewed.body();
         let edited = body
             .replace(",\"refused\":true", "")
             .replace(",\"again\":true", "");
         reviewed.forge.rewrite(1, &edited).unwrap();
         drop(engine);
-        let engine = reviewed.engine(&told);
+        let engine = reviewed.engine(&previews);
         assert_eq!(reviewed.waits(&engine, PassMode::Plan, minutes(2)).1, why);
         assert_eq!(reviewed.waits(&engine, PassMode::Write, minutes(2)).1, why);
-        assert!(told.asked() > 0);
-        // The policy of the cluster was changed: it merges, and its text says no more what is not
-        // so.
-        told.say(accepted());
+        assert!(previews.take_count() > 0);
+        // The cluster's policy was changed: it merges, and its body is current.
+        previews.set(accepted());
         let report = reviewed.pass_of(&engine, PassMode::Write, minutes(13));
         assert_eq!(states(&report), [RequestState::Merged], "{report:#?}");
         assert!(
@@ -507,18 +508,18 @@ fn merge_uses_a_fresh_cluster_preview() {
 #[test]
 fn merge_repeats_an_old_preview() {
     let reviewed = Reviewed::new("autoMerge: {bump: [minor]}");
-    let told = Told::new(accepted());
-    let engine = reviewed.engine(&told);
+    let previews = FakePreviews::new(accepted());
+    let engine = reviewed.engine(&previews);
     assert!(
         reviewed
             .waits(&engine, PassMode::Write, now())
             .1
             .contains("No check has reported")
     );
-    assert_eq!(told.asked(), 1);
+    assert_eq!(previews.take_count(), 1);
     assert!(!reviewed.body().contains("would be refused"));
-    // Its check turns green a day later, when a new policy forbids it.
-    told.say(refused());
+    // Its check turns green a day later, when a new policy forbids the change.
+    previews.set(refused());
     reviewed.forge.check(1, "ci/build", "success").unwrap();
     let (state, waits) = reviewed.waits(&engine, PassMode::Write, hours(24));
     assert!(
@@ -530,8 +531,8 @@ fn merge_repeats_an_old_preview() {
         "{}",
         reviewed.body()
     );
-    // The label asks at once, and so is the text made anew.
-    told.say(accepted());
+    // The label previews at once, and the body is current.
+    previews.set(accepted());
     reviewed.forge.label(1, "tagboat/rebase").unwrap();
     let report = reviewed.pass_of(&engine, PassMode::Write, hours(24));
     assert_eq!(states(&report), [RequestState::Merged], "{report:#?}");
@@ -559,15 +560,15 @@ fn merge_sees_user_action_during_preview() {
         ),
     ];
     for (act, state, why) in cases {
-        // The preview of the text has grown old when the window opens.
+        // The preview in the body is stale when the window opens.
         let reviewed = Reviewed::new(&format!(
             "{AT_ONCE}, windows: [{{cron: '0 13 * * *', duration: 1h}}]"
         ));
-        let told = Told::new(accepted());
-        let engine = reviewed.engine(&told);
+        let previews = FakePreviews::new(accepted());
+        let engine = reviewed.engine(&previews);
         let forge = Arc::clone(&reviewed.forge);
-        // While the text is written there is no request yet; then comes the merge.
-        *told.meanwhile.lock().unwrap() = Some(Box::new(move || {
+        // There is no request yet while the body is written; the merge comes later.
+        *previews.meanwhile.lock().unwrap() = Some(Box::new(move || {
             if !forge.requests().is_empty() {
                 act(&forge);
             }
@@ -593,9 +594,9 @@ fn merge_sees_window_close_during_preview() {
     let reviewed = Reviewed::new(&format!(
         "{AT_ONCE}, windows: [{{cron: '0 12 * * *', duration: 1h}}]"
     ));
-    let told = Told::new(accepted());
-    let engine = reviewed.engine(&told);
-    *told.meanwhile.lock().unwrap() =
+    let previews = FakePreviews::new(accepted());
+    let engine = reviewed.engine(&previews);
+    *previews.meanwhile.lock().unwrap() =
         Some(Box::new(|| std::thread::sleep(Duration::from_millis(600))));
     // Half a second before its end.
     let late = hours(1) - jiff::SignedDuration::from_millis(500);
@@ -605,7 +606,7 @@ fn merge_sees_window_close_during_preview() {
             && waits.contains("No window is open before 2026-11-21 12:00"),
         "{state:?} {waits}"
     );
-    *told.meanwhile.lock().unwrap() = None;
+    *previews.meanwhile.lock().unwrap() = None;
     assert_eq!(
         states(&reviewed.pass_of(&engine, PassMode::Write, hours(24))),
         [RequestState::Merged]
@@ -615,12 +616,11 @@ fn merge_sees_window_close_during_preview() {
 #[test]
 fn preview_is_of_the_merge_result() {
     let reviewed = Reviewed::new("autoMerge: {bump: [minor]}");
-    let told = Told::new(accepted());
-    let engine = reviewed.engine(&told);
+    let previews = FakePreviews::new(accepted());
+    let engine = reviewed.engine(&previews);
     reviewed.waits(&engine, PassMode::Write, now());
-    let first = told.of.lock().unwrap().unwrap();
-    // The branch stays as it is: nothing of what it edits is changed. But there is more on the
-    // target now.
+    let first = previews.of.lock().unwrap().unwrap();
+    // The branch stays, because none of its files changed. But the target has more commits.
     reviewed
         .fleet
         .person(&[("apps/more.yaml", "more\n")], "more");
@@ -631,14 +631,14 @@ fn preview_is_of_the_merge_result() {
         .unwrap()
         .detach();
     reviewed.forge.check(1, "ci/build", "success").unwrap();
-    told.say(refused());
+    previews.set(refused());
     let minutes = |minutes: i64| now() + jiff::SignedDuration::from_mins(minutes);
     let (_, waits) = reviewed.waits(&engine, PassMode::Write, minutes(5));
     assert!(
         waits.contains("A cluster refuses it in a dry run"),
         "{waits}"
     );
-    let (base, head) = told.of.lock().unwrap().unwrap();
+    let (base, head) = previews.of.lock().unwrap().unwrap();
     assert!(base == main && head != first.1, "{base} {head}");
     let mirror = &engine.updaters[0].repo.mirror;
     let read = |path: &str| {
@@ -659,15 +659,15 @@ fn preview_is_of_the_merge_result() {
         "{}",
         reviewed.body()
     );
-    // It stands for a while, and the text is not written again and again.
-    told.asked();
+    // The preview stays valid for a while, and the body is not written repeatedly.
+    previews.take_count();
     let before = reviewed.forge.requests();
     reviewed.waits(&engine, PassMode::Write, minutes(6));
     assert_eq!(
-        (told.asked(), reviewed.forge.requests() == before),
+        (previews.take_count(), reviewed.forge.requests() == before),
         (0, true)
     );
-    told.say(accepted());
+    previews.set(accepted());
     assert_eq!(
         states(&reviewed.pass_of(&engine, PassMode::Write, minutes(20))),
         [RequestState::Merged]
@@ -679,13 +679,13 @@ fn merge_sees_declaration_change_during_preview() {
     let reviewed = Reviewed::new(&format!(
         "{AT_ONCE}, windows: [{{cron: '0 13 * * *', duration: 1h}}]"
     ));
-    let told = Told::new(accepted());
-    let engine = reviewed.engine(&told);
+    let previews = FakePreviews::new(accepted());
+    let engine = reviewed.engine(&previews);
     reviewed.waits(&engine, PassMode::Write, now());
     let freeze = Reviewed::declared("autoMerge: {bump: [patch]}")
         .replace("{host}", &reviewed.fleet.registry.host());
     let repository = reviewed.fleet.repository.clone();
-    *told.meanwhile.lock().unwrap() = Some(Box::new(move || {
+    *previews.meanwhile.lock().unwrap() = Some(Box::new(move || {
         repository
             .commit(
                 &[("p.yaml", &freeze)],

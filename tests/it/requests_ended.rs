@@ -1,5 +1,5 @@
-//! Requests that ended while nobody looked: merged in this moment, closed and then deleted, or with
-//! more images than their text could tell of; and branches that a forge's button made anew.
+//! Requests that ended between passes: just merged, closed and deleted, or with a marker that was
+//! cut; and branches that a forge's button rebased.
 
 use super::{
     requests::{FILE, Reviewed, states},
@@ -24,7 +24,7 @@ impl Reviewed {
         self.fleet.repo().rev_parse_single(name).unwrap().detach()
     }
 
-    /// A request whose text had no room for its one image, after a pass.
+    /// Opens a request whose marker had no room for its one image.
     fn opened_with_more_than_it_tells(&self) {
         self.pass(now());
         let mut marker = Marker::read(&self.forge.requests()[0].body)
@@ -39,7 +39,7 @@ impl Reviewed {
 fn merge_not_yet_in_git_is_awaited() {
     let world = Reviewed::new("");
     world.pass(now());
-    // A person merges it after the fetch and before the forge is asked.
+    // A person merges it between the fetch and the forge's answer.
     let before = world.commit("main");
     world.forge.set_clock(Some(seconds(10)));
     let merged: ObjectId = world
@@ -110,7 +110,7 @@ fn closed_request_unreadable_stops_no_other() {
                 report.warnings
             );
         }
-        // It is asked again.
+        // It is queried again.
         world.forge.withhold(1, None).unwrap();
         let report = world.pass_of(&engine, PassMode::Write, seconds(40));
         let row = policy(&report, "prod", "default/web");
@@ -140,7 +140,7 @@ fn closed_request_with_cut_marker_holds_its_group() {
             "{row:#?}"
         );
     }
-    // Another group is another request, of images of which it is known who wants them.
+    // Another group is another request, whose images are known.
     let declared = world
         .fleet
         .text("p.yaml")
@@ -174,7 +174,7 @@ fn reopened_or_merged_request_lifts_group_hold() {
 fn rebased_by_forge_needs_the_rebase_label() {
     let world = Reviewed::new("");
     world.pass(now());
-    // The button "rebase" keeps the author and writes a committer of its own.
+    // The button "rebase" keeps the author and writes another committer.
     let repo = world.fleet.repo();
     let mut commit = repo
         .find_commit(world.commit(BRANCH))
@@ -210,7 +210,7 @@ fn rebased_by_forge_needs_the_rebase_label() {
         .into_commit();
     assert_eq!(made.committer().unwrap().name, made.author().unwrap().name);
 
-    // A commit of her own on top is never overwritten, whatever the label says.
+    // A commit of her own on top is never overwritten, even with the label.
     let mut own = made.decode().unwrap().to_owned().unwrap();
     own.parents = [made.id].into_iter().collect();
     for who in [&mut own.author, &mut own.committer] {

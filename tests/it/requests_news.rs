@@ -1,6 +1,6 @@
-//! What passes ask of the requests that ended, on each forge's wire: once all of half a year, then
-//! only the news, at an address that stays the same as long as there are none, so that the forge
-//! can say that nothing has changed.
+//! Queries for closed requests, on each forge's wire protocol: once for half a year, then
+//! incremental. The URL stays the same while there are none, so that the forge can answer 304 Not
+//! Modified.
 
 use super::{
     forge_github, forge_gitlab,
@@ -20,10 +20,10 @@ use tagboat::{
     update::{PassMode, Rescan},
 };
 
-/// When somebody's requests, all of other branches than the bot's, last changed.
+/// Times of the last change of users' requests, all from branches that are not the bot's.
 type Stamps = Arc<Mutex<Vec<&'static str>>>;
 
-/// The entry of a request that somebody else closed.
+/// The entry of a request that a user closed.
 fn entry(kind: ForgeKind, number: u64, updated: &str) -> Value {
     let mut entry = match kind {
         ForgeKind::Gitlab => forge_gitlab::request(number, "feature", "closed"),
@@ -39,7 +39,7 @@ fn entry(kind: ForgeKind, number: u64, updated: &str) -> Value {
             entry
         }
     };
-    // A fork's counts for the time, too.
+    // A request from a fork counts for the time, too.
     entry["source_project_id"] = json!(4);
     (entry["updated_at"], entry["closed_at"]) = (json!(updated), json!(updated));
     entry
@@ -53,7 +53,7 @@ fn parameter(seen: &Seen, name: &str) -> Option<String> {
     Some(value.replace("%3A", ":"))
 }
 
-/// A forge with these, a page each.
+/// A forge with these requests, one per page.
 async fn forge(kind: ForgeKind, stamps: Stamps) -> Wire {
     Wire::start(move |seen, _| {
         let open = parameter(seen, "state")
@@ -98,29 +98,31 @@ async fn forge(kind: ForgeKind, stamps: Stamps) -> Wire {
     .await
 }
 
-/// What passes at these times ask for requests that ended, and whether the forge said that nothing
-/// had changed.
-fn asked(
+/// The queries of passes at these times, and if the forge answered 304 Not Modified.
+fn queries(
     kind: ForgeKind,
     stamps: &[&'static str],
     passes: &[(Timestamp, &[&'static str])],
 ) -> Vec<Vec<(Seen, bool)>> {
-    let row = |(asked, warnings): Warned| {
+    let row = |(queries, warnings): QueriesAndWarnings| {
         assert!(warnings.is_empty(), "{warnings:?}");
-        asked
+        queries
     };
-    warned(kind, stamps, passes).into_iter().map(row).collect()
+    queries_and_warnings(kind, stamps, passes)
+        .into_iter()
+        .map(row)
+        .collect()
 }
 
-/// What one pass asked, and its warnings.
-type Warned = (Vec<(Seen, bool)>, Vec<String>);
+/// The queries of one pass, and its warnings.
+type QueriesAndWarnings = (Vec<(Seen, bool)>, Vec<String>);
 
-/// The same with the warnings of each pass.
-fn warned(
+/// Like [`asked`], with the warnings of each pass.
+fn queries_and_warnings(
     kind: ForgeKind,
     stamps: &[&'static str],
     passes: &[(Timestamp, &[&'static str])],
-) -> Vec<Warned> {
+) -> Vec<QueriesAndWarnings> {
     let declared = semver("web", "1.x", "") + &reviewed("prod", "");
     let fleet = Fleet::new(&[("p.yaml", &declared), (FILE, &deployment(&["web:1.0.0"]))]);
     fleet.publish("team/web", &["1.0.0"]);
@@ -192,9 +194,9 @@ fn closed_half_year_read_once_then_increments() {
             (hours(30), &["2026-11-21T10:00:00Z"][..]),
             (hours(60), NONE),
         ];
-        let asked = asked(kind, &stamps, &passes);
-        let pages: Vec<usize> = asked.iter().map(Vec::len).collect();
-        // Pages are read until one ends before what is wanted; GitLab is told what is wanted.
+        let queries = queries(kind, &stamps, &passes);
+        let pages: Vec<usize> = queries.iter().map(Vec::len).collect();
+        // Pages are read until one ends before the wanted time; GitLab filters by time itself.
         let expected = if kind == ForgeKind::Gitlab {
             [3, 1, 1, 2, 1]
         } else {
@@ -204,21 +206,21 @@ fn closed_half_year_read_once_then_increments() {
             pages,
             expected,
             "{kind}: {:?}",
-            asked
+            queries
                 .iter()
                 .flatten()
                 .map(|(seen, _)| &seen.target)
                 .collect::<Vec<_>>()
         );
-        let target = |pass: usize| asked[pass][0].0.target.clone();
+        let target = |pass: usize| queries[pass][0].0.target.clone();
         assert_eq!(target(1), target(2), "{kind}");
         assert!(
-            asked[2].iter().all(|(_, conditional)| *conditional),
+            queries[2].iter().all(|(_, conditional)| *conditional),
             "{kind}: unconditional: {:?}",
-            asked[2]
+            queries[2]
         );
         if kind == ForgeKind::Gitlab {
-            let since = |pass: usize| parameter(&asked[pass][0].0, "updated_after").unwrap();
+            let since = |pass: usize| parameter(&queries[pass][0].0, "updated_after").unwrap();
             assert_eq!(
                 (0..5).map(since).collect::<Vec<_>>(),
                 [
@@ -236,12 +238,12 @@ fn closed_half_year_read_once_then_increments() {
 #[test]
 fn closed_list_empty_keeps_its_url_for_a_day() {
     for kind in [ForgeKind::Github, ForgeKind::Gitlab, ForgeKind::Gitea] {
-        let asked = asked(
+        let queries = queries(
             kind,
             &[],
             &[(now(), NONE), (hours(1), NONE), (hours(11), NONE)],
         );
-        let targets: Vec<&str> = asked
+        let targets: Vec<&str> = queries
             .iter()
             .flatten()
             .map(|(seen, _)| seen.target.as_str())
@@ -250,19 +252,19 @@ fn closed_list_empty_keeps_its_url_for_a_day() {
             targets.len() == 3 && targets[0] == targets[1] && targets[1] == targets[2],
             "{kind}: {targets:?}"
         );
-        assert!(asked[1][0].1 && asked[2][0].1, "{kind}");
+        assert!(queries[1][0].1 && queries[2][0].1, "{kind}");
     }
 }
 
 #[test]
 fn closed_future_timestamp_hides_nothing() {
-    let asked = asked(
+    let queries = queries(
         ForgeKind::Gitlab,
         &["2027-01-01T00:00:00Z"],
         &[(now(), NONE), (hours(1), NONE)],
     );
     assert_eq!(
-        parameter(&asked[1][0].0, "updated_after").unwrap(),
+        parameter(&queries[1][0].0, "updated_after").unwrap(),
         "2026-11-20T11:50:00Z"
     );
 }
@@ -270,11 +272,13 @@ fn closed_future_timestamp_hides_nothing() {
 #[test]
 fn closed_list_over_limit_reads_the_latest() {
     let minute = |number: i64| (now() - jiff::SignedDuration::from_mins(number)).to_string();
-    // A page each: 200 are read.
+    // One per page: 200 are read.
     let stamps: Vec<&'static str> = (1..=230).map(|number| &*minute(number).leak()).collect();
     for kind in [ForgeKind::Github, ForgeKind::Gitlab, ForgeKind::Gitea] {
         let passes = [(now(), NONE), (hours(1), NONE)];
-        let [(first, said), (second, silent)] = warned(kind, &stamps, &passes).try_into().unwrap();
+        let [(first, said), (second, silent)] = queries_and_warnings(kind, &stamps, &passes)
+            .try_into()
+            .unwrap();
         assert_eq!(first.len(), 200, "{kind}");
         let words = "hold back only what tagboat already knows";
         assert!(

@@ -1,5 +1,5 @@
-//! What people refused by closing a request holds, whatever the Environment has become since, and
-//! whether the forge can be asked or not.
+//! Holds of closed requests, after the Environment has changed, and with or without an answer from
+//! the forge.
 
 use super::{
     requests::{FILE, Reviewed, states},
@@ -15,8 +15,8 @@ fn declared(update: &str) -> String {
     semver("web", "1.x", "") + &env("dev", "") + &env("prod", update)
 }
 
-/// A request that Ann closed, whose branch is gone, in an Environment that writes commits now;
-/// `dev` has written 1.1.0.
+/// A request that Ann closed and whose branch is deleted, in an Environment that now writes
+/// commits; `dev` has committed 1.1.0.
 fn refused() -> Reviewed {
     refused_at(now())
 }
@@ -37,7 +37,7 @@ fn refused_at(time: Timestamp) -> Reviewed {
     world
 }
 
-/// The forge answers nobody, or the bot again; Git asks for nothing.
+/// Makes the forge refuse every connection, or work again; Git stays up.
 fn down(world: &Reviewed, down: bool) {
     std::fs::write(
         world.fleet.dir.path().join("token"),
@@ -154,7 +154,7 @@ fn unknown_holds_block_their_environment() {
         );
     }
     assert_eq!(world.fleet.text(FILE), deployment(&["web:1.0.0"]));
-    // The forge comes back, to the same process; then it may go away again.
+    // The forge recovers for the same process; then it may fail again.
     down(&world, false);
     for at in [2, 3] {
         let report = world.fleet.pass_of(&engine, PassMode::Write, hours(at));
@@ -175,7 +175,7 @@ fn reopened_request_lifts_its_hold() {
     assert_eq!(held(&world.pass(hours(1))).len(), 1);
     world.forge.reopen(1).unwrap();
     assert_eq!(states(&world.pass(hours(2))), [RequestState::Open]);
-    // It is not remembered either.
+    // No hold is stored either.
     down(&world, true);
     world
         .fleet
@@ -195,12 +195,12 @@ fn request_closed_with_its_branch_is_no_hold() {
     world.pass(seconds(10));
     world.fleet.publish("team/web", &["1.2.0"]);
     assert_eq!(states(&world.pass(seconds(20))), [RequestState::Opened]);
-    // The branch of the first was deleted, and only now the forge ends what it finds under its
-    // name, as the bot.
+    // The first branch was deleted. Only now the forge closes what it finds under its name, as the
+    // bot.
     world.forge.set_clock(Some(seconds(22)));
     world.forge.close(2, BOT).unwrap();
-    // Written by hand meanwhile, nothing is left of it, and its branch goes; else it is opened
-    // again.
+    // Committed by a person meanwhile, nothing is left to update, and the branch is deleted;
+    // otherwise it is opened again.
     let text = world.fleet.text(FILE);
     let before = world.fleet.person(&[], "before");
     world
@@ -219,7 +219,7 @@ fn request_closed_with_its_branch_is_no_hold() {
         (vec![], vec![RequestState::Opened], vec![3]),
         "{report:#?}"
     );
-    // Later, whoever shares the bot's account means it.
+    // A later close with the bot's account is a user's decision.
     world.forge.set_clock(Some(hours(1)));
     world.forge.close(3, BOT).unwrap();
     let report = world.pass(hours(1));

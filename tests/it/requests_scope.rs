@@ -1,5 +1,5 @@
-//! Several updaters on one branch of one repository, each with declarations of its own: no one
-//! touches what is another's.
+//! Several updaters on one branch of one repository, each with declarations of its own: none
+//! changes what belongs to another.
 
 use super::{
     requests::{FILE, Reviewed, reviewed, states},
@@ -19,7 +19,8 @@ fn two() -> Reviewed {
     ])
 }
 
-/// Environments of one name in two folders, with this below their `update`, over different files.
+/// Environments of the same name in two folders, with this text below `update`, over different
+/// files.
 fn namesakes(update: &str) -> Reviewed {
     let images = deployment(&["web:1.0.0"]);
     let prod = semver("web", "1.x", "") + &reviewed("prod", update);
@@ -78,7 +79,7 @@ fn request_of_another_folder_is_left_alone() {
         );
     }
     assert_eq!(reviewed.forge.requests(), before);
-    // What a person closes leaves its branch, which only its own updater may clear away.
+    // The branch of a request that a person closed may be deleted only by its own updater.
     reviewed.forge.close(1, "ann").unwrap();
     assert!(
         !reviewed
@@ -86,7 +87,7 @@ fn request_of_another_folder_is_left_alone() {
             .has_changes()
     );
     assert!(branch(&reviewed, "tagboat/first/all").is_some());
-    // Its own updater still closes what is not wanted any more.
+    // Its own updater still closes it when it is no longer needed.
     reviewed
         .fleet
         .person(&[("b/p.yaml", &semver("web", "1.x", ""))], "away");
@@ -109,7 +110,7 @@ fn merge_is_reported_by_its_own_updater() {
         .iter()
         .for_each(|engine| drop(reviewed.pass_of(engine, PassMode::Write, now())));
     reviewed.forge.merge(1, ("Ann", "ann@example.org")).unwrap();
-    let told = engines.each_ref().map(|engine| {
+    let reported = engines.each_ref().map(|engine| {
         reviewed.pass_of(engine, PassMode::Write, hours(1));
         engine.updaters[0]
             .merged
@@ -118,7 +119,7 @@ fn merge_is_reported_by_its_own_updater() {
             .map(|merged| merged.request.number)
             .collect::<Vec<_>>()
     });
-    assert_eq!(told, [vec![1], vec![]]);
+    assert_eq!(reported, [vec![1], vec![]]);
 }
 
 #[test]
@@ -158,9 +159,8 @@ fn same_named_environments_wait_for_each_other() {
         ),
         before
     );
-    // What a person refuses of the one is not refused of the other, and neither counts for the
-    // other's limits: it waits for the branch only, which whoever closed the request may still
-    // want.
+    // A hold of one is no hold of the other, and neither counts for the other's limits. It waits
+    // for the branch only, which the person who closed the request may still want.
     reviewed.forge.close(1, "ann").unwrap();
     let report = reviewed.pass_of(&b, PassMode::Write, now());
     assert!(
@@ -207,7 +207,7 @@ fn branch_just_made_by_another_is_left_alone() {
         RequestState::Opened
     );
     let (_, ours) = made(1);
-    // As if each had been killed between a branch and its request, and wanted something else
+    // As if each had been killed between a branch and its request, and proposed something else
     // afterwards.
     reviewed.set_branch("tagboat/prod/default-theirs-00000000", &commit);
     reviewed.set_branch("tagboat/prod/default-ours-00000000", &ours);
@@ -235,7 +235,7 @@ fn changed_policies_folder_keeps_its_requests() {
         (states(&reviewed.pass(hours(1))), reviewed.open()),
         (vec![RequestState::Open], vec![1])
     );
-    // Moved: nobody can read it where it was.
+    // Moved: the old place cannot be read.
     let moved = |from: &str, to: &str| {
         reviewed
             .fleet
@@ -253,7 +253,7 @@ fn changed_policies_folder_keeps_its_requests() {
     );
     assert_eq!(reviewed.open(), [1]);
     assert!(reviewed.forge.requests()[0].body.contains("c/p.yaml"));
-    // And what people refuse of it is refused wherever it is declared.
+    // A hold applies wherever the Environment is declared.
     reviewed.forge.close(1, "ann").unwrap();
     moved("c/p.yaml", "d/p.yaml");
     let report = reviewed.pass_of(&reviewed.engine_in("d"), PassMode::Write, hours(3));
@@ -291,7 +291,7 @@ fn branch_kept_for_request_to_another_base() {
     let hers = || reviewed.forge.requests().remove(1);
     let before = hers();
     assert_eq!(row(&reviewed.pass(now()), "prod").number, Some(1));
-    // A newer tag: the bot's request is told anew, hers follows the branch and is not touched.
+    // A newer tag: the bot's request is updated; hers follows the branch and is not changed.
     reviewed.fleet.publish("team/web", &["1.2.0"]);
     let report = reviewed.pass(hours(1));
     assert_eq!(
@@ -303,7 +303,7 @@ fn branch_kept_for_request_to_another_base() {
         reviewed.forge.requests()[0].title,
         "prod: web 1.0.0 → 1.2.0"
     );
-    // A close of the bot's: the branch stays as long as hers is open, and it is said once.
+    // The bot closes its own: the branch stays as long as hers is open, and that is reported once.
     reviewed
         .fleet
         .person(&[(FILE, &deployment(&["web:1.2.0"]))], "by hand");
@@ -321,8 +321,8 @@ fn branch_kept_for_request_to_another_base() {
         (RequestState::Opened, vec![2, 3])
     );
     assert_eq!(hers(), before);
-    // Hers closed holds nothing; the bot's merged, the branch goes when hers does not need it any
-    // more.
+    // Her close is no hold. After the merge of the bot's, the branch is deleted when hers no longer
+    // needs it.
     reviewed.forge.merge(3, ("Ann", "ann@example.org")).unwrap();
     assert!(!reviewed.pass(hours(5)).has_changes());
     assert!(branch(&reviewed, "tagboat/prod/all").is_some());
@@ -386,8 +386,7 @@ fn retargeted_request_stops() {
         row(&report, "prod").waits,
         ["Its base was changed to staging; change it back to main, or close it."]
     );
-    // An updater of the other branch, with the same declarations, does not take it for its own
-    // either: it waits.
+    // An updater of the other branch with the same declarations does not adopt it either: it waits.
     let text = std::fs::read_to_string(reviewed.fleet.config()).unwrap();
     let config = reviewed.fleet.dir.path().join("staging.yaml");
     std::fs::write(

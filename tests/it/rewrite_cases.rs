@@ -1,6 +1,6 @@
 //! Golden directories: `tests/cases/rewrite/<case>/original` becomes `expected`, compared as trees.
 //!
-//! `case.yaml` says what is chosen, and lists the references left alone and the notes as
+//! `case.yaml` has the selected tags, and lists the skipped references and the notes as
 //! `file:line:column word`.
 
 use serde::Deserialize;

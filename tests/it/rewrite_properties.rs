@@ -1,5 +1,5 @@
-//! Random documents, with comments in every style, before and after an edit: the intended scalars
-//! differ and nothing else, neither in the tree nor in the bytes, and a second rewrite is at rest.
+//! Random documents with comments in every style: an edit changes the marked scalars and nothing
+//! else, neither in the tree nor in the bytes, and a second rewrite changes nothing.
 
 use proptest::prelude::*;
 use tagboat::{
@@ -19,26 +19,26 @@ const BEFORE: &str = "1.77.0";
 /// A piece of a document.
 #[derive(Debug, Clone)]
 enum Piece {
-    /// A scalar as it is written on one line.
+    /// A scalar on one line.
     Plain(&'static str),
-    /// A marked scalar: its text, and whether the marker stands on a line of its own above.
+    /// A marked scalar, and if the marker has a line of its own above.
     Marked {
         text: &'static str,
         part: &'static str,
         above: bool,
     },
-    /// A block scalar under a marker, or without.
+    /// A block scalar, with or without a marker above.
     Block {
         header: &'static str,
         marked: bool,
     },
-    /// A flow mapping with a marker behind it.
+    /// A flow mapping with a marker after it.
     Flow(&'static str),
     Map(Vec<(Decoration, Piece)>),
     List(Vec<(Decoration, Piece)>),
 }
 
-/// What stands around a piece.
+/// Comments and blank lines around a piece.
 #[derive(Debug, Clone)]
 struct Decoration {
     above: Option<&'static str>,
@@ -230,7 +230,7 @@ proptest! {
         prop_assert_eq!(&Findings::decode(&found.encode()).unwrap(), &found);
         let after = String::from_utf8(after).unwrap();
 
-        // The bytes: walking both texts by the edits, all between them is equal.
+        // The bytes: everything between the edits is equal.
         let (mut old, mut new) = (0, 0);
         for edit in &outcome.edits {
             let kept = &text[old..edit.range.start];
@@ -239,8 +239,7 @@ proptest! {
             old = edit.range.end;
         }
         prop_assert_eq!(&text[old..], &after[new..]);
-        // And by a way that knows no edits: where no quotes are needed the whole text is
-        // predictable.
+        // An independent check: without quotes, the whole text is predictable.
         if tag == "v2.0.0" {
             prop_assert_eq!(&after, &text.replace("1.77.0", tag));
         }

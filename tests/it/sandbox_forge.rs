@@ -1,5 +1,5 @@
-//! The forge of the sandbox answers as a real Gitea does: one walk through a request's life, on
-//! both.
+//! The life of a request, walked through on the sandbox's forge and on a real Gitea with the same
+//! results.
 
 use std::sync::Arc;
 use tagboat::{
@@ -26,8 +26,8 @@ fn label(name: &str) -> RequestLabel {
     }
 }
 
-/// What a walk tells of a request: everything but what differs between two servers.
-fn told(request: &PullRequest) -> String {
+/// A request without the parts that differ between servers.
+fn summary(request: &PullRequest) -> String {
     let PullRequest {
         number,
         state,
@@ -57,7 +57,8 @@ async fn looked_at(forge: &dyn Forge, number: u64) -> PullRequest {
     panic!("#{number} cannot be merged")
 }
 
-/// One walk through what the bot does with requests. `push` makes a branch with one commit on main.
+/// Walks through everything that the bot does with requests. `push` creates a branch with one
+/// commit on main.
 pub async fn walk(forge: &dyn Forge, push: impl Fn(&str)) -> Vec<String> {
     let mut log = Vec::new();
     let new = |branch: &str| NewRequest {
@@ -71,9 +72,17 @@ pub async fn walk(forge: &dyn Forge, push: impl Fn(&str)) -> Vec<String> {
     log.push(format!("open without a branch: {:?}", missing.kind()));
     push("tagboat/dev/all");
     let opened = forge.open(&new("tagboat/dev/all")).await.unwrap();
-    log.push(format!("found {}: {}", opened.found, told(&opened.request)));
+    log.push(format!(
+        "found {}: {}",
+        opened.found,
+        summary(&opened.request)
+    ));
     let again = forge.open(&new("tagboat/dev/all")).await.unwrap();
-    log.push(format!("found {}: {}", again.found, told(&again.request)));
+    log.push(format!(
+        "found {}: {}",
+        again.found,
+        summary(&again.request)
+    ));
     let request = again.request;
     let change = RequestPatch {
         title: Some("moved".to_owned()),
@@ -109,7 +118,7 @@ pub async fn walk(forge: &dyn Forge, push: impl Fn(&str)) -> Vec<String> {
     log.extend(
         listed
             .iter()
-            .map(|request| format!("listed {}", told(request))),
+            .map(|request| format!("listed {}", summary(request))),
     );
     log.push(format!(
         "checks {:?}",
@@ -159,7 +168,7 @@ pub async fn walk(forge: &dyn Forge, push: impl Fn(&str)) -> Vec<String> {
         .await
         .unwrap();
     log.push(format!("merged {}", commit.is_some()));
-    log.push(told(&forge.get(request.number).await.unwrap()));
+    log.push(summary(&forge.get(request.number).await.unwrap()));
     for _ in 0..2 {
         log.push(format!(
             "branch deleted {}",
@@ -172,7 +181,7 @@ pub async fn walk(forge: &dyn Forge, push: impl Fn(&str)) -> Vec<String> {
     let found = forge.find("tagboat/prod/all").await.unwrap().unwrap();
     log.push(format!(
         "found {}, by itself {}",
-        told(&found),
+        summary(&found),
         forge.get(found.number).await.unwrap().ended.unwrap().by == Some(found.author)
     ));
     let mut ended = forge
@@ -203,7 +212,7 @@ pub async fn walk(forge: &dyn Forge, push: impl Fn(&str)) -> Vec<String> {
     log
 }
 
-/// What a real Gitea tells.
+/// The results of a real Gitea.
 pub const WALK: &[&str] = &[
     "open without a branch: Remote",
     r#"found false: #1 Open tagboat/dev/all → main "move tagboat/dev/all" "What moves." [] draft false merged None"#,
@@ -297,7 +306,7 @@ async fn sandbox_forge_behaves_like_gitea() {
     let forge = connect(&server, "s3cret");
     assert_eq!(walk(&*forge, push).await, WALK);
 
-    // A person's hand.
+    // A person changes it.
     push("tagboat/next/all");
     let opened = forge
         .open(&NewRequest {

@@ -1,4 +1,4 @@
-//! The sandbox's API server, asked by the client that tagboat uses.
+//! The sandbox's API server, used by the client of tagboat.
 
 use futures::{StreamExt, TryStreamExt};
 use kube::{
@@ -59,7 +59,7 @@ fn web(tag: &str) -> Value {
     })
 }
 
-/// Asks until it is so, for at most ten seconds.
+/// Reads until a condition holds, for at most ten seconds.
 async fn until(api: &Api<DynamicObject>, name: &str, done: impl Fn(&DynamicObject) -> bool) {
     for _ in 0..500 {
         if api.get(name).await.is_ok_and(|object| done(&object)) {
@@ -146,7 +146,7 @@ async fn discovery_lists_custom_resources() {
     })
     .await;
     let kind = GroupVersionKind::gvk("example.org", "v1", "Gadget");
-    // Both forms of discovery say the same.
+    // Both forms of discovery have the same content.
     for found in [
         Discovery::new(client.clone()).run().await.unwrap(),
         Discovery::new(client.clone())

@@ -1,4 +1,4 @@
-//! The answers of the service: valid by their schemas, and the same with and without a daemon.
+//! Answers of the service: valid by their schemas, and the same with and without a daemon.
 
 use super::{
     answer_schema::validate,
@@ -19,7 +19,7 @@ metadata: {name: web, namespace: dev}
 spec: {environment: dev, path: envs/dev, cluster: test, targetNamespace: dev, wait: true}
 ";
 
-/// A fleet with an Application on a cluster of this process.
+/// A fleet with an Application on a cluster in this process.
 fn fleet() -> (Fleet, SandboxCluster) {
     provider();
     let declared = semver("web", "1.x", "") + &env("dev", "") + APPLICATION;
@@ -59,7 +59,7 @@ fn ask(fleet: &Fleet, arguments: &[&str]) -> Value {
     answer
 }
 
-/// Removes what differs between two moments: times, counters of requests.
+/// Removes times and counters of requests, which differ between two runs.
 fn normalised(mut answer: Value) -> Value {
     match &mut answer {
         Value::Object(fields) => {
@@ -132,13 +132,13 @@ fn service_answers_are_the_same_with_a_daemon() {
             .stderr(std::fs::File::create(&log).unwrap()),
     );
     let is_synced = |status: &Value| status["applications"][0]["state"] == "synced";
-    wait("the first commit in the cluster", || {
+    wait("the first commit to reach the cluster", || {
         let socket = fleet.dir.path().join("store/tagboat.sock");
         (socket.exists() && fleet.text(FILE).contains("1.1.0")).then_some(())
     });
     fleet.person_at(Timestamp::now(), &[(FILE, &files)], "back");
     ask(&fleet, &["sync", "--all", "--wait"]);
-    wait("the revert in the cluster", || {
+    wait("the revert to reach the cluster", || {
         is_synced(&ask(&fleet, &["status"])).then_some(())
     });
     let queries: [&[&str]; 9] = [

@@ -1,4 +1,4 @@
-//! The store: what it keeps, and what it does with trouble.
+//! The store: persistence, and recovery from faults.
 
 use std::{os::unix::fs::PermissionsExt, path::PathBuf};
 use tagboat::{
@@ -145,7 +145,7 @@ fn store_changed_digest_restarts_the_age() {
     ] {
         assert_eq!(see(letters, time), clocks.map(at), "{time}");
     }
-    // The clock of one repository is not that of another.
+    // Each repository has its own clock.
     let other = ImageRepository::new("ghcr.io/team/other").unwrap();
     assert_eq!(store.seen(&other, &one).unwrap(), None);
 }
@@ -187,8 +187,8 @@ fn store_damaged_file_is_moved_aside() {
     }
 }
 
-/// What a kill leaves while the file is being made: nothing was ever kept in it, so there is
-/// nothing to say.
+/// The state after a kill during the creation of the file: it never had any data, so nothing is
+/// reported.
 #[test]
 fn store_unfinished_file_is_replaced() {
     let (_folder, path) = folder();
@@ -227,7 +227,7 @@ fn store_open_twice_is_refused() {
     let error = Store::open(&path).unwrap_err();
     assert!(matches!(error, StoreError::InUse { .. }), "{error}");
     assert!(error.to_string().ends_with("in use by another process") && error.hint().is_some());
-    // A program that is being started has the lock for a moment longer.
+    // A child process that is just starting holds the lock a moment longer.
     std::thread::scope(|scope| {
         scope.spawn(move || {
             std::thread::sleep(std::time::Duration::from_millis(100));
@@ -256,7 +256,7 @@ fn store_keeps_committed_data_after_a_kill() {
     let tags: TagList = ["1.0"].into_iter().collect();
     store.put_tags(&app(), &tags, None, at("10:00:00")).unwrap();
     store.touch_tags(&app(), at("11:00:00")).unwrap();
-    // What a killed process leaves is the file as it is now, not closed.
+    // A killed process leaves the file as it is now, not closed.
     let copy = path.with_extension("copy");
     std::fs::copy(&path, &copy).unwrap();
     let (after, opened) = Store::open(&copy).unwrap();

@@ -1,12 +1,12 @@
-//! `spec.suspend` in every style that people write declarations in: the edit touches one entry and
-//! no other byte, and taking it back gives the file as it was.
+//! `spec.suspend` in every style of declarations: the edit changes one entry and no other byte, and
+//! undoing it restores the file.
 
 use tagboat::{
     images::rewrite::SuspendError,
     spec::{self, Declarations, SourcePlace},
 };
 
-/// A declared thing: where, and whether it rests.
+/// Each declared resource: its name, its place, and if it is suspended.
 fn declared(declared: &Declarations) -> Vec<(String, SourcePlace, bool)> {
     let policies = declared
         .policies
@@ -57,7 +57,7 @@ fn edited(source: &str, what: &str, rest: bool) -> Option<String> {
         String::from_utf8(tagboat::images::rewrite::apply(source.as_bytes(), &[edit])).unwrap();
     for ((before, _, was), (name, _, is)) in read(source).into_iter().zip(read(&after)) {
         assert_eq!(before, name, "{after}");
-        // A policy rests with its repository.
+        // A policy is suspended with its repository.
         let follows = what.starts_with("repository") && name.starts_with("policy");
         assert!(
             follows || is == if name == what { rest } else { was },
@@ -74,13 +74,13 @@ const ENV: &str = "apiVersion: tagboat.dev/v1alpha1\nkind: Environment\nmetadata
 const OTHER: &str = "apiVersion: tagboat.dev/v1alpha1\nkind: Application\nmetadata: {name: b, namespace: dev}\nspec:\n  environment: dev\n  path: b\n  cluster: c\n";
 const FLUX: &str = "apiVersion: image.toolkit.fluxcd.io/v1\n";
 
-/// Before, after; both ways.
+/// Before and after, in both directions.
 #[test]
 fn suspend_adds_one_entry_in_the_file_style() {
     let app = "application dev/a";
     for (what, before, after) in [
         (app, format!("{APP}spec:\n  environment: dev\n  path: a\n  cluster: c\n"), format!("{APP}spec:\n  suspend: true\n  environment: dev\n  path: a\n  cluster: c\n")),
-        // Comments keep their neighbours; odd indents and quotes are followed.
+        // Comments stay with their neighbours; odd indents and quotes are kept.
         (
             app,
             format!("# head\n{APP}spec: # what\n\n      # where\n      'environment': dev # here\n      path: \"a\"\n      cluster: c\n# tail"),
@@ -115,14 +115,14 @@ fn suspend_adds_one_entry_in_the_file_style() {
             "{\n  \"apiVersion\": \"tagboat.dev/v1alpha1\",\n  \"kind\": \"Application\",\n  \"metadata\": {\"name\": \"a\", \"namespace\": \"dev\"},\n  \"spec\": {\n    \"environment\": \"dev\",\n    \"path\": \"a\",\n    \"cluster\": \"c\"\n  }\n}\n".to_owned(),
             "{\n  \"apiVersion\": \"tagboat.dev/v1alpha1\",\n  \"kind\": \"Application\",\n  \"metadata\": {\"name\": \"a\", \"namespace\": \"dev\"},\n  \"spec\": {\n    \"suspend\": true,\n    \"environment\": \"dev\",\n    \"path\": \"a\",\n    \"cluster\": \"c\"\n  }\n}\n".to_owned(),
         ),
-        // One of several documents, with others that look alike.
+        // One of several similar documents.
         (
             app,
             format!("---\n# suspend: true\n{ENV}---\nkind: ConfigMap\nspec: {{suspend: true}}\n---\n{APP}spec:\n  environment: dev\n  path: a\n  cluster: c\n---\n\n---\n{OTHER}"),
             format!("---\n# suspend: true\n{ENV}---\nkind: ConfigMap\nspec: {{suspend: true}}\n---\n{APP}spec:\n  suspend: true\n  environment: dev\n  path: a\n  cluster: c\n---\n\n---\n{OTHER}"),
         ),
         ("environment dev", format!("\u{feff}%YAML 1.2\n---\n{ENV}...\n"), format!("\u{feff}%YAML 1.2\n---\n{}...\n", ENV.replace("  paths", "  suspend: true\n  paths"))),
-        // Flux: each of its kinds has a suspend of its own.
+        // Flux: each of its kinds has its own `suspend`.
         (
             "repository f/r",
             format!("{FLUX}kind: ImageRepository\nmetadata:\n  name: r\n  namespace: f\nspec:\n  image: ghcr.io/a/b\n  interval: 5m\n"),
@@ -141,11 +141,11 @@ fn suspend_adds_one_entry_in_the_file_style() {
     ] {
         assert_eq!(edited(&before, what, true).as_deref(), Some(after.as_str()), "{before}");
         assert_eq!(edited(&after, what, false).as_deref(), Some(before.as_str()), "{after}");
-        assert_eq!((edited(&after, what, true), edited(&before, what, false)), (None, None), "said twice: {before}");
+        assert_eq!((edited(&after, what, true), edited(&before, what, false)), (None, None), "the edit is not idempotent: {before}");
     }
 }
 
-/// What a person has written keeps its place and its comment; only the value changes.
+/// An existing entry keeps its place and its comment; only the value changes.
 #[test]
 fn suspend_existing_entry_changes_its_value_only() {
     let spec = "environment: dev\n  path: a\n  cluster: c";
@@ -190,7 +190,7 @@ fn suspend_existing_entry_changes_its_value_only() {
             true,
             format!("{APP}spec:\r\n  {spec}\r\n  suspend: true"),
         ),
-        // The comment between belongs to what follows it.
+        // The comment between belongs to the entry below it.
         (
             format!(
                 "{APP}spec:\n  # about suspend\n  suspend: true\n  # about the rest\n  {spec}\n"
@@ -241,7 +241,7 @@ fn suspend_ambiguous_source_is_refused() {
     ));
 }
 
-/// The examples that people copy, and the files of Flux's guide.
+/// The examples that users copy, and the files of Flux's guide.
 #[test]
 fn suspend_and_resume_restore_every_example() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -276,7 +276,7 @@ mod properties {
     use proptest::prelude::*;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    /// Pieces of declarations behind a head, in any order: well-formed or not.
+    /// Pieces of declarations after a header, in any order: well-formed or not.
     fn pieces() -> impl Strategy<Value = String> {
         let head = prop::sample::select(vec![
             "",
@@ -353,7 +353,7 @@ mod properties {
             })
     }
 
-    /// Where the first declaration is named.
+    /// The place of the first declaration's name.
     fn named(source: &str) -> Option<(u32, u32)> {
         let stream = tagboat::core::yaml::parse(source).ok()?;
         let path = [
@@ -372,8 +372,8 @@ mod properties {
     proptest! {
         #![proptest_config(ProptestConfig { cases: 12_000, ..ProptestConfig::default() })]
 
-        /// Whatever stands there: no panic, an edit has an effect, and what was added goes again
-        /// without a trace.
+        /// For any text: no panic, an edit has an effect, and removing an added entry leaves no
+        /// trace.
         fn what_is_edited_can_be_taken_back(source in pieces(), rest: bool) {
             let Some(Ok(Some(edit))) = named(&source).map(|name| tagboat::images::rewrite::suspend(&source, name, rest)) else { return Ok(()) };
             EDITED.fetch_add(1, Ordering::Relaxed);

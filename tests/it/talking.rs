@@ -1,5 +1,5 @@
-//! Talking back, against a forge and clusters that do as a test says. The forges themselves are in
-//! `forge_github`, `forge_gitlab` and `forge_real`.
+//! Rollout reports with a forge and clusters of the test's choice. `forge_github`, `forge_gitlab`
+//! and `forge_real` test the forges.
 
 use super::support::stage::{Stage, rollout, timing, until};
 use async_trait::async_trait;
@@ -26,20 +26,20 @@ use tagboat::{
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-/// A forge that remembers what it is told, and fails when a test says so.
+/// A forge that records all calls, and fails on demand.
 #[derive(Debug)]
-struct Told {
+struct FakeForge {
     place: spec::ForgeSpec,
-    /// Everything that changed something, in its order.
+    /// The writing calls, in order.
     calls: Mutex<Vec<String>>,
     comments: Mutex<BTreeMap<u64, String>>,
-    /// How often a comment was found as it should be.
+    /// The number of comments that were already current.
     same: Mutex<usize>,
-    /// What the next calls of an operation fail with.
+    /// The failures of the next calls of an operation.
     failing: Mutex<VecDeque<(ForgeOperation, ForgeProblem)>>,
 }
 
-impl Told {
+impl FakeForge {
     fn new() -> Arc<Self> {
         let place = spec::ForgeSpec {
             kind: ForgeKind::Gitea,
@@ -88,7 +88,7 @@ impl Told {
 }
 
 #[async_trait]
-impl Forge for Told {
+impl Forge for FakeForge {
     fn place(&self) -> &spec::ForgeSpec {
         &self.place
     }
@@ -110,13 +110,13 @@ impl Forge for Told {
         unreachable!("nothing is compared")
     }
     async fn look(&self, _: RequestFilter, _: &str) -> Result<RequestList, ForgeError> {
-        unreachable!("requests are listed by others")
+        unreachable!("not called")
     }
     async fn find(&self, _: &str) -> Result<Option<PullRequest>, ForgeError> {
-        unreachable!("requests are listed by others")
+        unreachable!("not called")
     }
     async fn get(&self, _: u64) -> Result<PullRequest, ForgeError> {
-        unreachable!("requests are listed by others")
+        unreachable!("not called")
     }
     async fn open(&self, _: &NewRequest) -> Result<OpenedRequest, ForgeError> {
         unreachable!("nothing is opened")
@@ -132,7 +132,7 @@ impl Forge for Told {
         _: &PullRequest,
         _: &[RequestedReviewer],
     ) -> Result<Vec<UnrequestedReview>, ForgeError> {
-        unreachable!("nobody is asked")
+        unreachable!("not called")
     }
     async fn comment(
         &self,
@@ -206,24 +206,24 @@ impl Forge for Told {
     }
 }
 
-/// A task under test.
+/// A reporter under test.
 struct World {
     stage: Arc<Stage>,
-    forge: Arc<Told>,
+    forge: Arc<FakeForge>,
     merged: watch::Sender<Arc<[MergedRequest]>>,
     stop: CancellationToken,
     task: tokio::task::JoinHandle<()>,
 }
 
 impl World {
-    fn start(stage: &Arc<Stage>, forge: &Arc<Told>, timing: ReportTiming) -> Self {
+    fn start(stage: &Arc<Stage>, forge: &Arc<FakeForge>, timing: ReportTiming) -> Self {
         let merged = watch::Sender::new(Arc::from([]));
         let stop = CancellationToken::new();
-        let (ground, told): (Arc<dyn RolloutSource>, Arc<dyn Forge>) =
+        let (ground, expected): (Arc<dyn RolloutSource>, Arc<dyn Forge>) =
             (stage.clone(), forge.clone());
         let task = tokio::spawn(report(
             ground,
-            told,
+            expected,
             merged.subscribe(),
             timing,
             Recorder::default(),
@@ -238,11 +238,11 @@ impl World {
         }
     }
 
-    /// A task with nothing behind it, and the time of a merge that it sees happen.
+    /// A reporter without history, and the time of a merge that it sees happen.
     fn fresh() -> (Self, Timestamp) {
         let world = Self::start(
             &Stage::new(Duration::from_secs(300)),
-            &Told::new(),
+            &FakeForge::new(),
             timing(),
         );
         (world, Timestamp::now() + SignedDuration::from_secs(2))
@@ -252,24 +252,24 @@ impl World {
         self.merged.send_replace(list.into());
     }
 
-    /// Waits until that many calls were made, and gives those from `from` on.
+    /// Waits until this many calls were made; returns those from `from` on.
     async fn calls(&self, from: usize, to: usize) -> Vec<String> {
-        until("the forge is told", || self.forge.calls().len() >= to).await;
+        until("the calls", || self.forge.calls().len() >= to).await;
         let calls = self.forge.calls();
         assert_eq!(calls.len(), to, "{calls:#?}");
         calls[from..].to_vec()
     }
 
-    /// Waits until the task has looked after everything that was said so far.
+    /// Waits until the reporter has processed every change so far.
     async fn looked(&self) {
         let looks = || self.stage.looks.lock().unwrap().0;
         let before = looks();
         self.stage.turned.send_modify(|count| *count += 1);
-        until("a look", || looks() > before).await;
-        // The look that was seen may have begun before the turn; the next one has not, and follows
-        // the sending of the first.
+        until("a query", || looks() > before).await;
+        // The observed query may have begun before the change. The next one has not, and follows
+        // the calls of the first.
         self.stage.turned.send_modify(|count| *count += 1);
-        until("another look", || looks() > before + 1).await;
+        until("another query", || looks() > before + 1).await;
     }
 
     async fn end(self) {
@@ -281,7 +281,7 @@ impl World {
     }
 }
 
-/// A request that was merged by commit `s1…`, and reaches these Applications.
+/// A request that was merged as commit `s1…`, and affects these Applications.
 fn merged(number: u64, commit: &str, at: Timestamp, reaches: &[&str]) -> MergedRequest {
     let request = PullRequest {
         number,
@@ -330,7 +330,7 @@ async fn report_from_merge_to_result() {
     assert_eq!(world.calls(0, 2).await, first);
     world.looked().await;
     assert_eq!(world.calls(0, 2).await, first, "nothing has changed");
-    // The status says the same while it is on its way.
+    // The status does not change while the rollout is in progress.
     stage.turn("shop/web", "s1", ApplicationState::Applying, |_| {});
     assert_eq!(
         world.calls(2, 3).await,
@@ -344,8 +344,8 @@ async fn report_from_merge_to_result() {
         "#7: ✅ `shop/web` on `east` rolled out in 42s",
     ];
     assert_eq!(world.calls(3, 5).await, last);
-    // Whatever happens later is not about this request. The next one shows that everything before
-    // it was looked at.
+    // Later changes do not concern this request. The next request shows that everything before it
+    // was processed.
     stage.turn("shop/web", "o1", ApplicationState::Failed, |status| {
         status.problems = vec![Message::application("broken")]
     });
@@ -378,17 +378,17 @@ async fn report_failure_stays_until_a_result() {
         .stage
         .turn("shop/web", "s1", ApplicationState::Degraded, failed);
     world.merge(&[merged(7, "s1", at, &["shop/web"])]);
-    let told = [
+    let expected = [
         format!("#7: ❌ `shop/web` on `east` failed: `{why}`"),
         format!("s1 tagboat/rollout/prod@east Failure: shop/web failed: {why}"),
     ];
-    assert_eq!(world.calls(0, 2).await, told);
-    // It is tried again: that is no news.
+    assert_eq!(world.calls(0, 2).await, expected);
+    // A retry is not reported.
     world
         .stage
         .turn("shop/web", "s1", ApplicationState::Applying, failed);
     world.looked().await;
-    assert_eq!(world.calls(0, 2).await, told);
+    assert_eq!(world.calls(0, 2).await, expected);
     world
         .stage
         .turn("shop/web", "s1", ApplicationState::Synced, |status| {
@@ -410,7 +410,7 @@ async fn report_failure_stays_until_a_result() {
 #[tokio::test]
 async fn report_after_restart_is_not_sent_twice() {
     let (world, at) = World::fresh();
-    // Merged a while ago, as the next process will find it.
+    // Merged a while ago, as the next process finds it.
     let at = at - seconds(600);
     let list = [merged(7, "s1", at, &["shop/api", "shop/web"])];
     let result = rollout("s1", RolloutOutcome::Applied, at + seconds(42), "");
@@ -437,15 +437,15 @@ async fn report_after_restart_is_not_sent_twice() {
             status.rollout = Some(failure)
         });
     world.merge(&list);
-    let told = [
+    let expected = [
         "#7: ❌ `shop/api` on `east` failed: `Service shop/api: refused` / ✅ `shop/web` on `east` rolled out in 42s",
         "s1 tagboat/rollout/prod@east Failure: shop/api failed: Service shop/api: refused",
     ];
-    assert_eq!(world.calls(0, 2).await, told);
+    assert_eq!(world.calls(0, 2).await, expected);
     let (stage, forge) = (Arc::clone(&world.stage), Arc::clone(&world.forge));
     world.end().await;
 
-    // The next process knows nothing of the Applications at first, then other revisions of one.
+    // The next process knows no Application at first, then other revisions of one.
     stage.statuses.lock().unwrap().clear();
     let world = World::start(&stage, &forge, timing());
     world.merge(&list);
@@ -456,8 +456,8 @@ async fn report_after_restart_is_not_sent_twice() {
         status.rollout = Some(later)
     });
     world.looked().await;
-    assert_eq!(world.calls(0, 2).await, told);
-    // What it can tell anew goes on from there.
+    assert_eq!(world.calls(0, 2).await, expected);
+    // The report continues from what it can determine again.
     stage.turn("shop/api", "s1", ApplicationState::Synced, |status| {
         status.rollout = Some(rollout(
             "s1",
@@ -494,12 +494,12 @@ async fn report_merge_before_start_within_a_day() {
         merged(5, "s0", days, &["shop/web"]),
         merged(7, "s1", hours, &["shop/web"]),
     ]);
-    let told = [
+    let expected = [
         "#7: ✅ `shop/web` on `east` rolled out in 7s",
         "s1 tagboat/rollout/prod@east Success: rolled out in 7s",
     ];
-    assert_eq!(world.calls(0, 2).await, told);
-    assert_eq!(world.stage.asked(), 1);
+    assert_eq!(world.calls(0, 2).await, expected);
+    assert_eq!(world.stage.cluster_queries(), 1);
     world.end().await;
 }
 
@@ -514,21 +514,21 @@ async fn report_unclear_after_start_waits() {
             )];
         });
     world.merge(&[merged(7, "s1", now - seconds(60), &["shop/web"])]);
-    until("a look", || world.stage.asked() == 1).await;
+    until("a query", || world.stage.cluster_queries() == 1).await;
     world.looked().await;
     assert_eq!(world.calls(0, 0).await, Vec::<String>::new());
     world
         .stage
         .turn("shop/web", "s1", ApplicationState::Synced, |_| {});
-    let told = [
+    let expected = [
         "#7: ✅ `shop/web` on `east` has nothing to change",
         "s1 tagboat/rollout/prod@east Success: has nothing to change",
     ];
-    assert_eq!(world.calls(0, 2).await, told);
+    assert_eq!(world.calls(0, 2).await, expected);
     assert_eq!(
-        world.stage.asked(),
+        world.stage.cluster_queries(),
         1,
-        "the cluster was asked once, not at each look"
+        "the cluster was asked once, not at each query"
     );
     world.end().await;
 }
@@ -556,13 +556,13 @@ async fn report_names_a_newer_revision_that_came_first() {
         |status| status.rollout = Some(newest),
     );
     world.merge(&[merged(7, "s1", at, &["shop/web"])]);
-    let told = [
+    let expected = [
         "#7: ✅ `shop/web` on `east` superseded by \
          [`o123456789`](https://forge.example.org/acme/fleet/commit/o123456789abcdef) before it was rolled out",
         "s1 tagboat/rollout/prod@east Success: superseded by o123456789 before it was rolled out",
     ];
-    assert_eq!(world.calls(0, 2).await, told);
-    assert_eq!(world.stage.asked(), 1);
+    assert_eq!(world.calls(0, 2).await, expected);
+    assert_eq!(world.stage.cluster_queries(), 1);
     world.end().await;
 }
 
@@ -571,7 +571,7 @@ async fn report_without_result_times_out() {
     let stage = Stage::new(Duration::from_millis(1500));
     let world = World::start(
         &stage,
-        &Told::new(),
+        &FakeForge::new(),
         ReportTiming {
             bound: Duration::from_millis(500),
             ..timing()
@@ -583,13 +583,13 @@ async fn report_without_result_times_out() {
     };
     stage.turn("shop/web", "s1", ApplicationState::Waiting, waits);
     stage.turn("shop/api", "s1", ApplicationState::Synced, |_| {});
-    // Of a commit that never comes to the branch nothing is told.
+    // A commit that never reaches the branch is not reported.
     world.merge(&[
         merged(6, "unknown", at, &["shop/web"]),
         merged(7, "s1", at, &["shop/web"]),
     ]);
     let last = "#7: ❌ `shop/web` on `east` not rolled out within 2s: `waits for shop/db, which is failed`";
-    until("the end is told", || {
+    until("the final report", || {
         world.forge.calls().last().is_some_and(|call| call == last)
     })
     .await;
@@ -610,7 +610,7 @@ async fn report_without_result_times_out() {
 async fn report_progress_is_rate_limited() {
     let world = World::start(
         &Stage::new(Duration::from_secs(300)),
-        &Told::new(),
+        &FakeForge::new(),
         ReportTiming {
             pace: Duration::from_secs(3600),
             ..timing()
@@ -631,7 +631,7 @@ async fn report_progress_is_rate_limited() {
         world.looked().await;
     }
     world.calls(0, 2).await;
-    // A result is told at once.
+    // A result is reported at once.
     world.stage.turn(
         "shop/web",
         "s1",
@@ -666,15 +666,15 @@ async fn report_forge_error_retried_unless_final() {
         .stage
         .turn("shop/web", "s1", ApplicationState::Applying, |_| {});
     world.merge(&[merged(7, "s1", at, &["shop/web"])]);
-    let told = [
+    let expected = [
         "comment on a pull request: fails",
         "comment on a pull request: fails",
         "#7: ⏳ `shop/web` on `east` is being applied",
         "set a commit status: fails",
         "s1 tagboat/rollout/prod@east Pending: 0 of 1 rolled out",
     ];
-    assert_eq!(world.calls(0, 5).await, told);
-    // Without the right to set statuses the comment is kept all the same, and the other way round.
+    assert_eq!(world.calls(0, 5).await, expected);
+    // Without the right to set statuses the comment is still kept up to date, and the reverse.
     world.forge.fail(
         ForgeOperation::Status,
         ForgeProblem::Forbidden { message: None },
@@ -709,7 +709,7 @@ async fn report_forge_error_retried_unless_final() {
 #[tokio::test]
 async fn report_cluster_error_delays_no_other() {
     let (world, now) = World::fresh();
-    // What happened to a request merged before the start is asked of the cluster first.
+    // For a request merged before the start, the cluster is queried first.
     *world.stage.down.lock().unwrap() = 2;
     world.stage.record(
         "shop/web",
@@ -727,13 +727,13 @@ async fn report_cluster_error_delays_no_other() {
         merged(7, "s1", now - seconds(600), &["shop/web"]),
         merged(8, "s2", now, &["shop/api"]),
     ]);
-    let told = [
+    let expected = [
         "#8: ✅ `shop/api` on `east` has nothing to change",
         "s2 tagboat/rollout/prod@east Success: has nothing to change",
         "#7: ✅ `shop/web` on `east` rolled out in 5m",
         "s1 tagboat/rollout/prod@east Success: rolled out in 5m",
     ];
-    assert_eq!(world.calls(0, 4).await, told);
-    assert_eq!(world.stage.asked(), 3);
+    assert_eq!(world.calls(0, 4).await, expected);
+    assert_eq!(world.stage.cluster_queries(), 3);
     world.end().await;
 }

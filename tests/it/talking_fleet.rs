@@ -1,4 +1,4 @@
-//! What a merged request reaches, and how revisions relate to it, in a mirror of a served
+//! Targets of a merged request, and the relation of revisions to it, in a mirror of a served
 //! repository.
 
 use super::git_support::Sandbox;
@@ -18,7 +18,7 @@ use tagboat::{
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-/// One is built from a base, the other stands for itself. No cluster is known, so that nothing is
+/// One is built from a base, the other has all its files. No cluster is known, so nothing is
 /// applied.
 const APPLICATIONS: &str = r#"
 apiVersion: tagboat.dev/v1alpha1
@@ -91,7 +91,7 @@ impl Served {
         }
     }
 
-    /// Brings the mirror and what is known of it to the served head.
+    /// Fetches the mirror and reads the served head.
     fn read(&self) -> ObjectId {
         let commit = self.mirror.fetch().unwrap().commit;
         self.worlds.send_replace(Some(RepoSnapshot {
@@ -190,7 +190,7 @@ fn targets_are_applications_reading_the_files() {
         };
         assert_eq!(of(&[other]).unwrap(), expected, "{other}");
     }
-    // What is on no branch, or no commit at all, is waited for.
+    // A commit on no branch, or an invalid one, is waited for.
     for commit in ["0123456789abcdef0123456789abcdef01234567", "../../x", ""] {
         assert_eq!(
             served.reached(&merged(commit, &["base/web.yaml"])),
@@ -230,7 +230,7 @@ fn revision_relation_is_before_same_or_other() {
             .relation(&merged(&commit.to_string(), &[]), &target(name), revision)
             .unwrap()
     };
-    // Twice: what is remembered is the same.
+    // Twice: the cached result is the same.
     for _ in 0..2 {
         for (name, revision, expected) in [
             ("shop/dev", before, RevisionRelation::Before),

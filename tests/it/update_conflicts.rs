@@ -1,4 +1,4 @@
-//! Other people's pushes, lost answers and killed processes: nothing is lost and nothing is done
+//! Concurrent pushes, lost responses and killed processes: nothing is lost and nothing is done
 //! twice.
 
 use super::{
@@ -34,7 +34,7 @@ fn fleet() -> Fleet {
     fleet
 }
 
-/// A person's commit as something that happens while a request is on its way.
+/// A person's commit during a request.
 fn pushes(fleet: &Fleet, files: Vec<(&'static str, String)>) -> Act {
     let (repository, host): (BareRepository, _) = (fleet.repository.clone(), fleet.registry.host());
     Act::Before(Box::new(move || {
@@ -103,7 +103,7 @@ fn concurrent_push_is_built_upon() {
             assert_eq!(
                 (report.requests.listings, report.requests.ls_refs >= 2),
                 (1, true),
-                "nothing is scanned again: {report:#?}"
+                "no repository is scanned again: {report:#?}"
             );
         }
     }
@@ -164,7 +164,7 @@ fn push_with_lost_response_is_found_again() {
         ),
         "it is reported: {report:#?}"
     );
-    // And one that never arrived is done again.
+    // A push that never arrived is repeated.
     fleet.publish("team/web", &["1.2.0"]);
     fleet.git.once("POST /fleet.git/git-receive-pack", Act::Die);
     let report = fleet.good_pass(hours(1));
@@ -209,7 +209,7 @@ fn concurrent_bots_and_person_lose_nothing() {
             for n in 0..EACH {
                 fleet.publish("team/web", &[&format!("1.2.{n}")]);
                 fleet.person(&[(&format!("ann/{n}"), "x\n")], &format!("ann {n}"));
-                // So that bots and person take turns.
+                // So that bots and person alternate.
                 wait("a bot's answer", || {
                     fleet
                         .text(FILE)
@@ -222,7 +222,11 @@ fn concurrent_bots_and_person_lose_nothing() {
     });
     let subjects = fleet.subjects();
     let unique: BTreeSet<&String> = subjects.iter().collect();
-    assert_eq!(unique.len(), subjects.len(), "nothing twice: {subjects:#?}");
+    assert_eq!(
+        unique.len(),
+        subjects.len(),
+        "no commit twice: {subjects:#?}"
+    );
     assert_eq!(
         subjects
             .iter()
@@ -234,7 +238,7 @@ fn concurrent_bots_and_person_lose_nothing() {
         fleet.text(FILE),
         deployment(&[&format!("web:1.2.{}", EACH - 1), "other:1"])
     );
-    // Every update goes on from where the one before ended.
+    // Every update starts where the one before ended.
     let mut present = "1.0.0".to_owned();
     for subject in subjects
         .iter()
@@ -246,7 +250,7 @@ fn concurrent_bots_and_person_lose_nothing() {
     }
 }
 
-/// Whatever was cut short: the next start ends in the one place.
+/// Checks that the next start completes the update, wherever the first was cut short.
 fn ends_well(fleet: &Fleet, what: &str) {
     fleet.images.open();
     fleet.git.open();
@@ -255,9 +259,9 @@ fn ends_well(fleet: &Fleet, what: &str) {
         .assert()
         .get_output()
         .clone();
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "{what}: {said}");
-    assert_eq!(said, "", "{what}");
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{what}: {stderr}");
+    assert_eq!(stderr, "", "{what}");
     assert_eq!(
         fleet.text(FILE),
         deployment(&["web:1.1.0", "other:1"]),
@@ -301,7 +305,7 @@ fn kill_at_any_request_writes_exactly_once() {
 
 #[test]
 fn kill_at_any_moment_writes_exactly_once() {
-    // A pass takes some 60 ms here: the moments are spread over it and beyond.
+    // A pass takes some 60 ms here: the kills are spread over it and beyond.
     for n in 0..10 {
         let fleet = fleet();
         for again in 0..2 {

@@ -1,4 +1,4 @@
-//! `tagboat run` as a process: timers, questions over its socket, logs, and the end.
+//! `tagboat run` as a process: timers, queries over its socket, logs, and its end.
 
 use super::{
     support::process::Running,
@@ -20,7 +20,7 @@ const EVERY_SECOND: Setup = Setup {
     account: None,
 };
 
-/// A running daemon; it is killed with the value.
+/// A daemon that is killed on drop.
 struct Daemon {
     child: Running,
     log: PathBuf,
@@ -47,7 +47,7 @@ impl Daemon {
         std::fs::read_to_string(&self.log).unwrap()
     }
 
-    /// Every line of the log; each must be JSON.
+    /// The lines of the log, each of which must be JSON.
     fn lines(&self) -> Vec<serde_json::Value> {
         let text = self.text();
         text.lines()
@@ -109,7 +109,7 @@ fn daemon_handles_new_tags_and_policies_only() {
     daemon.terminate();
     assert!(daemon.ended().success());
     let lines = daemon.lines();
-    let said = |word: &str| {
+    let logged = |word: &str| {
         lines.iter().any(|line| {
             line["message"]
                 .as_str()
@@ -123,7 +123,7 @@ fn daemon_handles_new_tags_and_policies_only() {
         "stopping at a safe point",
         "stopped",
     ] {
-        assert!(said(word), "{word}: {lines:#?}");
+        assert!(logged(word), "{word}: {lines:#?}");
     }
     assert!(
         lines
@@ -167,7 +167,7 @@ fn daemon_answers_equal_local_commands() {
         )
     };
     let running: Vec<_> = questions.iter().map(|question| ask(question)).collect();
-    // The store is the daemon's: who did not ask it would be refused.
+    // The daemon has the store locked: a command without the daemon would fail.
     assert_eq!(
         fleet
             .tagboat(&["run", "--once"])
@@ -215,7 +215,7 @@ fn sigterm_during_push_waits_for_it() {
         assert_eq!(fleet.subjects()[1..], ["dev: web 1.0.0 → 1.1.0"]);
         assert!(
             daemon.text().contains("dev: web 1.0.0 → 1.1.0"),
-            "what was pushed is told: {}",
+            "the pushed commit is reported: {}",
             daemon.text()
         );
         assert!(
@@ -245,7 +245,7 @@ fn sigterm_does_not_wait_for_silent_registry() {
 #[test]
 fn failed_scan_obeys_retry_after() {
     let fleet = fleet("1h", &EVERY_SECOND);
-    // Another process has scanned two hours ago; since then there is a new tag.
+    // Another process scanned two hours ago; since then there is a new tag.
     let before = Timestamp::now()
         .checked_sub(jiff::SignedDuration::from_hours(2))
         .unwrap();
@@ -289,7 +289,7 @@ fn scan_blocked_by_git_is_made_later() {
         .unwrap();
     fleet.pass_of(&fleet.engine(), PassMode::Write, before);
     fleet.publish("team/web", &["1.2.0"]);
-    // The first pass finds the scan due, the second would make it.
+    // The first pass finds that a scan is due, the second would make it.
     let fetches = std::sync::atomic::AtomicUsize::new(0);
     fleet.git.rule(move |line| {
         let fetch = line.contains("GET /fleet.git/info/refs?service=git-upload-pack");
@@ -325,7 +325,7 @@ fn slow_registry_delays_no_other() {
     until(&fleet, &["web:1.2.0", "db:1.0.0"]);
     assert!(
         started.elapsed() < Duration::from_secs(8),
-        "the back-off is of the one in trouble alone"
+        "only the failing registry backs off"
     );
     let asked = fleet
         .images
@@ -336,7 +336,7 @@ fn slow_registry_delays_no_other() {
     assert!(asked <= 2, "{asked}: {}", daemon.text());
 }
 
-/// Waits until the pass that has just pushed is told, and two whole ones came after it.
+/// Waits until the log has the last push, and two whole passes after it.
 fn polled(fleet: &Fleet, daemon: &Daemon) {
     wait("a commit in the log", || {
         daemon.text().contains("\"commit\"").then_some(())
@@ -492,7 +492,7 @@ fn output_never_has_a_secret() {
     }
 }
 
-/// 200,000 markers in 200 files: half of them up to date, half of them of no declared policy.
+/// 200,000 markers in 200 files: half of them up to date, half of them without a declared policy.
 fn many_markers() -> Fleet {
     let mut files = vec![(
         "p.yaml".to_owned(),
@@ -511,7 +511,7 @@ fn many_markers() -> Fleet {
         .collect();
     let fleet = Fleet::with(&files, &Setup::default());
     fleet.publish("team/web", &["1.0.0"]);
-    // With a cluster, though it cannot be reached, the daemon answers `status` from memory.
+    // With a cluster, even an unreachable one, the daemon answers `status` from memory.
     let kubeconfig = "apiVersion: v1\nkind: Config\ncurrent-context: test\n\
         clusters: [{name: test, cluster: {server: 'http://127.0.0.1:1'}}]\n\
         users: [{name: test, user: {}}]\n\
@@ -526,9 +526,9 @@ fn many_markers() -> Fleet {
 /// Blocking work must never occupy a worker of the runtime (invariant 13).
 #[test]
 fn daemon_answers_during_a_large_pass() {
-    // A second on a quiet machine, with room for a busy one; the pass takes far longer.
+    // A second on an idle machine, with room for a busy one; the pass takes far longer.
     const SOON: Duration = Duration::from_secs(5);
-    // Log lines that are already queued are written first.
+    // Queued log lines are written first.
     const AFTER_LOG: Duration = Duration::from_secs(30);
     let fleet = many_markers();
     let timed = |arguments: &[&str]| {
@@ -536,7 +536,7 @@ fn daemon_answers_during_a_large_pass() {
         fleet.tagboat_std(arguments).output().unwrap();
         begun.elapsed()
     };
-    // What a process costs on this machine, apart from the answer.
+    // The cost of a process on this machine, apart from the answer.
     let process = timed(&["--version"]);
     let finding = "which is not declared";
 
@@ -551,7 +551,7 @@ fn daemon_answers_during_a_large_pass() {
     assert!(daemon.ended().success());
     assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
 
-    // While 100,000 findings are logged, too.
+    // Also while 100,000 findings are logged.
     let mut daemon = Daemon::start(&fleet, "info");
     let deadline = Instant::now() + Duration::from_secs(120);
     while !daemon.text().contains(finding) {

@@ -1,5 +1,5 @@
-//! Servers in trouble, caches that are damaged, a full disk: clear words, nothing lost, and what
-//! can be done is done.
+//! Failing servers, damaged caches and a full disk: clear errors, no loss, and progress where
+//! possible.
 
 use super::update_support::{
     Act, Fleet, Gate, Setup, counted, deployment, env, environment, hours, now, reply, semver,
@@ -32,7 +32,7 @@ fn fleet_with(setup: &Setup) -> Fleet {
     fleet
 }
 
-/// Every request for `team/db` is treated so.
+/// Applies a fault to every request for `team/db`.
 fn spoil(gate: &Gate, act: impl Fn() -> Act + Send + Sync + 'static) {
     gate.rule(move |line| {
         if line.contains("/team/db/") {
@@ -92,9 +92,9 @@ fn broken_repository_blocks_only_its_policies() {
             .count();
         assert!(
             asked <= requests,
-            "{name}: a registry in trouble is not asked again in one pass: {asked} times"
+            "{name}: a failing registry is not asked again in one pass: {asked} times"
         );
-        // When it is well again, the rest follows.
+        // When it recovers, the rest follows.
         fleet.images.open();
         let report = fleet.good_pass(hours(1));
         assert_eq!(
@@ -215,10 +215,10 @@ fn registry_down_affects_no_other() {
         "gone",
     );
     let assert = fleet.tagboat(&["run", "--once"]).assert().code(4);
-    let said = String::from_utf8(assert.get_output().stderr.clone()).unwrap();
+    let stderr = String::from_utf8(assert.get_output().stderr.clone()).unwrap();
     assert!(
-        said.contains(&format!("{host}/team/gone")) && said.contains("cannot reach"),
-        "{said}"
+        stderr.contains(&format!("{host}/team/gone")) && stderr.contains("cannot reach"),
+        "{stderr}"
     );
     assert_eq!(fleet.text(FILE), deployment(&["web:1.1.0", "db:1.1.0"]));
 }
@@ -287,7 +287,7 @@ fn stored(fleet: &Fleet, end: &str) -> Vec<PathBuf> {
     found
 }
 
-/// Files of a cache are spoilt; the next run says so and ends well.
+/// Damages files of a cache; the next run reports it and succeeds.
 fn spoilt(fleet: &Fleet, what: &str, end: &str, spoil: impl Fn(Vec<u8>) -> Vec<u8>, says: &str) {
     for file in stored(fleet, end) {
         let bytes = std::fs::read(&file).unwrap();
@@ -301,8 +301,8 @@ fn spoilt(fleet: &Fleet, what: &str, end: &str, spoil: impl Fn(Vec<u8>) -> Vec<u
         std::fs::write(&file, spoil(bytes)).unwrap();
     }
     let assert = fleet.tagboat(&["run", "--once"]).assert().code(0);
-    let said = String::from_utf8(assert.get_output().stderr.clone()).unwrap();
-    assert!(said.contains(says), "{what}: {said}");
+    let stderr = String::from_utf8(assert.get_output().stderr.clone()).unwrap();
+    assert!(stderr.contains(says), "{what}: {stderr}");
     assert_eq!(
         fleet
             .tagboat(&["run", "--once"])
@@ -352,7 +352,7 @@ fn damaged_caches_are_rebuilt_with_warning() {
             "the index is rebuilt",
         );
         for end in [".pack", ".idx"] {
-            // A new commit makes the pass read what the mirror has.
+            // A new commit makes the pass read the mirror.
             fleet.person(&[("README", &format!("{name} {end}\n"))], "more");
             spoilt(
                 &fleet,
@@ -382,7 +382,7 @@ fn full_disk_is_an_error_and_loses_nothing() {
         let fleet = fleet();
         fleet.person(&[("notes.yaml", &big)], "big");
         let mut command = std::process::Command::new("/bin/sh");
-        // The signal of the limit is ignored, so that writes fail as on a full disk.
+        // SIGXFSZ is ignored, so that writes fail as on a full disk.
         command.args([
             "-c",
             &format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\""),
@@ -395,13 +395,13 @@ fn full_disk_is_an_error_and_loses_nothing() {
             .current_dir(fleet.dir.path())
             .stdin(Stdio::null());
         let output = command.output().unwrap();
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.signal(), None, "{blocks} blocks: {said}");
-        assert!(!said.contains("panicked"), "{blocks} blocks: {said}");
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.signal(), None, "{blocks} blocks: {stderr}");
+        assert!(!stderr.contains("panicked"), "{blocks} blocks: {stderr}");
         if !output.status.success() {
             assert!(
-                said.contains("File too large") || said.contains("os error 27"),
-                "{blocks} blocks: {said}"
+                stderr.contains("File too large") || stderr.contains("os error 27"),
+                "{blocks} blocks: {stderr}"
             );
         }
         let report: PassReport = fleet.pass(now());
@@ -411,7 +411,7 @@ fn full_disk_is_an_error_and_loses_nothing() {
             deployment(&["web:1.1.0", "db:1.1.0"]),
             "{blocks} blocks"
         );
-        assert_eq!(fleet.log().len(), 4, "{blocks} blocks: {said}");
+        assert_eq!(fleet.log().len(), 4, "{blocks} blocks: {stderr}");
     }
 }
 
@@ -523,11 +523,11 @@ fn invalid_yaml_file_affects_no_other() {
         ("envs/dev/tabs.yaml", ""),
         ("envs/dev/latin.yaml", "UTF-8"),
     ] {
-        let said = report
+        let stderr = report
             .findings
             .iter()
             .any(|finding| finding.place.file == file && finding.message.contains(word));
-        assert!(said, "{file} is not reported: {report:#?}");
+        assert!(stderr, "{file} is not reported: {report:#?}");
     }
     assert_eq!(fleet.file("envs/dev/link.yaml"), b"../../../../etc/passwd");
     assert_eq!(fleet.file("envs/dev/inside.yaml"), b"good.yaml");
@@ -535,7 +535,7 @@ fn invalid_yaml_file_affects_no_other() {
     assert_eq!(
         assert.get_output().status.code(),
         Some(4),
-        "a broken file is bad input, the rest is done"
+        "a broken file is bad input, and the rest is updated"
     );
 }
 

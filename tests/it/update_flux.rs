@@ -1,4 +1,4 @@
-//! A repository written for Flux after its image-update guide, updated with nothing in it changed.
+//! A repository written for Flux after its image-update guide, updated without any change to it.
 
 use super::update_support::{Fleet, counted};
 use serde_json::Value;

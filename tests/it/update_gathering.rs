@@ -1,8 +1,7 @@
-//! What is gathered for reviewers: from the labels of images and the config repository's own forge,
-//! once.
+//! Facts for reviewers, from labels of images and the config repository's own forge, gathered once.
 
 use crate::it::support::{
-    forge::{asked, forge, json},
+    forge::{forge, json, sent},
     wire::{Manner, Wire, config, registries, reply},
 };
 use jiff::{SignedDuration, Timestamp};
@@ -125,7 +124,7 @@ impl World {
             reason: "is outside the range".to_owned(),
         }];
         let image = self.image();
-        let asked = [FactsQuery {
+        let sent = [FactsQuery {
             image: &image,
             policy: None,
             scan: None,
@@ -137,18 +136,18 @@ impl World {
             now,
             patience,
         }
-        .gather(&asked)
+        .gather(&sent)
         .await
     }
 
-    fn asked_of_registry(&self) -> u64 {
+    fn registry_requests(&self) -> u64 {
         self.scanner.registries.stats().all()
     }
 }
 
 fn one(gathered: GatheredFacts) -> DescribedMove {
-    let [told] = <[DescribedMove; 1]>::try_from(gathered.moves).unwrap();
-    told
+    let [described] = <[DescribedMove; 1]>::try_from(gathered.moves).unwrap();
+    described
 }
 
 fn releases(tag: &str) -> serde_json::Value {
@@ -159,7 +158,7 @@ fn releases(tag: &str) -> serde_json::Value {
 async fn facts_are_gathered_once_per_version() {
     let wire = Wire::start(|seen, _| match seen.path() {
         "/repos/acme/web/releases" => json(200, &releases("v1.1.0")),
-        other => panic!("{other} was asked for"),
+        other => panic!("unexpected request: {other}"),
     })
     .await;
     let world = World::new(&format!("http://{}/acme/web", wire.host)).await;
@@ -175,12 +174,12 @@ async fn facts_are_gathered_once_per_version() {
     let forge = forge(&wire, ForgeKind::Github, "", "acme/fleet");
     let gathered = world.gather(Some(&*forge), now()).await;
     assert!(!gathered.may_tell_more);
-    let told = one(gathered);
-    assert_eq!(told.facts.digest.as_ref(), Some(&world.new));
-    assert_eq!(told.facts.missing, None);
-    assert_eq!(told.facts.new.version.as_deref(), Some("1.1.0"));
+    let described = one(gathered);
+    assert_eq!(described.facts.digest.as_ref(), Some(&world.new));
+    assert_eq!(described.facts.missing, None);
+    assert_eq!(described.facts.new.version.as_deref(), Some("1.1.0"));
     assert_eq!(
-        told.facts.compare.unwrap(),
+        described.facts.compare.unwrap(),
         format!(
             "http://{}/acme/web/compare/{}...{}",
             wire.host,
@@ -189,28 +188,29 @@ async fn facts_are_gathered_once_per_version() {
         )
     );
     assert_eq!(
-        told.facts
+        described
+            .facts
             .releases
             .iter()
             .map(|release| release.notes.as_str())
             .collect::<Vec<_>>(),
         ["- fixed"]
     );
-    assert_eq!(told.seen.unwrap().at, now());
+    assert_eq!(described.seen.unwrap().at, now());
     assert_eq!(
-        told.refused,
+        described.refused,
         [("2.0.0".to_owned(), "is outside the range".to_owned())]
     );
 
-    let (of_forge, of_registry) = (asked(&wire).len(), world.asked_of_registry());
+    let (of_forge, of_registry) = (sent(&wire).len(), world.registry_requests());
     assert_eq!(world.scanner.registries.stats().total(RequestKind::Head), 2);
     let again = one(world
         .gather(Some(&*forge), now() + SignedDuration::from_hours(1_000))
         .await);
     assert_eq!(
-        (asked(&wire).len(), world.asked_of_registry()),
+        (sent(&wire).len(), world.registry_requests()),
         (of_forge, of_registry),
-        "the next pass asks nothing"
+        "the next pass sends nothing"
     );
     assert_eq!(again.facts.releases.len(), 1);
     world.registry.stop().await.unwrap();
@@ -232,19 +232,22 @@ async fn facts_label_cannot_reach_another_forge() {
         let forge = forge(&own, ForgeKind::Github, "", "acme/fleet");
         let gathered = world.gather(Some(&*forge), now()).await;
         assert!(!gathered.may_tell_more);
-        let told = one(gathered);
+        let described = one(gathered);
         assert_eq!(
-            (told.facts.new.source.as_ref(), told.facts.releases.len()),
+            (
+                described.facts.new.source.as_ref(),
+                described.facts.releases.len()
+            ),
             (Some(&source), 0)
         );
         world.registry.stop().await.unwrap();
     }
     assert_eq!(
-        asked(&own),
+        sent(&own),
         [""; 0],
-        "another project's notes are not asked for here"
+        "another project's notes are not requested here"
     );
-    assert_eq!(asked(&other), [""; 0], "a label leads nowhere");
+    assert_eq!(sent(&other), [""; 0], "a label causes no request");
 }
 
 #[tokio::test]
@@ -262,18 +265,19 @@ async fn facts_failure_is_shown_and_retried_hourly() {
     let forge = forge(&wire, ForgeKind::Github, "", "acme/fleet");
     let gathered = world.gather(Some(&*forge), now()).await;
     assert!(gathered.may_tell_more);
-    let told = one(gathered);
+    let described = one(gathered);
     assert!(
-        told.facts
+        described
+            .facts
             .missing
             .unwrap()
             .starts_with("Cannot read the release notes: ")
     );
-    assert!(told.facts.compare.is_some(), "what came before stays");
+    assert!(described.facts.compare.is_some(), "the earlier facts stay");
     let soon = world
         .gather(Some(&*forge), now() + SignedDuration::from_mins(59))
         .await;
-    assert!(soon.may_tell_more && asked(&wire).len() == 1);
+    assert!(soon.may_tell_more && sent(&wire).len() == 1);
     let later = world
         .gather(Some(&*forge), now() + SignedDuration::from_mins(60))
         .await;
@@ -297,11 +301,11 @@ async fn facts_silent_forge_delays_within_bound() {
         started.elapsed()
     );
     assert!(gathered.may_tell_more);
-    let told = one(gathered);
+    let described = one(gathered);
     assert!(
-        told.facts.missing.is_some()
-            && told.facts.digest.is_some()
-            && told.facts.new.source.is_some()
+        described.facts.missing.is_some()
+            && described.facts.digest.is_some()
+            && described.facts.new.source.is_some()
     );
     world.registry.stop().await.unwrap();
 }

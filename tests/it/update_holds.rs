@@ -24,7 +24,7 @@ fn state(report: &PassReport) -> EnvironmentState {
     environment(report, "dev").state
 }
 
-/// A fleet that was updated from 1.0.0 to 1.1.0 and then, by a person, back.
+/// A fleet that was updated from 1.0.0 to 1.1.0 and then reverted by a person.
 fn reverted() -> Fleet {
     reverted_at(now())
 }
@@ -60,7 +60,7 @@ fn revert_holds_until_a_newer_version() {
             "{row:#?}"
         );
     }
-    // Something between is not enough, something beyond is.
+    // A version between does not lift the hold, one beyond does.
     fleet.publish("team/web", &["1.0.5"]);
     assert_eq!(
         state(&fleet.pass(hours(3))),
@@ -269,7 +269,7 @@ fn newest_waits_for_minimum_age() {
 
 #[test]
 fn newest_never_selects_an_older_image() {
-    // The person's own choice is too young for the policy, which would choose the one before it.
+    // The person's own choice is too young for the policy, which would select the one before it.
     let fleet = fleet(&one("newest: {}", "  minimumAge: 72h\n"), "web:a");
     let at = |tag: &str, date: &str| {
         fleet.image(
@@ -409,8 +409,8 @@ fn digest_waits_for_minimum_age() {
     );
 }
 
-/// A tag that is pushed again moves the digest alone, so reverting that is a revert, too: by going
-/// back or by unpinning.
+/// A tag that is pushed again changes the digest alone, so reverting that is a revert, too: by
+/// going back or by unpinning.
 #[test]
 fn digest_beside_tag_is_held_after_a_revert() {
     let back = |first: &str| format!("web:1.0.0@{first}");
@@ -447,7 +447,7 @@ fn digest_beside_tag_is_held_after_a_revert() {
             (0, reverted),
             "way {way}: {report:#?}"
         );
-        // Another push of the tag, or a newer one, is something new.
+        // Another push of the tag, or a newer tag, is new.
         let third = publish("1.0.0", "3");
         fleet.good_pass_but_findings(hours(4));
         assert_eq!(
@@ -458,7 +458,7 @@ fn digest_beside_tag_is_held_after_a_revert() {
     }
 }
 
-/// A pinned digest moves from the first to the second image; gives both.
+/// A pinned digest moves from the first to the second image; returns both.
 fn pinned() -> (Fleet, [String; 2]) {
     let fleet = fleet(&one("digest: {tag: stable}", ""), "web:stable");
     let publish = |salt: &str| {
@@ -480,7 +480,7 @@ fn pinned() -> (Fleet, [String; 2]) {
     )
 }
 
-/// What holds after the tag has gone back to the first image, and whether the bot followed it.
+/// The holds after the tag was moved back to the first image, and if the bot followed it.
 fn goes_back(fleet: &Fleet, time: i64) -> (Vec<String>, bool) {
     let first = fleet.image(
         "team/web",
@@ -504,7 +504,7 @@ fn merge_of_a_bot_proposal_is_no_revert() {
     let (fleet, [_, second]) = pinned();
     fleet.merge_commits(&[(&second, UPDATE)], &second, "Merge request #1");
     assert_eq!(goes_back(&fleet, 2), (vec![], true));
-    // In two steps of the bot's.
+    // In two commits of the bot.
     let (fleet, [_, second]) = pinned();
     let between = deployment(&[&format!("web:stable@sha256:{}", "0".repeat(64))]);
     fleet.merge_commits(

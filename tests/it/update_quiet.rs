@@ -1,4 +1,4 @@
-//! Work is proportional to change: what a pass between two scans asks for.
+//! Work is proportional to change: the requests of a pass between two scans.
 
 use super::update_support::{Fleet, Setup, deployment, env, hours, now, semver};
 use std::collections::HashSet;
@@ -18,7 +18,7 @@ fn nothing_due() -> Rescan {
     }
 }
 
-/// A policy of every kind that asks for more than tags, and files that are up to date.
+/// Policies of every kind that need more than tags, and files that are up to date.
 #[test]
 fn quiet_pass_makes_one_ls_refs_request() {
     let policies = semver("web", "*", "  minimumAge: 1h\n") + DB + &env("dev", "");
@@ -53,8 +53,8 @@ fn quiet_pass_makes_one_ls_refs_request() {
         },
         "{between:#?}"
     );
-    // What was confirmed by the last scan is old enough later; before it is written, it is
-    // confirmed once more.
+    // A digest confirmed by the last scan is old enough later; before the commit it is confirmed
+    // once more.
     let later = pass(&nothing_due(), hours(2));
     assert_eq!(
         (

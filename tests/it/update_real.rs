@@ -1,5 +1,5 @@
-//! The whole pass against Debian's docker-registry, git and OpenSSH; git itself judges what was
-//! written.
+//! The whole update pass against a real docker-registry, git and OpenSSH; git itself checks the
+//! result.
 
 use super::{git_support::runtime, registry_real::Pusher, support::process::Running};
 use crate::servers::{
@@ -38,7 +38,7 @@ spec:
 ";
 const FILE: &str = "# kept  as it is\nkind: Pod\napiVersion: v1\nspec:\n  containers:\n    - {name: web, image: \"HOST/team/web:1.0.0\"} # web\n    - name: db\n      image:   'HOST/team/db:stable'\n";
 
-/// A registry with images, a repository, a signing key; the URL and access come with each test.
+/// A registry with images, a repository, a signing key; each test adds the URL and access.
 struct Real {
     dir: TempDir,
     registry: DockerRegistry,
@@ -91,7 +91,7 @@ impl Real {
         })
     }
 
-    /// Writes a process file with a store of its own.
+    /// Writes a settings file with a store of its own.
     fn configure(&self, name: &str, url: &str, access: &str) -> PathBuf {
         let Options { tls, sign_in } = self.registry.options;
         let way = match tls {
@@ -182,16 +182,17 @@ impl Real {
             self.run(config, &["plan"]),
             self.run(config, &["explain", "default/web"]),
         ] {
-            let said = [output.stdout, output.stderr].concat();
-            let said = String::from_utf8_lossy(&said);
+            let shown = [output.stdout, output.stderr].concat();
+            let shown = String::from_utf8_lossy(&shown);
             assert!(
-                !said.contains(USER.1) && !said.contains(GIT_PASSWORD),
-                "{said}"
+                !shown.contains(USER.1) && !shown.contains(GIT_PASSWORD),
+                "{shown}"
             );
         }
     }
 
-    /// Git's own opinion: so many commits, all objects whole, the last signed by the bot.
+    /// Checks with git: the number of commits, all objects, and the bot's signature on the last
+    /// one.
     fn judged(&self, commits: usize) {
         git(&self.bare, &["fsck", "--strict"]).ok();
         assert_eq!(
@@ -246,8 +247,8 @@ fn updates_tls_registry_and_git_over_http() {
     let backend = HttpBackend::start(real.dir.path(), Some(&format!("bot:{GIT_PASSWORD}")));
     let access = "    basic: {username: bot, password: {env: GIT_PASSWORD}}\n";
     let config = real.configure("store", &backend.url("fleet.git"), access);
-    // Without the CA, or with a wrong password, nothing happens, and the exit code says whose
-    // trouble it is.
+    // Without the CA, or with a wrong password, nothing happens, and the exit code names the kind
+    // of failure.
     let text = std::fs::read_to_string(&config).unwrap();
     let other = real.dir.path().join("other.yaml");
     std::fs::write(
@@ -405,6 +406,6 @@ fn concurrent_pushes_with_git_lose_nothing() {
     assert_eq!(
         unique.len(),
         subjects.lines().count(),
-        "nothing twice: {subjects}"
+        "no commit twice: {subjects}"
     );
 }

@@ -1,4 +1,4 @@
-//! `tagboat rollback`: a folder goes back byte for byte, by one commit that the update pass
+//! `tagboat rollback`: restores a folder byte for byte, by one commit that the update pass
 //! respects.
 
 use super::{
@@ -46,7 +46,7 @@ fn roll_back(fleet: &Fleet, to: Option<&str>) -> Result<RollbackOutcome, Command
     })
 }
 
-fn said(fleet: &Fleet, arguments: &[&str], exit: Outcome) -> (String, String) {
+fn run(fleet: &Fleet, arguments: &[&str], exit: Outcome) -> (String, String) {
     let output = fleet
         .tagboat(arguments)
         .assert()
@@ -59,7 +59,7 @@ fn said(fleet: &Fleet, arguments: &[&str], exit: Outcome) -> (String, String) {
     )
 }
 
-/// Everything of a commit: path, mode, object.
+/// Every entry of a commit: path, mode, object.
 fn listed(fleet: &Fleet, revision: &str, below: &str) -> Vec<(String, EntryKind, ObjectId)> {
     let repo = fleet.repo();
     let tree = repo
@@ -82,7 +82,7 @@ fn listed(fleet: &Fleet, revision: &str, below: &str) -> Vec<(String, EntryKind,
     all
 }
 
-/// A commit of this tree below `envs/dev/web`, with modes.
+/// Commits this tree below `envs/dev/web`, with modes.
 fn raw(fleet: &Fleet, entries: &[(&str, EntryKind, &[u8])], gone: &[&str]) {
     let repo = fleet.repo();
     let main = repo.rev_parse_single("main").unwrap().detach();
@@ -115,14 +115,13 @@ fn raw(fleet: &Fleet, entries: &[(&str, EntryKind, &[u8])], gone: &[&str]) {
     fleet.set_main(commit);
 }
 
-/// The whole way: the bot updates, somebody rolls back, the bot keeps off until something newer
-/// comes.
+/// The bot updates, a user rolls back, and the bot holds until a newer version comes.
 #[test]
 fn rollback_holds_until_a_newer_version() {
     let fleet = fleet();
     assert_eq!(fleet.good_pass(now()).pushed(), 1);
     let (updated, first) = (fleet.log()[1].id.clone(), fleet.log()[0].id.clone());
-    let (out, err) = said(&fleet, &["rollback", "dev/web"], Outcome::Done);
+    let (out, err) = run(&fleet, &["rollback", "dev/web"], Outcome::Done);
     let commit = fleet.log().pop().unwrap();
     let expected = format!(
         "dev/web is back at {} by {} (1 file)\n  restored  {FILE}\nreverted commits:\n  {} dev: web 1.0.0 → 1.1.0 (tagboat)\nheld from now on: dev default/web: versions up to 1.1.0\n  lift it with: tagboat release dev default/web\n",
@@ -148,7 +147,7 @@ fn rollback_holds_until_a_newer_version() {
         listed(&fleet, &first, ""),
         "nothing else is different"
     );
-    // The commands go by the machine's clock, the passes after it, too.
+    // The commands use the machine's clock, and so do the passes after them.
     let later = |n: i64| Timestamp::now() + jiff::SignedDuration::from_hours(n);
     for n in 1..3 {
         let report = fleet.good_pass(later(n));
@@ -162,7 +161,7 @@ fn rollback_holds_until_a_newer_version() {
             "{report:#?}"
         );
     }
-    let (holds, _) = said(&fleet, &["holds"], Outcome::Done);
+    let (holds, _) = run(&fleet, &["holds"], Outcome::Done);
     assert!(
         holds.starts_with("dev default/web: versions up to 1.1.0 — ")
             && holds.contains(&commit.id[..10]),
@@ -172,12 +171,12 @@ fn rollback_holds_until_a_newer_version() {
     assert_eq!(
         fleet.good_pass(later(3)).pushed(),
         0,
-        "what lies between stays held"
+        "versions between stay held"
     );
     fleet.publish("team/web", &["1.2.0"]);
     assert_eq!(fleet.good_pass(later(4)).pushed(), 1);
     assert_eq!(fleet.text(FILE), deployment(&["web:1.2.0"]));
-    // And that can be rolled back, too; the second time undoes the first.
+    // The rollback can be rolled back, too; the second one undoes the first.
     let done = roll_back(&fleet, None).unwrap();
     assert_eq!(
         (fleet.text(FILE), done.to.as_str()),
@@ -187,7 +186,7 @@ fn rollback_holds_until_a_newer_version() {
     assert_eq!(fleet.text(FILE), deployment(&["web:1.2.0"]));
 }
 
-/// Contents, modes, links, files that came and went; nothing outside of the folder.
+/// Contents, modes, links, added and removed files; nothing outside of the folder.
 #[test]
 fn rollback_restores_a_folder_byte_for_byte() {
     let fleet = fleet();
@@ -249,7 +248,7 @@ fn rollback_restores_a_folder_byte_for_byte() {
         (done.to.as_str(), done.reverted.len(), done.held.len()),
         (target.as_str(), 1, 0)
     );
-    // Once more changes nothing.
+    // A second rollback to it changes nothing.
     let again = roll_back(&fleet, Some(&target)).unwrap();
     assert_eq!(
         (again.commit, again.files.len(), fleet.log().len()),
@@ -257,8 +256,8 @@ fn rollback_restores_a_folder_byte_for_byte() {
     );
 }
 
-/// Declarations below the folder say how things are deployed; going back with them would undo a
-/// person's decisions.
+/// Declarations below the folder define the deployment; rolling them back would undo a person's
+/// decisions.
 #[test]
 fn rollback_keeps_declarations_below_the_folder() {
     let own = "envs/dev/web/app.yaml";
@@ -276,7 +275,7 @@ fn rollback_keeps_declarations_below_the_folder() {
         &[(own, &changed), ("envs/dev/web/new.yaml", &env("new", ""))],
         "declarations",
     );
-    // The newest commits changed declarations alone: they are not what goes back.
+    // The newest commits changed declarations only, so they are not rolled back.
     let done = roll_back(&fleet, None).unwrap();
     assert_eq!((done.to.as_str(), done.files.len()), (first.as_str(), 1));
     assert_eq!(
@@ -294,7 +293,7 @@ fn rollback_keeps_declarations_below_the_folder() {
     assert_eq!(
         names,
         [FILE, own, "envs/dev/web/new.yaml"],
-        "no declaration comes back, none goes"
+        "no declaration is restored or removed"
     );
     let again = roll_back(&fleet, Some(&first)).unwrap();
     assert_eq!((again.commit, again.kept.len()), (None, 3));
@@ -313,7 +312,7 @@ fn rollback_names_and_keeps_a_shared_base() {
     ]);
     let first = fleet.log()[0].id.clone();
     fleet.person(&[("base/a.yaml", "kind: B\n")], "base");
-    let (out, err) = said(
+    let (out, err) = run(
         &fleet,
         &["rollback", "dev/web", "--to", &first[..8]],
         Outcome::Done,
@@ -327,12 +326,12 @@ fn rollback_names_and_keeps_a_shared_base() {
     );
     assert!(err.contains("dev/web also reads base"), "{err}");
     assert_eq!(fleet.log().len(), 2);
-    let (_, err) = said(&fleet, &["rollback", "dev/web"], Outcome::BadInput);
+    let (_, err) = run(&fleet, &["rollback", "dev/web"], Outcome::BadInput);
     assert!(
         err.contains("no commit of the branch has changed envs/dev/web"),
         "{err}"
     );
-    let (out, _) = said(
+    let (out, _) = run(
         &fleet,
         &["rollback", "dev/web", "--to", &first, "-o", "json"],
         Outcome::Done,
@@ -351,8 +350,7 @@ fn rollback_names_and_keeps_a_shared_base() {
 #[test]
 fn rollback_accepts_only_commits_of_the_branch() {
     let fleet = fleet();
-    // A commit that is in the repository of nobody, one of another branch, and one of before the
-    // folder.
+    // A commit of no branch, one of another branch, and one before the folder existed.
     let before = fleet.log()[0].id.clone();
     raw(&fleet, &[], &["envs/dev/web"]);
     let without = fleet.log()[1].id.clone();
@@ -367,20 +365,20 @@ fn rollback_accepts_only_commits_of_the_branch() {
         ),
         (without.as_str(), "it has no folder envs/dev/web there"),
     ] {
-        let (_, err) = said(
+        let (_, err) = run(
             &fleet,
             &["rollback", "dev/web", "--to", to],
             Outcome::BadInput,
         );
         assert!(err.contains(says), "{to}: {err}");
     }
-    let (_, err) = said(&fleet, &["rollback", "dev/wep"], Outcome::BadInput);
+    let (_, err) = run(&fleet, &["rollback", "dev/wep"], Outcome::BadInput);
     assert!(
         err.contains("there is no Application dev/wep; did you mean dev/web?"),
         "{err}"
     );
     assert_eq!(fleet.log().len(), 3, "nothing was committed");
-    // What the mirror knew and the branch has no more is no state of it.
+    // A commit that only the mirror knows, and the branch no longer has, is refused.
     let lost: ObjectId = fleet.log()[2].id.parse().unwrap();
     fleet.set_main(before.parse().unwrap());
     fleet.person(&[(FILE, &deployment(&["web:1.0.5"]))], "another way");
@@ -394,7 +392,7 @@ fn rollback_accepts_only_commits_of_the_branch() {
     assert_eq!(roll_back(&fleet, Some(&before[..6])).unwrap().to, before);
 }
 
-/// A merge is one step of the branch; commits of the merged side can be gone back to, too.
+/// A merge is one step of the branch; commits of the merged side can be targets, too.
 #[test]
 fn rollback_treats_a_merge_as_one_step() {
     let fleet = fleet();
@@ -423,7 +421,7 @@ fn rollback_treats_a_merge_as_one_step() {
     );
 }
 
-/// The folder of an Application may be the whole repository, and declarations a folder of their
+/// The folder of an Application may be the whole repository, with declarations in a folder of their
 /// own.
 #[test]
 fn rollback_of_repository_keeps_declarations() {
@@ -432,7 +430,7 @@ fn rollback_of_repository_keeps_declarations() {
         ..Setup::default()
     };
     let declared = semver("web", "1.x", "") + &env("dev", "") + &app(".");
-    // Outside of the folder of declarations nothing declares.
+    // Only the folder of declarations declares anything.
     let example = env("example", "");
     let fleet = Fleet::with(
         &[
@@ -476,7 +474,7 @@ fn rollback_of_repository_keeps_declarations() {
     assert_eq!(done.held.len(), 1);
 }
 
-/// Four digits that begin two commits say neither.
+/// Four digits that match two commits are refused.
 #[test]
 fn rollback_ambiguous_id_prefix_is_refused() {
     let fleet = fleet();
@@ -493,7 +491,7 @@ fn rollback_ambiguous_id_prefix_is_refused() {
         .unwrap();
     let mut parent = repo.rev_parse_single("main").unwrap().detach();
     let mut seen = std::collections::HashMap::from([(parent.to_string()[..4].to_owned(), parent)]);
-    // Among 65,536 beginnings two of some hundreds are the same; two of 65,537 always.
+    // Two of some hundred IDs share one of 65,536 prefixes, and two of 65,537 always do.
     let (one, other) = loop {
         (commit.parents, commit.message) = ([parent].into_iter().collect(), "more\n".into());
         parent = repo.write_object(&commit).unwrap().detach();
@@ -567,7 +565,7 @@ fn rollback_refuses_concurrent_push_to_its_folder() {
     assert_eq!(fleet.subjects().pop().unwrap(), "in between");
 }
 
-/// Beginning again after a lost answer would undo the rollback itself.
+/// Starting again after a lost response would undo the rollback itself.
 #[test]
 fn rollback_with_lost_response_is_not_repeated() {
     let fleet = fleet();
@@ -584,7 +582,7 @@ fn rollback_with_lost_response_is_not_repeated() {
         (fleet.text(FILE), done.held.len()),
         (deployment(&["web:1.0.0"]), 1)
     );
-    // One that never arrived is made again.
+    // A push that never arrived is repeated.
     fleet.person(&[(FILE, &deployment(&["web:1.1.0"]))], "up");
     fleet.git.once("POST /fleet.git/git-receive-pack", Act::Die);
     roll_back(&fleet, None).unwrap();
@@ -594,7 +592,7 @@ fn rollback_with_lost_response_is_not_repeated() {
     );
 }
 
-/// Through the socket of a daemon as without one.
+/// By the socket of a daemon, with the same result as without one.
 #[test]
 fn rollback_by_daemon_writes_the_same() {
     let fleet = fleet();
@@ -609,24 +607,24 @@ fn rollback_by_daemon_writes_the_same() {
     super::update_support::wait("the socket", || {
         std::os::unix::net::UnixStream::connect(&socket).ok()
     });
-    let (out, _) = said(&fleet, &["rollback", "dev/web"], Outcome::Done);
+    let (out, _) = run(&fleet, &["rollback", "dev/web"], Outcome::Done);
     assert!(
         out.starts_with("dev/web is back at ")
             && out.contains("held from now on: dev default/web: versions up to 1.1.0"),
         "{out}"
     );
-    let (out, _) = said(&fleet, &["suspend", "app/dev/web"], Outcome::Done);
+    let (out, _) = run(&fleet, &["suspend", "app/dev/web"], Outcome::Done);
     assert!(
         out.starts_with("Application dev/web is suspended by "),
         "{out}"
     );
-    let (_, err) = said(&fleet, &["suspend", "app/dev/wep"], Outcome::BadInput);
+    let (_, err) = run(&fleet, &["suspend", "app/dev/wep"], Outcome::BadInput);
     assert!(err.contains("did you mean dev/web?"), "{err}");
     assert_eq!(
-        said(&fleet, &["suspend", "app/dev/web"], Outcome::Done).0,
+        run(&fleet, &["suspend", "app/dev/web"], Outcome::Done).0,
         "Application dev/web is suspended already (p.yaml:17:12)\n"
     );
-    let (out, err) = said(
+    let (out, err) = run(
         &fleet,
         &["rollback", "dev/web", "--to", &fleet.log()[1].id],
         Outcome::Done,

@@ -1,4 +1,4 @@
-//! What the declarations say, done by whole passes over a registry and a Git server.
+//! The rules of declarations, by whole passes over a registry and a Git server.
 
 use super::update_support::{
     Fleet, Setup, deployment, env, environment, hours, now, policy, semver,
@@ -17,14 +17,13 @@ struct Case<'a> {
     files: Vec<(&'a str, String, String)>,
     /// The subjects of the pass's commits.
     subjects: &'a [&'a str],
-    /// The state of Environments.
     states: &'a [(&'a str, EnvironmentState)],
-    /// Words that the report must hold.
+    /// Texts that the report must contain.
     says: &'a [&'a str],
     setup: Setup,
 }
 
-/// `team/web` and `team/db` have these tags.
+/// The tags of `team/web` and `team/db`.
 const TAGS: &[&str] = &["1.0.0", "1.0.1", "1.1.0", "2.0.0"];
 
 impl Case<'_> {
@@ -65,7 +64,7 @@ impl Case<'_> {
     }
 }
 
-/// A second config repository, which is never asked.
+/// A second config repository, which is never contacted.
 const OTHER: &str = "  - name: other\n    url: http://127.0.0.1:1/other.git\n";
 
 fn both(range: &str) -> String {
@@ -342,10 +341,10 @@ fn closed_window_delays_commit_until_named_time() {
     assert_eq!(
         (row.commits.len(), row.commits[0].id.as_deref()),
         (1, None),
-        "what waits is shown"
+        "the waiting update is shown"
     );
     assert_eq!(fleet.log().len(), 1);
-    // The very end is closed, the very beginning open.
+    // The end is exclusive, the start inclusive.
     assert_eq!(
         environment(&fleet.good_pass(hours(14)), "dev").state,
         EnvironmentState::WindowClosed
@@ -382,7 +381,7 @@ fn minimum_age_uses_the_local_clock() {
         report.requests.heads, 2,
         "the tags above the present one are watched: {report:#?}"
     );
-    // A publisher's date of long ago counts for nothing; a later tag has its own clock.
+    // An old date set by the publisher does not count; a later tag has its own clock.
     let old = SandboxImage {
         created: Some("2020-01-01T00:00:00Z".parse().unwrap()),
         salt: "old".into(),
@@ -393,7 +392,7 @@ fn minimum_age_uses_the_local_clock() {
         policy(&fleet.good_pass(hours(24)), "dev", "default/web").free_at,
         Some(hours(72))
     );
-    // A changed digest restarts the clock of its tag alone.
+    // A changed digest restarts the clock of its tag only.
     fleet.image(
         "team/web",
         "1.1.0",
@@ -451,7 +450,7 @@ fn minimum_age_without_store_is_never_shorter() {
         environment(&fleet.good_pass(hours(143)), "dev").state,
         EnvironmentState::Committed
     );
-    // And with a clock that was set back, nothing is free before its time.
+    // With a clock that was set back, nothing is released early.
     std::fs::remove_dir_all(fleet.dir.path().join("store")).unwrap();
     fleet.publish("team/web", &["1.3.0"]);
     fleet.good_pass(hours(200));
@@ -502,7 +501,7 @@ fn missing_platform_excludes_a_tag() {
         refused.tag == "1.1.0" && refused.reason.contains("linux/arm64"),
         "{refused:?}"
     );
-    // What a digest is does not change: the second pass confirms digests, and reads no manifest.
+    // A digest is immutable: the second pass confirms digests, and reads no manifest.
     let report = fleet.good_pass(hours(1));
     assert!(
         fleet
@@ -549,7 +548,7 @@ fn newest_follows_the_creation_date() {
         ["dev: web zebra → apple"],
         "{report:#?}"
     );
-    // Dates are asked for once; then a pass costs the listing.
+    // Dates are requested once; then a pass costs the listing.
     fleet.images.take();
     let report = fleet.good_pass(hours(1));
     assert_eq!(report.pushed(), 0);
@@ -657,7 +656,7 @@ fn digest_reflection_follows_the_policy() {
             "{reflect} {before}: {report:#?}"
         );
         assert_eq!(fleet.good_pass(hours(1)).pushed(), 0, "{reflect} {before}");
-        // The tag moves: only who says Always follows.
+        // The tag moves: only `Always` follows.
         let moved = fleet.image(
             "team/web",
             "1.1.0",

@@ -1,6 +1,6 @@
 //! A fleet for tests of the update pass: a registry, a Git server, a config repository,
-//! `tagboat.yaml` and a store, all in a temporary folder. Every request of either server goes
-//! through a gate, which writes it down and can spoil it.
+//! `tagboat.yaml` and a store, all in a temporary folder. Every request to either server passes a
+//! gate, which records it and can inject faults.
 
 use super::git_support::{ANN, provider, runtime};
 use axum::{
@@ -36,25 +36,24 @@ use tagboat::{
     update::{EnvironmentReport, PassMode, PassReport, PolicyReport, Rescan},
 };
 
-/// What happens to a request.
+/// The treatment of a request.
 pub enum Act {
-    /// It goes through.
     Pass,
-    /// This is answered instead.
+    /// This is the response.
     Reply(Response),
-    /// This happens first; it may block as long as it likes.
+    /// This runs first; it may block as long as it likes.
     Before(Box<dyn FnOnce() + Send>),
-    /// It goes through, then this happens, then the answer is sent.
+    /// The server answers, then this runs, then the response is sent.
     After(Box<dyn FnOnce() + Send>),
-    /// It goes through, but the connection dies before the answer.
+    /// The server answers, but the connection is closed before the response.
     LoseAnswer,
-    /// The connection dies at once.
+    /// The connection is closed at once.
     Die,
 }
 
 type Rule = Arc<dyn Fn(&str) -> Act + Send + Sync>;
 
-/// Sees every request of a server.
+/// A recorder of every request to a server, with fault injection.
 #[derive(Clone, Default)]
 pub struct Gate {
     seen: Arc<Mutex<Vec<String>>>,
@@ -67,12 +66,12 @@ impl Gate {
         std::mem::take(&mut self.seen.lock().unwrap())
     }
 
-    /// From now on every request is judged by `rule`, which sees `METHOD /path?query`.
+    /// Treats every request from now on by `rule`, which gets `METHOD /path?query`.
     pub fn rule(&self, rule: impl Fn(&str) -> Act + Send + Sync + 'static) {
         *self.rule.lock().unwrap() = Some(Arc::new(rule));
     }
 
-    /// The first request whose line contains `word` is treated so; all others pass.
+    /// Treats the first request whose line contains `word` so; all others pass.
     pub fn once(&self, word: &'static str, act: Act) {
         let act = Mutex::new(Some(act));
         self.rule(move |line| match line.contains(word) {
@@ -81,12 +80,12 @@ impl Gate {
         });
     }
 
-    /// Everything goes through again.
+    /// Removes the rule.
     pub fn open(&self) {
         *self.rule.lock().unwrap() = None;
     }
 
-    /// Puts the gate before what a router serves.
+    /// Puts the gate in front of a router.
     pub fn layer(&self, router: Router) -> Router {
         let gate = self.clone();
         router.layer(middleware::from_fn(move |request: Request, next: Next| {
@@ -120,13 +119,12 @@ impl Gate {
     }
 }
 
-/// A body that breaks: the server closes the connection on it.
+/// A body that breaks: the server closes the connection.
 fn dead() -> Response {
     let broken = futures::stream::once(async { Err::<Vec<u8>, _>(std::io::Error::other("dies")) });
     Response::new(Body::from_stream(broken))
 }
 
-/// An answer of a status, headers and a body.
 pub fn reply(status: u16, headers: &[(&str, &str)], body: &str) -> Act {
     let mut response = Response::builder().status(status);
     for (name, value) in headers {
@@ -135,18 +133,18 @@ pub fn reply(status: u16, headers: &[(&str, &str)], body: &str) -> Act {
     Act::Reply(response.body(Body::from(body.to_owned())).unwrap())
 }
 
-/// How a fleet is set up, beside its files.
+/// Settings of a fleet beside its files.
 #[derive(Default)]
 pub struct Setup {
-    /// Lines under `registries[0]`, at an indent of four.
+    /// Lines below `registries[0]`, at an indent of four.
     pub registry: &'static str,
-    /// Lines under `repositories[0]`, at an indent of four.
+    /// Lines below `repositories[0]`, at an indent of four.
     pub repository: &'static str,
     /// The Git server's account.
     pub account: Option<(&'static str, &'static str)>,
 }
 
-/// A commit as tests look at it.
+/// A commit in the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Logged {
     pub id: String,
@@ -155,7 +153,6 @@ pub struct Logged {
     pub author: String,
 }
 
-/// Everything an update needs.
 pub struct Fleet {
     pub runtime: tokio::runtime::Runtime,
     pub dir: tempfile::TempDir,
@@ -166,17 +163,17 @@ pub struct Fleet {
     pub git: Gate,
 }
 
-/// When the first pass of a test is made; commits of people are before it.
+/// The time of a test's first pass; commits of people precede it.
 pub fn now() -> Timestamp {
     "2026-11-20T12:00:00Z".parse().unwrap()
 }
 
-/// `now` and so many hours.
+/// `now` plus this many hours.
 pub fn hours(hours: i64) -> Timestamp {
     now() + jiff::SignedDuration::from_hours(hours)
 }
 
-/// A time by the machine's clock, which the commands of the binary read: holds expire by it.
+/// A time by the machine's clock, which the commands of the binary use: holds expire by it.
 pub fn hours_ago(hours: i64) -> Timestamp {
     Timestamp::now() - jiff::SignedDuration::from_hours(hours)
 }
@@ -244,7 +241,7 @@ impl Fleet {
         self.dir.path().join("tagboat.yaml")
     }
 
-    /// Publishes tags of a repository; each tag an image of its own.
+    /// Publishes tags of a repository, each with an image of its own.
     pub fn publish(&self, path: &str, tags: &[&str]) {
         for tag in tags {
             self.image(
@@ -269,7 +266,7 @@ impl Fleet {
         self.engine_of(&self.config())
     }
 
-    /// A process with another process file.
+    /// A process with another settings file.
     pub fn engine_of(&self, config: &Path) -> Engine {
         ServiceContext::read(&SettingsFile {
             config: config.to_owned(),
@@ -279,18 +276,17 @@ impl Fleet {
         .unwrap_or_else(|failure| panic!("{:#}", failure.error))
     }
 
-    /// One pass of a process.
     pub fn pass_of(&self, engine: &Engine, mode: PassMode, now: Timestamp) -> PassReport {
         self.runtime
             .block_on(engine.updaters[0].pass(mode, &Rescan::All, now))
     }
 
-    /// One writing pass of a process of its own.
+    /// Runs one writing pass in a new process.
     pub fn pass(&self, now: Timestamp) -> PassReport {
         self.pass_of(&self.engine(), PassMode::Write, now)
     }
 
-    /// A writing pass that must find nothing to complain of.
+    /// Runs a writing pass that must have no failures, warnings or findings.
     pub fn good_pass(&self, now: Timestamp) -> PassReport {
         let report = self.pass(now);
         assert!(
@@ -300,12 +296,12 @@ impl Fleet {
         report
     }
 
-    /// A person's commit.
+    /// Commits as a person.
     pub fn person(&self, files: &[(&str, &str)], message: &str) -> ObjectId {
         self.person_at(now(), files, message)
     }
 
-    /// The same at another time; commands of the binary go by the machine's clock.
+    /// Commits as a person at another time; commands of the binary use the machine's clock.
     pub fn person_at(&self, now: Timestamp, files: &[(&str, &str)], message: &str) -> ObjectId {
         let files: Vec<(&str, String)> = files
             .iter()
@@ -320,7 +316,7 @@ impl Fleet {
             .unwrap()
     }
 
-    /// Bytes and symbolic links (`true`), as somebody's commit.
+    /// Commits bytes and symbolic links (`true`) as a person.
     pub fn raw(&self, files: &[(&str, &[u8], bool)]) {
         let repo = self.repo();
         let main = repo.rev_parse_single("main").unwrap().detach();
@@ -372,7 +368,7 @@ impl Fleet {
         repo.edit_references_as([edit], Some(who)).unwrap();
     }
 
-    /// A pass without trouble at remotes; that an Environment has no files yet is no matter.
+    /// Runs a pass without failures; findings such as an Environment without files are allowed.
     pub fn good_pass_but_findings(&self, now: Timestamp) -> PassReport {
         let report = self.pass(now);
         assert!(
@@ -382,7 +378,7 @@ impl Fleet {
         report
     }
 
-    /// A person merges a branch with one commit of these files.
+    /// Merges a person's branch with one commit of these files.
     pub fn merge(&self, files: &[(&str, &str)], message: &str) {
         let main = self.repo().rev_parse_single("main").unwrap().detach();
         let side = self.person(files, "on a branch");
@@ -400,7 +396,7 @@ impl Fleet {
         self.set_main(merge);
     }
 
-    /// A person merges a branch with commits of this text of `envs/dev/a.yaml`, each with its
+    /// Merges a person's branch with commits of this text of `envs/dev/a.yaml`, each with its
     /// message; the merge has its own.
     pub fn merge_commits(&self, commits: &[(&str, &str)], merged: &str, message: &str) {
         let file = "envs/dev/a.yaml";
@@ -480,12 +476,12 @@ impl Fleet {
             .collect()
     }
 
-    /// The binary with nothing of this machine's environment.
+    /// The binary without anything from this machine's environment.
     pub fn tagboat(&self, arguments: &[&str]) -> assert_cmd::Command {
         assert_cmd::Command::from_std(self.tagboat_std(arguments))
     }
 
-    /// The same as a command that can be spawned.
+    /// Like [`Fleet::tagboat`], as a command that can be spawned.
     pub fn tagboat_std(&self, arguments: &[&str]) -> std::process::Command {
         let mut command = crate::servers::environment::tagboat();
         command
@@ -502,7 +498,6 @@ impl Fleet {
     }
 }
 
-/// An Environment of a report.
 pub fn environment<'r>(report: &'r PassReport, name: &str) -> &'r EnvironmentReport {
     report
         .environments
@@ -511,7 +506,6 @@ pub fn environment<'r>(report: &'r PassReport, name: &str) -> &'r EnvironmentRep
         .unwrap_or_else(|| panic!("no {name}: {report:#?}"))
 }
 
-/// A policy of an Environment of a report.
 pub fn policy<'r>(report: &'r PassReport, environment: &str, policy: &str) -> &'r PolicyReport {
     let row = self::environment(report, environment);
     row.policies
@@ -520,8 +514,8 @@ pub fn policy<'r>(report: &'r PassReport, environment: &str, policy: &str) -> &'
         .unwrap_or_else(|| panic!("no {policy}: {row:#?}"))
 }
 
-/// Makes requests whose line holds `word` wait: tells that the first has come, and lets all go when
-/// the sender is dropped.
+/// Blocks requests whose line contains `word`: reports the first one, and releases all when the
+/// sender is dropped.
 pub fn hold(
     gate: &Gate,
     word: &'static str,
@@ -544,7 +538,7 @@ pub fn hold(
     (came, release)
 }
 
-/// Waits for a condition, at most for half a minute.
+/// Waits for a condition, for at most half a minute.
 pub fn wait<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + Duration::from_secs(30);
     loop {
@@ -556,7 +550,7 @@ pub fn wait<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// How many requests of each method and path; queries are cut off.
+/// The number of requests by method and path, without queries.
 pub fn counted(seen: &[String]) -> BTreeMap<String, usize> {
     let mut counts = BTreeMap::new();
     for line in seen {
@@ -567,14 +561,14 @@ pub fn counted(seen: &[String]) -> BTreeMap<String, usize> {
     counts
 }
 
-/// A policy of `{host}/team/<name>` named `default/<name>`, with `extra` under its spec.
+/// A policy of `{host}/team/<name>` named `default/<name>`, with `extra` below its spec.
 pub fn semver(name: &str, range: &str, extra: &str) -> String {
     format!(
         "apiVersion: tagboat.dev/v1alpha1\nkind: ImagePolicy\nmetadata: {{name: {name}, labels: {{team: {name}}}}}\nspec:\n  image: {{host}}/team/{name}\n  policy: {{semver: {{range: '{range}'}}}}\n{extra}---\n"
     )
 }
 
-/// An Environment over `envs/<name>/**`, with `update` under its `update`.
+/// An Environment over `envs/<name>/**`, with `update` below its `update`.
 pub fn env(name: &str, update: &str) -> String {
     format!(
         "apiVersion: tagboat.dev/v1alpha1\nkind: Environment\nmetadata: {{name: {name}}}\nspec:\n  paths: ['envs/{name}/**']\n  update: {{via: commit{}{update}}}\n---\n",

@@ -1,4 +1,4 @@
-//! `tagboat suspend` and `tagboat resume`, through Git: one entry, one commit, and what rests.
+//! `tagboat suspend` and `tagboat resume`, through Git: one entry, one commit, and its effect.
 
 use super::update_support::{Act, Fleet, Setup, deployment, env, hours, now, semver};
 use tagboat::{
@@ -19,7 +19,7 @@ fn fleet() -> Fleet {
     fleet
 }
 
-fn said(fleet: &Fleet, arguments: &[&str], exit: Outcome) -> (String, String) {
+fn run(fleet: &Fleet, arguments: &[&str], exit: Outcome) -> (String, String) {
     let output = fleet
         .tagboat(arguments)
         .assert()
@@ -35,7 +35,7 @@ fn said(fleet: &Fleet, arguments: &[&str], exit: Outcome) -> (String, String) {
 #[test]
 fn suspend_is_written_once_and_resume_restores() {
     let fleet = fleet();
-    let (out, _) = said(&fleet, &["suspend", "app/dev/web"], Outcome::Done);
+    let (out, _) = run(&fleet, &["suspend", "app/dev/web"], Outcome::Done);
     let commit = fleet.log().pop().unwrap();
     assert_eq!(
         out,
@@ -54,11 +54,11 @@ fn suspend_is_written_once_and_resume_restores() {
     );
     assert_eq!(commit.author, "tagboat", "as configured");
     assert_eq!(
-        said(&fleet, &["suspend", "application/dev/web"], Outcome::Done).0,
+        run(&fleet, &["suspend", "application/dev/web"], Outcome::Done).0,
         "Application dev/web is suspended already (app.yaml:4:12)\n"
     );
-    assert_eq!(fleet.log().len(), 2, "nothing is committed twice");
-    let (out, _) = said(
+    assert_eq!(fleet.log().len(), 2, "a second commit was made");
+    let (out, _) = run(
         &fleet,
         &["resume", "application/dev:web", "-o", "json"],
         Outcome::Done,
@@ -77,7 +77,7 @@ fn suspend_is_written_once_and_resume_restores() {
         (APP, "Resume Application dev/web")
     );
     assert_eq!(
-        said(&fleet, &["resume", "application/dev/web"], Outcome::Done).0,
+        run(&fleet, &["resume", "application/dev/web"], Outcome::Done).0,
         "Application dev/web is not suspended (app.yaml:4:12)\n"
     );
     assert_eq!(fleet.log().len(), 3);
@@ -88,7 +88,7 @@ fn suspended_policy_or_environment_is_unchanged() {
     for what in ["policy/web", "environment/dev"] {
         let fleet = fleet();
         let before = fleet.text("p.yaml");
-        said(&fleet, &["suspend", what], Outcome::Done);
+        run(&fleet, &["suspend", what], Outcome::Done);
         let report = fleet.pass(now());
         assert!(
             report.failures.is_empty() && report.pushed() == 0,
@@ -99,7 +99,7 @@ fn suspended_policy_or_environment_is_unchanged() {
             what.starts_with("env")
         );
         assert_eq!(fleet.text(FILE), deployment(&["web:1.0.0"]));
-        said(&fleet, &["resume", what], Outcome::Done);
+        run(&fleet, &["resume", what], Outcome::Done);
         assert_eq!(fleet.text("p.yaml"), before);
         fleet.good_pass(hours(1));
         assert_eq!(fleet.text(FILE), deployment(&["web:1.1.0"]));
@@ -124,11 +124,11 @@ fn suspend_unknown_name_suggests_similar() {
             "there is no ImagePolicy dev/web; did you mean default/web?",
         ),
     ] {
-        let (_, err) = said(&fleet, &["suspend", what], Outcome::BadInput);
+        let (_, err) = run(&fleet, &["suspend", what], Outcome::BadInput);
         assert!(err.contains(said_so), "{err}");
     }
     for bad in ["web", "deployment/web", "app/", "app/A"] {
-        let (_, err) = said(&fleet, &["suspend", bad], Outcome::BadInput);
+        let (_, err) = run(&fleet, &["suspend", bad], Outcome::BadInput);
         assert!(
             err.contains("KIND/NAME") && !err.contains("panicked"),
             "{err}"
@@ -142,11 +142,11 @@ fn suspend_unknown_name_suggests_similar() {
         )],
         "bad",
     );
-    let (_, err) = said(&fleet, &["suspend", "app/x"], Outcome::BadInput);
+    let (_, err) = run(&fleet, &["suspend", "app/x"], Outcome::BadInput);
     assert!(err.contains("tagboat check"), "{err}");
 }
 
-/// Somebody pushes between reading and writing: to another file, and to the very same.
+/// A concurrent push between reading and writing: to another file, and to the same file.
 #[test]
 fn suspend_with_concurrent_push_loses_nothing() {
     let fleet = fleet();
@@ -180,7 +180,7 @@ fn suspend_with_concurrent_push_loses_nothing() {
         fleet.subjects(),
         ["first", "in between", "Suspend Application dev/web"]
     );
-    assert!(!engine.updaters[0].end(), "no push is under way any more");
+    assert!(!engine.updaters[0].end(), "a push is still in progress");
 }
 
 #[test]
@@ -232,7 +232,7 @@ const FLUX: &str = "apiVersion: image.toolkit.fluxcd.io/v1\nkind: ImageRepositor
 #[test]
 fn suspend_flux_resource_uses_its_own_field() {
     let fleet = Fleet::new(&[("clusters/dev/flux.yaml", FLUX)]);
-    let (_, err) = said(
+    let (_, err) = run(
         &fleet,
         &["resume", "policy/flux-system/web"],
         Outcome::BadInput,
@@ -242,27 +242,27 @@ fn suspend_flux_resource_uses_its_own_field() {
             && err.contains("tagboat resume imagerepository/flux-system/web"),
         "{err}"
     );
-    // The policy rests with its repository; resting by itself is something else.
-    said(
+    // The policy is suspended with its repository; its own suspension is separate.
+    run(
         &fleet,
         &["suspend", "policy/flux-system/web"],
         Outcome::Done,
     );
-    let (_, err) = said(&fleet, &["resume", "policy/flux-system/web"], Outcome::Done);
+    let (_, err) = run(&fleet, &["resume", "policy/flux-system/web"], Outcome::Done);
     assert!(
         err.contains("note: ImagePolicy flux-system/web is still suspended"),
         "{err}"
     );
     assert_eq!(fleet.text("clusters/dev/flux.yaml"), FLUX);
-    // A person wrote this one: its place stays.
-    said(
+    // A person wrote this entry: its place stays.
+    run(
         &fleet,
         &["resume", "imagerepository/flux-system/web"],
         Outcome::Done,
     );
     let resumed = FLUX.replace("suspend: true", "suspend: false");
     assert_eq!(fleet.text("clusters/dev/flux.yaml"), resumed);
-    said(
+    run(
         &fleet,
         &["suspend", "imageupdateautomation/flux-system/all"],
         Outcome::Done,

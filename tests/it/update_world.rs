@@ -1,4 +1,4 @@
-//! What a pass remembers of a revision equals what it reads without any memory.
+//! A snapshot that is updated from memory equals one that is read without any memory.
 
 use super::git_support::Sandbox;
 use tagboat::{
@@ -28,8 +28,8 @@ fn read(
     world
 }
 
-/// Each revision and each way between two of them: forth is an addition or an edit, back is a
-/// deletion or an edit.
+/// Every revision, and every step between two of them, in both directions: additions, edits and
+/// deletions.
 #[test]
 fn snapshot_update_equals_a_full_read() {
     let (web, db) = (policy("web", "team/web"), policy("db", "team/db"));
@@ -100,7 +100,7 @@ fn snapshot_update_equals_a_full_read() {
                     format!("{:?}", fresh[at].declared),
                     "{from} {to}"
                 );
-                // Half of the worlds are still held while the next is read.
+                // Half of the snapshots are still held while the next is read.
                 held = (to % 2 == 0).then_some(world);
             }
         }
@@ -108,8 +108,8 @@ fn snapshot_update_equals_a_full_read() {
     drop(held);
 }
 
-/// That nothing is declared and that the folder's name is wrong must not look the same: what nobody
-/// declares may be deleted.
+/// A missing folder must differ from an empty one, because objects that are no longer declared may
+/// be deleted.
 #[test]
 fn snapshot_missing_policies_folder_is_an_error() {
     let web = policy("web", "team/web");
@@ -143,7 +143,7 @@ fn snapshot_missing_policies_folder_is_an_error() {
                 && error.hint().is_some(),
             "{error}"
         );
-        assert_eq!(declared(&memory), Some(1), "what was declared before stays");
+        assert_eq!(declared(&memory), Some(1), "the earlier declarations stay");
     }
     assert_eq!(
         read(next, "policies", &mut memory)

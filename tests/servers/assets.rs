@@ -1,5 +1,4 @@
-//! `etcd` and `kube-apiserver` as somebody else built them: the folder that `KUBEBUILDER_ASSETS`
-//! names.
+//! `etcd` and `kube-apiserver` as upstream builds, from the folder in `KUBEBUILDER_ASSETS`.
 
 use super::kube::{Kube, USERS, wait_until};
 use serde_json::{Value, json};
@@ -9,10 +8,10 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-/// The key that signs the tokens of ServiceAccounts, in the server's folder.
+/// The key that signs tokens of ServiceAccounts, in the server's folder.
 pub const ACCOUNT_KEY: &str = "service-account.key";
 
-/// Starts both and waits until the server is ready. Without controllers nobody makes
+/// Starts both and waits until the server is ready. Without controllers there are no
 /// ServiceAccounts.
 pub fn start(programs: &Path, folder: tempfile::TempDir, controllers: bool) -> Kube {
     let path = |name: &str| folder.path().join(name).display().to_string();
@@ -20,7 +19,7 @@ pub fn start(programs: &Path, folder: tempfile::TempDir, controllers: bool) -> K
     let key = rcgen::KeyPair::generate().unwrap();
     std::fs::write(path(ACCOUNT_KEY), key.serialize_pem()).unwrap();
     std::fs::write(path("service-account.pub"), key.public_key_pem()).unwrap();
-    // The server ends with the test, so its tokens need not be hard to guess.
+    // The server ends with the test, so its tokens may be guessable.
     let mut tokens = json!({"admin": "token-of-admin"});
     let mut lines = "token-of-admin,admin,admin,system:masters\n".to_owned();
     for user in USERS {
@@ -96,8 +95,8 @@ fn kubeconfig(answer: &Value) -> Value {
     })
 }
 
-/// Runs a program that, with its folder, goes when our end of its standard input closes: also when
-/// this process is killed.
+/// Runs a program that is removed with its folder when our end of its standard input closes, so
+/// also when this process is killed.
 fn run(programs: &Path, name: &str, folder: &Path, flags: &[String]) -> Child {
     let script =
         r#"folder=$1; shift; "$@" </dev/null & cat >/dev/null; kill -9 $!; rm -rf "$folder""#;
@@ -115,7 +114,7 @@ fn run(programs: &Path, name: &str, folder: &Path, flags: &[String]) -> Child {
         .unwrap()
 }
 
-/// A port that was free a moment ago: these programs do not say which one they chose.
+/// A port that was free a moment ago: these programs do not report a port that they choose.
 fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0")
         .unwrap()

@@ -8,12 +8,11 @@ use std::{
     time::Duration,
 };
 
-/// User and password that the registry takes when it is started with [`Options::sign_in`].
+/// User and password that the registry accepts with [`Options::sign_in`].
 pub const USER: (&str, &str) = ("robot", "correct horse");
-/// The htpasswd line for them (bcrypt, cost 5).
+/// Their htpasswd line (bcrypt, cost 5).
 const HTPASSWD: &str = "robot:$2y$05$o5E4v3ZTdLjTa8LXyfBFV.Q8pYx5OZRiyr8I5JCiV8rq7jR1EYyRK\n";
 
-/// How it is started.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Options {
     /// With a certificate for 127.0.0.1 by a CA of the test.
@@ -22,7 +21,6 @@ pub struct Options {
     pub sign_in: bool,
 }
 
-/// A running registry.
 pub struct DockerRegistry {
     pub host: String,
     pub options: Options,
@@ -66,7 +64,7 @@ impl DockerRegistry {
             .expect("docker-registry is installed: run tests/run registry");
         let log = BufReader::new(child.stderr.take().unwrap());
         let (send, listening) = mpsc::channel();
-        // Reads to the end, so that the registry never waits for a full pipe.
+        // Reads to the end, so that the registry never blocks on a full pipe.
         std::thread::spawn(move || {
             for line in log.lines().map_while(Result::ok) {
                 if let Some((_, rest)) = line.split_once("listening on ") {

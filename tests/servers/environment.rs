@@ -1,8 +1,8 @@
-//! The environment of programs that tests start: empty, except for the clock.
+//! The environment of child processes: empty, except for the clock.
 
 use std::process::Command;
 
-/// The variables by which `faketime` moves a process's clock.
+/// The variables by which `faketime` shifts a process's clock.
 const CLOCK: &[&str] = &[
     "LD_PRELOAD",
     "FAKETIME",
@@ -28,7 +28,7 @@ pub fn clear(command: &mut Command) -> &mut Command {
     command
 }
 
-/// Returns the program under test, with an environment that has nothing but the clock.
+/// Returns the program under test, with nothing but the clock in its environment.
 pub fn tagboat() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tagboat"));
     clear(&mut command);

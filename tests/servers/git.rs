@@ -1,4 +1,4 @@
-//! Real Git programs for tests, cut off from the machine's and the user's configuration.
+//! Real Git programs, isolated from the configuration of the machine and the user.
 
 use super::environment;
 use axum::response::IntoResponse;
@@ -11,11 +11,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The result of a program.
 pub trait Program {
-    /// Standard output without its last line end; the program must have succeeded.
+    /// Standard output without its last line end. Panics if the program failed.
     fn text(&self) -> String;
-    /// The program must have succeeded.
+    /// Panics if the program failed.
     fn ok(&self) {
         self.text();
     }
@@ -33,8 +32,8 @@ impl Program for Output {
     }
 }
 
-/// Returns `git` without any configuration but what stands here. Its commits carry the time of the
-/// machine's clock, as people's do: holds reach back a limited time, so a fixed date would expire.
+/// Returns `git` without any configuration but the one below. Its commits carry the machine's time,
+/// as commits of people do: holds reach back a limited time, so a fixed date would expire.
 pub fn command(dir: &Path) -> Command {
     let mut command = Command::new("git");
     environment::clear(&mut command)
@@ -53,18 +52,17 @@ pub fn command(dir: &Path) -> Command {
     command
 }
 
-/// Runs `git` in `dir`.
 pub fn git(dir: &Path, arguments: &[&str]) -> Output {
     command(dir).args(arguments).output().expect("git runs")
 }
 
-/// A bare repository `fleet.git` below `dir` with one commit on `main`.
+/// Creates a bare repository `fleet.git` below `dir` with one commit on `main`.
 pub fn seed(dir: &Path, files: &[(&str, &str)]) -> PathBuf {
     seed_with(dir, files, command)
 }
 
-/// The same with a first commit of this time, in seconds since 1970, for histories whose commits
-/// all have given times.
+/// Like [`seed`], with the time of the first commit in seconds since 1970, for histories with fixed
+/// times.
 pub fn seed_at(dir: &Path, files: &[(&str, &str)], seconds: i64) -> PathBuf {
     seed_with(dir, files, |dir| {
         let mut command = command(dir);
@@ -92,15 +90,15 @@ fn seed_with(dir: &Path, files: &[(&str, &str)], command: impl Fn(&Path) -> Comm
     bare
 }
 
-/// `git http-backend` behind a small HTTP server on loopback: what a plain Git host is.
+/// `git http-backend` behind a small HTTP server on loopback: a plain Git host.
 pub struct HttpBackend {
     address: SocketAddr,
-    /// What it runs on; it ends with it.
+    /// Runs the server, and ends it on drop.
     _runtime: tokio::runtime::Runtime,
 }
 
 impl HttpBackend {
-    /// Serves every repository below `root`; with an account (`name:password`) only to that.
+    /// Serves every repository below `root`. With an account (`name:password`), only that may read.
     pub fn start(root: &Path, account: Option<&str>) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
@@ -202,7 +200,7 @@ async fn backend_answer(
     response.body(output[end + 4..].to_vec().into()).unwrap()
 }
 
-/// Runs a program with `input`, giving its standard output.
+/// Runs a program with `input`; returns its standard output.
 fn run(mut command: Command, input: &[u8]) -> Vec<u8> {
     let mut child = command
         .stdin(Stdio::piped())
@@ -212,15 +210,14 @@ fn run(mut command: Command, input: &[u8]) -> Vec<u8> {
         .unwrap();
     let mut stdin = child.stdin.take().unwrap();
     let input = input.to_vec();
-    // It may answer before it has read everything, and then it reads no more.
+    // The program may answer, and stop reading, before it has read everything.
     let writer = std::thread::spawn(move || drop(stdin.write_all(&input)));
     let output = child.wait_with_output().unwrap();
     writer.join().unwrap();
     output.stdout
 }
 
-/// An OpenSSH server of its own: host key, user key and known hosts in a folder, on a loopback
-/// port.
+/// An OpenSSH server: host key, user key and known hosts in a folder, on a loopback port.
 pub struct Sshd {
     child: Child,
     pub port: u16,
@@ -255,7 +252,7 @@ impl Sshd {
         );
         std::fs::write(file("sshd_config"), config).unwrap();
         if Path::new("/run").is_dir() {
-            // Where sshd separates its privileges; Debian's service makes it.
+            // sshd separates its privileges there; Debian's service creates it.
             let _ = std::fs::create_dir("/run/sshd");
         }
         let log = std::fs::File::create(file("sshd.log")).unwrap();

@@ -1,8 +1,8 @@
 //! A real Gitea: SQLite, a loopback port, a temporary folder.
 //!
-//! It is the program of `tests/servers/gitea`, built by `tests/run forge`, which names it in
+//! `tests/run forge` builds the program of `tests/servers/gitea` and names it in
 //! `TAGBOAT_TEST_GITEA`, and the folder of its templates and texts in `TAGBOAT_TEST_GITEA_ROOT`.
-//! Tests share one ([`Gitea::shared`]) and make users and repositories of their own in it.
+//! Tests share one server ([`Gitea::shared`]) and create users and repositories of their own.
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -16,12 +16,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The administrator.
 const ADMIN: &str = "keeper";
-/// Of every user.
+/// The password of every user.
 pub const PASSWORD: &str = "harbour-7-lights";
 
-/// A running server.
 pub struct Gitea {
     /// `http://127.0.0.1:port`.
     pub url: String,
@@ -90,12 +88,12 @@ impl Gitea {
             "--access-token-scopes",
             "all",
         ]);
-        let said = String::from_utf8_lossy(&made.stdout).into_owned();
-        let word = said
+        let printed = String::from_utf8_lossy(&made.stdout).into_owned();
+        let word = printed
             .split_whitespace()
             .rfind(|word| word.len() == 40 && word.bytes().all(|byte| byte.is_ascii_hexdigit()));
         let token = word
-            .unwrap_or_else(|| panic!("no token: {said}"))
+            .unwrap_or_else(|| panic!("no token: {printed}"))
             .to_owned();
         let child = command(folder.path())
             .arg("web")
@@ -131,7 +129,7 @@ impl Gitea {
         static SHARED: OnceLock<Gitea> = OnceLock::new();
         SHARED.get_or_init(|| {
             let gitea = Gitea::start();
-            // A shared value is never dropped: this shell ends the server when our end of its input
+            // A static is never dropped: this shell ends the server when our end of its input
             // closes.
             let script = r#"cat >/dev/null; kill "$1"; rm -rf "$2""#;
             let mut watch = Command::new("sh");
@@ -153,7 +151,7 @@ impl Gitea {
         std::fs::read_to_string(self.folder.path().join("log/gitea.log")).unwrap_or_default()
     }
 
-    /// One request with a token: its status and body.
+    /// Sends one request with a token; returns status and body.
     pub async fn call(
         &self,
         token: &str,
@@ -176,7 +174,7 @@ impl Gitea {
         )
     }
 
-    /// One request as the administrator, which must succeed.
+    /// Sends one request as the administrator, which must succeed.
     pub async fn admin(&self, method: Method, path: &str, body: Value) -> Value {
         let (status, answer) = self
             .call(&self.token, method, path, (!body.is_null()).then_some(body))
@@ -185,7 +183,7 @@ impl Gitea {
         answer
     }
 
-    /// Makes a user whose name begins so and is no other test's.
+    /// Creates a user with a unique name of this prefix.
     pub async fn user(&self, prefix: &str) -> String {
         static NUMBER: AtomicUsize = AtomicUsize::new(0);
         let name = format!("{prefix}{}", NUMBER.fetch_add(1, Ordering::Relaxed));
@@ -194,7 +192,7 @@ impl Gitea {
         name
     }
 
-    /// A token of a user with these scopes.
+    /// Creates a token of a user with these scopes.
     pub async fn token(&self, user: &str, scopes: &[&str]) -> String {
         static NUMBER: AtomicUsize = AtomicUsize::new(0);
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
@@ -211,7 +209,7 @@ impl Gitea {
         answer["sha1"].as_str().unwrap().to_owned()
     }
 
-    /// The address of a repository for git, with a token in it: a loopback server of a test.
+    /// The URL of a repository for git, including a token: acceptable for a loopback server.
     pub fn remote(&self, project: &str, user: &str, token: &str) -> String {
         format!(
             "{}/{project}.git",

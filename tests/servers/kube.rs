@@ -1,17 +1,16 @@
-//! A real kube-apiserver with etcd, and kube-controller-manager and a player of the kubelet on
-//! request.
+//! A real kube-apiserver with etcd; with kube-controller-manager and a fake kubelet on request.
 //!
-//! It is the program of `tests/servers/kube`, built by `tests/run cluster`, which names it in
-//! `TAGBOAT_TEST_KUBE`. Where `KUBEBUILDER_ASSETS` is set, that folder's `etcd` and
-//! `kube-apiserver` are used instead ([`assets`]); the rest stays ours.
+//! `tests/run cluster` builds the program of `tests/servers/kube` and names it in
+//! `TAGBOAT_TEST_KUBE`. If `KUBEBUILDER_ASSETS` is set, that folder's `etcd` and `kube-apiserver`
+//! are used instead ([`assets`]); the rest stays ours.
 //!
 //! A server takes seconds to start, so tests share [`Kube::shared`] and work in a namespace of
-//! their own ([`Kube::namespace`]); a test that counts requests or stops the server starts its own.
+//! their own ([`Kube::namespace`]). A test that counts requests or stops the server starts its own.
 //!
-//! How a pod fares is said by the tag of its image, or by the annotation `test.tagboat.dev/pod` of
-//! the pod template: `missing` (ImagePullBackOff), `invalid` (InvalidImageName), `config`
-//! (CreateContainerConfigError), `crash` and `oom` (CrashLoopBackOff), `unschedulable`, `unready`;
-//! anything else becomes ready, at once or after the time in the annotation
+//! The tag of a pod's image, or the annotation `test.tagboat.dev/pod` of the pod template, selects
+//! its state: `missing` (ImagePullBackOff), `invalid` (InvalidImageName), `config`
+//! (CreateContainerConfigError), `crash` and `oom` (CrashLoopBackOff), `unschedulable`, `unready`.
+//! Any other pod becomes ready, at once or after the time in the annotation
 //! `test.tagboat.dev/ready-after` ("1500ms"). Pods of a Job succeed.
 
 use super::assets;
@@ -30,34 +29,30 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The users of every server besides the administrator: no rights but those that a test gives them
+/// The users of every server besides the administrator, without any rights until a test grants some
 /// by RBAC.
 pub const USERS: [&str; 3] = ["stranger", "reader", "deployer"];
 
-/// How it is started.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Options {
     /// With kube-controller-manager: ReplicaSets, pods, ServiceAccounts, garbage collection,
     /// deletion of namespaces.
     pub controllers: bool,
-    /// With something that binds pods and reports how they fare.
+    /// With a fake kubelet, which binds pods and reports their state.
     pub kubelet: bool,
 }
 
-/// A running server.
 pub struct Kube {
     /// The administrator's kubeconfig; its one context is `test`.
     pub kubeconfig: PathBuf,
     /// `https://127.0.0.1:port`.
     pub server: String,
-    /// The certificate that signed the server's.
+    /// The CA certificate of the server.
     pub ca: PathBuf,
-    /// The administrator's token.
     pub token: String,
     /// Tokens by user: `admin` and [`USERS`].
     pub tokens: BTreeMap<String, String>,
-    // Each ends when its standard input closes: with this value, or with this process however it
-    // ends.
+    // Each child ends when its standard input closes: on drop, or however this process ends.
     children: Vec<Child>,
     folder: tempfile::TempDir,
 }
@@ -79,10 +74,10 @@ impl Kube {
         kube
     }
 
-    /// The server that tests of this process share, with everything.
+    /// The server that tests of this process share, with controllers and kubelet.
     pub fn shared() -> &'static Kube {
         static SHARED: OnceLock<Kube> = OnceLock::new();
-        // Never dropped: it ends when this process does, by the closing of its standard input.
+        // Never dropped: its standard input closes with this process.
         SHARED.get_or_init(|| {
             Kube::start(Options {
                 controllers: true,
@@ -91,7 +86,7 @@ impl Kube {
         })
     }
 
-    /// A server whose parts run already.
+    /// Returns a server whose parts are already running.
     pub(super) fn running(answer: &Value, children: Vec<Child>, folder: tempfile::TempDir) -> Self {
         let text = |name: &str| {
             answer[name]
@@ -151,7 +146,7 @@ impl Kube {
         Self::running(&serde_json::from_str(&line).unwrap(), vec![child], folder)
     }
 
-    /// Runs what `KUBEBUILDER_ASSETS` does not have.
+    /// Starts the parts that `KUBEBUILDER_ASSETS` lacks.
     fn add_ours(&mut self, options: Options) {
         let mut add = |arguments: &[&Path]| {
             let child = Command::new(program("TAGBOAT_TEST_KUBE"))
@@ -187,8 +182,8 @@ impl Kube {
         }
     }
 
-    /// A kubeconfig for one of the [`USERS`], or for the administrator (`admin`), against `server`
-    /// — this one, or a proxy before it, whose certificate `ca` signed if it has one.
+    /// Writes a kubeconfig for one of [`USERS`] or for `admin`. `server` is this server or a proxy
+    /// in front of it; `ca` signed the proxy's certificate, if it has one.
     pub fn kubeconfig_for(&self, user: &str, server: &str, ca: Option<&Path>) -> PathBuf {
         static NUMBER: AtomicUsize = AtomicUsize::new(0);
         let mut cluster = json!({"server": server});
@@ -224,8 +219,8 @@ impl Kube {
             .unwrap()
     }
 
-    /// One request as the administrator: its status and body. `path` has the query; an apply is a
-    /// PATCH.
+    /// Sends one request as the administrator; returns status and body. `path` includes the query;
+    /// a PATCH is an apply.
     pub async fn call(
         &self,
         method: Method,
@@ -235,7 +230,7 @@ impl Kube {
         call(&self.http(), &self.server, &self.token, method, path, body).await
     }
 
-    /// Makes a namespace whose name starts like this and is no other test's.
+    /// Creates a namespace with a unique name of this prefix.
     pub async fn namespace(&self, prefix: &str) -> String {
         let body = json!({"metadata": {"generateName": format!("{prefix}-")}});
         let (status, made) = self
@@ -245,7 +240,7 @@ impl Kube {
         made["metadata"]["name"].as_str().unwrap().to_owned()
     }
 
-    /// What the API server itself counted so far.
+    /// The API server's own request counters.
     pub async fn metrics(&self) -> Requests {
         let answer = self
             .http()
@@ -268,12 +263,12 @@ impl Kube {
         command.output().unwrap()
     }
 
-    /// The folder with all that it writes; it goes with the server.
+    /// The folder of all the server's files; removed with the server.
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    /// Ends the server at once, as a cluster that vanishes.
+    /// Kills the server, as if the cluster vanished.
     pub fn kill(&mut self) {
         for child in &mut self.children {
             drop(child.stdin.take());
@@ -293,14 +288,14 @@ impl Drop for Kube {
     }
 }
 
-/// A program that `tests/run cluster` builds and names in the environment.
+/// The path of a program that `tests/run cluster` builds and names in the environment.
 pub fn program(variable: &str) -> PathBuf {
     std::env::var_os(variable)
         .unwrap_or_else(|| panic!("{variable} is not set: run tests/run cluster"))
         .into()
 }
 
-/// One request with a token: its status and body. A PATCH is an apply.
+/// Sends one request with a token; returns status and body. A PATCH is an apply.
 pub async fn call(
     client: &reqwest::Client,
     server: &str,
@@ -328,7 +323,7 @@ pub async fn call(
     )
 }
 
-/// Waits for something that other processes do, for at most half a minute.
+/// Waits for a condition, for at most half a minute.
 pub fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
     let end = Instant::now() + Duration::from_secs(30);
     while !done() {
@@ -343,7 +338,7 @@ pub fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
 pub struct Requests(pub BTreeMap<(String, String), u64>);
 
 impl Requests {
-    /// Reads the text of `/metrics`.
+    /// Parses the text of `/metrics`.
     pub fn read(text: &str) -> Self {
         let mut counts = BTreeMap::new();
         for line in text
@@ -364,8 +359,8 @@ impl Requests {
         Self(counts)
     }
 
-    /// Requests of this verb (`APPLY`, `GET`, `LIST`, `WATCH`, `POST`, `PUT`, `PATCH`, `DELETE`)
-    /// for this resource (`deployments`).
+    /// Requests of a verb (`APPLY`, `GET`, `LIST`, `WATCH`, `POST`, `PUT`, `PATCH`, `DELETE`) for a
+    /// resource (`deployments`).
     pub fn of(&self, verb: &str, resource: &str) -> u64 {
         self.0
             .get(&(verb.to_owned(), resource.to_owned()))
@@ -373,7 +368,7 @@ impl Requests {
             .unwrap_or_default()
     }
 
-    /// What came since an earlier count; resources that nothing came for are left out.
+    /// The requests since an earlier count, without resources that had none.
     pub fn since(&self, before: &Self) -> Self {
         let more = self.0.iter().map(|(key, count)| {
             (

@@ -1,5 +1,5 @@
-//! Real servers as child processes: each on a loopback port, in a temporary folder, ended with its
-//! value.
+//! Real servers as child processes: each on a loopback port, in a temporary folder, and killed on
+//! drop.
 
 pub mod assets;
 pub mod docker_registry;

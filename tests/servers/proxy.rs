@@ -1,9 +1,7 @@
-//! Faults on the way to a real Kubernetes server: a loopback proxy that forwards, delays, cuts and
-//! answers by itself.
+//! Fault injection in front of a real Kubernetes server: a loopback proxy that forwards, delays,
+//! cuts, and answers by itself.
 //!
-//! It speaks HTTP/1.1 so that a connection carries one request and can be cut for that one. The
-//! real server behind it does everything else: what reaches it is real, what a test asks for is
-//! not.
+//! It speaks HTTP/1.1, so that a connection carries one request and can be cut for that one.
 
 use super::kube::Kube;
 use futures::{Stream, StreamExt, TryStreamExt, future::Either, stream};
@@ -31,18 +29,16 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-/// A request that came, in the order in which they came.
 #[derive(Debug, Clone)]
 pub struct Seen {
     pub method: String,
     pub path: String,
-    /// As it was sent, without the question mark.
+    /// Without the question mark.
     pub query: String,
     pub body: Bytes,
 }
 
 impl Seen {
-    /// Whether it asks for a watch.
     pub fn is_watch(&self) -> bool {
         self.query
             .split('&')
@@ -55,33 +51,33 @@ impl Seen {
     }
 }
 
-/// What happens to a request.
 #[derive(Debug, Clone)]
 pub enum Fault {
-    /// It is forwarded after this time.
+    /// The request is forwarded after this time.
     Delay(Duration),
-    /// The connection is closed before the server hears of it.
+    /// The connection is closed before the server gets the request.
     Cut,
-    /// The server does it; the connection is closed before its answer.
+    /// The server executes the request; the connection is closed before its response.
     CutAnswer,
-    /// The connection is closed; the server does it after this time, whatever has become of the
-    /// client.
+    /// The connection is closed; the server executes the request after this time, even if the
+    /// client is gone.
     Late(Duration),
-    /// The server does it; the connection is closed after so many bytes of the answer's body.
+    /// The server executes the request; the connection is closed after this many bytes of the
+    /// response body.
     CutAfter(usize),
-    /// The proxy answers with this status and Kubernetes' own words for it.
+    /// The proxy answers with this status and Kubernetes' own message for it.
     Answer {
         status: u16,
-        /// Seconds.
+        /// In seconds.
         retry_after: Option<u64>,
     },
-    /// Nothing is answered; the connection stays open.
+    /// There is no response; the connection stays open.
     Hang,
-    /// A watch begins well and says at once that its resource version is too old.
+    /// A watch starts and reports at once that its resource version is too old.
     WatchExpired,
 }
 
-/// Which requests a fault meets.
+/// The requests that a fault applies to.
 struct Rule {
     method: &'static str,
     part: String,
@@ -89,7 +85,7 @@ struct Rule {
     fault: Fault,
 }
 
-/// What happens to the connections and watches that are open.
+/// A command to open connections and watches.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Order {
     CutAll,
@@ -103,17 +99,16 @@ struct State {
     rules: Mutex<Vec<Rule>>,
     seen: Mutex<Vec<Seen>>,
     down: AtomicBool,
-    /// Headers that are not forwarded.
+    /// Request headers that are not forwarded.
     dropped: Mutex<Vec<&'static str>>,
-    /// Open connections and watches follow them.
+    /// Commands for open connections and watches.
     orders: broadcast::Sender<Order>,
 }
 
-/// A running proxy.
 pub struct Proxy {
-    /// What a client is told instead of the server's address.
+    /// The proxy's URL, used in place of the server's.
     pub url: String,
-    /// The authority that signed the proxy's certificate, if it speaks TLS.
+    /// The CA of the proxy's certificate, if it speaks TLS.
     pub ca: Option<PathBuf>,
     state: Arc<State>,
     task: tokio::task::JoinHandle<()>,
@@ -123,12 +118,12 @@ pub struct Proxy {
 type Body = UnsyncBoxBody<Bytes, std::io::Error>;
 
 impl Proxy {
-    /// One that its clients reach without TLS.
+    /// Starts a proxy that clients reach without TLS.
     pub async fn start(kube: &Kube) -> Self {
         Self::start_with(kube, false).await
     }
 
-    /// One with a certificate of its own; see [`Proxy::ca`].
+    /// Starts a proxy with a certificate of its own; see [`Proxy::ca`].
     pub async fn start_tls(kube: &Kube) -> Self {
         Self::start_with(kube, true).await
     }
@@ -170,8 +165,8 @@ impl Proxy {
         }
     }
 
-    /// The next `times` requests with this method (empty: any) whose path and query contain `part`
-    /// meet the fault. Rules are tried in the order in which they were made.
+    /// Applies a fault to the next `times` requests with this method (empty: any) whose path and
+    /// query contain `part`. Rules are tried in the order of their creation.
     pub fn fault(&self, method: &'static str, part: &str, times: usize, fault: Fault) {
         self.state.rules.lock().unwrap().push(Rule {
             method,
@@ -181,29 +176,29 @@ impl Proxy {
         });
     }
 
-    /// No fault any more.
+    /// Removes all faults.
     pub fn heal(&self) {
         self.state.rules.lock().unwrap().clear();
         self.state.down.store(false, Ordering::Relaxed);
     }
 
-    /// Closes all watches that are open.
+    /// Closes all open watches.
     pub fn cut_watches(&self) {
         self.order(Order::CutWatches);
     }
 
-    /// Ends all open watches with the event that says that their resource version is too old (410).
+    /// Ends all open watches with the event for an old resource version (410).
     pub fn expire_watches(&self) {
         self.order(Order::ExpireWatches);
     }
 
-    /// The cluster vanishes: all connections are cut, and new ones too, until [`Proxy::heal`].
+    /// Simulates an outage: cuts all connections, and new ones until [`Proxy::heal`].
     pub fn vanish(&self) {
         self.state.down.store(true, Ordering::Relaxed);
         self.order(Order::CutAll);
     }
 
-    /// Forwards no such header: without `accept` the server answers as old ones do.
+    /// Drops a request header: without `accept` the server answers as old versions do.
     pub fn drop_header(&self, name: &'static str) {
         self.state.dropped.lock().unwrap().push(name);
     }
@@ -213,13 +208,13 @@ impl Proxy {
         self.state.seen.lock().unwrap().clone()
     }
 
-    /// Forgets the requests so far.
+    /// Clears the recorded requests.
     pub fn forget(&self) {
         self.state.seen.lock().unwrap().clear();
     }
 
     fn order(&self, order: Order) {
-        // An error says that nobody listens: nothing is open.
+        // An error means that there is no receiver: nothing is open.
         let _ = self.state.orders.send(order);
     }
 }
@@ -241,21 +236,21 @@ async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, state: Arc<Stat
         let orders = state.orders.subscribe();
         tokio::spawn(async move {
             tokio::select! {
-                () = told_to_cut(orders) => {}
+                () = until_cut(orders) => {}
                 () = connection(stream, tls, state) => {}
             }
         });
     }
 }
 
-async fn told_to_cut(mut orders: broadcast::Receiver<Order>) {
+async fn until_cut(mut orders: broadcast::Receiver<Order>) {
     while orders.recv().await != Ok(Order::CutAll) {}
 }
 
 async fn connection(stream: TcpStream, tls: Option<TlsAcceptor>, state: Arc<State>) {
     let service = service_fn(move |request| answer(state.clone(), request));
     let server = hyper::server::conn::http1::Builder::new();
-    // An error is a connection that ended, mostly because a rule said so.
+    // An error is a connection that ended, mostly because of a rule.
     match tls {
         Some(tls) => {
             if let Ok(stream) = tls.accept(stream).await {
@@ -268,8 +263,7 @@ async fn connection(stream: TcpStream, tls: Option<TlsAcceptor>, state: Arc<Stat
     }
 }
 
-/// Forwards one request, or does what a rule says. An error closes the connection without an
-/// answer.
+/// Forwards one request, or applies a fault. An error closes the connection without a response.
 async fn answer(
     state: Arc<State>,
     request: Request<Incoming>,
@@ -314,7 +308,7 @@ async fn answer(
     for dropped in state.dropped.lock().unwrap().iter() {
         headers.remove(*dropped);
     }
-    // Watches are told of orders from before the server's answer on: none is lost.
+    // Subscribed before the server's response, so that a watch misses no command.
     let orders = state.orders.subscribe();
     let request = state
         .client
@@ -366,7 +360,7 @@ async fn answer(
 }
 
 impl State {
-    /// The fault that a request meets; it is used up once.
+    /// Takes the fault for a request; each use counts.
     fn meets(&self, seen: &Seen) -> Option<Fault> {
         let target = format!("{}?{}", seen.path, seen.query);
         let mut rules = self.rules.lock().unwrap();
@@ -385,7 +379,7 @@ fn cut() -> std::io::Error {
     std::io::Error::other("cut by the test")
 }
 
-/// The bytes until so many of them, then an error.
+/// Passes this many bytes, then fails.
 fn cut_after(
     bytes: impl Stream<Item = std::io::Result<Bytes>>,
     most: usize,
@@ -408,14 +402,14 @@ fn cut_after(
         .flat_map(stream::iter)
         .then(|chunk| async {
             if chunk.is_err() {
-                // What came before goes out first.
+                // The earlier bytes are sent first.
                 tokio::task::yield_now().await;
             }
             chunk
         })
 }
 
-/// A watch's events until an order ends it.
+/// Passes a watch's events until a command ends it.
 fn until_ordered(
     bytes: impl Stream<Item = std::io::Result<Bytes>> + Send,
     orders: broadcast::Receiver<Order>,
@@ -442,7 +436,7 @@ fn text(bytes: Bytes) -> Body {
     BodyExt::boxed_unsync(StreamBody::new(stream::iter([Ok(Frame::data(bytes))])))
 }
 
-/// An answer of the proxy's own, in the words of a Kubernetes server.
+/// A response of the proxy itself, in the words of a Kubernetes server.
 fn own(status: u16, retry_after: Option<u64>) -> Response<Body> {
     let (reason, message) = match status {
         401 => ("Unauthorized", "Unauthorized"),

@@ -1,12 +1,12 @@
-//! Golden texts under `cases/body`, read by people before they are taken.
+//! Golden texts under `cases/body`. A person reads them before they are accepted.
 
-use super::{MARKER, application, image_diff, known, object, story, told};
+use super::{MARKER, application, bare_move, image_diff, known_move, object, story};
 use std::{fs, path::Path};
 use tagboat::review::{
     DryRunVerdict, MoveStory, ObjectChange, Preview, PreviewTrouble, RequestBody, body, markdown,
 };
 
-/// GitHub takes no more.
+/// GitHub's limit for a pull request body, in characters.
 const LIMIT: usize = 65_536;
 
 fn check(name: &str, found: &str) {
@@ -29,7 +29,7 @@ fn accepted() -> DryRunVerdict {
     }
 }
 
-/// Three clusters: one refuses, one takes it, one cannot be asked.
+/// A preview on three clusters: one refuses, one accepts, one cannot be reached.
 fn preview() -> Preview {
     let diff = image_diff("ghcr.io/acme/podinfo", "6.5.0", "6.5.1");
     let why = "deployments.apps \"podinfo\" is forbidden: ValidatingAdmissionPolicy 'images' with binding 'images' denied request: \
@@ -94,7 +94,7 @@ fn preview() -> Preview {
 
 #[test]
 fn body_small() {
-    let moves = [told("ghcr.io/acme/podinfo", "6.5.0", "6.5.1")];
+    let moves = [bare_move("ghcr.io/acme/podinfo", "6.5.0", "6.5.1")];
     let RequestBody { text, cut } = body(&story(&moves, None), LIMIT);
     assert!(!cut);
     check("small.md", &text);
@@ -102,7 +102,7 @@ fn body_small() {
 
 #[test]
 fn body_typical_with_refused_dry_run() {
-    let moves = [known("ghcr.io/acme/podinfo", "6.5.0", "6.5.1")];
+    let moves = [known_move("ghcr.io/acme/podinfo", "6.5.0", "6.5.1")];
     let preview = preview();
     let merging =
         "It is merged automatically when its checks have passed, 24h after the tag was first seen.";
@@ -120,7 +120,7 @@ fn body_typical_with_refused_dry_run() {
 #[test]
 fn body_huge_is_cut_at_a_row_with_note() {
     let moves: Vec<_> = (0..60)
-        .map(|at| known(&format!("ghcr.io/acme/service-{at}"), "6.5.0", "6.5.1"))
+        .map(|at| known_move(&format!("ghcr.io/acme/service-{at}"), "6.5.0", "6.5.1"))
         .collect();
     let applications = (0..60).map(|at| {
         let diff = image_diff(&format!("ghcr.io/acme/service-{at}"), "6.5.0", "6.5.1");
@@ -148,7 +148,7 @@ fn body_huge_is_cut_at_a_row_with_note() {
 
 #[test]
 fn body_hostile_values_are_escaped() {
-    let mut one = known("ghcr.io/acme/podinfo", "6.5.0", "6.5.1");
+    let mut one = known_move("ghcr.io/acme/podinfo", "6.5.0", "6.5.1");
     one.image.old = Some("6.5.0|`<b>\n| x | y |".to_owned());
     one.image.places[0].file = "envs/`prod`/<img src=x>|@ann.yaml".to_owned();
     one.policy = "semver >=1 || <2 \\| @ann".to_owned();

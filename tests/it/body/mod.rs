@@ -1,5 +1,5 @@
-//! What reviewers read: stories, the texts they become, and that no text from outside leaves its
-//! place.
+//! The bodies of pull requests: fixtures and their golden texts, and the proof that no text from
+//! outside leaves its place.
 
 mod cases;
 mod properties;
@@ -15,15 +15,15 @@ use tagboat::{
     },
 };
 
-/// The marker of a request, as life writes it.
+/// The marker of a request, as the update pass writes it.
 const MARKER: &str = r#"<!-- tagboat:request {"version":1,"environment":"prod"} -->"#;
 
 fn time(text: &str) -> Timestamp {
     text.parse().unwrap()
 }
 
-/// An image that moves, about which nothing is known.
-fn told(repository: &str, old: &str, new: &str) -> DescribedMove {
+/// A move about which nothing is known.
+fn bare_move(repository: &str, old: &str, new: &str) -> DescribedMove {
     let repository = ImageRepository::new(repository).unwrap();
     let places = vec![FileLine {
         file: format!("envs/prod/{}.yaml", repository.last_segment()),
@@ -48,25 +48,25 @@ fn told(repository: &str, old: &str, new: &str) -> DescribedMove {
     }
 }
 
-/// The same with all that can be known.
-fn known(repository: &str, old: &str, new: &str) -> DescribedMove {
-    let mut told = told(repository, old, new);
-    let name = told.image.image().to_owned();
+/// A move with all facts.
+fn known_move(repository: &str, old: &str, new: &str) -> DescribedMove {
+    let mut described = bare_move(repository, old, new);
+    let name = described.image.image().to_owned();
     let source = format!("https://github.com/acme/{name}");
     let labels = |version: &str, digit: &str| ImageLabels {
         source: Some(source.clone()),
         revision: Some(digit.repeat(40)),
         version: Some(version.to_owned()),
     };
-    told.seen = Some(SeenSince {
+    described.seen = Some(SeenSince {
         at: time("2026-11-18T09:12:44Z"),
         clock: SeenBy::Tagboat,
     });
-    told.refused = vec![
+    described.refused = vec![
         ("7.0.0".to_owned(), "is outside the range \">=6.0.0 <7.0.0\"".to_owned()),
         ("6.6.0".to_owned(), "was first seen 2026-11-21 08:00 UTC and must be seen for 72h: free at 2026-11-24 08:00 UTC".to_owned()),
     ];
-    told.facts = MoveFacts {
+    described.facts = MoveFacts {
         digest: Some(Digest::new(format!("sha256:{}", "0f".repeat(32))).unwrap()),
         platforms: vec![
             "linux/amd64".parse::<Platform>().unwrap(),
@@ -93,7 +93,7 @@ fn known(repository: &str, old: &str, new: &str) -> DescribedMove {
         }],
         missing: None,
     };
-    told
+    described
 }
 
 fn object(object: &str, diff: &str, verdict: DryRunVerdict) -> ObjectPreview {
@@ -116,7 +116,6 @@ fn application(name: &str, cluster: &str, objects: Vec<ObjectPreview>) -> Applic
     }
 }
 
-/// A diff of an image.
 fn image_diff(repository: &str, old: &str, new: &str) -> String {
     format!(
         "--- base\n+++ head\n@@ -14,7 +14,7 @@\n     spec:\n       containers:\n       - name: web\n-        image: {repository}:{old}\n+        image: \

@@ -1,11 +1,10 @@
-//! Whatever stands in texts from outside, the reviewer's text has the shape it has with harmless
-//! ones.
+//! For any text from outside, the body has the same structure as for harmless text.
 
-use super::{application, known, object, reader, story};
+use super::{application, known_move, object, reader, story};
 use proptest::prelude::*;
 use tagboat::review::{DescribedMove, DryRunVerdict, MoveStory, Preview, body};
 
-/// Pieces that mean something to Markdown, HTML or a forge.
+/// Fragments with a meaning in Markdown, HTML or on a forge.
 const PIECES: &[&str] = &[
     "@ann",
     "@",
@@ -121,24 +120,24 @@ fn hostile() -> impl Strategy<Value = String> {
     prop::collection::vec(piece, 0..14).prop_map(|pieces| pieces.concat())
 }
 
-/// A story in which the given texts stand wherever text from outside can.
-fn told(texts: &[String]) -> DescribedMove {
+/// A move with the given texts in every place that text from outside can reach.
+fn hostile_move(texts: &[String]) -> DescribedMove {
     let text = |at: usize| texts[at % texts.len()].clone();
-    let mut told = known("ghcr.io/acme/podinfo", "6.5.0", "6.5.1");
-    told.image.old = Some(format!("o{}", text(0)));
-    told.image.places[0].file = format!("f{}", text(1));
-    told.policy = format!("p{}", text(2));
-    told.refused = vec![(format!("t{}", text(3)), text(4))];
-    told.facts.new.source = Some(format!("https://x.y/{}", text(5)));
-    told.facts.new.version = Some(text(6));
-    told.facts.new.revision = Some(text(7));
-    told.facts.old.revision = Some(text(8));
-    told.facts.compare = Some(text(9));
-    told.facts.missing = Some(text(10));
-    told.facts.releases[0].name = text(11);
-    told.facts.releases[0].url = text(12);
-    told.facts.releases[0].notes = text(13);
-    told
+    let mut described = known_move("ghcr.io/acme/podinfo", "6.5.0", "6.5.1");
+    described.image.old = Some(format!("o{}", text(0)));
+    described.image.places[0].file = format!("f{}", text(1));
+    described.policy = format!("p{}", text(2));
+    described.refused = vec![(format!("t{}", text(3)), text(4))];
+    described.facts.new.source = Some(format!("https://x.y/{}", text(5)));
+    described.facts.new.version = Some(text(6));
+    described.facts.new.revision = Some(text(7));
+    described.facts.old.revision = Some(text(8));
+    described.facts.compare = Some(text(9));
+    described.facts.missing = Some(text(10));
+    described.facts.releases[0].name = text(11);
+    described.facts.releases[0].url = text(12);
+    described.facts.releases[0].notes = text(13);
+    described
 }
 
 fn preview(texts: &[String]) -> Preview {
@@ -175,7 +174,7 @@ proptest! {
         clusters in prop::collection::vec(hostile(), 10),
         limit in prop_oneof![Just(65_536_usize), 200_usize..6_000],
     ) {
-        let moves = [told(&texts)];
+        let moves = [hostile_move(&texts)];
         let preview = preview(&clusters);
         let (group, merging) = (&clusters[0], &texts[0]);
         let story = MoveStory { group: Some(group), merging, ..story(&moves, Some(&preview)) };
@@ -192,7 +191,7 @@ proptest! {
 
     #[test]
     fn body_is_deterministic_and_cut_is_shorter(texts in prop::collection::vec(hostile(), 14), limit in 100_usize..5_000) {
-        let moves = [told(&texts)];
+        let moves = [hostile_move(&texts)];
         let story = story(&moves, None);
         prop_assert_eq!(body(&story, limit), body(&story, limit));
         let whole = body(&story, usize::MAX);

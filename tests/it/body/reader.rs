@@ -1,11 +1,11 @@
-//! Reads a text as a forge does, and says what is in it that must not be.
+//! Parses a body as a forge does, and asserts that it contains nothing harmful.
 
 use super::MARKER;
 use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
 use regex::Regex;
 use std::sync::LazyLock;
 
-/// What forges look for in text: mentions, issues, requests, labels, commits, addresses.
+/// References that forges recognise in text: mentions, issues, requests, labels, commits, URLs.
 static REFERENCE: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(
         r"(?x) @[\w-] | \#\w | (^|[^\w])!\d | \$\d | ~\w | %\d | &\d | \^\w+\# | (?i:gh-\d) | \b[A-Z][A-Z0-9_]*-\d | \b[0-9a-f]{7,64}\b
@@ -14,39 +14,35 @@ static REFERENCE: LazyLock<Regex> = LazyLock::new(|| {
     .unwrap()
 });
 
-/// Issues and requests, whose forge is told of each link.
+/// Links to issues and requests, which notify the other side.
 static TOLD: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(r"(?i)/(issues|pull|pulls|merge_requests|discussions|commits?|work_items)(/|$)")
         .unwrap()
 });
 
-/// The words that close issues, in raw text.
+/// Keywords that close issues, in raw text.
 static CLOSES: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(r"(?i)\b(clos(e[sd]?|ing)|fix(e[sd]|ing)?|resolv(e[sd]?|ing)|implement(s|ed|ing)?):?\ +(issues?\ +)?(\#\d|[\w./-]+\#\d|https?://|[A-Z]+-\d)").unwrap()
 });
 
-/// What is in a text, in numbers.
+/// The elements of a text, counted.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Seen {
-    /// The rows of each table, with its head.
+pub struct Elements {
+    /// The rows of each table, including its header.
     pub tables: Vec<usize>,
-    /// The cells of all rows.
     pub cells: usize,
-    /// Foldings.
+    /// Collapsed sections.
     pub details: usize,
-    /// Headings.
     pub headings: usize,
-    /// Links.
     pub links: usize,
-    /// Blocks of code.
     pub blocks: usize,
 }
 
-/// Checks all that holds of any text; gives what is in it.
-pub fn check(text: &str) -> Seen {
+/// Checks everything that must hold for any text; returns its elements.
+pub fn check(text: &str) -> Elements {
     let body = text
         .strip_prefix(MARKER)
-        .unwrap_or_else(|| panic!("the marker does not stand first: {text}"));
+        .unwrap_or_else(|| panic!("the marker is not first: {text}"));
     assert!(
         !body.contains("<!--") && !body.contains("-->"),
         "a comment: {text}"
@@ -63,12 +59,12 @@ pub fn check(text: &str) -> Seen {
     );
     assert!(
         !body.contains(['\u{202e}', '\u{200b}', '\u{2066}', '\u{feff}', '\u{e0041}']),
-        "a character nobody sees: {text:?}"
+        "an invisible character: {text:?}"
     );
     if let Some(found) = CLOSES.find(body) {
         panic!("{:?} closes an issue: {text}", found.as_str());
     }
-    let mut seen = Seen::default();
+    let mut seen = Elements::default();
     let (mut prose, mut code, mut open) = (String::new(), false, 0);
     let inline_code = Regex::new("<code>[^<]*</code>").unwrap();
     for event in Parser::new_ext(
@@ -87,7 +83,7 @@ pub fn check(text: &str) -> Seen {
                 seen.details += html.matches("<details>").count();
                 assert!(
                     open >= html.matches("</details>").count(),
-                    "a folding ends that did not begin: {text}"
+                    "a collapsed section ends that did not begin: {text}"
                 );
                 open -= html.matches("</details>").count();
                 let rest = ["details", "summary", "code", "b"].iter().fold(
@@ -99,7 +95,7 @@ pub fn check(text: &str) -> Seen {
                 );
                 assert!(
                     !rest.contains(['<', '>']),
-                    "HTML of somebody else: {html:?} in {text}"
+                    "foreign HTML: {html:?} in {text}"
                 );
                 let outside_code = inline_code.replace_all(html, "");
                 assert!(
@@ -138,7 +134,7 @@ pub fn check(text: &str) -> Seen {
         }
     }
     look(&mut prose, text);
-    assert_eq!(open, 0, "a folding does not end: {text}");
+    assert_eq!(open, 0, "a collapsed section does not end: {text}");
     assert!(!code, "a block of code does not end: {text}");
     seen
 }

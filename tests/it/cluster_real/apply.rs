@@ -1,5 +1,5 @@
-//! One object sent: created, changed, left; conflicts named; fields taken over; what the server
-//! refuses.
+//! Applies of one object: creation, changes, conflicts, take-over of fields, and refusals of the
+//! server.
 
 use super::support::*;
 use crate::servers::kube::Kube;
@@ -75,7 +75,7 @@ async fn apply_creates_changes_and_then_writes_nothing() {
         "one request for an object that is ours"
     );
 
-    // What a manifest brings from a server is not sent, what it no longer names goes.
+    // Server-set metadata of a manifest is not sent, and fields that it no longer has are removed.
     let mut second = config_map(&namespace, "one", json!({"a": "3"})).into_value();
     second["metadata"]["resourceVersion"] = "1".into();
     second["metadata"]["managedFields"] = json!([]);
@@ -105,7 +105,7 @@ async fn apply_unchanged_is_detected_by_server_clock() {
         .apply(&OWN, &manifest, &ApplyRequest::default())
         .await
         .unwrap();
-    until("seconds passed on the server's clock", async || {
+    until("the server's clock moved on", async || {
         !cluster
             .apply(&OWN, &manifest, &ApplyRequest::default())
             .await
@@ -166,7 +166,7 @@ async fn apply_forces_and_names_foreign_fields() {
         .await
         .unwrap();
     assert_eq!(applied.forced, [forced("operator", ".data.a")]);
-    // Who is no former tool keeps what the manifest does not name.
+    // A manager that is no former tool keeps the fields that the manifest lacks.
     assert_eq!(
         applied.live.value()["data"],
         json!({"a": "1", "b": "1", "c": "3"})
@@ -260,7 +260,7 @@ async fn apply_takes_over_fields_of_kubectl() {
     assert_eq!(
         applied.live.pointer("/spec/minReadySeconds"),
         None,
-        "what the manifest does not name is gone"
+        "fields that the manifest lacks are removed"
     );
     assert_eq!(
         applied.live.pointer("/spec/template/spec/containers/0/env"),
@@ -276,7 +276,7 @@ async fn apply_takes_over_fields_of_kubectl() {
         owners(&applied.live, "/spec/template/spec/containers/0/image"),
         ["tagboat"]
     );
-    // Entries of subresources stay: the scale, and the status that a controller writes.
+    // Entries of subresources stay: the scale, and the status written by a controller.
     assert_eq!(applied.live.pointer("/spec/replicas"), Some(&json!(2)));
     assert!(
         scaled_by(&applied.live).is_some(),
@@ -293,7 +293,7 @@ async fn apply_takes_over_fields_of_kubectl() {
     assert_eq!(
         cluster.stats().without_watches() - before,
         1,
-        "once taken over, an apply is one request again"
+        "after the take-over, an apply is one request"
     );
 }
 
@@ -351,7 +351,7 @@ async fn apply_if_not_present_creates_only() {
         .unwrap();
     assert!(!left.created && !left.changed);
     assert_eq!(left.live.value()["data"], json!({"a": "1"}));
-    // Applied after all, what was created is ours.
+    // After an apply, the created object is ours.
     let applied = cluster
         .apply(
             &OWN,
@@ -439,7 +439,7 @@ async fn apply_invalid_object_has_the_server_message() {
     );
     assert!(
         !format!("{error:?}").contains("271828"),
-        "what is in a Secret is not repeated"
+        "the message repeats a Secret's value"
     );
     let warned = apply(&object(json!({"apiVersion": "v1", "kind": "Endpoints", "metadata": {"name": "old", "namespace": namespace}})))
         .await
@@ -555,7 +555,7 @@ async fn recreate_immutable_but_never_containers() {
         .await;
     assert!(
         matches!(problem(taken), ClusterProblem::Conflict { .. }),
-        "another UID is somebody else's"
+        "another UID is another object"
     );
 
     let mut held = config_map(&namespace, "held", json!({})).into_value();
@@ -578,7 +578,7 @@ async fn recreate_immutable_but_never_containers() {
     assert!(
         matches!(problem(stuck), ClusterProblem::Stuck { finalizers } if finalizers == ["test.tagboat.dev/hold"])
     );
-    // Let go of while it is waited for.
+    // The finalizer is removed while the deletion is awaited.
     let (how, free) = (
         ApplyRequest::default(),
         config_map(&namespace, "held", json!({})),
@@ -589,7 +589,7 @@ async fn recreate_immutable_but_never_containers() {
             .resource(&Gvk::new("v1", "ConfigMap"))
             .await
             .unwrap();
-        until("it is on its way out", async || {
+        until("it is terminating", async || {
             cluster
                 .get(&OWN, &resource, &free.key())
                 .await
@@ -638,7 +638,7 @@ async fn namespace_created_once_terminating_is_named() {
     let fresh = format!("{namespace}-fresh");
     assert!(cluster.ensure_namespace(&OWN, &fresh).await.unwrap());
     assert!(!cluster.ensure_namespace(&OWN, &fresh).await.unwrap());
-    // A finalizer keeps what is in it, and so the namespace itself.
+    // A finalizer keeps an object in the namespace, and so the namespace itself.
     let mut held = config_map(&fresh, "held", json!({})).into_value();
     held["metadata"]["finalizers"] = json!(["test.tagboat.dev/hold"]);
     cluster
@@ -680,8 +680,8 @@ async fn namespace_created_once_terminating_is_named() {
         .unwrap();
 }
 
-/// The figure of the room: objects applied a second, with the budget of 16 requests in flight.
-/// Printed, not judged.
+/// Prints the objects applied per second, with the budget of 16 requests in flight. Asserts no
+/// number.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
 async fn apply_throughput_is_printed() {

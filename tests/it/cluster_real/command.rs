@@ -19,7 +19,7 @@ fn declared(namespace: &str) -> String {
 
 const WEB: &str = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec:\n  replicas: 1\n  selector: {matchLabels: {app: web}}\n  template:\n    metadata: {labels: {app: web}}\n    spec:\n      containers:\n        - name: web\n          image: {host}/team/app:1.0.0\n---\napiVersion: v1\nkind: Secret\nmetadata: {name: s}\nstringData: {password: korrekt-pferd-7}\n";
 
-/// A fleet whose process file names the shared cluster, and its namespace there.
+/// A fleet whose settings file names the shared cluster, and its namespace there.
 pub(super) fn fleet(prefix: &str) -> (Fleet, &'static Kube, String) {
     let kube = Kube::shared();
     let runtime = tokio::runtime::Runtime::new().unwrap();
@@ -45,7 +45,7 @@ pub(super) fn fleet(prefix: &str) -> (Fleet, &'static Kube, String) {
     (fleet, kube, namespace)
 }
 
-pub(super) fn said(fleet: &Fleet, arguments: &[&str], code: i32) -> String {
+pub(super) fn run(fleet: &Fleet, arguments: &[&str], code: i32) -> String {
     let output = fleet.tagboat(arguments).output().unwrap();
     let text = format!(
         "{}{}",
@@ -78,41 +78,41 @@ fn image(kube: &Kube, namespace: &str) -> String {
 fn run_once_from_registry_to_ready_deployment() {
     let (fleet, kube, namespace) = fleet("command");
     let application = format!("{namespace}/web");
-    let text = said(&fleet, &["status"], 0);
+    let text = run(&fleet, &["status"], 0);
     assert!(
         text.contains("outOfSync") && text.contains("would create Deployment"),
         "{text}"
     );
-    let text = said(&fleet, &["diff", &application], 1);
+    let text = run(&fleet, &["diff", &application], 1);
     assert!(
         text.contains("would be created (envs/dev/web/all.yaml:1)")
             && text.contains("+      - name: web"),
         "{text}"
     );
-    let text = said(&fleet, &["sync", &application, "--dry-run"], 0);
+    let text = run(&fleet, &["sync", &application, "--dry-run"], 0);
     assert!(text.contains("would create Secret"), "{text}");
-    assert_eq!(image(kube, &namespace), "", "nothing was done so far");
+    assert_eq!(image(kube, &namespace), "", "nothing was applied so far");
 
-    let text = said(&fleet, &["run", "--once"], 0);
+    let text = run(&fleet, &["run", "--once"], 0);
     assert!(
         text.contains("app 1.0.0 → 1.1.0") && text.contains("synced"),
         "{text}"
     );
     assert!(image(kube, &namespace).ends_with("/team/app:1.1.0"));
-    assert!(said(&fleet, &["diff", "--all"], 0).contains("synced"));
-    let all: Value = serde_json::from_str(&said(&fleet, &["status", "-o", "json"], 0)).unwrap();
+    assert!(run(&fleet, &["diff", "--all"], 0).contains("synced"));
+    let all: Value = serde_json::from_str(&run(&fleet, &["status", "-o", "json"], 0)).unwrap();
     let all = &all["applications"];
     assert_eq!(
         (&all[0]["state"], &all[0]["health"], &all[0]["objects"]),
         (&"synced".into(), &"Current".into(), &2.into())
     );
-    let text = said(&fleet, &["history", &application], 0);
+    let text = run(&fleet, &["history", &application], 0);
     assert!(
         text.contains("applied") && text.contains("app 1.0.0 → 1.1.0"),
         "{text}"
     );
 
-    // A hand-made change, seen by whom and put back.
+    // A change by hand is repaired, and its manager is named.
     assert!(
         kube.kubectl(&[
             "-n",
@@ -125,15 +125,15 @@ fn run_once_from_registry_to_ready_deployment() {
         .status
         .success()
     );
-    let text = said(&fleet, &["diff", &application], 1);
+    let text = run(&fleet, &["diff", &application], 1);
     assert!(
         text.contains("containers[name=web]/image was changed by kubectl-set")
             && text.contains("-        image: example.org/web:9"),
         "{text}"
     );
-    said(&fleet, &["sync", &application, "--wait"], 0);
+    run(&fleet, &["sync", &application, "--wait"], 0);
     assert!(image(kube, &namespace).ends_with("/team/app:1.1.0"));
-    let text = said(&fleet, &["sync", "no/such"], 2);
+    let text = run(&fleet, &["sync", "no/such"], 2);
     assert!(
         text.contains("no Application no/such; available:"),
         "{text}"
@@ -151,17 +151,17 @@ fn daemon_applies_commits_and_reports_them() {
             .stderr(std::fs::File::create(&log).unwrap()),
     );
     let text = || std::fs::read_to_string(&log).unwrap();
-    wait("the bot's commit in the cluster", || {
+    wait("the bot's commit to reach the cluster", || {
         image(kube, &namespace)
             .ends_with("/team/app:1.1.0")
             .then_some(())
     });
     wait("synced", || {
-        said_any(&fleet, &["status"])
+        run_any(&fleet, &["status"])
             .contains("synced")
             .then_some(())
     });
-    // A person's commit is applied without being asked for.
+    // A person's commit is applied without a command.
     fleet.person(
         &[(
             "envs/dev/web/config.yaml",
@@ -169,7 +169,7 @@ fn daemon_applies_commits_and_reports_them() {
         )],
         "more",
     );
-    wait("the person's commit", || {
+    wait("the person's commit to reach the cluster", || {
         kube.kubectl(&["-n", &namespace, "get", "configmap", "more"])
             .status
             .success()
@@ -184,12 +184,12 @@ fn daemon_applies_commits_and_reports_them() {
         text().contains("repaired ConfigMap").then_some(())
     });
     assert!(text().contains("deleted outside Git"));
-    // While it runs, it answers.
-    said(&fleet, &["sync", &format!("{namespace}/web"), "--wait"], 0);
-    assert!(said(&fleet, &["diff", "--all"], 0).contains("synced"));
-    assert!(said(&fleet, &["history", &format!("{namespace}/web")], 0).contains("more"));
+    // The daemon answers commands.
+    run(&fleet, &["sync", &format!("{namespace}/web"), "--wait"], 0);
+    assert!(run(&fleet, &["diff", "--all"], 0).contains("synced"));
+    assert!(run(&fleet, &["history", &format!("{namespace}/web")], 0).contains("more"));
     assert!(
-        said(&fleet, &["sync", "--all", "--revision", &"0".repeat(40)], 2)
+        run(&fleet, &["sync", "--all", "--revision", &"0".repeat(40)], 2)
             .contains("while a daemon follows the branch")
     );
     daemon.signal("TERM");
@@ -197,7 +197,7 @@ fn daemon_applies_commits_and_reports_them() {
     assert!(text().ends_with("stopped reason=Stopped\n"), "{}", text());
 }
 
-fn said_any(fleet: &Fleet, arguments: &[&str]) -> String {
+fn run_any(fleet: &Fleet, arguments: &[&str]) -> String {
     String::from_utf8_lossy(&fleet.tagboat(arguments).output().unwrap().stdout).into_owned()
 }
 
@@ -213,35 +213,35 @@ fn last_application_deleted_after_confirmation() {
         .unwrap()
         .to_owned();
     fleet.person(&[("policies/all.yaml", &with)], "delete");
-    said(&fleet, &["sync", &application], 0);
+    run(&fleet, &["sync", &application], 0);
     fleet.person(&[("policies/all.yaml", &without)], "gone");
-    let text = said(&fleet, &["sync", "--all"], 1);
+    let text = run(&fleet, &["sync", "--all"], 1);
     assert!(text.contains("declares none of the 1 Application that it had on this cluster, and 2 objects would be deleted"), "{text}");
     assert!(
         text.contains(&format!("tagboat sync {application} --confirm-prune")),
         "{text}"
     );
     assert!(image(kube, &namespace).ends_with("/team/app:1.0.0"));
-    // Nobody declares it: only for the yes it is known.
-    said(&fleet, &["sync", &application], 2);
+    // The Application is no longer declared: only the confirmation still accepts its name.
+    run(&fleet, &["sync", &application], 2);
     assert!(
-        said(&fleet, &["sync", "no/such", "--confirm-prune"], 2).contains("no Application no/such")
+        run(&fleet, &["sync", "no/such", "--confirm-prune"], 2).contains("no Application no/such")
     );
-    let text = said(&fleet, &["sync", &application, "--confirm-prune"], 0);
+    let text = run(&fleet, &["sync", &application, "--confirm-prune"], 0);
     assert!(
         text.contains(&format!("{application} and its objects are deleted")),
         "{text}"
     );
     assert_eq!(image(kube, &namespace), "");
-    // A record that is none is not one that was never written.
+    // An unreadable record is not the same as a missing one.
     let history = ["history", application.as_str()];
-    assert!(said(&fleet, &history, 2).contains("it was never applied"));
+    assert!(run(&fleet, &history, 2).contains("it was never applied"));
     assert!(
         kube.kubectl(&["-n", &namespace, "create", "configmap", "tagboat-web"])
             .status
             .success()
     );
-    let text = said(&fleet, &history, 2);
+    let text = run(&fleet, &history, 2);
     assert!(
         text.contains("cannot read the record of Application")
             && text.contains("cluster test: ConfigMap"),

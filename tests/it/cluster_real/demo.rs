@@ -1,9 +1,9 @@
-//! `tagboat demo --kubeconfig` on the real server: the story happens there as told, and its
-//! namespace goes with it.
+//! `tagboat demo --kubeconfig` on the real server: all its checks pass, and its namespace is
+//! deleted.
 
 use crate::{
     it::{
-        demo::{ending, told_to_the_end},
+        demo::{assert_complete, ending},
         support::process::Running,
     },
     servers::kube::Kube,
@@ -30,7 +30,7 @@ fn demo(kubeconfig: &Path, temporary: &Path) -> Command {
     command
 }
 
-/// The namespace that the demo says it plays in.
+/// The namespace that the demo prints.
 fn namespace(text: &str) -> String {
     let at = text
         .find("tagboat-demo-")
@@ -65,7 +65,7 @@ async fn demo_on_real_cluster_leaves_nothing_behind() {
         String::from_utf8(output.stdout).unwrap(),
         String::from_utf8(output.stderr).unwrap(),
     );
-    told_to_the_end(output.status.code(), &complaints, &text);
+    assert_complete(output.status.code(), &complaints, &text);
     let namespace = namespace(&text);
     let application = format!("{namespace}/podinfo");
     for line in [
@@ -76,7 +76,7 @@ async fn demo_on_real_cluster_leaves_nothing_behind() {
         "✓ podinfo 6.7.2 is rolled out, and 6.7.1 did not come back".to_owned(),
     ] {
         assert!(
-            text.lines().any(|told| told.starts_with(&line)),
+            text.lines().any(|printed| printed.starts_with(&line)),
             "{line:?} is missing before\n{}",
             ending(&text)
         );

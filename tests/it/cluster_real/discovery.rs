@@ -1,5 +1,4 @@
-//! What a cluster serves: asked once, asked again when a kind shows up, and never lost because one
-//! group is down.
+//! Discovery: requested once, repeated for an unknown kind, and complete while one group is down.
 
 use super::support::*;
 use crate::servers::{
@@ -57,10 +56,10 @@ async fn discovery_is_requested_once() {
     }
     assert_eq!(cluster.stats().0["discovery"], 2);
     let version = cluster.version().await.unwrap();
-    let (_, said) = kube.call(Method::GET, "/version", None).await;
+    let (_, answer) = kube.call(Method::GET, "/version", None).await;
     assert_eq!(
         (json!(version.text), json!(version.minor.to_string())),
-        (said["gitVersion"].clone(), said["minor"].clone())
+        (answer["gitVersion"].clone(), answer["minor"].clone())
     );
 }
 
@@ -144,7 +143,7 @@ async fn discovery_broken_group_affects_no_other() {
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
 async fn discovery_falls_back_to_each_group() {
-    // The real server, asked as an old client: its plain answers are what an old server gives.
+    // The real server, queried as by an old client: its plain answers are those of an old server.
     let kube: &Kube = bare();
     let proxy = Proxy::start(kube).await;
     proxy.drop_header("accept");
@@ -175,7 +174,7 @@ async fn discovery_falls_back_to_each_group() {
         };
         assert_eq!(preferred(&old_resources), preferred(&new_resources));
     }
-    // One group that fails is named, the others stay.
+    // A failing group is named, the others stay.
     proxy.fault(
         "GET",
         "/apis/batch/v1",
@@ -190,6 +189,6 @@ async fn discovery_falls_back_to_each_group() {
     assert!(resources.find(&Gvk::new("apps/v1", "Deployment")).is_some());
     assert!(
         resources.find(&Gvk::new("batch/v1", "Job")).is_some(),
-        "what was known of it is kept"
+        "the group's known kinds are kept"
     );
 }

@@ -1,5 +1,5 @@
-//! What goes wrong between us and a cluster, and in it: tried again where that helps, named where
-//! it does not.
+//! Faults between tagboat and a cluster, and in it: retried where that helps, named where it does
+//! not.
 
 use super::support::*;
 use crate::servers::{
@@ -18,7 +18,7 @@ use tagboat::{
 const OWN: RequestIdentity = RequestIdentity::Own;
 const MAPS: &str = "/configmaps";
 
-/// The shared server behind a proxy of one's own.
+/// The shared server behind a proxy.
 async fn behind_proxy(kube: &Kube) -> (Proxy, ClusterClient, String) {
     let proxy = Proxy::start(kube).await;
     let cluster = open(&kube.kubeconfig_for("admin", &proxy.url, None)).await;
@@ -65,10 +65,10 @@ async fn fault_short_is_retried() {
         assert_eq!(proxy.seen().len(), 3, "{fault:?}");
         assert_eq!(applied.live.pointer("/data/a"), Some(&json!("1")));
     }
-    // The server did it, and we did not hear: the second apply finds it done.
+    // The server applied it and the response was lost: the second apply finds it done.
     proxy.fault("PATCH", MAPS, 1, Fault::CutAnswer);
     assert!(!apply("unheard").await.unwrap().created);
-    // A delete that was not heard finds the object gone.
+    // A delete whose response was lost finds the object gone.
     let live = apply("deleted").await.unwrap().live;
     let resource = cluster.resource(&live.gvk()).await.unwrap();
     proxy.fault("DELETE", MAPS, 1, Fault::CutAnswer);
@@ -85,7 +85,7 @@ async fn fault_short_is_retried() {
     // A race for the object names no field.
     proxy.fault("PATCH", MAPS, 2, answer(409));
     assert!(apply("raced").await.unwrap().created);
-    // Not for ever.
+    // Retries are bounded.
     proxy.forget();
     proxy.fault("PATCH", MAPS, 4, answer(409));
     assert!(
@@ -177,8 +177,8 @@ async fn fault_conflict_during_hand_over_is_retried() {
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
 async fn hand_over_of_another_version_is_refused() {
-    // What the room relies on: the test of the patch fails on the real server when the object
-    // changed in between.
+    // The hand-over relies on this: the patch's test fails on the real server if the object changed
+    // meanwhile.
     let kube = bare();
     let (proxy, cluster, namespace) = behind_proxy(kube).await;
     let path = format!("/api/v1/namespaces/{namespace}/configmaps/one");
@@ -189,7 +189,7 @@ async fn hand_over_of_another_version_is_refused() {
     let map = config_map(&namespace, "one", json!({"a": "1"}));
     let how = ApplyRequest::default();
     let (applied, ()) = futures::join!(cluster.apply(&OWN, &map, &how), async {
-        until("the hand-over is on its way", async || {
+        until("the hand-over has been sent", async || {
             proxy.seen().len() == 2
         })
         .await;
@@ -203,7 +203,7 @@ async fn hand_over_of_another_version_is_refused() {
             .filter(|seen| seen.method == "GET")
             .count(),
         1,
-        "it was looked at anew"
+        "it was read again"
     );
 }
 
@@ -318,9 +318,9 @@ async fn requests_keep_the_declared_rate() {
         .unwrap();
     let begun = Instant::now();
     let key = resource.key(None, "default");
-    let asked =
+    let found_all =
         futures::future::join_all((0..10).map(|_| cluster.get(&OWN, &resource, &key))).await;
-    assert!(asked.into_iter().all(|found| found.unwrap().is_some()));
+    assert!(found_all.into_iter().all(|found| found.unwrap().is_some()));
     assert!(
         begun.elapsed() >= Duration::from_millis(850),
         "{:?}",
@@ -328,7 +328,7 @@ async fn requests_keep_the_declared_rate() {
     );
 }
 
-/// Applies until the server has taken notice of a new admission rule.
+/// Applies until the server enforces a new admission rule.
 async fn refused(cluster: &ClusterClient, namespace: &str) -> tagboat::io::cluster::ClusterError {
     for _ in 0..600 {
         match cluster
@@ -369,10 +369,10 @@ async fn errors_distinguish_admission_rbac_and_webhook() {
         ("validatingadmissionpolicies", policy),
         ("validatingadmissionpolicybindings", binding),
     ] {
-        let (status, said) = kube
+        let (status, answer_body) = kube
             .call(Method::POST, &format!("{api}/{plural}"), Some(&body))
             .await;
-        assert_eq!(status, 201, "{said}");
+        assert_eq!(status, 201, "{answer_body}");
     }
     let error = refused(&cluster, &namespace).await;
     assert!(
@@ -388,14 +388,14 @@ async fn errors_distinguish_admission_rbac_and_webhook() {
         "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}},
         "rules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["*"], "resources": ["configmaps"]}],
     }]});
-    let (status, said) = kube
+    let (status, answer_body) = kube
         .call(
             Method::POST,
             &format!("{api}/validatingwebhookconfigurations"),
             Some(&hook),
         )
         .await;
-    assert_eq!(status, 201, "{said}");
+    assert_eq!(status, 201, "{answer_body}");
     let error = refused(&cluster, &namespace).await;
     assert!(
         matches!(&*error.problem, ClusterProblem::Webhook { name, .. } if name == "down.test.tagboat.dev"),

@@ -1,5 +1,5 @@
-//! Who we are: kubeconfigs, tokens that change, credential programs, impersonation; and what
-//! happens when that does not hold.
+//! Identities: kubeconfigs, tokens that change, credential programs, impersonation, and their
+//! failures.
 
 use super::support::*;
 use crate::{it::support::cluster, servers::kube::Kube};
@@ -102,7 +102,7 @@ async fn forbidden_request_names_verb_and_resource() {
         &["get", "patch", "create"],
     )
     .await;
-    until("the grant is known", async || {
+    until("the grant is in effect", async || {
         map(&stranger, &OWN, &namespace, "one").await.is_ok()
     })
     .await;
@@ -131,10 +131,10 @@ async fn service_account_is_impersonated_where_declared() {
         }
         other => panic!("{other:?}"),
     }
-    // Rights come through the groups of a service account, too.
+    // Groups of a service account grant rights, too.
     let group = json!({"kind": "Group", "apiGroup": "rbac.authorization.k8s.io", "name": format!("system:serviceaccounts:{namespace}")});
     grant(kube, &namespace, group, &["get", "patch", "create"]).await;
-    until("the grant is known", async || {
+    until("the grant is in effect", async || {
         map(&cluster, &account, &namespace, "one").await.is_ok()
     })
     .await;
@@ -142,7 +142,7 @@ async fn service_account_is_impersonated_where_declared() {
     map(&cluster, &OWN, "default", "identity-one")
         .await
         .unwrap();
-    // Who may not impersonate is told so.
+    // A user who may not impersonate gets an error.
     let stranger = open(&kube.kubeconfig_for("stranger", &kube.server, Some(&kube.ca))).await;
     assert!(
         matches!(map(&stranger, &account, &namespace, "one").await.unwrap_err(),
@@ -160,7 +160,7 @@ async fn service_account_is_impersonated_where_declared() {
     ));
 }
 
-/// A kubeconfig whose user is this.
+/// Writes a kubeconfig with this user entry.
 fn kubeconfig(kube: &Kube, name: &str, user: &Value) -> PathBuf {
     let config = cluster::kubeconfig(
         &json!({"server": kube.server, "certificate-authority": kube.ca}),
@@ -192,7 +192,7 @@ async fn kubeconfig_impersonation_excludes_an_account() {
                 .unwrap_err(),
             ClusterProblem::Forbidden { .. }
         ),
-        "no group of ours is sent for it"
+        "tagboat adds no group"
     );
 }
 
@@ -236,7 +236,7 @@ async fn refused_token_file_is_read_again() {
     ))
     .await;
     map(&cluster, &OWN, &namespace, "one").await.unwrap();
-    // Removed: the token at hand is used on.
+    // Removed: the cached token stays in use.
     std::fs::remove_file(&token).unwrap();
     map(&cluster, &OWN, &namespace, "one").await.unwrap();
     file(kube, "other-token", "old");
@@ -257,7 +257,8 @@ async fn refused_token_file_is_read_again() {
     .await;
 }
 
-/// A program that gives the token in a file beside it, for `life` seconds, and writes a line a run.
+/// A credential program that prints the token in a file beside it, valid for `life` seconds, and
+/// writes a line per run.
 fn plugin(kube: &Kube, name: &str, life: u32) -> Value {
     use std::os::unix::fs::PermissionsExt;
     let folder = kube.folder().display();
@@ -333,7 +334,7 @@ async fn exec_credential_failure_hides_its_output() {
         matches!(&*error.problem, ClusterProblem::Credentials { why, .. } if why.contains("cannot sign in") && why.contains('3')),
         "{error}"
     );
-    // Who asks at once is not made to wait for another failure.
+    // A request right after a failure does not run the program again.
     let runs_before = runs(kube, "failing");
     assert!(matches!(
         map(&cluster, &OWN, &namespace, "one").await.unwrap_err(),
@@ -345,7 +346,7 @@ async fn exec_credential_failure_hides_its_output() {
         map(&cluster, &OWN, &namespace, "one").await.is_ok()
     })
     .await;
-    // A token that is refused before its time is asked for anew.
+    // A token that is refused before it expires is renewed.
     file(kube, "stale.token", "refused");
     let cluster = open(&kubeconfig(kube, "stale", &plugin(kube, "stale", 3600))).await;
     assert!(matches!(
@@ -427,7 +428,7 @@ async fn kubeconfig_invalid_is_named() {
             .await
             .contains("nonsense")
     );
-    // One that points to nobody: read well, unreachable.
+    // A valid kubeconfig with an unreachable server.
     let nobody = kube.kubeconfig_for("admin", "https://127.0.0.1:1", None);
     let error = open(&nobody).await.resources().await.unwrap_err();
     assert!(
@@ -437,7 +438,7 @@ async fn kubeconfig_invalid_is_named() {
                 .contains("cannot reach https://127.0.0.1:1"),
         "{error}"
     );
-    // One with another authority: the certificate is refused.
+    // A kubeconfig with another CA: the certificate is refused.
     let other = rcgen::generate_simple_self_signed(vec!["x".to_owned()]).unwrap();
     let other = file(kube, "other.crt", &other.cert.pem());
     let error = open(&kube.kubeconfig_for("admin", &kube.server, Some(&other)))

@@ -1,5 +1,5 @@
-//! The program, killed again and again while it applies: the next process finds its way, and
-//! nothing is lost or orphaned.
+//! The program is killed again and again while it applies: the next process continues, and nothing
+//! is lost or orphaned.
 
 use crate::{
     it::{
@@ -16,7 +16,7 @@ use std::{
 };
 use tagboat::objects::plan::{Inventory, text};
 
-/// Objects that every commit has; some more belong to one commit each.
+/// Objects of every commit; some more belong to one commit each.
 const ALWAYS: usize = 100;
 const PASSING: usize = 12;
 const KILLS: usize = 15;
@@ -89,7 +89,7 @@ impl Shop {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// The objects that carry the Application's label.
+    /// The objects with the Application's label.
     fn live(&self) -> BTreeSet<String> {
         let names = self.get(&["configmaps", "-l", "tagboat.dev/name=shop", "-o", "name"]);
         names
@@ -99,7 +99,7 @@ impl Shop {
             .collect()
     }
 
-    /// What the record has; nothing before there is one.
+    /// The inventory of the record; empty before there is one.
     fn inventory(&self) -> Inventory {
         let path = format!(
             "jsonpath={{.data['{}']}}",
@@ -128,7 +128,6 @@ impl Shop {
     }
 }
 
-/// The program at work.
 struct Daemon {
     process: Running,
     log: std::path::PathBuf,
@@ -139,7 +138,7 @@ impl Daemon {
         std::fs::read_to_string(&self.log).unwrap()
     }
 
-    /// Waits until it has had the answers to so many applies, or a time is over.
+    /// Waits for this many answers to applies, or until a time is over.
     fn until_answers(&mut self, count: usize, most: Duration) {
         let end = Instant::now() + most;
         let sent = |line: &str| {
@@ -155,7 +154,7 @@ impl Daemon {
 }
 
 impl Drop for Daemon {
-    /// What it logged is shown where a test fails.
+    /// Prints its log if the test fails.
     #[allow(
         clippy::print_stderr,
         reason = "the only place for it when a test fails"
@@ -167,7 +166,7 @@ impl Drop for Daemon {
     }
 }
 
-/// What the commit of a round has.
+/// The objects of the commit of a round.
 fn names(round: usize) -> BTreeSet<String> {
     let always = (0..ALWAYS).map(|number| format!("c{number:03}"));
     always
@@ -190,8 +189,8 @@ fn kill_during_apply_loses_and_orphans_nothing() {
     let shop = Shop::new();
     let mut in_the_middle = 0;
     for round in 1..=KILLS {
-        // Before the record, between record and objects, among the objects, while it deletes, and
-        // where chance has it.
+        // Before the record, between record and objects, among the objects, during deletion, and at
+        // random.
         let answers = [0, 1, 7, 30, 80, ALWAYS + PASSING][round % 6];
         let chance = Duration::from_millis((round * 89 % 60) as u64);
         let wanted = names(round);
@@ -203,10 +202,7 @@ fn kill_during_apply_loses_and_orphans_nothing() {
         let live = shop.live();
         let owned = shop.owned();
         let orphans: Vec<&String> = live.difference(&owned).collect();
-        assert!(
-            orphans.is_empty(),
-            "round {round}: these are there, and nobody would ever delete them: {orphans:?}"
-        );
+        assert!(orphans.is_empty(), "round {round}: orphans: {orphans:?}");
         let path = "jsonpath={range .items[*]}{.data.value} {end}";
         let values = shop.get(&["configmaps", "-l", "tagboat.dev/name=shop", "-o", path]);
         let new = values
@@ -219,7 +215,7 @@ fn kill_during_apply_loses_and_orphans_nothing() {
         in_the_middle >= 3,
         "only {in_the_middle} processes died in the middle of their applies"
     );
-    // One that lives: all is there and owned, and nothing else is.
+    // One process survives: every object exists and is owned, and nothing else is left.
     let last = names(99);
     shop.commit(&last, 99);
     let running = shop.run();
@@ -231,8 +227,8 @@ fn kill_during_apply_loses_and_orphans_nothing() {
             .collect::<BTreeSet<_>>()
             == wanted.iter().map(|name| format!("{name}=99")).collect()
     };
-    // Where no process lived to note how many objects there were, the old ones of many rounds are
-    // not deleted without a yes.
+    // If no process lived long enough to note the number of objects, deleting the old ones of many
+    // rounds needs a confirmation.
     let name = format!("{}/shop", shop.namespace);
     let say_yes = || {
         shop.fleet
@@ -241,13 +237,13 @@ fn kill_during_apply_loses_and_orphans_nothing() {
             .stderr(Stdio::null())
             .status()
     };
-    wait("everything as Git says", || {
+    wait("the state in Git", || {
         let done = is(&last);
         done.then_some(())
             .or_else(|| say_yes().map(|_| None).unwrap())
     });
-    // Until the last answers are in the record; what was announced and never came is kept for a
-    // while.
+    // Until the record has the last answers. Announced objects that were never created are kept for
+    // a while.
     let complete = |wanted: &BTreeSet<String>| {
         let (answered, other): (Vec<_>, Vec<_>) = shop
             .inventory()
@@ -261,8 +257,8 @@ fn kill_during_apply_loses_and_orphans_nothing() {
             .collect();
         answered == *wanted && other.iter().all(|(key, _)| !live.contains(&key.name))
     };
-    wait("all is owned", || complete(&last).then_some(()));
-    // The next commit lacks some: those are deleted, and no others.
+    wait("a complete record", || complete(&last).then_some(()));
+    // The next commit lacks some: exactly those are deleted.
     let deleted = || running.log().matches("deleted ConfigMap").count();
     let before = deleted();
     let fewer: BTreeSet<String> = last
@@ -271,11 +267,9 @@ fn kill_during_apply_loses_and_orphans_nothing() {
         .cloned()
         .collect();
     shop.commit(&fewer, 99);
-    wait("those are gone", || is(&fewer).then_some(()));
-    wait("all that is left is owned", || {
-        complete(&fewer).then_some(())
-    });
-    wait("it says so", || {
+    wait("the deletions", || is(&fewer).then_some(()));
+    wait("a record of the rest", || complete(&fewer).then_some(()));
+    wait("the log of the deletions", || {
         (deleted() - before >= last.len() - fewer.len()).then_some(())
     });
     assert_eq!(

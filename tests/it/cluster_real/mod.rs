@@ -1,6 +1,5 @@
-//! Against a real kube-apiserver. All modules of the part `cluster` live in this folder: `tests/run
-//! cluster` runs the tests whose names contain `cluster_real::`, so a new one (`apply`, `drift`, …)
-//! needs only its line here.
+//! Tests with a real kube-apiserver: `tests/run cluster` runs all tests whose names contain
+//! `cluster_real::`.
 
 mod apply;
 #[cfg(feature = "demo")]
@@ -8,7 +7,7 @@ mod demo;
 #[cfg(feature = "demo")]
 mod command;
 #[cfg(feature = "demo")]
-mod command_said;
+mod command_output;
 mod discovery;
 mod faults;
 mod fleet;

@@ -1,4 +1,4 @@
-//! What real clusters say to a change in a dry run.
+//! Dry runs of a change on real clusters.
 
 use super::support::{declared, until};
 use crate::{
@@ -47,7 +47,8 @@ fn deployment(name: &str, replicas: u32) -> String {
     )
 }
 
-/// A server with controllers that only these tests share: policies of theirs are nobody else's.
+/// A server with controllers that only these tests share, because their admission policies must
+/// affect no other test.
 fn kube() -> &'static Kube {
     static KUBE: std::sync::OnceLock<Kube> = std::sync::OnceLock::new();
     KUBE.get_or_init(|| {
@@ -65,7 +66,7 @@ fn named(name: &str, kubeconfig: &Path) -> settings::ClusterSettings {
     }
 }
 
-/// A repository and who previews it.
+/// A repository and its previewer.
 struct World {
     sandbox: Sandbox,
     mirror: Arc<Mirror>,
@@ -99,7 +100,7 @@ impl World {
         }
     }
 
-    /// What a commit of these files does.
+    /// Previews a commit of these files.
     fn change(&self, files: &[(&str, &str)]) -> Preview {
         let base = self.mirror.head().unwrap();
         self.sandbox.person(files, "change");
@@ -145,7 +146,7 @@ fn accepted(application: &ApplicationPreview, object: &str) -> Vec<String> {
     }
 }
 
-/// Everything in a namespace that a preview could have touched, with its versions.
+/// Everything in a namespace that a preview could have changed, with resource versions.
 async fn state(kube: &Kube, namespace: &str) -> Vec<(String, String)> {
     let mut all = Vec::new();
     for path in [
@@ -177,8 +178,8 @@ async fn post(kube: &Kube, path: &str, body: &Value) {
     assert!(status.is_success(), "{answer}");
 }
 
-/// Forbids more than five replicas, and says the value of a Secret's annotation as badly written
-/// policies do.
+/// Forbids more than five replicas, and quotes an annotation of a Secret, as badly written policies
+/// do.
 pub(super) async fn policies(kube: &Kube, namespace: &str) {
     let group = "/apis/admissionregistration.k8s.io/v1";
     let rules = |group: &str, resource: &str| json!({"resourceRules": [{"apiGroups": [group], "apiVersions": ["*"], "operations": ["CREATE", "UPDATE"], "resources": [resource]}]});
@@ -224,7 +225,7 @@ fn preview_dry_run_reports_and_writes_nothing() {
         config("gone", "1")
     );
     world.change(&[("all.yaml", &declared), ("apps/web/all.yaml", &old)]);
-    // What the cluster has is what was applied at the base.
+    // The base is applied to the cluster.
     world.run(async {
         let cluster = ClusterClient::open(&named("test", &kube.kubeconfig), Path::to_path_buf, &Recorder::default()).await.unwrap();
         for name in ["kept", "changed", "gone"] {
@@ -233,8 +234,8 @@ fn preview_dry_run_reports_and_writes_nothing() {
             object.set_namespace(Some(&namespace));
             cluster.apply(&RequestIdentity::Own, &object, &ApplyRequest::default()).await.unwrap();
         }
-        // Made by a controller in its own time.
-        until("the namespace is at rest", async || {
+        // A controller creates some objects later.
+        until("the namespace stops changing", async || {
             state(kube, &namespace).await.iter().any(|(name, _)| name.ends_with("kube-root-ca.crt"))
         })
         .await;
@@ -311,7 +312,7 @@ fn preview_shows_admission_text_without_secrets() {
     let kube = kube();
     let world = World::new(&[("all.yaml", ENV)], &[named("test", &kube.kubeconfig)]);
     let namespace = world.run(kube.namespace("preview"));
-    // One is there already, with yet another value.
+    // One exists already, with yet another value.
     let old = json!({"metadata": {"name": "s"}, "stringData": {"password": "vorher-geheim"}});
     world.run(post(
         kube,
@@ -331,8 +332,8 @@ fn preview_shows_admission_text_without_secrets() {
     ]);
     let mut replicas = 6;
     let mut first = None;
-    // A policy counts some moments after it was made.
-    world.run(until("the policies hold", async || {
+    // A policy takes effect with a delay.
+    world.run(until("the policies are in effect", async || {
         let dry = |name: &str| format!("/api/v1/namespaces/{namespace}/{name}?dryRun=All");
         let body = json!({"metadata": {"name": "try", "labels": {"forbidden": "yes"}}, "data": {"password": "a29ycmVrdA=="}});
         let (secrets, _) = kube.call(Method::POST, &dry("secrets"), Some(&body)).await;
@@ -394,7 +395,7 @@ fn preview_forbidden_account_is_named() {
         ("all.yaml", &declared("")),
         ("apps/web/all.yaml", &config("one", "1")),
     ]);
-    // Nothing of the objects changes but as whom they are sent.
+    // The objects stay the same; only the account changes.
     let preview = world.change(&[("all.yaml", &declared(", serviceAccountName: deployer"))]);
     let [web] = preview.applications.as_slice() else {
         panic!("{preview:#?}")
@@ -441,7 +442,7 @@ fn preview_forbidden_account_is_named() {
         accepted(web, boats).is_empty()
             && accepted(web, &format!("Namespace {namespace}-new")).is_empty()
     );
-    // It was said only.
+    // Nothing was applied.
     let (status, _) = world.run(kube.call(
         Method::GET,
         &format!("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{boats}"),
@@ -454,8 +455,7 @@ fn preview_forbidden_account_is_named() {
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
 fn preview_cluster_down_affects_no_other() {
     let kube = kube();
-    // A port that nobody listens on, one that takes connections and says nothing, a file that is
-    // not there.
+    // A port without a listener, one that accepts connections and never answers, a missing file.
     let nobody = std::net::TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
@@ -531,7 +531,7 @@ fn preview_cluster_down_affects_no_other() {
         );
         assert!(
             one.objects[0].diff.contains("+  value: \"1\""),
-            "what is rendered is shown: {one:#?}"
+            "the rendered object is shown: {one:#?}"
         );
     }
     assert_eq!(
@@ -577,7 +577,7 @@ fn preview_command_equals_daemon_answer() {
         kube.kubeconfig.display()
     ));
     std::fs::write(fleet.config(), text).unwrap();
-    let said = |arguments: &[&str]| {
+    let tagboat_run = |arguments: &[&str]| {
         let output = fleet.tagboat(arguments).output().unwrap();
         (
             output.status.code(),
@@ -589,7 +589,7 @@ fn preview_command_equals_daemon_answer() {
         )
     };
     fleet.person(&[("apps/web/all.yaml", &deployment("web", 2))], "two");
-    let (code, text) = said(&["preview"]);
+    let (code, text) = tagboat_run(&["preview"]);
     assert!(
         code == Some(0)
             && text.contains(&format!(
@@ -599,14 +599,14 @@ fn preview_command_equals_daemon_answer() {
     );
     fleet.person(&[("apps/web/all.yaml", &deployment("web", 9))], "nine");
     let (code, text) = crate::it::update_support::wait("the policy", || {
-        Some(said(&["preview"])).filter(|(code, _)| *code == Some(1))
+        Some(tagboat_run(&["preview"])).filter(|(code, _)| *code == Some(1))
     });
     assert!(
         text.contains("; refused by admission policy")
             && text.contains("at most five replicas, not 9"),
         "{code:?} {text}"
     );
-    let (code, text) = said(&["preview", "--no-cluster"]);
+    let (code, text) = tagboat_run(&["preview", "--no-cluster"]);
     assert!(
         code == Some(0) && text.contains("not asked: no cluster is asked (--no-cluster)"),
         "{code:?} {text}"
@@ -620,13 +620,13 @@ fn preview_command_equals_daemon_answer() {
     let socket = fleet.dir.path().join("store/tagboat.sock");
     crate::it::update_support::wait("the daemon", || socket.exists().then_some(()));
     let before = runtime.block_on(kube.metrics());
-    let (code, text) = said(&["preview", "--base", "main", "-o", "json"]);
+    let (code, text) = tagboat_run(&["preview", "--base", "main", "-o", "json"]);
     assert_eq!(code, Some(0), "{text}");
     assert_eq!(
         serde_json::from_str::<Value>(&text).unwrap()["applications"],
         json!([])
     );
-    let (code, text) = said(&["preview"]);
+    let (code, text) = tagboat_run(&["preview"]);
     assert!(
         code == Some(0) && text.contains("accepted by the cluster"),
         "{code:?} {text}"

@@ -1,4 +1,4 @@
-//! The faults of the proxy are what they say, and what it forwards is the real server's.
+//! The faults of the proxy, and its forwarding to the real server.
 
 use crate::servers::{
     kube::{Kube, call},
@@ -60,7 +60,7 @@ async fn proxy_faults_hit_matching_requests() {
         answer.json::<Value>().await.unwrap()["reason"],
         "TooManyRequests"
     );
-    // Once only, and no other method's.
+    // It applies once, and to no other method.
     proxy.fault("PATCH", "/configmaps", 1, Fault::Cut);
     assert_eq!(get(kube, &client, &proxy).await.unwrap().status(), 200);
 
@@ -75,7 +75,7 @@ async fn proxy_faults_hit_matching_requests() {
             .is_err()
     );
 
-    // The server has made it, and the client does not know.
+    // The server created it, and the client does not know.
     let namespace = kube.namespace("proxy").await;
     let path = format!("/api/v1/namespaces/{namespace}/configmaps");
     proxy.fault("POST", "", 2, Fault::CutAnswer);

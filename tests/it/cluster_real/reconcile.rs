@@ -1,4 +1,5 @@
-//! The reconcile pass on the real server: applied once, kept, and nothing sent at rest.
+//! The reconcile pass on the real server: applied once, kept so, and no request while nothing
+//! changes.
 
 use super::fleet::{Fleet, config, problems, states};
 use crate::servers::kube::Kube;
@@ -51,13 +52,13 @@ async fn apply_once_then_no_requests() {
         "applied"
     );
 
-    // The same again, at another revision: not one request.
+    // The same objects at another revision: no request.
     let before = fleet.stats();
     let statuses = fleet.applied().await;
     assert_eq!(fleet.stats(), before);
     assert_eq!(statuses["shop"].state, ApplicationState::Synced);
 
-    // One object changed: one apply, and the record.
+    // One changed object: one apply, and the record.
     fleet.manifests(
         "shop",
         vec![
@@ -75,7 +76,7 @@ async fn apply_once_then_no_requests() {
         "2"
     );
 
-    // Another process, which knows nothing but the cluster: nothing is written.
+    // A new process, which knows only the cluster, writes nothing.
     fleet.restart().await;
     let statuses = fleet.applied().await;
     assert_eq!(states(&statuses), [("shop", ApplicationState::Synced)]);
@@ -101,7 +102,7 @@ async fn drift_is_repaired_at_once() {
         .await;
     assert_eq!(
         live["data"]["more"], "theirs",
-        "what Git does not name is theirs"
+        "a field that Git does not set stays theirs"
     );
     let uid = live["metadata"]["uid"].clone();
     fleet.kubectl(&["delete", "configmap", "a"]);
@@ -110,7 +111,7 @@ async fn drift_is_repaired_at_once() {
             live["metadata"]["uid"].is_string() && live["metadata"]["uid"] != uid
         })
         .await;
-    // The same field again and again: the second change back waits, and says who it is.
+    // The same field again: the second repair backs off and names the other manager.
     fleet.kubectl(&["set", "image", "deployment/web", "web=example.org/web:9"]);
     fleet
         .live_until("apps/deployments", "web", |live| {
@@ -119,7 +120,7 @@ async fn drift_is_repaired_at_once() {
         .await;
     fleet.kubectl(&["set", "image", "deployment/web", "web=example.org/web:9"]);
     fleet
-        .until("the quarrel is told", |statuses| {
+        .until("the back-off is reported", |statuses| {
             statuses["shop"].state == ApplicationState::Drifted
         })
         .await;
@@ -150,7 +151,7 @@ async fn drift_reported_is_not_repaired() {
         r#"{"data":{"value":"2"}}"#,
     ]);
     fleet
-        .until("drift is told", |statuses| {
+        .until("the drift is reported", |statuses| {
             statuses["shop"].state == ApplicationState::Drifted
         })
         .await;
@@ -160,7 +161,7 @@ async fn drift_reported_is_not_repaired() {
             .ends_with("/data/value was changed by somebody")
     );
     assert_eq!(fleet.stats().since(&before).writes(), 0);
-    // What Git says now is applied all the same.
+    // A change in Git is still applied.
     fleet.manifests("shop", vec![config("a", "3")]);
     assert_eq!(
         states(&fleet.applied().await),
@@ -191,7 +192,7 @@ async fn apply_failure_stops_no_other_object() {
     );
     let revision = fleet.commit();
     fleet
-        .until("the failures are told", |statuses| {
+        .until("the failures are reported", |statuses| {
             statuses["shop"].problems.len() == 3
                 && statuses["shop"].state == ApplicationState::Failed
         })
@@ -200,23 +201,26 @@ async fn apply_failure_stops_no_other_object() {
         fleet.live("configmaps", "a").await.unwrap()["data"]["value"],
         "1"
     );
-    let said = problems(&fleet.statuses()["shop"]);
+    let reported = problems(&fleet.statuses()["shop"]);
     assert!(
-        said.iter()
+        reported
+            .iter()
             .any(|row| row.contains("(shop/all.yaml:1)") && row.contains("replicas")),
-        "{said:#?}"
+        "{reported:#?}"
     );
     assert!(
-        said.iter()
+        reported
+            .iter()
             .any(|row| row.contains("namespace is-not-there does not exist")),
-        "{said:#?}"
+        "{reported:#?}"
     );
     assert!(
-        said.iter()
+        reported
+            .iter()
             .any(|row| row.contains("the cluster does not serve acme.io/v1/Thing (yet)")),
-        "{said:#?}"
+        "{reported:#?}"
     );
-    // Mended in Git: nothing of the trouble stays.
+    // Corrected in Git: no failure stays.
     fleet.manifests("shop", vec![web("example.org/web:1"), config("a", "1")]);
     let next = fleet.commit();
     assert_ne!(revision, next);
@@ -279,7 +283,7 @@ async fn crd_with_objects_and_late_kind() {
     fleet.manifests("depends", vec![config("late", "1")]);
     fleet.commit();
     fleet
-        .until("both are there", |statuses| {
+        .until("both exist", |statuses| {
             statuses["both"].state == ApplicationState::Synced
                 && statuses["depends"].state == ApplicationState::Synced
         })
@@ -290,7 +294,7 @@ async fn crd_with_objects_and_late_kind() {
         })
         .await;
     assert!(fleet.live("configmaps", "early").await.is_some());
-    // Somebody else brings the kind.
+    // Another user installs the kind.
     let (status, answer) = fleet
         .kube
         .call(
@@ -301,7 +305,7 @@ async fn crd_with_objects_and_late_kind() {
         .await;
     assert_eq!(status, 201, "{answer}");
     fleet
-        .until("the early one goes on", |statuses| {
+        .until("the early one continues", |statuses| {
             statuses["early"].state == ApplicationState::Synced
         })
         .await;

@@ -1,4 +1,4 @@
-//! What was in the way and is no more: everything goes on without another change in Git.
+//! Obstacles that go away: everything continues without another change in Git.
 
 use super::{
     fleet::{Fleet, config, problems, states},
@@ -38,7 +38,7 @@ async fn dependency_cycle_ends_with_its_commit() {
         problems(&statuses["first"])[0].contains("forms a cycle"),
         "{statuses:#?}"
     );
-    // As before, byte for byte; nothing is sent for it.
+    // The old content, byte for byte; nothing is sent for it.
     fleet.application("first", ", prune: true");
     let before = fleet.stats();
     let statuses = fleet.applied().await;
@@ -51,7 +51,7 @@ async fn dependency_cycle_ends_with_its_commit() {
         "{statuses:#?}"
     );
     assert_eq!(fleet.stats().since(&before).of("apply"), 0);
-    // And what the next revision takes away is deleted again.
+    // Objects that the next revision lacks are deleted again.
     fleet.manifests("first", vec![config("a", "1")]);
     assert_eq!(
         states(&fleet.applied().await),
@@ -78,7 +78,7 @@ async fn transient_render_failure_is_retried() {
         problems(&statuses["shop"]),
         ["shop: No space left on device"]
     );
-    // It passes, and nobody commits anything.
+    // The failure passes, without any new commit.
     fleet.manifests("shop", vec![config("a", "2")]);
     fleet
         .until("it is rendered again", |statuses| {
@@ -104,7 +104,7 @@ async fn failed_rendering_is_retried_on_request() {
         states(&fleet.settled(&revision).await),
         [("shop", ApplicationState::Failed)]
     );
-    // Whoever asks waits for the answer, and is told the same as before where nothing has changed.
+    // A sync waits for the answer, which is the same as before if nothing has changed.
     let held = fleet.rendering.lock().await;
     assert!(
         fleet
@@ -113,7 +113,7 @@ async fn failed_rendering_is_retried_on_request() {
     );
     assert!(
         !fleet.statuses()["shop"].observed,
-        "what is said of it is old"
+        "the reported status is old"
     );
     drop(held);
     let statuses = fleet.settled(&revision).await;
@@ -171,7 +171,7 @@ async fn watch_follows_new_version_of_a_kind() {
             statuses["shop"].state == ApplicationState::Synced
         })
         .await;
-    // Git is ahead of the cluster, which somebody else brings up.
+    // Git is ahead of the cluster, which another user upgrades.
     fleet.manifests("shop", vec![boat(&group, "v1", 2)]);
     let revision = fleet.commit();
     fleet
@@ -182,14 +182,14 @@ async fn watch_follows_new_version_of_a_kind() {
         .await;
     define(&fleet, &group, &[("v1beta1", true), ("v1", true)]).await;
     fleet
-        .until("it goes on", |statuses| {
+        .until("it continues", |statuses| {
             statuses["shop"].state == ApplicationState::Synced
         })
         .await;
     let path = format!("/apis/{group}/v1/namespaces/{}/boats/one", fleet.namespace);
     let (status, live) = fleet.kube.call(Method::GET, &path, None).await;
     assert_eq!((status.as_u16(), &live["spec"]["size"]), (200, &json!(2)));
-    // The version that is watched goes; what is changed by hand is seen all the same.
+    // The watched version goes away; a change by hand is still seen.
     define(&fleet, &group, &[("v1beta1", false), ("v1", true)]).await;
     super::smoke::eventually(
         fleet.kube,
@@ -218,7 +218,7 @@ async fn kind_in_another_version_is_awaited() {
         })
         .await;
     define(&fleet, &group, &[("v1beta1", true)]).await;
-    // What is there of it is watched in the version that there is.
+    // Existing objects are watched in the version that exists.
     let cluster = fleet.reconciler.cluster("test").unwrap();
     let older = async || {
         cluster
@@ -228,10 +228,10 @@ async fn kind_in_another_version_is_awaited() {
             .preferred(&group, "Boat")
             .is_some()
     };
-    super::support::until("the older version is known", older).await;
+    super::support::until("the older version is discovered", older).await;
     define(&fleet, &group, &[("v1beta1", true), ("v1", true)]).await;
     fleet
-        .until("it goes on", |statuses| {
+        .until("it continues", |statuses| {
             statuses["shop"].state == ApplicationState::Synced
         })
         .await;
@@ -254,8 +254,8 @@ async fn redeclared_during_deletion_is_applied() {
             live["metadata"]["deletionTimestamp"].is_string()
         })
         .await;
-    // Declared again; before that has been rendered, the object is gone, and its task has nothing
-    // left to do.
+    // Declared again. Before the rendering ends, the object is gone, and its task has nothing left
+    // to do.
     let rendering = fleet.rendering.lock().await;
     fleet.application("shop", ", deletionPolicy: Delete");
     let revision = fleet.commit();
@@ -275,7 +275,7 @@ async fn redeclared_during_deletion_is_applied() {
         .await;
     drop(rendering);
     fleet
-        .until("it is there again", |statuses| {
+        .until("it exists again", |statuses| {
             statuses
                 .get("shop")
                 .is_some_and(|status| status.state == ApplicationState::Synced)
@@ -297,7 +297,7 @@ async fn objects_of_unavailable_group_are_kept() {
         states(&fleet.applied().await),
         [("shop", ApplicationState::Synced)]
     );
-    // A process begins that cannot learn what the group has; Git lets go of what lies in it.
+    // A new process cannot discover the group, while Git removes an object of it.
     fleet.end().await;
     proxy.drop_header("accept");
     proxy.fault(
@@ -312,14 +312,16 @@ async fn objects_of_unavailable_group_are_kept() {
     fleet.restart().await;
     fleet.manifests("shop", vec![config("a", "2")]);
     fleet.commit();
-    let said = |status: &ApplicationStatus| {
+    let has_outage = |status: &ApplicationStatus| {
         status
             .notes
             .iter()
             .any(|row| row.to_string().contains("CronJob cannot be watched"))
     };
     fleet
-        .until("it says so", |statuses| said(&statuses["shop"]))
+        .until("the outage is reported", |statuses| {
+            has_outage(&statuses["shop"])
+        })
         .await;
     fleet
         .live_until("configmaps", "a", |live| live["data"]["value"] == "2")
@@ -327,7 +329,7 @@ async fn objects_of_unavailable_group_are_kept() {
     let record = fleet.live("configmaps", "tagboat-shop").await.unwrap()["data"]["inventory.json"]
         .to_string();
     assert!(record.contains("CronJob"), "{record}");
-    // Once the group answers, what is left of it is found and deleted.
+    // When the group answers again, the rest of it is found and deleted.
     proxy.heal();
     super::smoke::eventually(fleet.kube, &fleet.path("batch/cronjobs", "old"), |live| {
         live["reason"] == "NotFound"

@@ -1,5 +1,4 @@
-//! What the server takes as one value is Git's with all that is in it; of what it takes as many,
-//! others may have theirs.
+//! Atomic fields belong to Git as a whole; in granular fields, other managers keep their entries.
 
 use super::fleet::{Fleet, states};
 use crate::servers::kube::Kube;
@@ -10,7 +9,7 @@ const ROLES: &str = "rbac.authorization.k8s.io/roles";
 const BINDINGS: &str = "rbac.authorization.k8s.io/rolebindings";
 const POLICIES: &str = "networking.k8s.io/networkpolicies";
 
-/// Objects whose rules, subjects, peers and selectors are one value each, and a workload.
+/// Objects with atomic rules, subjects, peers and selectors, and a workload.
 fn guarded() -> Vec<Value> {
     let metadata = json!({"name": "a"});
     vec![
@@ -30,7 +29,7 @@ fn guarded() -> Vec<Value> {
     ]
 }
 
-/// Adds something, and waits until it is gone again.
+/// Adds an entry, and waits until it is removed again.
 async fn undone(fleet: &Fleet, plural: &str, patch: Value, place: &str, git: Value) {
     let kind = plural.rsplit('/').next().unwrap();
     fleet.kubectl(&["patch", kind, "a", "--type=json", "-p", &patch.to_string()]);
@@ -102,7 +101,7 @@ async fn addition_to_atomic_field_is_removed() {
     )
     .await;
 
-    // A new process knows from the record what is one value, and writes nothing to learn it.
+    // A new process knows the atomic fields from the record, and writes nothing to learn them.
     fleet.restart().await;
     assert_eq!(
         states(&fleet.applied().await),
@@ -150,8 +149,8 @@ async fn addition_to_granular_field_stays() {
         "-p",
         r#"{"spec":{"ports":[{"name":"first","port":80},{"name":"more","port":81}]}}"#,
     ]);
-    // A change of what Git names comes after them in the same watch, and is the only one that is
-    // answered.
+    // A later change of a field in Git arrives on the same watch, and is the only one that is
+    // repaired.
     fleet.kubectl(&[
         "patch",
         "service",

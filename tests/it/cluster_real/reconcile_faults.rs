@@ -90,7 +90,7 @@ async fn cluster_outage_is_reported_and_passes() {
     proxy.fault("PATCH", "c59", 1, Fault::Hang);
     let mut turns = fleet.reconciler.status_changes();
     fleet.commit();
-    // Some are there, then nothing answers any more.
+    // Some objects exist, then nothing answers any more.
     turns.mark_unchanged();
     fleet
         .until("it is applying", |statuses| {
@@ -99,7 +99,7 @@ async fn cluster_outage_is_reported_and_passes() {
         .await;
     proxy.vanish();
     fleet
-        .until("it says so", |statuses| {
+        .until("the outage is reported", |statuses| {
             problems(&statuses["shop"])
                 .iter()
                 .any(|row| row.contains("cannot reach"))
@@ -107,7 +107,7 @@ async fn cluster_outage_is_reported_and_passes() {
         .await;
     proxy.heal();
     fleet
-        .until("it goes on", |statuses| {
+        .until("it continues", |statuses| {
             statuses["shop"].state == ApplicationState::Synced
         })
         .await;
@@ -124,7 +124,7 @@ async fn drift_during_watch_outage_is_repaired() {
         states(&fleet.applied().await),
         [("shop", ApplicationState::Synced)]
     );
-    // While nobody can be watched, somebody changes one and deletes the other.
+    // During an outage of the watches, a user changes one object and deletes the other.
     proxy.vanish();
     fleet.kubectl(&["patch", "configmap", "a", "-p", r#"{"data":{"value":"2"}}"#]);
     fleet.kubectl(&["delete", "configmap", "b"]);
@@ -135,9 +135,9 @@ async fn drift_during_watch_outage_is_repaired() {
     fleet
         .live_until("configmaps", "b", |live| live["data"]["value"] == "1")
         .await;
-    // A version that is no longer kept: everything is listed anew, and nothing is sent for it.
+    // The resource version is too old: everything is listed again, and nothing is written.
     fleet
-        .until("all is well", |statuses| {
+        .until("everything is synced", |statuses| {
             statuses["shop"].state == ApplicationState::Synced
         })
         .await;
@@ -166,24 +166,24 @@ async fn commit_during_outage_is_not_lost() {
     let (fleet, proxy) = behind("away").await;
     fleet.application("shop", "");
     fleet.manifests("shop", vec![config("a", "1")]);
-    // Away before anything of it is known, so that the change cannot even be taken up.
+    // The outage begins before any state is known, so that the change cannot even be accepted.
     proxy.vanish();
     fleet.commit();
     fleet
-        .until("it says so", |statuses| {
+        .until("the outage is reported", |statuses| {
             problems(&statuses["shop"])
                 .iter()
                 .any(|row| row.contains("cannot reach"))
         })
         .await;
-    // What changes nothing here must not stand for the change before it.
+    // A revision without a change here must not replace the change before it.
     let revision = fleet.commit();
     fleet
-        .until("it has tried again", |statuses| statuses["shop"].observed)
+        .until("it has retried", |statuses| statuses["shop"].observed)
         .await;
     proxy.heal();
     fleet
-        .until("it is in step", |statuses| {
+        .until("it is synced", |statuses| {
             statuses["shop"].revision.as_ref() == Some(&revision)
         })
         .await;
@@ -219,14 +219,14 @@ async fn late_apply_of_dead_process_is_no_orphan() {
         })
         .await;
     fleet.restart().await;
-    // The next process sees no such object, and Git does not have it any more.
+    // The next process sees no such object, and Git has it no longer.
     fleet.manifests("shop", vec![config("a", "1")]);
     let before = fleet.stats();
     let statuses = fleet.applied().await;
     assert_eq!(states(&statuses), [("shop", ApplicationState::Synced)]);
     assert!(
         fleet.live("configmaps", "late").await.is_none(),
-        "too slow a machine: it has come before it was looked for"
+        "the machine is too slow: the late apply came first"
     );
     assert!(
         statuses["shop"]
@@ -235,7 +235,7 @@ async fn late_apply_of_dead_process_is_no_orphan() {
             .any(|note| note.message.contains("may still arrive")),
         "{statuses:#?}"
     );
-    super::support::until("it came and was deleted", async || {
+    super::support::until("the late object was deleted", async || {
         fleet.stats().since(&before).of("delete") == 1
     })
     .await;
@@ -244,10 +244,7 @@ async fn late_apply_of_dead_process_is_no_orphan() {
         fleet.live("configmaps", "tagboat-shop").await.unwrap()["data"]["inventory.json"]
             .to_string()
     };
-    super::support::until("nothing is left of it", async || {
-        !record().await.contains("late")
-    })
-    .await;
+    super::support::until("nothing is left", async || !record().await.contains("late")).await;
 }
 
 #[tokio::test]
@@ -260,7 +257,7 @@ async fn refusal_masks_quoted_secret_values() {
     fleet.manifests("shop", vec![secret("geheimwort-0")]);
     fleet.applied().await;
     super::preview::policies(kube, &fleet.namespace).await;
-    // Until the server goes by its policy.
+    // Until the server enforces its policy.
     for number in 1.. {
         fleet.manifests("shop", vec![secret(&format!("geheimwort-{number}"))]);
         if fleet.applied().await["shop"].state == ApplicationState::Failed {
@@ -269,13 +266,13 @@ async fn refusal_masks_quoted_secret_values() {
         assert!(number < 500, "the policy refuses nothing");
     }
     let statuses = fleet.statuses();
-    let said = problems(&statuses["shop"]).join("\n");
+    let reported = problems(&statuses["shop"]).join("\n");
     assert!(
-        said.contains("not with") && said.contains("it was"),
-        "{said}"
+        reported.contains("not with") && reported.contains("it was"),
+        "{reported}"
     );
     let record = fleet.kubectl(&["get", "configmap", "tagboat-shop", "-o", "yaml"]);
-    for text in [said, record] {
+    for text in [reported, record] {
         assert!(
             !text.contains("geheimwo") && !text.contains("Z2VoZWltd2"),
             "{text}"
@@ -295,16 +292,16 @@ async fn unwatched_object_is_not_reported_synced() {
     );
     proxy.vanish();
     fleet
-        .until("it is told", |statuses| {
+        .until("the outage is reported", |statuses| {
             statuses["shop"].state == ApplicationState::Waiting
         })
         .await;
-    let said = problems(&fleet.statuses()["shop"]);
+    let reported = problems(&fleet.statuses()["shop"]);
     assert!(
-        said.len() == 1 && said[0].starts_with("ConfigMap cannot be watched: cannot reach"),
-        "{said:?}"
+        reported.len() == 1 && reported[0].starts_with("ConfigMap cannot be watched: cannot reach"),
+        "{reported:?}"
     );
-    // Meanwhile somebody changes what is there.
+    // Meanwhile a user changes the object.
     fleet.kubectl(&[
         "patch",
         "configmap",
@@ -317,7 +314,7 @@ async fn unwatched_object_is_not_reported_synced() {
         .live_until("configmaps", "a", |live| live["data"]["value"] == "1")
         .await;
     fleet
-        .until("it is in step again", |statuses| {
+        .until("it is synced again", |statuses| {
             statuses["shop"].state == ApplicationState::Synced
                 && statuses["shop"].problems.is_empty()
         })

@@ -1,5 +1,4 @@
-//! What is left alone: by annotations, because somebody else has it, because it cannot be watched;
-//! and how that is told.
+//! Objects that are left alone, by annotation, owner or missing watch, and how that is reported.
 
 use super::fleet::{Fleet, config, problems, states};
 use crate::servers::kube::Kube;
@@ -29,14 +28,16 @@ async fn frozen_live_object_is_left_alone() {
         "kustomize.toolkit.fluxcd.io/reconcile=disabled",
     ]);
     fleet
-        .until("it is told", |statuses| !statuses["shop"].notes.is_empty())
+        .until("it is reported", |statuses| {
+            !statuses["shop"].notes.is_empty()
+        })
         .await;
     assert!(
         notes(&fleet)[0].contains("/a: it is left alone: reconcile: disabled on the live object"),
         "{:?}",
         notes(&fleet)
     );
-    // Neither a change in the cluster nor one in Git moves it.
+    // Neither a change in the cluster nor one in Git has an effect.
     fleet.kubectl(&[
         "patch",
         "configmap",
@@ -57,7 +58,7 @@ async fn frozen_live_object_is_left_alone() {
         fleet.live("configmaps", "a").await.unwrap()["data"]["value"],
         "by hand"
     );
-    // Free again, Git counts.
+    // Without the annotation, Git applies again.
     fleet.kubectl(&[
         "annotate",
         "configmap",
@@ -67,7 +68,7 @@ async fn frozen_live_object_is_left_alone() {
     fleet
         .live_until("configmaps", "a", |live| live["data"]["value"] == "2")
         .await;
-    // Gone from Git, it stays.
+    // Removed from Git, it stays.
     fleet.kubectl(&[
         "annotate",
         "configmap",
@@ -75,7 +76,7 @@ async fn frozen_live_object_is_left_alone() {
         "tagboat.dev/reconcile=disabled",
     ]);
     fleet
-        .until("it is told again", |statuses| {
+        .until("it is reported again", |statuses| {
             !statuses["shop"].notes.is_empty()
         })
         .await;
@@ -108,7 +109,7 @@ async fn existing_object_if_not_present_is_left() {
         states(&fleet.applied().await),
         [("shop", ApplicationState::Synced)]
     );
-    // Nobody has deleted what no watch shows; who only looks says so, too.
+    // An object that no watch shows was not deleted; plan mode reports that, too.
     let looking = Fleet::open(
         fleet.kube,
         fleet.namespace.clone(),
@@ -131,7 +132,7 @@ async fn existing_object_if_not_present_is_left() {
         [("shop", ApplicationState::Synced)]
     );
     assert_eq!(fleet.stats().writes(), 0, "{:?}", fleet.stats());
-    // What we made is made again.
+    // A deleted object that tagboat created is created again.
     let uid = fleet.live("configmaps", "ours").await.unwrap()["metadata"]["uid"].clone();
     fleet.kubectl(&["delete", "configmap", "ours"]);
     fleet
@@ -139,7 +140,7 @@ async fn existing_object_if_not_present_is_left() {
             live["metadata"]["uid"].is_string() && live["metadata"]["uid"] != uid
         })
         .await;
-    // Git wants it itself now: it is taken, and then ours.
+    // Git declares it without the annotation: it is taken over, and then ours.
     fleet.manifests("shop", vec![config("theirs", "2"), once("ours")]);
     assert_eq!(
         states(&fleet.applied().await),
@@ -184,8 +185,7 @@ async fn late_cluster_scoped_kind_has_no_namespace() {
             statuses["shop"].state == ApplicationState::Synced
         })
         .await;
-    // What its watch shows is the same object: nothing is created again, and a change is changed
-    // back.
+    // The watch shows the same object: it is not created again, and a change is repaired.
     let path = format!("/apis/{group}/v1/issuers/one");
     let before = fleet.stats();
     let patch = json!({"apiVersion": format!("{group}/v1"), "kind": "Issuer", "metadata": {"name": "one"}, "spec": {"size": 2}});
@@ -202,8 +202,8 @@ async fn late_cluster_scoped_kind_has_no_namespace() {
     );
 }
 
-/// Lets a user do things with kinds of the core group and of the roles' in a namespace, and look at
-/// everything in the whole cluster but what is named.
+/// Grants a user all verbs on core and RBAC kinds in a namespace, and reading of everything in the
+/// cluster but the named kind.
 async fn grant(fleet: &Fleet, user: &str, not: &str) {
     let every = [
         "get", "list", "watch", "patch", "create", "update", "delete", "escalate", "bind",
@@ -250,17 +250,17 @@ async fn unwatchable_kind_stops_only_its_objects() {
     let statuses = fleet.settled(&revision).await;
     assert_eq!(states(&statuses), [("shop", ApplicationState::Failed)]);
     let problem = &statuses["shop"].problems[0];
-    let said = problem.to_string();
+    let reported = problem.to_string();
     assert!(
-        said.starts_with(&format!(
+        reported.starts_with(&format!(
             "Service {}/a (shop/all.yaml:1): Service cannot be watched",
             fleet.namespace
         )),
-        "{said}"
+        "{reported}"
     );
     assert!(
-        said.contains("user deployer may not watch services"),
-        "{said}"
+        reported.contains("user deployer may not watch services"),
+        "{reported}"
     );
     assert!(
         problem
@@ -276,7 +276,8 @@ async fn unwatchable_kind_stops_only_its_objects() {
         "1"
     );
     assert!(fleet.live("services", "a").await.is_none());
-    // Others are kept all the while; nothing is deleted while something cannot be seen.
+    // The other objects are kept in sync meanwhile; nothing is deleted while a kind cannot be
+    // watched.
     fleet.kubectl(&["patch", "configmap", "a", "-p", r#"{"data":{"value":"2"}}"#]);
     fleet
         .live_until("configmaps", "a", |live| live["data"]["value"] == "1")
@@ -301,14 +302,17 @@ async fn manual_replicas_yield_to_git_change() {
     fleet.applied().await;
     fleet.kubectl(&["scale", "deployment/web", "--replicas=3"]);
     fleet
-        .until("it is told", |statuses| !statuses["shop"].notes.is_empty())
+        .until("it is reported", |statuses| {
+            !statuses["shop"].notes.is_empty()
+        })
         .await;
     assert!(
         notes(&fleet)[0].ends_with("/web: spec.replicas is set by kubectl (scale), Git says 1"),
         "{:?}",
         notes(&fleet)
     );
-    // Another change in Git leaves them alone; a change of theirs counts, after a restart, too.
+    // Another change in Git leaves them alone; a change by their manager counts, also after a
+    // restart.
     fleet.manifests("shop", vec![web(1, "example.org/web:2")]);
     fleet.applied().await;
     assert_eq!(
@@ -326,7 +330,7 @@ async fn manual_replicas_yield_to_git_change() {
         5
     );
     assert_eq!(notes(&fleet), [""; 0]);
-    // What a program scales stays its own.
+    // Replicas set by a program stay its own.
     let scale = json!({"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": {"name": "web", "namespace": fleet.namespace}, "spec": {"replicas": 4}});
     let path = format!(
         "{}/scale?fieldManager=autoscaler",
@@ -335,7 +339,7 @@ async fn manual_replicas_yield_to_git_change() {
     let (status, answer) = fleet.kube.call(Method::PUT, &path, Some(&scale)).await;
     assert_eq!(status, 200, "{answer}");
     fleet
-        .until("it is told, too", |statuses| {
+        .until("it is reported, too", |statuses| {
             !statuses["shop"].notes.is_empty()
         })
         .await;
@@ -375,11 +379,7 @@ async fn secret_without_base64_fails_as_git_mistake() {
         "{problem:?}"
     );
     assert!(!problem.to_string().contains("hunter2"), "{problem}");
-    assert_eq!(
-        fleet.stats().of("apply"),
-        1,
-        "it is not sent again and again"
-    );
+    assert_eq!(fleet.stats().of("apply"), 1, "it is not sent repeatedly");
 }
 
 #[tokio::test]
@@ -418,8 +418,7 @@ async fn aggregated_role_rules_are_not_applied() {
     let filled = |live: &Value| live["rules"] == rules;
     let settled = super::smoke::eventually(fleet.kube, &path, filled).await;
     for again in 1..3 {
-        // What comes after it in the cluster is seen after it: had that been drift, it would have
-        // been repaired.
+        // A later change in the cluster is seen later: drift would have been repaired by then.
         fleet.kubectl(&[
             "patch",
             "configmap",
@@ -427,11 +426,11 @@ async fn aggregated_role_rules_are_not_applied() {
             "-p",
             r#"{"data":{"value":"by hand"}}"#,
         ]);
-        let said = again.to_string();
+        let reported = again.to_string();
         fleet
-            .live_until("configmaps", "a", |live| live["data"]["value"] == said)
+            .live_until("configmaps", "a", |live| live["data"]["value"] == reported)
             .await;
-        // Neither a new commit nor a new process begins a quarrel.
+        // Neither a new commit nor a new process starts a conflict.
         fleet.restart().await;
         fleet.manifests("shop", with(&(again + 1).to_string()));
         assert_eq!(
@@ -488,7 +487,7 @@ async fn dependent_of_left_object_does_not_wait() {
     for name in ["a", "b", "c"] {
         assert!(fleet.live("configmaps", name).await.is_some(), "{name}");
     }
-    // What does wait says for what.
+    // A dependent that waits names its dependency.
     let web = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}, "spec": {"selector": {"matchLabels": {"app": "web"}},
         "template": {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "web", "image": "example.org/web:missing"}]}}}});
     let mut after = needing("after", "");
@@ -499,12 +498,12 @@ async fn dependent_of_left_object_does_not_wait() {
         states(&fleet.applied().await),
         [("shop", ApplicationState::Waiting)]
     );
-    let said = problems(&fleet.statuses()["shop"]).join("\n");
+    let reported = problems(&fleet.statuses()["shop"]).join("\n");
     assert!(
-        said.contains(&format!(
+        reported.contains(&format!(
             "ConfigMap {0}/after (shop/all.yaml:2): it waits for Deployment {0}/web, which is not healthy yet",
             fleet.namespace
         )),
-        "{said}"
+        "{reported}"
     );
 }

@@ -1,5 +1,5 @@
-//! Some Applications of a repository, named by a command: the others are not touched, and what they
-//! want counts.
+//! A command that names some Applications of a repository: the others are not touched, but their
+//! claims count.
 
 use super::fleet::{Fleet, config, problems, states};
 use crate::servers::kube::Kube;
@@ -64,9 +64,9 @@ async fn single_application_prunes_unclaimed_only() {
     assert_eq!(
         fleet.live("configmaps", "x").await.unwrap()["data"]["value"],
         "1",
-        "nobody named it"
+        "it was not named"
     );
-    // The other one takes it, alone in its turn.
+    // The other one takes it over when it is named alone.
     let statuses = fleet.named(&["other"]).await;
     assert_eq!(
         states(&statuses),
@@ -126,16 +126,16 @@ async fn unselected_dependency_read_from_record() {
     fleet.application("shop", &depends);
     fleet.manifests("base", vec![config("base", "1")]);
     fleet.manifests("shop", vec![config("a", "1")]);
-    // Nothing was applied: that is said at once.
+    // Nothing was applied, which is reported at once.
     let statuses = fleet.named(&["shop"]).await;
     assert_eq!(
         states(&statuses),
         [("shop", ApplicationState::Waiting)],
         "{statuses:#?}"
     );
-    let said = problems(&statuses["shop"]);
+    let reported = problems(&statuses["shop"]);
     assert_eq!(
-        said,
+        reported,
         [format!(
             "waits for {}/base, which has not been applied as Git says",
             fleet.namespace
@@ -157,7 +157,7 @@ async fn unselected_dependency_read_from_record() {
         [("shop", ApplicationState::Synced)],
         "{statuses:#?}"
     );
-    // What it depends on moves in Git.
+    // Its dependency changes in Git.
     fleet.manifests("base", vec![config("base", "2")]);
     fleet.manifests("shop", vec![config("a", "2")]);
     assert_eq!(

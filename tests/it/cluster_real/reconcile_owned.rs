@@ -1,5 +1,4 @@
-//! What is owned: pruned when it is sure, handed over, kept, and never orphaned, whenever the
-//! process dies.
+//! Owned objects: pruned, handed over, kept, and never orphaned, wherever the process dies.
 
 use super::fleet::{Fleet, config, problems, repository, states};
 use crate::servers::kube::Kube;
@@ -29,7 +28,7 @@ async fn prune_of_most_objects_is_confirmed() {
         [("shop", ApplicationState::Synced)]
     );
     fleet.gone("c12").await;
-    // Twelve at once need a yes; for this revision.
+    // Deleting twelve at once needs a confirmation of this revision.
     fleet.manifests("shop", configs(1));
     let revision = fleet.commit();
     let statuses = fleet.settled(&revision).await;
@@ -44,13 +43,13 @@ async fn prune_of_most_objects_is_confirmed() {
         problems(&statuses["shop"])
     );
     assert!(fleet.live("configmaps", "c11").await.is_some());
-    // A yes for another revision is none.
+    // A confirmation of another revision does not count.
     assert!(fleet.reconciler.request(
         &fleet.name("shop"),
         &ApplicationRequest::ConfirmPrune("another".into())
     ));
     fleet
-        .until("it is taken in", |statuses| {
+        .until("it is accepted", |statuses| {
             statuses["shop"].state == ApplicationState::ConfirmationRequired
                 && statuses["shop"].observed
         })
@@ -61,7 +60,7 @@ async fn prune_of_most_objects_is_confirmed() {
         &ApplicationRequest::ConfirmPrune(revision.clone())
     ));
     fleet
-        .until("all that is to go has gone", |statuses| {
+        .until("the prune is complete", |statuses| {
             statuses["shop"].state == ApplicationState::Synced
         })
         .await;
@@ -80,7 +79,7 @@ async fn prune_waits_for_apply_and_read() {
     fleet.manifests("shop", configs(3));
     fleet.manifests("other", vec![config("other", "1")]);
     fleet.applied().await;
-    // Another Application cannot be read: it may want what is to go.
+    // An unreadable Application may claim the objects.
     fleet.manifests("shop", configs(2));
     fleet.manifests("other", vec![json!(null)]);
     fleet.commit();
@@ -149,19 +148,19 @@ async fn object_moves_without_being_deleted() {
         ),
         (&uid, &json!("2"), &json!("to"))
     );
-    // Both want it: the owner keeps it, and both are named.
+    // Both declare it: the owner keeps it, and both are named.
     fleet.manifests("from", vec![config("stays", "1"), config("moves", "3")]);
     fleet.commit();
     fleet
-        .until("the quarrel is told", |statuses| {
+        .until("the conflict is reported", |statuses| {
             statuses["from"].state == ApplicationState::Failed
         })
         .await;
-    let said = problems(&fleet.statuses()["from"]);
+    let reported = problems(&fleet.statuses()["from"]);
     assert!(
-        said[0].contains("it belongs to Application")
-            && said[0].contains("/to, which declares it too"),
-        "{said:?}"
+        reported[0].contains("it belongs to Application")
+            && reported[0].contains("/to, which declares it too"),
+        "{reported:?}"
     );
     assert_eq!(
         fleet.live("configmaps", "moves").await.unwrap()["data"]["value"],
@@ -180,7 +179,7 @@ async fn removed_application_follows_its_record() {
     fleet.applied().await;
     fleet.undeclare("orphan");
     fleet.undeclare("delete");
-    // A declaration that cannot be read could be one of them.
+    // A declaration that cannot be read may be one of them.
     *fleet.mistaken.lock().unwrap() = true;
     fleet.commit();
     fleet
@@ -196,7 +195,7 @@ async fn removed_application_follows_its_record() {
     fleet.restart().await;
     let revision = fleet.commit();
     fleet
-        .until("all there was is asked about", |statuses| {
+        .until("both need a confirmation", |statuses| {
             statuses
                 .get("delete")
                 .is_some_and(|status| status.state == ApplicationState::ConfirmationRequired)
@@ -258,7 +257,7 @@ async fn kill_at_any_step_orphans_nothing() {
         {
             assert!(
                 owned.entries.keys().any(|key| key.name == live),
-                "{live} is there, and nobody would ever delete it"
+                "{live} is orphaned"
             );
         }
     }
@@ -289,7 +288,7 @@ async fn fields_left_to_others_stay_theirs() {
         fleet.live("configmaps", "a").await.unwrap()["data"]["theirs"],
         "1"
     );
-    // While nobody has written it, another value in Git changes nothing and deletes nothing.
+    // While another manager has not written it, a new value in Git changes and deletes nothing.
     fleet.manifests("shop", vec![with("2", "2"), web("example.org/web:1")]);
     fleet.applied().await;
     let live = fleet.live("configmaps", "a").await.unwrap();
@@ -304,7 +303,7 @@ async fn fields_left_to_others_stay_theirs() {
         "-p",
         r#"{"data":{"theirs":"mine"}}"#,
     ]);
-    // Both make fields theirs, which is no drift: nothing is sent.
+    // Another manager takes ownership of fields, which is no drift: nothing is sent.
     let before = fleet.stats();
     fleet.kubectl(&["scale", "deployment/web", "--replicas=5"]);
     fleet
@@ -393,8 +392,7 @@ async fn repository_of_the_same_name_is_another_one() {
         part: "next".to_owned(),
         ..ours.clone()
     };
-    // Neither repository, nor another branch of ours, declares the shop; it is not theirs to
-    // delete.
+    // Neither the other repository nor the other branch declares it; they must not delete it.
     for other in [&elsewhere, &branch] {
         let other = Fleet::open_as(kube, fleet.namespace.clone(), other.clone()).await;
         other.application("own", ", deletionPolicy: Delete");
@@ -406,7 +404,7 @@ async fn repository_of_the_same_name_is_another_one() {
         other.undeclare("own");
         let revision = other.commit();
         other
-            .until("all it had is asked about", |statuses| {
+            .until("the deletion needs a confirmation", |statuses| {
                 statuses["own"].state == ApplicationState::ConfirmationRequired
             })
             .await;
@@ -426,8 +424,8 @@ async fn repository_of_the_same_name_is_another_one() {
         fleet.live("configmaps", "a").await.unwrap()["data"]["value"],
         "1"
     );
-    // One that declares it, too, is refused; a move within the repository is none, once the process
-    // of before has ended.
+    // A second repository that declares it is refused. A move within one repository is accepted,
+    // once the old process has ended.
     fleet.end().await;
     for (other, state, value) in [
         (elsewhere, ApplicationState::Failed, "1"),
@@ -461,7 +459,7 @@ async fn deletion_includes_its_own_namespace() {
     fleet.undeclare("shop");
     let revision = fleet.commit();
     fleet
-        .until("it is asked about", |statuses| {
+        .until("the deletion needs a confirmation", |statuses| {
             statuses["shop"].state == ApplicationState::ConfirmationRequired
         })
         .await;

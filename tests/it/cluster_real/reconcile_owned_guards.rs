@@ -1,5 +1,5 @@
-//! What must not be deleted or taken: what belongs to another repository, another process or one
-//! that rests, what nobody is sure of, and much at once.
+//! Guards against deletion and take-over: objects of other repositories, processes and suspended
+//! Applications, uncertain objects, and many at once.
 
 use super::fleet::{Fleet, config, problems, repository, states};
 use crate::servers::{
@@ -43,7 +43,7 @@ async fn repositories_of_one_process_are_separate() {
         "{statuses:#?}"
     );
     assert!(other.live("configmaps", "theirs").await.is_none());
-    // Neither minds what the other does.
+    // Neither reacts to changes of the other.
     fleet.manifests("c", vec![config("c", "2")]);
     assert_eq!(
         states(&fleet.applied().await),
@@ -64,7 +64,7 @@ async fn repositories_of_one_process_are_separate() {
         fleet.live("configmaps", "c").await.unwrap()["data"]["value"],
         "2"
     );
-    // As soon as the name is free the other one has it.
+    // The other one gets the name as soon as it is free.
     other.application("c", "");
     assert_eq!(
         states(&other.applied().await),
@@ -97,7 +97,7 @@ async fn deletion_of_most_of_a_repository_is_confirmed() {
         fleet.manifests(name, vec![config(name, "1")]);
     }
     fleet.applied().await;
-    // One of three is deleted as its policy says.
+    // One of three is deleted by its policy.
     fleet.undeclare("b");
     assert_eq!(
         states(&fleet.applied().await),
@@ -107,29 +107,29 @@ async fn deletion_of_most_of_a_repository_is_confirmed() {
         ]
     );
     fleet.gone("b").await;
-    // All of them are another matter, whenever the process dies.
+    // Deleting all of them needs a confirmation, also after a restart.
     fleet.undeclare("a");
     fleet.undeclare("c");
     let revision = fleet.commit();
     for _ in 0..2 {
         fleet
-            .until("both want a yes", |statuses| {
+            .until("both need a confirmation", |statuses| {
                 statuses.len() == 2
                     && statuses.values().all(|status| {
                         status.state == ApplicationState::ConfirmationRequired && status.observed
                     })
             })
             .await;
-        let said = problems(&fleet.statuses()["a"]);
+        let reported = problems(&fleet.statuses()["a"]);
         assert!(
-            said[0].contains("none of the 2 Applications that it had"),
-            "{said:?}"
+            reported[0].contains("none of the 2 Applications that it had"),
+            "{reported:?}"
         );
         fleet.restart().await;
         fleet.follow(&revision);
     }
     fleet
-        .until("both want a yes", |statuses| {
+        .until("both need a confirmation", |statuses| {
             statuses.len() == 2
                 && statuses
                     .values()
@@ -143,7 +143,7 @@ async fn deletion_of_most_of_a_repository_is_confirmed() {
     fleet
         .until("it is deleted", |statuses| !statuses.contains_key("a"))
         .await;
-    // The yes was for one of them.
+    // The confirmation was for one of them.
     fleet.gone("a").await;
     let revision = fleet.commit();
     fleet.settled(&revision).await;
@@ -152,7 +152,7 @@ async fn deletion_of_most_of_a_repository_is_confirmed() {
         [("c", ApplicationState::ConfirmationRequired)]
     );
     assert!(fleet.live("configmaps", "c").await.is_some());
-    // Who declares it again needs no yes.
+    // Declaring it again needs no confirmation.
     fleet.application("c", "");
     assert_eq!(
         states(&fleet.applied().await),
@@ -216,7 +216,7 @@ async fn apply_waits_until_record_names_the_objects() {
     );
     fleet.manifests("shop", vec![config("a", "1"), config("b", "1")]);
     fleet.commit();
-    // Again and again, not only the first time.
+    // Every time, not only the first.
     fleet
         .until("the record cannot be saved", |statuses| {
             statuses["shop"].state == ApplicationState::Waiting && statuses["shop"].observed
@@ -224,7 +224,7 @@ async fn apply_waits_until_record_names_the_objects() {
         .await;
     assert!(
         fleet.live("configmaps", "b").await.is_none(),
-        "it is there, and no record names it"
+        "it exists, and no record names it"
     );
 }
 
@@ -264,30 +264,32 @@ async fn recovered_objects_are_listed_before_prune() {
         states(&statuses),
         [("shop", ApplicationState::ConfirmationRequired)]
     );
-    let said = problems(&statuses["shop"]);
+    let reported = problems(&statuses["shop"]);
     assert!(
-        said[0].contains("/b") && said[0].contains("/stranger") && !said[0].contains("/a,"),
-        "{said:?}"
+        reported[0].contains("/b")
+            && reported[0].contains("/stranger")
+            && !reported[0].contains("/a,"),
+        "{reported:?}"
     );
     assert_eq!(
         fleet.live("configmaps", "a").await.unwrap()["data"]["value"],
         "2",
-        "what Git has is applied"
+        "the objects of Git are applied"
     );
-    // Nor does the next process forget how they were found.
+    // The next process still knows how they were found.
     fleet.restart().await;
     fleet.follow(&revision);
     assert_eq!(
         states(&fleet.settled(&revision).await),
         [("shop", ApplicationState::ConfirmationRequired)]
     );
-    // Without the labels it is nobody's.
+    // Without the labels it is not ours.
     fleet.kubectl(&["label", "configmap", "stranger", "tagboat.dev/name-"]);
     fleet
-        .until("it is listed no more", |statuses| {
+        .until("it is no longer listed", |statuses| {
             !problems(&statuses["shop"])
                 .iter()
-                .any(|said| said.contains("/stranger"))
+                .any(|reported| reported.contains("/stranger"))
         })
         .await;
     assert!(fleet.reconciler.request(
@@ -331,12 +333,13 @@ async fn manifest_cannot_replace_a_record() {
             ("web", ApplicationState::Synced)
         ]
     );
-    let said = problems(&statuses["shop"]);
+    let reported = problems(&statuses["shop"]);
     for name in ["tagboat-shop", "tagboat-web", "copy"] {
         assert!(
-            said.iter()
-                .any(|said| said.contains(name) && said.contains("record")),
-            "{name}: {said:?}"
+            reported
+                .iter()
+                .any(|reported| reported.contains(name) && reported.contains("record")),
+            "{name}: {reported:?}"
         );
     }
     assert!(fleet.live("configmaps", "copy").await.is_none());
@@ -355,7 +358,7 @@ async fn manifest_cannot_replace_a_record() {
             ("web", ApplicationState::Synced)
         ]
     );
-    // Somebody else has put something in its place: what to do is said, and nothing is sent.
+    // Another object has the record's name: the error says what to do, and nothing is sent.
     fleet.kubectl(&["delete", "configmap", "tagboat-shop"]);
     fleet.kubectl(&[
         "create",
@@ -367,7 +370,7 @@ async fn manifest_cannot_replace_a_record() {
     fleet.manifests("shop", vec![config("shop", "2")]);
     fleet.commit();
     fleet
-        .until("it says so", |statuses| {
+        .until("it is reported", |statuses| {
             statuses["shop"].state == ApplicationState::Failed && statuses["shop"].observed
         })
         .await;
@@ -404,7 +407,7 @@ async fn two_processes_on_one_object_do_not_fight() {
     .await;
     other.application("two", "");
     other.manifests("two", vec![config("own", "1")]);
-    // The other process knows the records from a time before the first one had anything.
+    // The other process read the records before the first one had any object.
     other.applied().await;
     fleet.application("one", "");
     fleet.manifests("one", vec![config("shared", "1")]);
@@ -423,18 +426,21 @@ async fn two_processes_on_one_object_do_not_fight() {
         [("two", ApplicationState::Failed)],
         "{statuses:#?}"
     );
-    let said = problems(&statuses["two"]);
-    assert!(said[0].contains("/one, which declares it too"), "{said:?}");
+    let reported = problems(&statuses["two"]);
+    assert!(
+        reported[0].contains("/one, which declares it too"),
+        "{reported:?}"
+    );
     assert_eq!(
         version(fleet.live("configmaps", "shared").await),
         before,
-        "nobody has touched it"
+        "it was not changed"
     );
     assert_eq!(
         states(&fleet.applied().await),
         [("one", ApplicationState::Synced)]
     );
-    // Once the first one lets go of it, it is free.
+    // When the first one stops declaring it, it is free.
     fleet.manifests("one", vec![]);
     fleet.applied().await;
     assert_eq!(
@@ -520,7 +526,7 @@ async fn prune_waits_for_every_repository() {
         )
         .await;
     let uid = fleet.live("configmaps", "moves").await.unwrap()["metadata"]["uid"].clone();
-    // The other one wants what is to go: it is handed over, not deleted.
+    // The other one declares the objects: they are handed over, not deleted.
     other.application("gets", "");
     other.manifests("gets", vec![config("moves", "2")]);
     assert_eq!(
@@ -537,7 +543,7 @@ async fn prune_waits_for_every_repository() {
         (&live["metadata"]["uid"], &live["data"]["value"]),
         (&uid, &json!("2"))
     );
-    // One that cannot be read keeps nobody from deleting what was its own.
+    // An unreadable Application does not block deletion of objects that it owned itself.
     fleet.manifests("shop", vec![config("a", "1"), config("b", "1")]);
     fleet.applied().await;
     other.manifests("gets", vec![json!(null)]);
@@ -565,7 +571,7 @@ async fn record_of_another_repository_is_kept() {
         repository(&format!("second-{}", fleet.namespace), "git.example.org"),
     )
     .await;
-    // It knows the records from a time before there was any.
+    // It read the records before there was any.
     other.application("own", "");
     other.manifests("own", vec![config("own", "1")]);
     other.applied().await;
@@ -576,7 +582,7 @@ async fn record_of_another_repository_is_kept() {
     other.manifests("shop", vec![config("b", "1")]);
     other.commit();
     other
-        .until("it is told", |statuses| {
+        .until("it is reported", |statuses| {
             statuses["shop"].state == ApplicationState::Failed && statuses["shop"].observed
         })
         .await;

@@ -1,4 +1,4 @@
-//! The scenarios of the reconcile pass on the real server.
+//! The shared scenarios of the reconcile pass, on the real server.
 
 use super::fleet::Fleet;
 use crate::{

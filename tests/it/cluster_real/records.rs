@@ -1,4 +1,4 @@
-//! What is kept about Applications: one or many ConfigMaps, written by one holder at a time.
+//! Records of Applications: one or many ConfigMaps, written by one holder at a time.
 
 use super::support::*;
 use crate::servers::proxy::{Fault, Proxy};
@@ -38,7 +38,7 @@ async fn record_is_saved_and_read_back() {
     let namespace = format!("{}-new", kube.namespace("records").await);
     let mut web = record(&namespace, "web", "[\"ä\"]");
     web.data.insert("history.json".to_owned(), "[]".to_owned());
-    // Its namespace is made where it is missing.
+    // A missing namespace is created.
     cluster.save(&mut web, "us").await.unwrap();
     let mut other = record(&namespace, "other", "");
     cluster.save(&mut other, "us").await.unwrap();
@@ -55,7 +55,7 @@ async fn record_is_saved_and_read_back() {
         .await;
     assert_eq!(
         map["data"]["inventory.json"], "[\"ä\"]",
-        "plain for kubectl"
+        "plain text for kubectl"
     );
 
     web.data
@@ -155,7 +155,7 @@ async fn record_large_is_split_and_joined() {
         (maps().await, read(&cluster, &namespace).await),
         (3, vec![read_back.clone()])
     );
-    // A part that somebody removed.
+    // A removed part.
     let listed = kube.call(Method::GET, &path, None).await.1;
     let part = listed["items"]
         .as_array()
@@ -202,7 +202,7 @@ async fn record_killed_save_leaves_a_whole_record() {
         changed
             .data
             .insert("inventory.json".to_owned(), new.clone());
-        // So many requests come through, then this process is dead to the server.
+        // After this many requests the process is cut off from the server.
         proxy.heal();
         proxy.fault(
             "",

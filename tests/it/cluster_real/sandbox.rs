@@ -1,4 +1,4 @@
-//! The sandbox's API server against the real one: the same requests get the same answers, as far as
+//! The sandbox's API server compared with the real one: equal requests get equal answers, as far as
 //! a reconciler can tell.
 
 #![allow(
@@ -18,7 +18,7 @@ const MERGE: &str = "application/merge-patch+json";
 const STRATEGIC: &str = "application/strategic-merge-patch+json";
 const PATCH: &str = "application/json-patch+json";
 
-/// One request: who, how, which path below the namespace (`cm/web` →
+/// One request: user, method, path below the namespace (`cm/web` →
 /// `/api/v1/namespaces/N/configmaps/web`), body.
 struct Step {
     name: &'static str,
@@ -60,7 +60,7 @@ fn apply(
     step(name, Method::PATCH, manager, query, path, APPLY, body)
 }
 
-/// An API server and a namespace of its own in it.
+/// An API server and a namespace in it.
 struct Side<'a> {
     client: reqwest::Client,
     server: &'a str,
@@ -69,7 +69,7 @@ struct Side<'a> {
 }
 
 impl Side<'_> {
-    /// What a step leads to.
+    /// Sends a step; returns its normalised answer.
     async fn take(&self, step: &Step) -> Value {
         let url = format!(
             "{}{}?fieldManager={}{}",
@@ -94,7 +94,8 @@ impl Side<'_> {
     }
 }
 
-/// What both sides must say alike: not the times, ids, numbers and what controllers write.
+/// The part of an answer that must be equal: no times, IDs, versions, or fields that controllers
+/// write.
 fn seen(status: u16, answer: &Value) -> Value {
     if answer["kind"] == "Status" {
         let mut causes: Vec<String> = Vec::new();
@@ -102,8 +103,8 @@ fn seen(status: u16, answer: &Value) -> Value {
             causes.push(format!("{} {}", cause["reason"], cause["field"]));
         }
         causes.sort();
-        // Messages of other refusals go into more detail on the real server; those of conflicts are
-        // read by people.
+        // Messages of other refusals have more detail on the real server; users read those of
+        // conflicts.
         let message = answer["message"]
             .as_str()
             .filter(|_| !causes.is_empty() && status == 409)
@@ -184,7 +185,7 @@ async fn same(steps: Vec<Step>) {
     assert!(wrong.is_empty(), "{wrong}");
 }
 
-/// As text, with the fields of maps in the order of their names.
+/// The value as text, with maps sorted by key.
 fn lines(value: &Value) -> String {
     fn sorted(value: &Value) -> Value {
         match value {
@@ -370,7 +371,7 @@ async fn sandbox_applies_config_maps_like_kubernetes() {
         ),
         step("gone", Method::GET, "a", "", one, JSON, Value::Null),
         step(
-            "delete what is gone",
+            "delete a deleted object",
             Method::DELETE,
             "a",
             "",
@@ -417,7 +418,7 @@ async fn sandbox_applies_deployments_like_kubernetes() {
             "spec": {"template": {"spec": {"containers": [{"name": "extra", "image": "example.org/extra:1"}]}}},
         })),
         apply("a container goes", "a", "", web, deployment(json!([main("example.org/web:2")]), zero.clone())),
-        step("somebody sets the image", Method::PATCH, "c", "", web, STRATEGIC, json!({
+        step("a user sets the image", Method::PATCH, "c", "", web, STRATEGIC, json!({
             "spec": {"template": {"spec": {"containers": [{"name": "main", "image": "example.org/web:evil"}]}}},
         })),
         apply("a conflict", "a", "", web, deployment(json!([main("example.org/web:2")]), zero.clone())),
@@ -429,7 +430,7 @@ async fn sandbox_applies_deployments_like_kubernetes() {
             "spec": {"template": {"spec": {"containers": [{"name": "extra", "$patch": "delete"}, {"name": "new", "image": "example.org/new:1"}]}}},
         })),
         apply("an immutable field", "a", "&force=true", web, selector),
-        apply("nobody applies", "", "", web, deployment(json!([main("example.org/web:2")]), json!({}))),
+        apply("apply without a manager", "", "", web, deployment(json!([main("example.org/web:2")]), json!({}))),
         apply("without containers", "a", "&force=true", "/apis/apps/v1/namespaces/NAMESPACE/deployments/bad", json!({
             "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "bad"},
             "spec": {"selector": {"matchLabels": {"a": "b"}}, "template": {"metadata": {"labels": {"a": "b"}}}},
@@ -560,7 +561,7 @@ async fn sandbox_applies_other_kinds_like_kubernetes() {
     }
 }
 
-/// Runs kubectl against a sandbox; gives what it printed.
+/// Runs kubectl against a sandbox; returns its output.
 fn kubectl(
     sandbox: &SandboxCluster,
     folder: &std::path::Path,
@@ -592,7 +593,7 @@ fn kubectl(
         .unwrap();
     let output = child.wait_with_output().unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    // `diff` answers 1 when there is a difference.
+    // `diff` exits with 1 if there is a difference.
     let well =
         output.status.success() || (arguments[0] == "diff" && output.status.code() == Some(1));
     assert!(

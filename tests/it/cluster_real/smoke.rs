@@ -1,4 +1,4 @@
-//! The server of the tests itself: it answers, counts, and its workloads live.
+//! The test server itself: it answers, counts requests, and runs workloads.
 
 use crate::servers::kube::{Kube, Options, call};
 use reqwest::Method;
@@ -21,7 +21,8 @@ pub(super) fn deployment(namespace: &str, name: &str, image: &str) -> Value {
     })
 }
 
-/// Asks until the answer is as it should be, for at most half a minute; gives the last answer.
+/// Reads a path until the answer is as expected, for at most half a minute; returns the last
+/// answer.
 pub(super) async fn eventually(kube: &Kube, path: &str, done: impl Fn(&Value) -> bool) -> Value {
     for _ in 0..600 {
         let (_, answer) = kube.call(Method::GET, path, None).await;

@@ -1,4 +1,4 @@
-//! What the tests of the cluster room share.
+//! Fixtures of the tests with a real cluster.
 
 use crate::servers::kube::{Kube, Options};
 use reqwest::Method;
@@ -15,7 +15,7 @@ use tagboat::{
     spec::settings,
 };
 
-/// What `tagboat.yaml` would say.
+/// The cluster's settings, as from `tagboat.yaml`.
 pub fn declared(kubeconfig: &Path) -> settings::ClusterSettings {
     settings::ClusterSettings::new("test", Some(kubeconfig.to_owned()))
 }
@@ -25,12 +25,11 @@ pub async fn open_as(declared: &settings::ClusterSettings) -> Result<ClusterClie
     ClusterClient::open(declared, Path::to_path_buf, &Recorder::default()).await
 }
 
-/// The cluster of a kubeconfig.
 pub async fn open(kubeconfig: &Path) -> ClusterClient {
     open_as(&declared(kubeconfig)).await.unwrap()
 }
 
-/// The shared server as its administrator, and a namespace of one's own.
+/// The shared server as its administrator, and a new namespace.
 pub async fn shared(prefix: &str) -> (&'static Kube, ClusterClient, String) {
     let kube = Kube::shared();
     (
@@ -40,7 +39,7 @@ pub async fn shared(prefix: &str) -> (&'static Kube, ClusterClient, String) {
     )
 }
 
-/// A server without controllers that tests of kinds and rights share.
+/// A server without controllers, shared by tests of kinds and rights.
 pub fn bare() -> &'static Kube {
     static BARE: OnceLock<Kube> = OnceLock::new();
     BARE.get_or_init(|| Kube::start(Options::default()))
@@ -91,7 +90,7 @@ pub fn boat(group: &str) -> Gvk {
     Gvk::new(&format!("{group}/v1"), "Boat")
 }
 
-/// Writes as somebody else, by server-side apply with force.
+/// Writes as another manager, by server-side apply with force.
 pub async fn written_by(kube: &Kube, manager: &str, path: &str, body: &Value) -> Value {
     let (status, answer) = kube
         .call(
@@ -109,7 +108,7 @@ pub fn problem<T: std::fmt::Debug>(result: Result<T, ClusterError>) -> ClusterPr
     *result.unwrap_err().problem
 }
 
-/// Waits until something holds, for at most half a minute.
+/// Waits for a condition, for at most half a minute.
 pub async fn until(what: &str, done: impl AsyncFn() -> bool) {
     for _ in 0..600 {
         if done().await {
@@ -120,7 +119,7 @@ pub async fn until(what: &str, done: impl AsyncFn() -> bool) {
     panic!("not within 30 s: {what}");
 }
 
-/// Writes a text beside the server's files.
+/// Writes a file beside the server's files.
 pub fn file(kube: &Kube, name: &str, text: &str) -> PathBuf {
     let path = kube.folder().join(name);
     std::fs::write(&path, text).unwrap();

@@ -1,5 +1,5 @@
-//! Watches: everything is seen once, nothing is lost while cut off, nothing is asked while nothing
-//! happens.
+//! Watches: every change is seen once, nothing is lost during an outage, and nothing is sent while
+//! nothing changes.
 
 use super::support::*;
 use crate::servers::{
@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 
 const OWN: RequestIdentity = RequestIdentity::Own;
 
-/// A ConfigMap that carries the label that is watched for.
+/// A ConfigMap with the label that the watch selects.
 fn owned(namespace: &str, name: &str, data: Value) -> Object {
     let mut object = config_map(namespace, name, data);
     object.set_label("tagboat.dev/name", "test");
@@ -51,7 +51,7 @@ impl Watched {
             .unwrap()
     }
 
-    /// The events until one of them is this.
+    /// The events until one matches.
     async fn until(
         &mut self,
         what: &str,
@@ -79,7 +79,7 @@ impl Watched {
             Some(ClusterEvent::Listed(_, keys)) => {
                 keys.iter().map(|key| key.name.clone()).collect()
             }
-            _ => unreachable!("until gives what was asked for last"),
+            _ => unreachable!("until returns the matching event last"),
         }
     }
 }
@@ -112,7 +112,7 @@ async fn delete(kube: &Kube, namespace: &str, name: &str) {
     );
 }
 
-/// A server and a proxy of one's own: other tests' objects and counts would disturb.
+/// A server and a proxy for one test: objects and requests of other tests would disturb it.
 async fn alone() -> (Kube, Proxy, ClusterClient, ClusterClient, String) {
     let kube = tokio::task::spawn_blocking(|| Kube::start(Options::default()))
         .await
@@ -172,7 +172,7 @@ async fn watch_reports_list_and_changes_without_relist() {
     delete(&kube, &namespace, "map-4").await;
     apply(&direct, &config_map(&namespace, "map-5", json!({"a": "1"}))).await;
     let seen = watched
-        .until("what lost its label is gone", is_gone("map-5"))
+        .until("the object without the label is gone", is_gone("map-5"))
         .await;
     assert!(
         is_object("map-3", "2")(&seen[0])
@@ -194,7 +194,7 @@ async fn watch_reports_list_and_changes_without_relist() {
         object.pointer("/metadata/managedFields").is_some(),
         "whole objects: drift names its manager from them"
     );
-    assert_eq!(cluster.stats(), before, "nothing was asked");
+    assert_eq!(cluster.stats(), before, "nothing was sent");
     let since = kube.metrics().await.since(&counted);
     assert!(
         since.of("LIST", "configmaps") == 0 && since.of("WATCH", "configmaps") == 0,
@@ -220,13 +220,13 @@ async fn watch_cut_resumes_at_its_version() {
         watched.listed().await,
         BTreeSet::from(["stays".to_owned(), "goes".to_owned()])
     );
-    // Away, and much happens.
+    // An outage with many changes.
     proxy.vanish();
     apply(&direct, &owned(&namespace, "stays", json!({"a": "2"}))).await;
     delete(&kube, &namespace, "goes").await;
     apply(&direct, &owned(&namespace, "comes", json!({"a": "1"}))).await;
     let seen = watched
-        .until("the trouble", |seen| {
+        .until("the outage", |seen| {
             matches!(seen, ClusterEvent::Trouble(..))
         })
         .await;
@@ -235,9 +235,7 @@ async fn watch_cut_resumes_at_its_version() {
         "{seen:#?}"
     );
     proxy.heal();
-    let seen = watched
-        .until("all that happened", is_object("comes", "1"))
-        .await;
+    let seen = watched.until("all changes", is_object("comes", "1")).await;
     assert!(
         seen.iter().any(is_gone("goes")) && seen.iter().any(is_object("stays", "2")),
         "{seen:#?}"
@@ -252,10 +250,10 @@ async fn watch_cut_resumes_at_its_version() {
         !seen
             .iter()
             .any(|seen| matches!(seen, ClusterEvent::Listed(..))),
-        "it goes on from the last version: no list"
+        "it resumes at the last version, without a list"
     );
 
-    // Cut in the middle of events, again and again: none is lost, none is told as trouble.
+    // Cut among events, repeatedly: no event is lost, and no outage is reported.
     for round in 0..5 {
         proxy.cut_watches();
         apply(
@@ -284,7 +282,7 @@ async fn watch_410_gone_lists_again() {
     }
     let mut watched = Watched::start(&cluster, &[maps()]);
     assert_eq!(watched.listed().await.len(), 2);
-    // In the stream.
+    // Within the stream.
     proxy.fault(
         "GET",
         "configmaps",
@@ -299,9 +297,9 @@ async fn watch_410_gone_lists_again() {
     assert_eq!(
         watched.listed().await,
         BTreeSet::from(["stays".to_owned()]),
-        "the deletion was missed, the list tells it"
+        "the list reveals the missed deletion"
     );
-    // As an answer, and at once after the beginning.
+    // As a response, and right after the start.
     for fault in [
         Fault::Answer {
             status: 410,
@@ -325,7 +323,7 @@ async fn watch_without_streaming_lists_uses_pages() {
         .map(|number| owned(&namespace, &format!("map-{number}"), json!({"a": "1"})))
         .collect();
     futures::future::join_all(objects.iter().map(|object| apply(&direct, object))).await;
-    // What such a server says is 422.
+    // Such a server answers 422.
     proxy.fault(
         "GET",
         "sendInitialEvents",
@@ -353,7 +351,7 @@ async fn watch_begins_once_the_kind_is_served() {
     let group = "watch.test.tagboat.dev";
     let mut watched = Watched::start(&cluster, &[boat(group)]);
     let seen = watched
-        .until("the trouble", |seen| {
+        .until("the outage", |seen| {
             matches!(seen, ClusterEvent::Trouble(..))
         })
         .await;
@@ -365,7 +363,7 @@ async fn watch_begins_once_the_kind_is_served() {
     })
     .await;
     proxy.forget();
-    // Made by somebody else: only the watch of definitions can tell.
+    // Created by another user: only the watch of definitions can show it.
     apply(&direct, &definition(group)).await;
     let seen = watched
         .until("the list", |seen| matches!(seen, ClusterEvent::Listed(..)))
@@ -386,11 +384,11 @@ async fn watch_begins_once_the_kind_is_served() {
             |seen| matches!(seen, ClusterEvent::Object(_, object) if object.name() == "one"),
         )
         .await;
-    // Gone again, and back.
+    // Removed, and created again.
     let path = format!("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/boats.{group}");
     assert_eq!(kube.call(Method::DELETE, &path, None).await.0, 200);
     watched
-        .until("the trouble", |seen| matches!(seen, ClusterEvent::Trouble(_, error) if matches!(*error.problem, ClusterProblem::UnknownKind { .. })))
+        .until("the outage", |seen| matches!(seen, ClusterEvent::Trouble(_, error) if matches!(*error.problem, ClusterProblem::UnknownKind { .. })))
         .await;
     until("the definition is gone", async || {
         kube.call(Method::GET, &path, None).await.0 == 404
@@ -420,11 +418,8 @@ async fn watch_forbidden_kind_is_reported_once() {
         }
         other => panic!("{other:?}"),
     }
-    until("it was tried again", async || {
-        stranger.stats().0["watch"] >= 3
-    })
-    .await;
-    assert!(watched.events.try_recv().is_err(), "told once");
+    until("it was retried", async || stranger.stats().0["watch"] >= 3).await;
+    assert!(watched.events.try_recv().is_err(), "reported once");
     let role = json!({"metadata": {"name": "watch-maps"}, "rules": [{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["list", "watch"]}]});
     let binding = json!({"metadata": {"name": "watch-maps"}, "subjects": [{"kind": "User", "name": "reader"}],
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "watch-maps"}});

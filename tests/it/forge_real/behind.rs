@@ -1,4 +1,4 @@
-//! A base that wants branches to contain its newest commit, and merges that the forge refuses.
+//! A base that requires up-to-date branches, and merges that the forge refuses.
 
 use super::fleet::{BRANCH, FILE, Fleet, rows, seen};
 use crate::{
@@ -27,8 +27,8 @@ impl Fleet {
         self.admin(Method::POST, "branch_protections", body);
     }
 
-    /// Waits until Gitea knows that a request's branch is behind: it counts some time after the
-    /// push.
+    /// Waits until Gitea reports a request's branch as behind, which it computes some time after
+    /// the push.
     fn counted_behind(&self, number: u64) {
         let body =
             json!({"Do": "merge", "head_commit_id": "0000000000000000000000000000000000000000"});
@@ -46,7 +46,7 @@ impl Fleet {
         });
     }
 
-    /// What the commit of the bot's branch is made on.
+    /// The parent of the bot's branch.
     fn base_of_branch(&self) -> String {
         git(&self.world.clone, &["fetch", "-q", "--prune", "origin"]).ok();
         git(
@@ -56,7 +56,7 @@ impl Fleet {
         .text()
     }
 
-    /// The merges that were asked for since the last look.
+    /// The merges requested since the last call.
     fn merges(&self) -> usize {
         self.changing()
             .iter()
@@ -73,19 +73,18 @@ fn behind_refused_merge_rebuilds_the_branch() {
     let number = fleet.only().number.unwrap();
     fleet.settled(number);
     fleet.check(number, StatusState::Success);
-    // In a file that the request does not touch. The bot may write, and not read what protects the
-    // branch.
+    // The file is outside of the request. The bot may write, but not read the branch protection.
     let main = fleet.person(&[("README", "more\n")]);
     fleet.counted_behind(number);
     fleet.gate.take();
-    // Gitea may still be looking at what was pushed; then nothing is asked.
+    // Gitea may still be checking the push; meanwhile no merge is sent.
     let until = |state: RequestState| {
-        wait("Gitea has looked", || {
+        wait("Gitea to check the push", || {
             (fleet.only().state == state).then_some(())
         })
     };
     until(RequestState::Updated);
-    assert!(fleet.merges() > 0, "the refusal has told it");
+    assert!(fleet.merges() > 0, "the refusal reveals it");
     assert_eq!(fleet.base_of_branch(), main);
     fleet.settled(number);
     assert_eq!(
@@ -112,7 +111,7 @@ fn behind_protected_base_rebuilds_all_branches() {
     );
     let number = fleet.only().number.unwrap();
     let first = fleet.head(BRANCH);
-    // Nobody wants it: the branch stays on the commit that it was made on.
+    // No rule requires a rebuild: the branch stays on its commit.
     fleet.person(&[("README", "more\n")]);
     fleet.settled(number);
     fleet.quiet_pass();
@@ -142,14 +141,15 @@ fn behind_protected_base_rebuilds_all_branches() {
         seen(&rows(&report)[0]).1
     };
     assert_eq!(pass(0), RequestState::Open);
-    let asked = fleet.gate.take();
+    let sent = fleet.gate.take();
     assert!(
-        !asked
+        !sent
             .iter()
             .any(|line| line.contains("/branches/") || line.contains("protections")),
-        "nothing is behind: {asked:#?}"
+        "nothing is behind: {sent:#?}"
     );
-    // Each time its checks run and its approvals end: not with every commit of a busy base.
+    // A rebuild runs the checks and dismisses approvals again, so it does not follow every commit
+    // of a busy base.
     let moved = fleet.person(&[("README", "and more\nand more\n")]);
     assert_eq!(
         (pass(0), fleet.base_of_branch()),
@@ -211,7 +211,7 @@ fn behind_requests_rebuild_and_merge_in_turn() {
             .collect::<Vec<_>>()
     };
     // Both are ready and both are behind: one is rebuilt, and the other one waits for it.
-    let states = wait("one is rebuilt", || {
+    let states = wait("the rebuild of one", || {
         let rows = pass();
         rows.iter()
             .any(|row| row.state == RequestState::Updated)
@@ -240,7 +240,7 @@ fn behind_requests_rebuild_and_merge_in_turn() {
     }
     fleet.check(front, StatusState::Success);
     let other = numbers.into_iter().find(|number| *number != front).unwrap();
-    wait("it merges, and the other one is next", || {
+    wait("the merge, and the rebuild of the other one", || {
         let rows = pass();
         rows.iter()
             .any(|row| row.number == Some(other) && row.state == RequestState::Updated)
@@ -248,7 +248,7 @@ fn behind_requests_rebuild_and_merge_in_turn() {
     });
     looked(other);
     fleet.check(other, StatusState::Success);
-    wait("both are merged", || {
+    wait("both merges", || {
         pass();
         fleet.open().is_empty().then_some(())
     });
@@ -279,24 +279,24 @@ fn refused_merge_is_retried_after_a_change() {
         (fleet.merges(), row)
     };
     let now = SignedDuration::ZERO;
-    let said =
+    let reason =
         "The forge did not merge it: it cannot be merged now: \"User not allowed to merge PR\".";
-    // Gitea looks at what was pushed, more than once, during which it has no answer.
-    wait("it is refused", || {
-        (seen(&pass(&engine, PassMode::Write, now).1).2 == said).then_some(())
+    // Gitea checks a push more than once, during which it has no answer.
+    wait("the refusal", || {
+        (seen(&pass(&engine, PassMode::Write, now).1).2 == reason).then_some(())
     });
-    let row = wait("it is told again", || {
-        let (asked, row) = pass(&engine, PassMode::Write, now);
-        assert_eq!((asked, row.state), (0, RequestState::Open), "{row:#?}");
-        (seen(&row).2 == said).then_some(row)
+    let row = wait("the next refusal", || {
+        let (sent, row) = pass(&engine, PassMode::Write, now);
+        assert_eq!((sent, row.state), (0, RequestState::Open), "{row:#?}");
+        (seen(&row).2 == reason).then_some(row)
     });
     assert!(
         row.until.is_some_and(|until| until > Timestamp::now()),
-        "a daemon asks again by itself: {row:#?}"
+        "a daemon retries by itself: {row:#?}"
     );
-    let (asked, row) = pass(&engine, PassMode::Plan, now);
+    let (sent, row) = pass(&engine, PassMode::Plan, now);
     assert_eq!(
-        (asked, row.state),
+        (sent, row.state),
         (0, RequestState::Open),
         "nothing would be merged"
     );
@@ -311,13 +311,13 @@ fn refused_merge_is_retried_after_a_change() {
     fleet.person(&[("README", "more\n")]);
     again("the base moves", now);
     again("it has rested", SignedDuration::from_mins(61));
-    // What was in the way is taken away; nothing tells it.
+    // The obstacle is removed; no event reports it.
     fleet.admin(
         Method::PATCH,
         "branch_protections/main",
         json!({"enable_merge_whitelist": false}),
     );
-    wait("it merges", || {
+    wait("the merge", || {
         (pass(&engine, PassMode::Write, SignedDuration::from_mins(123))
             .1
             .state

@@ -1,4 +1,4 @@
-//! Checks and approvals, with what a protected branch requires.
+//! Checks and approvals, as a protected branch requires them.
 
 use super::world::{World, merge};
 use reqwest::Method;
@@ -49,7 +49,7 @@ async fn checks_turn_green_for_exactly_one_commit() {
         green.named[0].url.as_deref(),
         Some("https://ci.example.org/1")
     );
-    // More contexts than a page has, the bad one first.
+    // More contexts than a page has, the failed one first.
     set("ci/first", StatusState::Failure).await;
     for number in 0..60 {
         set(&format!("ci/{number:02}"), StatusState::Success).await;
@@ -60,7 +60,7 @@ async fn checks_turn_green_for_exactly_one_commit() {
         many.without(|check| check.name == "ci/first").state,
         ChecksState::Passed
     );
-    // A new head has none of them.
+    // A new head has no statuses.
     let pushed = world.push("tagboat/checked", "more");
     let request = world
         .until(request.number, "the push is seen", |request| {
@@ -140,14 +140,14 @@ async fn checks_required_by_the_branch_are_awaited() {
     let talk = review("COMMENT").await;
     assert_eq!(
         talk.changes_requested, against.changes_requested,
-        "a comment takes nothing back"
+        "a comment does not dismiss the approval"
     );
     let good = review("APPROVED").await;
     assert_eq!(
         (good.by.as_slice(), good.suffice()),
         ([world.ann.clone()].as_slice(), true)
     );
-    // Anybody may write a review of a public repository; it counts for nothing.
+    // Any user may review a public repository; such a review does not count.
     let stranger = world.gitea.user("stranger").await;
     let token = world.gitea.token(&stranger, &["all"]).await;
     let body = json!({"event": "APPROVED", "body": "me too"});
@@ -162,7 +162,7 @@ async fn checks_required_by_the_branch_are_awaited() {
     );
     assert_eq!(world.forge.approvals(&request).await.unwrap().by, good.by);
 
-    // What was approved is not what is there after a push.
+    // An approval does not apply to a head pushed later.
     let pushed = world.push("tagboat/guarded", "after");
     let moved = world
         .until(request.number, "the push is seen", |request| {

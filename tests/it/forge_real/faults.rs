@@ -1,4 +1,4 @@
-//! What goes wrong in a request's life, on a real Gitea: nothing is lost, and nothing done twice.
+//! Faults in a request's life, on a real Gitea: nothing is lost, and nothing is done twice.
 
 use super::fleet::{BRANCH, FILE, Fleet, rows, seen};
 use crate::{
@@ -29,8 +29,8 @@ fn kill_between_branch_and_request_opens_one() {
             format!("POST /{project}.git/git-receive-pack")
         };
         killed_at(&fleet, line, after);
-        // What was on its way arrives or not, as it would with a network between: either way there
-        // is one request.
+        // A request on its way may arrive or not, as in a real network: there is one request in any
+        // case.
         let row = fleet.only();
         assert!(
             matches!(
@@ -49,15 +49,19 @@ fn kill_between_branch_and_request_opens_one() {
     }
 }
 
-/// The program, killed (SIGKILL) at its first request to the forge or Git that begins so; `after`
-/// it, or before.
+/// Kills the program (SIGKILL) at its first request to the forge or Git that begins so, before or
+/// `after` it.
 fn killed_at(fleet: &Fleet, begins: String, after: bool) {
     let (come, came) = std::sync::mpsc::channel();
     let (kept, gone) = std::sync::mpsc::channel::<()>();
     let stop = std::sync::Mutex::new(Some((come, gone)));
     let what = begins.clone();
-    fleet.gate.rule(move |asked| {
-        match stop.lock().unwrap().take_if(|_| asked.starts_with(&begins)) {
+    fleet.gate.rule(move |request_line| {
+        match stop
+            .lock()
+            .unwrap()
+            .take_if(|_| request_line.starts_with(&begins))
+        {
             Some((come, gone)) => {
                 let work = Box::new(move || {
                     let _ = come.send(());
@@ -99,13 +103,13 @@ fn kill_inside_close_is_finished_by_the_next() {
     ];
     let mut minor = 1;
     for (case, after) in cases.iter().flat_map(|case| [(case, false), (case, true)]) {
-        // Gitea may still have the deletion of the branch to work off, and then ends the new
-        // request with it.
+        // Gitea may still process the deletion of the branch, and then closes the new request with
+        // it.
         let number = wait("a request that stays", || {
             let number = fleet.only().number.unwrap();
             (fleet.settled(number).state == RequestStatus::Open).then_some(number)
         });
-        // Somebody writes what it proposes.
+        // A person commits its proposal.
         let wanted = format!("1.{minor}.0");
         fleet.person(&[(FILE, &both(&wanted))]);
         let line = match *case {
@@ -125,18 +129,19 @@ fn kill_inside_close_is_finished_by_the_next() {
             (RequestStatus::Closed, true),
             "{case} {after}"
         );
-        let said = format!("<!-- tagboat:closed -->\nClosed by tagboat: web is {wanted} already.");
+        let comment =
+            format!("<!-- tagboat:closed -->\nClosed by tagboat: web is {wanted} already.");
         assert_eq!(
             (fleet.comments(number), fleet.head(BRANCH), fleet.open()),
-            (vec![said], None, vec![]),
+            (vec![comment], None, vec![]),
             "{case} {after}"
         );
         assert!(fleet.quiet_pass().is_empty());
-        // It holds nothing.
+        // The close is no hold.
         minor += 1;
         fleet.publish("web", &[&format!("1.{minor}.0")]);
     }
-    // Wanted again before the next process comes, it goes on; and a person's close counts as one.
+    // Wanted again before the next process starts, it goes on; a close by a person holds.
     let number = fleet.only().number.unwrap();
     fleet.settled(number);
     fleet.person(&[(FILE, &both(&format!("1.{minor}.0")))]);
@@ -157,14 +162,17 @@ fn kill_inside_close_is_finished_by_the_next() {
     assert_eq!(fleet.get(number).labels, ["images"]);
     fleet.quiet_pass();
     fleet.close(number);
-    assert!(fleet.good_pass().is_empty(), "what a person closes is held");
+    assert!(
+        fleet.good_pass().is_empty(),
+        "a request that a person closed is held"
+    );
 }
 
 #[test]
 #[ignore = "needs Gitea: run tests/run forge"]
 fn lost_response_and_outage_open_one_request() {
     let fleet = Fleet::new("");
-    // The forge is down; Git is not. Nothing is pushed, and commits elsewhere go on.
+    // The forge is down, Git is not: nothing is pushed for requests, and commits elsewhere go on.
     fleet.gate.rule(|line| {
         if line.contains("/api/v1/") {
             reply(503, &[], "")
@@ -187,12 +195,16 @@ fn lost_response_and_outage_open_one_request() {
             && report.failures[0].message.contains("503"),
         "{report:#?}"
     );
-    // It dies after the branch was pushed.
+    // The process dies after the branch was pushed.
     let opening = format!("POST /api/v1/repos/{}/pulls", fleet.world.project);
     let line = opening.clone();
-    fleet
-        .gate
-        .rule(move |asked| if asked == line { Act::Die } else { Act::Pass });
+    fleet.gate.rule(move |request_line| {
+        if request_line == line {
+            Act::Die
+        } else {
+            Act::Pass
+        }
+    });
     let report = fleet.pass();
     assert_eq!(
         (fleet.open().len(), rows(&report)[0].state),
@@ -200,9 +212,9 @@ fn lost_response_and_outage_open_one_request() {
         "{report:#?}"
     );
     let pushed = fleet.head(BRANCH).expect("the branch waits");
-    // The request is opened, and nobody hears of it.
-    fleet.gate.rule(move |asked| {
-        if asked == opening {
+    // The request is opened, and the response is lost.
+    fleet.gate.rule(move |request_line| {
+        if request_line == opening {
             Act::LoseAnswer
         } else {
             Act::Pass
@@ -223,7 +235,7 @@ fn branch_deleted_or_protected_is_respected() {
     let fleet = Fleet::new("");
     let number = fleet.only().number.unwrap();
     fleet.push(&["--delete", BRANCH]);
-    // Gitea closes a request whose branch somebody deletes, a moment later: that is a no.
+    // Gitea closes the request of a deleted branch a moment later: that counts as a person's close.
     let closed = fleet.world.until(number, "Gitea closes it", |request| {
         request.state == RequestStatus::Closed
     });
@@ -303,7 +315,8 @@ fn change_between_list_and_action_is_respected() {
         deployment(&["web:1.0.0", "db:1.0.0"])
     );
     assert_eq!(seen(&fleet.good_pass()[0]).1, RequestState::Stopped);
-    // Taken off; then it is not needed any more, and somebody merges it before it is closed.
+    // Her commit is removed. Then the request is no longer needed, and she merges it before it is
+    // closed.
     let built = git(
         &fleet.world.clone,
         &["rev-parse", &format!("origin/{BRANCH}")],
@@ -325,7 +338,7 @@ fn change_between_list_and_action_is_respected() {
     );
     let gitea = fleet.world.gitea;
     let handle = fleet.runtime.handle().clone();
-    // Gitea looks for conflicts first, for a moment.
+    // Gitea checks for conflicts first.
     let merge = move || {
         wait("Ann's merge", || {
             let (status, answer) = handle.block_on(gitea.call(
@@ -421,7 +434,7 @@ fn concurrent_bots_open_one_request() {
             assert!(report.failures.is_empty(), "{report:#?}");
         }
     });
-    // Gitea lets two through that come in one moment; then the first one stays.
+    // Gitea accepts two requests in the same moment; then the first one stays.
     let first = fleet.open().into_iter().min().unwrap();
     for engine in &engines {
         let report = fleet.pass_of(engine, PassMode::Write);
@@ -439,7 +452,7 @@ fn concurrent_bots_open_one_request() {
         fleet.pass_of(engine, PassMode::Write);
     }
     assert_eq!(fleet.changing(), [""; 0]);
-    // One of them is pointed elsewhere by hand.
+    // A person retargets one of them.
     let number = fleet.open()[0];
     fleet.push(&["origin/main:refs/heads/release"]);
     fleet.ann(number, json!({"base": "release"}));

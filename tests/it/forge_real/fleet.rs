@@ -1,5 +1,5 @@
-//! A fleet on a real Gitea: the bot's processes reach its API and its Git through a gate, which
-//! writes down every request and can spoil it. The registry is the sandbox's.
+//! A fleet on a real Gitea. The bot's processes reach its API and its Git through a gate, which
+//! records every request and can inject faults. The registry is the sandbox's.
 
 use super::world::World;
 use crate::{
@@ -31,7 +31,7 @@ use tagboat::{
     update::{EnvironmentReport, PassMode, PassReport, RequestReport, RequestState, Rescan},
 };
 
-/// The only branch of an Environment that groups all.
+/// The only branch of an Environment with one group.
 pub const BRANCH: &str = "tagboat/prod/all";
 pub const FILE: &str = "envs/prod/app.yaml";
 
@@ -39,14 +39,14 @@ pub struct Fleet {
     pub runtime: Arc<tokio::runtime::Runtime>,
     pub world: World,
     pub registry: SandboxRegistry,
-    /// Between the bot and Gitea.
+    /// The gate between the bot and Gitea.
     pub gate: Gate,
-    /// Before the registry.
+    /// The gate in front of the registry.
     pub images: Gate,
     pub dir: tempfile::TempDir,
 }
 
-/// An Environment `prod` with this below `update`.
+/// An Environment `prod` with this text below `update`.
 pub fn prod(update: &str) -> String {
     let comma = if update.is_empty() { "" } else { ", " };
     format!(
@@ -55,7 +55,7 @@ pub fn prod(update: &str) -> String {
 }
 
 impl Fleet {
-    /// `team/web` and `team/db` at 1.0.0 in one file, with 1.1.0 of web in the registry.
+    /// `team/web` and `team/db` at 1.0.0 in one file, and web 1.1.0 in the registry.
     pub fn new(update: &str) -> Self {
         let fleet = Self::bare("");
         let declared = semver("web", "1.x", "") + &semver("db", "1.x", "") + &prod(update);
@@ -69,8 +69,8 @@ impl Fleet {
         fleet
     }
 
-    /// Without declarations, files and images; `more` follows what `tagboat.yaml` says of the only
-    /// repository.
+    /// A fleet without declarations, files and images; `more` is appended to the repository in
+    /// `tagboat.yaml`.
     pub fn bare(more: &str) -> Self {
         provider();
         let runtime = Arc::new(runtime());
@@ -107,7 +107,7 @@ impl Fleet {
         fleet
     }
 
-    /// The program as people start it, with nothing of this machine's environment.
+    /// The program without anything from this machine's environment.
     pub fn tagboat(&self, arguments: &[&str]) -> Command {
         let mut command = crate::servers::environment::tagboat();
         command
@@ -138,7 +138,6 @@ impl Fleet {
         }
     }
 
-    /// A process of its own.
     pub fn engine(&self, store: &str) -> Engine {
         ServiceContext::read(&SettingsFile {
             config: self.config(store),
@@ -153,12 +152,12 @@ impl Fleet {
             .block_on(engine.updaters[0].pass(mode, &Rescan::All, Timestamp::now()))
     }
 
-    /// One writing pass of a process of its own.
+    /// Runs one writing pass in a new process.
     pub fn pass(&self) -> PassReport {
         self.pass_of(&self.engine("store"), PassMode::Write)
     }
 
-    /// A pass that has nothing to complain of; gives the rows of requests.
+    /// Runs a pass without failures; returns its requests.
     pub fn good_pass(&self) -> Vec<RequestReport> {
         let report = self.pass();
         assert!(
@@ -168,14 +167,14 @@ impl Fleet {
         rows(&report)
     }
 
-    /// The row of the only request after a pass without trouble.
+    /// Returns the only request after a pass without failures.
     pub fn only(&self) -> RequestReport {
         let mut rows = self.good_pass();
         assert_eq!(rows.len(), 1, "{rows:#?}");
         rows.remove(0)
     }
 
-    /// What changed something of all that was sent since the last look.
+    /// The writing calls since the last one.
     pub fn changing(&self) -> Vec<String> {
         let seen = self.gate.take();
         let changes =
@@ -183,7 +182,7 @@ impl Fleet {
         seen.iter().filter(changes).cloned().collect()
     }
 
-    /// A pass that sends nothing that changes anything.
+    /// Runs a pass that writes nothing.
     pub fn quiet_pass(&self) -> Vec<RequestReport> {
         self.gate.take();
         let rows = self.good_pass();
@@ -192,7 +191,7 @@ impl Fleet {
         rows
     }
 
-    /// A person's commit on main; `{host}` in it is the registry.
+    /// Commits to main as a person; `{host}` is the registry.
     pub fn person(&self, files: &[(&str, &str)]) -> String {
         let clone = &self.world.clone;
         git(clone, &["fetch", "-q", "origin"]).ok();
@@ -202,12 +201,12 @@ impl Fleet {
         git(clone, &["rev-parse", "HEAD"]).text()
     }
 
-    /// A person's commit on the bot's branch.
+    /// Commits to the bot's branch as a person.
     pub fn meddle(&self, files: &[(&str, &str)]) -> String {
         self.meddle_on(BRANCH, files)
     }
 
-    /// A person's commit on one of the bot's branches.
+    /// Commits to one of the bot's branches as a person.
     pub fn meddle_on(&self, branch: &str, files: &[(&str, &str)]) -> String {
         let clone = &self.world.clone;
         git(clone, &["fetch", "-q", "origin"]).ok();
@@ -239,7 +238,7 @@ impl Fleet {
             std::fs::write(file, text.replace("{host}", &self.registry.host())).unwrap();
         }
         git(clone, &["add", "-A"]).ok();
-        // Not at the bot's time, so that no two commits are the same.
+        // A time of its own, so that no two commits are the same.
         assert!(
             command(clone)
                 .args(["commit", "-q", "-m", "by hand"])
@@ -249,14 +248,14 @@ impl Fleet {
         );
     }
 
-    /// What a person does to the bot's branch with `git push`.
+    /// Runs `git push` as a person.
     pub fn push(&self, arguments: &[&str]) {
         let mut all = vec!["push", "-q", "origin"];
         all.extend(arguments);
         git(&self.world.clone, &all).ok();
     }
 
-    /// The commit of a branch; none if it is not there.
+    /// The commit of a branch; `None` if it does not exist.
     pub fn head(&self, branch: &str) -> Option<String> {
         let line = git(
             &self.world.clone,
@@ -288,7 +287,7 @@ impl Fleet {
         self.runtime.block_on(self.world.forge.get(number)).unwrap()
     }
 
-    /// The bot's requests that are open.
+    /// The bot's open requests.
     pub fn open(&self) -> Vec<u64> {
         let list = self
             .runtime
@@ -301,7 +300,7 @@ impl Fleet {
         list.iter().map(|request| request.number).collect()
     }
 
-    /// Ann changes a request.
+    /// Changes a request as Ann.
     pub fn ann(&self, number: u64, change: Value) {
         self.runtime.block_on(
             self.world
@@ -313,7 +312,7 @@ impl Fleet {
         self.ann(number, json!({"state": "closed"}));
     }
 
-    /// Ann puts a label on a request.
+    /// Labels a request as Ann.
     pub fn label(&self, number: u64, name: &str) {
         let label = RequestLabel {
             name: name.to_owned(),
@@ -331,7 +330,7 @@ impl Fleet {
             .unwrap();
     }
 
-    /// A check says so of the request's head.
+    /// Sets the status of a request's head.
     pub fn check(&self, number: u64, state: StatusState) {
         let head = self.get(number).head_commit;
         let status = CommitStatus {
@@ -345,7 +344,6 @@ impl Fleet {
             .unwrap();
     }
 
-    /// The texts of a request's comments.
     pub fn comments(&self, number: u64) -> Vec<String> {
         let answer = self.runtime.block_on(self.world.gitea.call(
             &self.world.ann_token,
@@ -362,7 +360,7 @@ impl Fleet {
             .collect()
     }
 
-    /// Waits until Gitea has seen what was pushed, and knows whether it can be merged.
+    /// Waits until Gitea has processed the push, and knows if it can be merged.
     pub fn settled(&self, number: u64) -> PullRequest {
         let head = self.head(BRANCH).unwrap();
         let wanted = |request: &PullRequest| {
@@ -372,12 +370,11 @@ impl Fleet {
         };
         self.runtime.block_on(
             self.world
-                .until(number, "Gitea has looked at the branch", wanted),
+                .until(number, "Gitea has checked the branch", wanted),
         )
     }
 }
 
-/// The requests of a report.
 pub fn rows(report: &PassReport) -> Vec<RequestReport> {
     report
         .environments
@@ -386,21 +383,21 @@ pub fn rows(report: &PassReport) -> Vec<RequestReport> {
         .collect()
 }
 
-/// What a row says at a glance.
+/// Number, state and reasons of a request.
 pub fn seen(row: &RequestReport) -> (Option<u64>, RequestState, String) {
     (row.number, row.state, row.waits.join(" "))
 }
 
-/// Serves, behind the gate, what lies at `to`.
+/// Serves the server at `to` behind the gate.
 async fn forward(to: &str, gate: &Gate) -> String {
     let (client, to) = (
         reqwest::Client::builder().no_proxy().build().unwrap(),
         to.to_owned(),
     );
-    let pass = move |asked: Asked| {
+    let pass = move |request: Asked| {
         let (client, to) = (client.clone(), to.clone());
         async move {
-            let (parts, body) = asked.into_parts();
+            let (parts, body) = request.into_parts();
             let mut headers = parts.headers;
             headers.remove("host");
             headers.remove("content-length");

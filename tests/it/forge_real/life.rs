@@ -1,4 +1,4 @@
-//! The life of a request on a real Gitea, driven by files, pushes and what people do to it.
+//! The life of a request on a real Gitea, driven by files, pushes and actions of people.
 
 use super::fleet::{BRANCH, FILE, Fleet, prod, seen};
 use crate::it::update_support::{Act, deployment, reply, semver, wait};
@@ -21,7 +21,7 @@ fn file(images: &[&str]) -> String {
 #[ignore = "needs Gitea: run tests/run forge"]
 fn request_life_from_first_tag_to_close() {
     let fleet = Fleet::new("request: {labels: [images, bot]}");
-    // Planned, nothing is sent that changes anything.
+    // Planning writes nothing.
     let engine = fleet.engine("store");
     let planned = super::fleet::rows(&fleet.pass_of(&engine, PassMode::Plan));
     assert_eq!(
@@ -68,13 +68,13 @@ fn request_life_from_first_tag_to_close() {
     let first = fleet.head(BRANCH).unwrap();
     assert_eq!(fleet.quiet_pass()[0].number, Some(number));
 
-    // A person's words in the text stay as long as what it was made from.
+    // A person's edit of the body stays until its content changes.
     fleet.ann(
         number,
         json!({"title": "Ann's words", "body": format!("Mine.\n\n{}", request.body)}),
     );
     fleet.quiet_pass();
-    // The target moves elsewhere.
+    // The target gets an unrelated commit.
     fleet.person(&[("README", "hello again\n")]);
     fleet.quiet_pass();
     assert_eq!(
@@ -85,7 +85,7 @@ fn request_life_from_first_tag_to_close() {
         (Some(&first), "Ann's words")
     );
 
-    // A newer tag: the same request, its text anew.
+    // A newer tag: the same request with a new body.
     fleet.publish("web", &["1.2.0"]);
     let row = fleet.only();
     assert_eq!(
@@ -105,7 +105,7 @@ fn request_life_from_first_tag_to_close() {
     assert_ne!(first, second);
     fleet.quiet_pass();
 
-    // The target changes the file that it edits: made again on the new one, never merged as text.
+    // The target changes the edited file: the branch is rebuilt on it, never merged as text.
     let commented = format!("# by ann\n{}", file(&["web:1.0.0", "db:1.0.0"]));
     let main = fleet.person(&[(FILE, &commented)]);
     let row = fleet.only();
@@ -125,7 +125,7 @@ fn request_life_from_first_tag_to_close() {
     assert_eq!(String::from_utf8_lossy(&parent.stdout).trim(), main);
     fleet.quiet_pass();
 
-    // Somebody writes it by hand: nothing is left, and it says so.
+    // A person commits the update: nothing is left to do, and the comment says so.
     fleet.person(&[(FILE, &file(&["web:1.2.0", "db:1.0.0"]))]);
     let row = fleet.only();
     assert_eq!(
@@ -150,7 +150,7 @@ fn request_life_from_first_tag_to_close() {
     );
     assert_eq!(fleet.head(BRANCH), None);
     assert!(fleet.quiet_pass().is_empty());
-    // Its own closing holds nothing.
+    // Its own close is no hold.
     fleet.person(&[(FILE, &file(&["web:1.1.0", "db:1.0.0"]))]);
     fleet.publish("web", &["1.3.0"]);
     let row = fleet.only();
@@ -159,7 +159,7 @@ fn request_life_from_first_tag_to_close() {
         (RequestState::Opened, "prod: web 1.1.0 → 1.3.0")
     );
     assert_ne!(row.number, Some(number));
-    // The Environment is taken away.
+    // The Environment is removed.
     fleet.person(&[(
         "policies/p.yaml",
         &(semver("web", "1.x", "") + &semver("db", "1.x", "")),
@@ -194,7 +194,7 @@ fn draft_requests_reviewers_once_and_is_merged() {
     assert!(report.failures.is_empty(), "{report:#?}");
     let row = super::fleet::rows(&report).remove(0);
     let number = row.number.unwrap();
-    // Who cannot be asked is told of, once; the others are asked.
+    // A reviewer who cannot be requested is reported once; the others are requested.
     assert!(
         report.warnings.len() == 1
             && report.warnings[0].contains("cannot request a review from nobody-here"),
@@ -218,7 +218,7 @@ fn draft_requests_reviewers_once_and_is_merged() {
             &["The pull request is a draft.".to_owned()][..]
         )
     );
-    // Ann has looked, and takes the mark away: it merges as one commit.
+    // Ann marks it as ready: it merges as one commit.
     let title = shown["title"]
         .as_str()
         .unwrap()
@@ -270,15 +270,15 @@ fn commit_of_a_person_is_never_overwritten() {
         "{:?}",
         row.waits
     );
-    let said = fleet.comments(number);
+    let comments = fleet.comments(number);
     assert!(
-        said.len() == 1
-            && said[0].contains(&hers[..10])
-            && said[0].contains("leaves this pull request as it is"),
-        "{said:?}"
+        comments.len() == 1
+            && comments[0].contains(&hers[..10])
+            && comments[0].contains("leaves this pull request as it is"),
+        "{comments:?}"
     );
-    // Neither a newer tag, a change of the file, the end of the wish, nor a new process moves it;
-    // and it is said once.
+    // A newer tag, a change of the file, the end of the update or a new process do not change it,
+    // and it is reported once.
     fleet.publish("web", &["1.2.0"]);
     fleet.quiet_pass();
     fleet.person(&[(
@@ -293,7 +293,7 @@ fn commit_of_a_person_is_never_overwritten() {
         (Some(&hers), 1)
     );
     assert_eq!(fleet.get(number).state, RequestStatus::Open);
-    // Taken off again, the bot goes on.
+    // Without the person's commit, the bot goes on.
     fleet.publish("web", &["1.3.0"]);
     fleet.push(&["--force", &format!("{built}:refs/heads/{BRANCH}")]);
     let row = fleet.only();
@@ -338,7 +338,7 @@ fn request_closed_by_a_person_is_held() {
         fleet.head(BRANCH).is_some(),
         "who closed it may open it again"
     );
-    // Opened again, it is what it was.
+    // Reopened, it is as before.
     fleet.ann(number, json!({"state": "open"}));
     assert_eq!(
         seen(&fleet.quiet_pass()[0]),
@@ -350,7 +350,7 @@ fn request_closed_by_a_person_is_held() {
     );
     fleet.close(number);
     assert!(fleet.quiet_pass().is_empty());
-    // Something newer comes back in a new request.
+    // A newer version comes in a new request.
     fleet.publish("web", &["1.2.0"]);
     let row = fleet.only();
     assert_eq!(
@@ -359,7 +359,7 @@ fn request_closed_by_a_person_is_held() {
     );
     assert_ne!(row.number, Some(number));
     fleet.quiet_pass();
-    // Closed, too; then somebody writes it, which lifts the hold of what was closed.
+    // Closed, too; then a person commits it, which lifts the hold.
     fleet.close(row.number.unwrap());
     assert!(fleet.good_pass().is_empty());
     fleet.person(&[(FILE, &file(&["web:1.2.0", "db:1.0.0"]))]);
@@ -387,7 +387,7 @@ fn labels_hold_and_rebase_and_limits_apply() {
         "{rows:#?}"
     );
     fleet.quiet_pass();
-    // Held, nothing happens to it.
+    // A held request stays as it is.
     let built = fleet.head(&db).unwrap();
     fleet.label(number, "tagboat/hold");
     fleet.publish("db", &["1.2.0"]);
@@ -402,7 +402,7 @@ fn labels_hold_and_rebase_and_limits_apply() {
     assert_eq!(fleet.head(&db).as_ref(), Some(&built));
     fleet.unlabel(number, "tagboat/hold");
     assert_eq!(seen(&fleet.good_pass()[0]).1, RequestState::Updated);
-    // Asked to, it is rebuilt on the target's head, once.
+    // With the label, it is rebuilt on the target's head, once.
     let main = fleet.person(&[("README", "more\n")]);
     fleet.label(number, "tagboat/rebase");
     assert_eq!(seen(&fleet.good_pass()[0]).1, RequestState::Updated);
@@ -417,7 +417,7 @@ fn labels_hold_and_rebase_and_limits_apply() {
             .contains(&"tagboat/rebase".to_owned())
     );
     fleet.quiet_pass();
-    // One goes, another may come; then two were opened within the hour.
+    // One is closed, another may be opened; then two were opened within the hour.
     fleet.close(number);
     let rows = fleet.good_pass();
     assert_eq!(
@@ -453,7 +453,7 @@ fn auto_merge_when_its_check_turns_green() {
     fleet.check(number, StatusState::Failure);
     assert_eq!(waits(&fleet), "The check ci/test failed.");
     fleet.check(number, StatusState::Success);
-    // Nobody says which checks there are: another one may begin.
+    // The list of checks is unknown: another one may start.
     let row = fleet.quiet_pass().remove(0);
     assert!(
         row.waits.join(" ").starts_with("Its checks finished at ") && row.until.is_some(),
@@ -469,7 +469,7 @@ fn auto_merge_when_its_check_turns_green() {
         )))
         .remove(0)
     };
-    wait("Gitea has looked at the branch again", || {
+    wait("Gitea to check the branch again", || {
         (pass(PassMode::Plan).state == RequestState::WouldMerge).then_some(())
     });
     let row = pass(PassMode::Write);
@@ -488,17 +488,16 @@ fn auto_merge_when_its_check_turns_green() {
     );
     assert_eq!(fleet.head(BRANCH), None);
     assert!(fleet.quiet_pass().is_empty());
-    // A step that may not merge by itself waits for people.
+    // A step that may not merge automatically waits for people.
     fleet.publish("web", &["1.1.1"]);
-    // Gitea may still have the deletion of the branch to work off, and then ends the new request
-    // with it.
+    // Gitea may still process the deletion of the branch, and then closes the new request with it.
     wait("a request that stays", || {
         let row = fleet.only();
         fleet.check(row.number.unwrap(), StatusState::Success);
         (row.waits == ["web 1.1.0 → 1.1.1 is a patch step; autoMerge.bump allows minor only."])
             .then_some(())
     });
-    // Reverted by hand: it stays away.
+    // Reverted by a person, it is held.
     fleet.person(&[(FILE, &file(&["web:1.0.0", "db:1.0.0"]))]);
     let rows = fleet.good_pass();
     assert_eq!(rows.len(), 1, "{rows:#?}");
@@ -513,9 +512,8 @@ fn auto_merge_when_its_check_turns_green() {
 fn groups_are_separate_and_rebuilt_after_a_merge() {
     let fleet = Fleet::new("group: policy, autoMerge: {bump: [minor], requireChecks: false}");
     fleet.publish("db", &["1.1.0"]);
-    // Both are opened, and merge as soon as Gitea has looked at them; each is made again after the
-    // other.
-    wait("both are merged", || {
+    // Both are opened and merge when Gitea has checked them; each is rebuilt after the other.
+    wait("both merges", || {
         fleet.good_pass();
         (fleet.text("main", FILE) == file(&["web:1.1.0", "db:1.1.0"])).then_some(())
     });
@@ -572,7 +570,7 @@ fn missing_facts_close_no_request() {
             "image: {host}/team/web\n",
             "image: {host}/team/web\n  suspend: true\n",
         ),
-        // Its clock begins now.
+        // The age counts from now.
         whole.replace("range: '1.x'}}\n", "range: '1.x'}}\n  minimumAge: 72h\n"),
     ] {
         declare(&text);
@@ -593,7 +591,7 @@ fn missing_facts_close_no_request() {
     declare(&whole);
     assert_eq!(seen(&fleet.only()).1, RequestState::Updated);
     assert_eq!(fleet.quiet_pass()[0].number, Some(number));
-    // By commit, it is not needed any more.
+    // Via commit, it is no longer needed.
     declare(&whole.replace("via: pullRequest", "via: commit"));
     let report = fleet.pass();
     assert_eq!((fleet.open(), report.pushed()), (vec![], 1), "{report:#?}");
@@ -625,7 +623,7 @@ fn forge_is_queried_once_per_request_and_pass() {
                 .all(|number| fleet.get(*number).body.contains(wait)),
         "{before:#?}"
     );
-    // Declared to merge by themselves, their texts say so, and nothing else of them changes.
+    // With autoMerge declared, only their bodies change.
     let heads: Vec<_> = before.iter().map(|row| fleet.head(&row.branch)).collect();
     let declared = semver("web", "1.x", "")
         + &semver("db", "1.x", "")
@@ -653,10 +651,10 @@ fn forge_is_queried_once_per_request_and_pass() {
         "{texts:#?}"
     );
     fleet.quiet_pass();
-    // The second one merges as soon as Gitea has looked at it, after which all are looked at again:
-    // what the first waits for is known.
+    // The second one merges when Gitea has checked it, after which all are read again: the state of
+    // the first is known.
     fleet.check(numbers[1], StatusState::Success);
-    let (states, asked) = crate::it::update_support::wait("it merges", || {
+    let (states, sent) = crate::it::update_support::wait("the merge", || {
         fleet.gate.take();
         let states: Vec<_> = fleet.good_pass().iter().map(|row| row.state).collect();
         (states[1] == RequestState::Merged).then(|| (states, fleet.gate.take()))
@@ -664,9 +662,9 @@ fn forge_is_queried_once_per_request_and_pass() {
     assert_eq!(states, [RequestState::Open, RequestState::Merged]);
     let first = format!("/statuses/{}", heads[0].as_ref().unwrap());
     assert_eq!(
-        asked.iter().filter(|line| line.contains(&first)).count(),
+        sent.iter().filter(|line| line.contains(&first)).count(),
         1,
-        "{asked:#?}"
+        "{sent:#?}"
     );
 }
 
@@ -704,7 +702,7 @@ fn merge_by_hand_is_no_revert() {
         fleet.settled(number);
         let body = json!({"Do": way, "MergeTitleField": "I take it", "MergeMessageField": "in my own words"});
         let path = format!("repos/{}/pulls/{number}/merge", fleet.world.project);
-        wait("Ann merges it", || {
+        wait("Ann's merge", || {
             let ask = fleet.world.gitea.call(
                 &fleet.world.ann_token,
                 Method::POST,
@@ -714,7 +712,7 @@ fn merge_by_hand_is_no_revert() {
             fleet.runtime.block_on(ask).0.is_success().then_some(())
         });
         assert_eq!(fleet.text("main", FILE), pinned(second.as_str()), "{way}");
-        // The tag goes back to what it was, which nobody has refused.
+        // The tag goes back to its old image, which no one has refused.
         stable("1");
         let row = fleet.only();
         assert_eq!(row.state, RequestState::Opened, "{way}: {row:#?}");

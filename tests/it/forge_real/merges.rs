@@ -1,4 +1,4 @@
-//! Merging: on the verified head only, in every way, at once or by the forge itself.
+//! Merging: of the verified head only, by every method, at once or by the forge's auto-merge.
 
 use super::world::{World, merge};
 use crate::servers::git::{Program, git};
@@ -130,7 +130,7 @@ async fn merge_methods_make_their_history() {
         );
         before = commit;
     }
-    // The repository's own way, where none is declared; and one that it does not allow.
+    // The repository's default method, if none is declared; and one that it does not allow.
     world
         .admin(
             Method::PATCH,
@@ -198,7 +198,7 @@ async fn merge_conflict_is_refused() {
         .merge(two.number, &merge(&seen.head_commit))
         .await
         .unwrap_err();
-    // Gitea says the same of a conflict and of what it is still looking at.
+    // Gitea gives the same answer for a conflict and for a check in progress.
     assert!(
         matches!(error.problem, ForgeProblem::NotYet { .. }),
         "{error}"
@@ -242,7 +242,7 @@ async fn merge_when_ready_waits_for_the_check() {
         .await;
     assert!(merged.ended.unwrap().commit.is_some());
 
-    // Taken back, it stays.
+    // Auto-merge cancelled, it stays.
     let request = world.request("tagboat/back").await;
     world
         .forge
@@ -256,8 +256,8 @@ async fn merge_when_ready_waits_for_the_check() {
         .set_status(&request.head_commit, &green("ci/test"))
         .await
         .unwrap();
-    // What Gitea would do it does when the status comes; a request after it, ready at once, shows
-    // that it is through.
+    // Gitea merges when the status arrives. Another request that is ready after it shows that Gitea
+    // has processed it.
     let other = world.request("tagboat/after").await;
     world
         .forge

@@ -1,6 +1,5 @@
-//! Against a real Gitea. All modules of the part `forge` live in this folder: `tests/run forge`
-//! runs the tests whose names contain `forge_real::`, so a new one needs only its line here.
-//! [`whole`] needs a Kubernetes API server beside it.
+//! Tests with a real Gitea: `tests/run forge` runs all tests whose names contain `forge_real::`.
+//! [`whole`] also needs a Kubernetes API server.
 
 mod behind;
 mod checks;

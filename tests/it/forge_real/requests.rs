@@ -1,4 +1,4 @@
-//! The life of requests: opened, found, changed, labelled, commented, closed.
+//! Pull requests: opened, found, changed, labelled, commented, closed.
 
 use super::world::{World, forge_of, label, merge, new};
 use crate::servers::git::{Program, git};
@@ -35,7 +35,7 @@ async fn request_opened_updated_and_closed() {
     );
     assert_eq!(request.body, "What moves.\n\n`tagboat/dev/web`");
 
-    // Opened again, it is the same.
+    // Opening again returns the same request.
     let again = forge.open(&new("tagboat/dev/web")).await.unwrap();
     assert!(again.found);
     assert_eq!(again.request.number, request.number);
@@ -178,7 +178,7 @@ async fn request_end_names_the_user() {
     );
     let main = git(&world.clone, &["ls-remote", "origin", "refs/heads/main"]).text();
     assert_eq!(main.split_whitespace().next(), ended.commit.as_deref());
-    // Merged with the head that was verified: that it was somebody else does not matter.
+    // Merged with the verified head: it does not matter that a person merged it.
     assert_eq!(
         world
             .forge
@@ -234,7 +234,7 @@ async fn request_comment_is_updated_in_place() {
     let world = World::new().await;
     let request = world.request("tagboat/talk").await;
     let comments = format!("issues/{}/comments", request.number);
-    // Another person's words with the same mark are not the bot's.
+    // A comment of another user with the same marker is not the bot's.
     world
         .ann(
             Method::POST,
@@ -261,14 +261,14 @@ async fn request_comment_is_updated_in_place() {
         CommentOutcome::Made
     );
     let all = world.admin(Method::GET, &comments, json!(null)).await;
-    let said: Vec<&str> = all
+    let texts: Vec<&str> = all
         .as_array()
         .unwrap()
         .iter()
         .map(|comment| comment["body"].as_str().unwrap())
         .collect();
     assert_eq!(
-        said,
+        texts,
         [
             "<!-- tagboat:rollout -->\nmine",
             "<!-- tagboat:rollout -->\ndev: done",
@@ -356,7 +356,7 @@ async fn requests_list_all_pages_without_forks() {
         .collect()
         .await;
     assert!(opened.iter().all(|opened| !opened.found));
-    // Somebody opens one from a fork, with the name of a branch of the bot.
+    // A request from a fork, whose branch is named like one of the bot.
     let stranger = world.gitea.user("stranger").await;
     let token = world.gitea.token(&stranger, &["all"]).await;
     let forked = world
@@ -459,7 +459,7 @@ async fn forge_releases_and_urls_are_right() {
             ("v1.1.0", "notes of v1.1.0 @ann")
         ]
     );
-    // A project with tags alone.
+    // A project with tags but no releases.
     let bare = World::new().await;
     for tag in ["1.0.0", "1.1.0"] {
         bare.admin(

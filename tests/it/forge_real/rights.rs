@@ -1,5 +1,4 @@
-//! Tokens that may not do a thing: the error names what was done and what is missing, and not the
-//! token.
+//! Tokens without a right: the error names the action and the missing right, and not the token.
 
 use super::world::{World, forge_of, merge, new};
 use reqwest::Method;
@@ -9,7 +8,7 @@ use tagboat::{
     io::forge::{CommitStatus, ForgeError, ForgeProblem, RequestFilter, StatusState},
 };
 
-/// The error of what must fail, which names no secret.
+/// The error of a call that must fail; it contains no secret.
 fn failed<T: std::fmt::Debug>(
     result: Result<T, ForgeError>,
     token: &str,
@@ -47,7 +46,7 @@ async fn token_without_a_right_gets_its_name() {
         "{text}"
     );
 
-    // May read, and nothing else.
+    // Read access only.
     let token = world.gitea.token(&world.bot, &["read:repository"]).await;
     let reader = forge_of(world.gitea, &world.project, &token);
     assert_eq!(
@@ -112,7 +111,7 @@ async fn token_without_a_right_gets_its_name() {
         assert!(text.contains(word) && text.contains(needs), "{text}");
     }
 
-    // A user who may only read the repository.
+    // A user with read access to the repository.
     let guest = world.gitea.user("guest").await;
     let token = world.gitea.token(&guest, &super::world::SCOPES).await;
     let guest = forge_of(world.gitea, &world.project, &token);
@@ -124,7 +123,7 @@ async fn token_without_a_right_gets_its_name() {
     let (text, _) = failed(guest.close(request.number).await, &token);
     assert!(text.contains("change a pull request"), "{text}");
 
-    // To others a private repository is none.
+    // For other users a private repository does not exist.
     world
         .admin(Method::PATCH, "", json!({"private": true}))
         .await;

@@ -1,4 +1,4 @@
-//! What the forge of the sandbox is held to is what a real one does.
+//! A real Gitea passes the test of the sandbox's forge.
 
 use super::world::World;
 use crate::it::sandbox_forge::{WALK, walk};

@@ -1,5 +1,5 @@
-//! A repository that several updaters, and people with requests of their own from the bot's
-//! branches, work on; on a real Gitea, which closes every request of a branch that is deleted.
+//! One repository with several updaters, and with requests of people from the bot's branches. Gitea
+//! closes every request of a deleted branch.
 
 use super::fleet::{BRANCH, FILE, Fleet, prod, rows};
 use crate::it::update_support::{deployment, semver};
@@ -54,7 +54,7 @@ fn branch_used_by_another_request_stays() {
         (RequestStatus::Open, "try it on staging", 0)
     );
     assert_eq!(fleet.comments(hers), [""; 0]);
-    // Wanted again: the bot's own beside hers, and then the branch with nobody's.
+    // Wanted again: the bot opens its own beside hers; then the branch is in nobody else's use.
     fleet.publish("web", &["1.2.0"]);
     let row = fleet.only();
     assert!(

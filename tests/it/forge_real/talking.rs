@@ -1,4 +1,4 @@
-//! Talking back: what became of a merged request stands beside its commit and in the request, once.
+//! Rollout reports: the result of a merged request, as a commit status and in one comment.
 
 use super::world::World;
 use crate::it::support::stage::{Stage, rollout, timing, until};
@@ -17,14 +17,14 @@ use tagboat::{
 use tokio::{sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-/// A process that talks, from its start to its end.
-struct Talker {
+/// A reporter, from its start to its end.
+struct RunningReporter {
     task: JoinHandle<()>,
     stop: CancellationToken,
     merged: watch::Sender<Arc<[MergedRequest]>>,
 }
 
-impl Talker {
+impl RunningReporter {
     fn start(stage: &Arc<Stage>, forge: &Arc<dyn Forge>) -> Self {
         let (merged, stop) = (watch::Sender::new(Arc::from([])), CancellationToken::new());
         let ground: Arc<dyn RolloutSource> = stage.clone();
@@ -45,7 +45,7 @@ impl Talker {
     }
 }
 
-/// Context, state and line of each status ever set on a commit, the first first.
+/// Context, state and text of each status ever set on a commit, oldest first.
 pub async fn statuses(world: &World, commit: &str) -> Vec<String> {
     let answer = world
         .admin(
@@ -86,7 +86,7 @@ async fn comments(world: &World, number: u64) -> Vec<(String, String)> {
         .collect()
 }
 
-/// A comment as Gitea shows it.
+/// A comment as Gitea renders it.
 async fn page(world: &World, text: &str) -> String {
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let body = json!({"Text": text, "Mode": "comment", "Context": world.project});
@@ -129,9 +129,9 @@ async fn rollout_reported_as_status_and_comment() {
     assert_ne!(merged.commit, request.head_commit);
 
     let stage = Stage::new(Duration::from_secs(300));
-    let first = Talker::start(&stage, &world.forge);
-    // Gitea's clock shows whole seconds: it may seem to have been merged before the task began, and
-    // is told nevertheless, when it is clear how it goes.
+    let first = RunningReporter::start(&stage, &world.forge);
+    // Gitea's clock has whole seconds, so the merge may seem to precede the task's start. It is
+    // reported all the same once its result is clear.
     let why = "Deployment shop/api: pod api-1, container api: ImagePullBackOff: no `api:9`, says @ann <b>#1</b>";
     let failure = rollout(
         "s1",
@@ -153,8 +153,8 @@ async fn rollout_reported_as_status_and_comment() {
         )
     };
     wait(&world, &merged, 1).await;
-    let (told, said) = shown().await;
-    assert_eq!(told, [failing]);
+    let (found, texts) = shown().await;
+    assert_eq!(found, [failing]);
     let commit = format!(
         "[`{}`]({})",
         &merged.commit[..10],
@@ -166,20 +166,21 @@ async fn rollout_reported_as_status_and_comment() {
          - ✅ `shop/web` on `east` has nothing to change"
     );
     assert_eq!(
-        said.iter()
+        texts
+            .iter()
             .map(|(text, _)| text.trim_end())
             .collect::<Vec<_>>(),
         [text]
     );
-    // Nobody is named, nothing is linked: the forge's own rendering shows the words as code.
-    let page = page(&world, &said[0].0).await;
+    // No mention and no link: the forge renders foreign text as code.
+    let page = page(&world, &texts[0].0).await;
     assert!(page.contains("@ann &lt;b&gt;#1&lt;/b&gt;</code>"), "{page}");
     assert!(!page.contains("<b>") && !page.contains("/ann\""), "{page}");
     first.end().await;
 
-    // The next process finds everything said.
-    let second = Talker::start(&stage, &world.forge);
-    let asked = world
+    // The next process finds everything reported.
+    let second = RunningReporter::start(&stage, &world.forge);
+    let comment_calls = world
         .forge
         .calls()
         .get(&ForgeOperation::Comment)
@@ -187,7 +188,7 @@ async fn rollout_reported_as_status_and_comment() {
         .unwrap_or_default();
     second.merged.send_replace(Arc::from([merged.clone()]));
     until("the comment is read", || {
-        world.forge.calls()[&ForgeOperation::Comment] > asked
+        world.forge.calls()[&ForgeOperation::Comment] > comment_calls
     })
     .await;
     stage.turn("shop/api", "s1", ApplicationState::Synced, |status| {
@@ -199,12 +200,12 @@ async fn rollout_reported_as_status_and_comment() {
         ));
     });
     wait(&world, &merged, 2).await;
-    until_said(&world, &merged, "rolled out in 10m").await;
+    until_comment(&world, &merged, "rolled out in 10m").await;
     let (now, then) = shown().await;
     assert_eq!(
         now,
         [
-            told[0].clone(),
+            found[0].clone(),
             "tagboat/rollout/prod@east success: 1 rolled out in 10m, 1 with nothing to change"
                 .to_owned()
         ]
@@ -212,9 +213,9 @@ async fn rollout_reported_as_status_and_comment() {
     assert_eq!(then.len(), 1, "one comment, kept up to date: {then:?}");
     second.end().await;
 
-    // Now that everything is told, a third changes nothing at all.
-    let third = Talker::start(&stage, &world.forge);
-    let asked = world.forge.calls()[&ForgeOperation::Comment];
+    // A third process, after the final report, changes nothing.
+    let third = RunningReporter::start(&stage, &world.forge);
+    let comment_calls = world.forge.calls()[&ForgeOperation::Comment];
     third.merged.send_replace(Arc::from([merged.clone()]));
     stage.record(
         "shop/api",
@@ -226,12 +227,12 @@ async fn rollout_reported_as_status_and_comment() {
         )],
     );
     until("the comment is read", || {
-        world.forge.calls()[&ForgeOperation::Comment] > asked
+        world.forge.calls()[&ForgeOperation::Comment] > comment_calls
     })
     .await;
     third.end().await;
     assert_eq!(shown().await, (now, then));
-    // What the forge says of its own checks does not count for a later merge.
+    // A status set by the bot is no check of a later merge.
     let mut beside = merged.request.clone();
     beside.head_commit.clone_from(&merged.commit);
     let checks = world.forge.checks(&beside).await.unwrap();
@@ -242,11 +243,11 @@ async fn rollout_reported_as_status_and_comment() {
     );
 }
 
-/// Waits until a commit has that many statuses.
+/// Waits until a commit has this many statuses.
 async fn wait(world: &World, merged: &MergedRequest, count: usize) {
     for _ in 0..600 {
         if statuses(world, &merged.commit).await.len() >= count {
-            return until_said(world, merged, "Rollout of").await;
+            return until_comment(world, merged, "Rollout of").await;
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
@@ -256,8 +257,8 @@ async fn wait(world: &World, merged: &MergedRequest, count: usize) {
     );
 }
 
-/// Waits until the comment says something.
-async fn until_said(world: &World, merged: &MergedRequest, words: &str) {
+/// Waits until the comment contains a text.
+async fn until_comment(world: &World, merged: &MergedRequest, words: &str) {
     for _ in 0..600 {
         if comments(world, merged.request.number)
             .await

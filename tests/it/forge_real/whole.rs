@@ -1,6 +1,6 @@
-//! The whole way of requests, driven only by files, pushes and what people do on the forge:
-//! `tagboat run` between a registry, a real Gitea and a real Kubernetes API server. Environment
-//! `dev` merges by itself when its check is green, `prod` waits for people.
+//! Pull requests end to end, driven only by files, pushes and actions of people on the forge:
+//! `tagboat run` with a registry, a real Gitea and a real Kubernetes API server. Environment `dev`
+//! merges automatically when its check is green, `prod` waits for people.
 
 use super::{fleet::Fleet, talking::statuses};
 use crate::{
@@ -19,15 +19,15 @@ use std::{
 use tagboat::io::forge::{PullRequest, RequestFilter, RequestStatus, StatusState};
 
 const WEB: &str = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec:\n  replicas: 1\n  selector: {matchLabels: {app: web}}\n  template:\n    metadata: {labels: {app: web}}\n    spec:\n      containers:\n        - name: web\n          image: {host}/team/web:1.0.0\n";
-/// The file of an Environment.
+/// The file of each Environment.
 const FILES: [(&str, &str); 2] = [
     ("dev", "envs/dev/web/all.yaml"),
     ("prod", "envs/prod/web/all.yaml"),
 ];
-/// Many passes, each of which waits for Gitea, on a machine with other work.
+/// Enough for many passes that wait for Gitea, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// The running program and all that it works between.
+/// The running program and its servers.
 struct Stage {
     fleet: Fleet,
     kube: &'static Kube,
@@ -38,7 +38,7 @@ struct Stage {
 }
 
 impl Stage {
-    /// The program runs, both Environments are in step at 1.0.0, and prod's namespace refuses
+    /// Starts the program; both Environments are synced at 1.0.0, and prod's namespace refuses
     /// 1.0.1.
     fn new() -> Self {
         let kube = Kube::shared();
@@ -88,7 +88,7 @@ impl Stage {
         stage
     }
 
-    /// Lets prod's namespace refuse one version.
+    /// Makes prod's namespace refuse one version.
     fn refuse(&self) {
         let group = "/apis/admissionregistration.k8s.io/v1";
         let rules = json!([{"apiGroups": ["apps"], "apiVersions": ["*"], "operations": ["CREATE", "UPDATE"], "resources": ["deployments"]}]);
@@ -123,14 +123,14 @@ impl Stage {
             "--image=example.org/web:1.0.1",
             "--dry-run=server",
         ];
-        self.until("the policy is at work", || {
+        self.until("the policy is in effect", || {
             String::from_utf8_lossy(&self.kube.kubectl(&probe).stderr)
                 .contains("prod takes no 1.0.1")
                 .then_some(())
         });
     }
 
-    /// Waits for something that the program does.
+    /// Waits for an effect of the program.
     fn until<T>(&self, what: &str, mut done: impl FnMut() -> Option<T>) -> T {
         let end = Instant::now() + PATIENCE;
         loop {
@@ -140,7 +140,7 @@ impl Stage {
             assert!(
                 Instant::now() < end,
                 "not within {PATIENCE:?}: {what}\n{}\n{}",
-                self.said(&["requests"]),
+                self.run(&["requests"]),
                 self.log()
             );
             std::thread::sleep(Duration::from_millis(100));
@@ -151,8 +151,8 @@ impl Stage {
         std::fs::read_to_string(&self.log).unwrap()
     }
 
-    /// What a command says, which the running program answers.
-    fn said(&self, arguments: &[&str]) -> String {
+    /// Runs a command, which the running program answers.
+    fn run(&self, arguments: &[&str]) -> String {
         let output = self.fleet.tagboat(arguments).output().unwrap();
         format!(
             "{}{}",
@@ -182,7 +182,7 @@ impl Stage {
             .collect()
     }
 
-    /// Waits until the only request of an Environment has this state and waits for this.
+    /// Waits until the only request of an Environment has this state and this reason.
     fn waits(&self, environment: &str, number: u64, state: &str, why: &str) {
         self.until(&format!("{environment} is {state}: {why}"), || {
             let rows = self.rows(environment);
@@ -227,9 +227,8 @@ impl Stage {
         });
     }
 
-    /// What became of a merged request on the cluster is said beside its commit, and in the
-    /// request.
-    fn told(&self, request: &PullRequest, environment: &str, namespace: &str) {
+    /// Checks the rollout report of a merged request: its commit status and its comment.
+    fn check_report(&self, request: &PullRequest, environment: &str, namespace: &str) {
         let commit = request
             .ended
             .as_ref()
@@ -257,10 +256,10 @@ impl Stage {
         });
     }
 
-    /// No request of an Environment is there or would be opened, because somebody said no.
+    /// Checks that an Environment has no request and would open none, because of a hold.
     fn stays_away(&self, environment: &str, held: &str) {
         self.until(held, || {
-            let plan = self.said(&["plan"]);
+            let plan = self.run(&["plan"]);
             (plan.contains(held) && self.rows(environment).is_empty()).then_some(())
         });
         let open = self
@@ -294,7 +293,7 @@ fn dev_auto_merges_while_prod_waits_for_people() {
         "open",
         "It waits for a person to merge it: autoMerge is not declared.",
     );
-    let text = stage.said(&["requests"]);
+    let text = stage.run(&["requests"]);
     for line in [
         format!(
             "open #{} dev: web 1.0.0 → 1.0.1\n      {}\n      {no_check}",
@@ -308,7 +307,7 @@ fn dev_auto_merges_while_prod_waits_for_people() {
         assert!(text.contains(&line), "{line}\n{text}");
     }
     assert_eq!(stage.fleet.get(dev.number).labels, ["images"]);
-    // Its reviewer sees what would change, and that the cluster would refuse it.
+    // The reviewer sees the change, and that the cluster would refuse it.
     let body = prod.body.replace(&stage.fleet.registry.host(), "{host}");
     let diff = |sign: char, tag: &str| {
         body.lines().any(|line| {
@@ -322,12 +321,12 @@ fn dev_auto_merges_while_prod_waits_for_people() {
     );
     assert!(!dev.body.contains("would be refused"), "{}", dev.body);
 
-    // Dev's check turns green: it merges itself, is rolled out, and that is said.
+    // Dev's check turns green: it merges automatically, is rolled out, and is reported.
     assert_eq!(stage.image(&stage.dev), "1.0.0");
     stage.fleet.check(dev.number, StatusState::Success);
     let dev = stage.merged(dev.number);
     stage.runs(&stage.dev, "1.0.1");
-    stage.told(&dev, "dev", &stage.dev);
+    stage.check_report(&dev, "dev", &stage.dev);
     assert_eq!(stage.fleet.head("tagboat/dev/all"), None);
     assert!(stage.rows("dev").is_empty());
     assert_eq!(
@@ -338,7 +337,7 @@ fn dev_auto_merges_while_prod_waits_for_people() {
         (RequestStatus::Open, "1.0.0")
     );
 
-    // A person closes prod's: that version stays away.
+    // A person closes prod's request: that version is held.
     stage.fleet.close(prod.number);
     stage.stays_away(
         "prod",
@@ -348,7 +347,7 @@ fn dev_auto_merges_while_prod_waits_for_people() {
         ),
     );
 
-    // A newer one comes back, and the cluster takes it. A person merges it.
+    // A newer version comes, and the cluster accepts it. A person merges it.
     stage.fleet.publish("web", &["1.0.2"]);
     let again = stage.request("prod: web 1.0.0 → 1.0.2");
     assert_ne!(again.number, prod.number);
@@ -362,7 +361,7 @@ fn dev_auto_merges_while_prod_waits_for_people() {
         "repos/{}/pulls/{}/merge",
         stage.fleet.world.project, again.number
     );
-    stage.until("Gitea has looked at it", || {
+    stage.until("Gitea has checked it", || {
         let world = &stage.fleet.world;
         let call = world.gitea.call(
             &world.ann_token,
@@ -376,18 +375,18 @@ fn dev_auto_merges_while_prod_waits_for_people() {
     });
     let again = stage.merged(again.number);
     stage.runs(&stage.prod, "1.0.2");
-    stage.told(&again, "prod", &stage.prod);
+    stage.check_report(&again, "prod", &stage.prod);
     stage.fleet.check(dev.number, StatusState::Success);
     stage.merged(dev.number);
     stage.runs(&stage.dev, "1.0.2");
 
-    // A person reverts it in Git: it is taken back in the cluster, too, and stays away.
+    // A person reverts it in Git: the cluster follows, and the version is held.
     stage.fleet.person(&[(FILES[1].1, WEB)]);
     stage.runs(&stage.prod, "1.0.0");
     stage.stays_away("prod", "holds 1.0.2: ");
 
-    // A newer one comes back. On dev's branch a person commits: it is hers now, whatever its check
-    // says.
+    // A newer version comes. A person commits to dev's branch, which makes it hers, even with a
+    // green check.
     stage.fleet.publish("web", &["1.0.3"]);
     let dev = stage.request("dev: web 1.0.2 → 1.0.3");
     let prod = stage.request("prod: web 1.0.0 → 1.0.3");
@@ -403,7 +402,7 @@ fn dev_auto_merges_while_prod_waits_for_people() {
         &hers[..10]
     );
     stage.waits("dev", dev.number, "stopped", &why);
-    let text = stage.said(&["requests"]);
+    let text = stage.run(&["requests"]);
     assert!(
         text.contains(&format!(
             "stopped #{} dev: web 1.0.2 → 1.0.3\n      {}\n      {why}",
@@ -411,7 +410,7 @@ fn dev_auto_merges_while_prod_waits_for_people() {
         )),
         "{text}"
     );
-    let said = |number: u64| {
+    let comment_count = |number: u64| {
         stage
             .fleet
             .comments(number)
@@ -419,22 +418,22 @@ fn dev_auto_merges_while_prod_waits_for_people() {
             .filter(|text| text.contains(&hers[..10]))
             .count()
     };
-    stage.until("it is said in the request", || {
-        (said(dev.number) == 1).then_some(())
+    stage.until("the comment reports it", || {
+        (comment_count(dev.number) == 1).then_some(())
     });
-    // Nor does a newer tag move it, which prod's request takes up in place.
+    // A newer tag does not change it either; prod's request is updated in place.
     stage.fleet.publish("web", &["1.0.4"]);
     assert_eq!(stage.request("prod: web 1.0.0 → 1.0.4").number, prod.number);
     stage.waits("dev", dev.number, "stopped", &why);
     assert_eq!(stage.fleet.head("tagboat/dev/all"), Some(hers.clone()));
     let dev = stage.fleet.get(dev.number);
     assert_eq!(
-        (dev.state, dev.title.as_str(), said(dev.number)),
+        (dev.state, dev.title.as_str(), comment_count(dev.number)),
         (RequestStatus::Open, "dev: web 1.0.2 → 1.0.3", 1)
     );
     assert_eq!(stage.image(&stage.dev), "1.0.2");
 
-    // All that the bot put on main came by the requests.
+    // All commits of the bot on main came by pull requests.
     let clone = &stage.fleet.world.clone;
     git(clone, &["fetch", "-q", "origin"]).ok();
     let log = git(

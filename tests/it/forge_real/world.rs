@@ -20,7 +20,7 @@ use tagboat::{
     spec::{self, ForgeCredentials, ForgeKind},
 };
 
-/// Scopes of a token for everything that the bot does.
+/// The scopes of a token for everything that the bot does.
 pub const SCOPES: [&str; 2] = ["write:repository", "write:issue"];
 
 pub struct World {
@@ -80,14 +80,14 @@ impl World {
         }
     }
 
-    /// The administrator's request about the repository.
+    /// Sends a request about the repository as the administrator.
     pub async fn admin(&self, method: Method, path: &str, body: Value) -> Value {
         self.gitea
             .admin(method, &format!("repos/{}/{path}", self.project), body)
             .await
     }
 
-    /// Ann's request about the repository, which must succeed.
+    /// Sends a request about the repository as Ann, which must succeed.
     pub async fn ann(&self, method: Method, path: &str, body: Value) -> Value {
         let (status, answer) = self
             .gitea
@@ -102,7 +102,7 @@ impl World {
         answer
     }
 
-    /// Pushes a commit with one file to a branch, which begins at main if it is new; gives the
+    /// Pushes a commit with one file to a branch, which starts at main if it is new; returns the
     /// commit.
     pub fn push(&self, branch: &str, file: &str) -> String {
         let there = git(
@@ -130,22 +130,22 @@ impl World {
         git(&self.clone, &["rev-parse", "HEAD"]).text()
     }
 
-    /// Pushes a branch and opens a request for it, which Gitea has looked at.
+    /// Pushes a branch and opens a request for it, which Gitea has checked.
     pub async fn request(&self, branch: &str) -> PullRequest {
         self.push(branch, &branch.replace('/', "-"));
         let opened = self.forge.open(&new(branch)).await.unwrap();
         self.looked_at(opened.request.number).await
     }
 
-    /// Waits until Gitea knows whether a request conflicts.
+    /// Waits until Gitea knows if a request has conflicts.
     pub async fn looked_at(&self, number: u64) -> PullRequest {
-        self.until(number, "Gitea looked at it", |request| {
+        self.until(number, "Gitea checked it", |request| {
             request.mergeable == tagboat::io::forge::Mergeable::Yes
         })
         .await
     }
 
-    /// Waits until a request is as wanted.
+    /// Waits until a request satisfies a condition.
     pub async fn until(
         &self,
         number: u64,
@@ -175,7 +175,6 @@ impl World {
     }
 }
 
-/// The forge of a project, with a token.
 pub fn forge_of(gitea: &Gitea, project: &str, token: &str) -> Arc<dyn Forge> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let forge = spec::ForgeSpec {

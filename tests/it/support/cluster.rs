@@ -1,8 +1,7 @@
-//! A way into a cluster.
+//! Kubeconfigs for tests.
 
 use serde_json::{Value, json};
 
-/// A kubeconfig of one cluster and one user.
 pub fn kubeconfig(cluster: &Value, user: &Value) -> Value {
     json!({
         "clusters": [{"name": "c", "cluster": cluster}],

@@ -27,7 +27,7 @@ use tagboat::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// How long anything may take on a busy machine.
+/// The bound of every wait, for a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// An API server that the tests write to beside tagboat.
@@ -41,17 +41,17 @@ impl Backend for &'static Kube {
     }
 }
 
-/// A reconciler, and what its repository holds.
+/// A reconciler and its repository.
 pub struct Fleet<K: Backend = &'static Kube> {
     pub kube: K,
     pub reconciler: Arc<Reconciler>,
-    /// The namespace of its Applications and, unless said otherwise, of their objects.
+    /// The namespace of its Applications and, by default, of their objects.
     pub namespace: String,
     manifests: Arc<Mutex<BTreeMap<String, Vec<Value>>>>,
     declared: Mutex<BTreeMap<String, String>>,
-    /// Whether the declarations shall have a mistake.
+    /// If the declarations have an error.
     pub mistaken: Mutex<bool>,
-    /// Held, it holds up all renderings.
+    /// Blocks all renderings while locked.
     pub rendering: Arc<tokio::sync::Mutex<()>>,
     revision: Mutex<u32>,
     stop: CancellationToken,
@@ -60,13 +60,13 @@ pub struct Fleet<K: Backend = &'static Kube> {
 }
 
 impl Fleet {
-    /// A fleet with a namespace of its own.
+    /// Starts a fleet with a namespace of its own.
     pub async fn start(kube: &'static Kube, prefix: &str) -> Self {
         let namespace = kube.namespace(prefix).await;
         Self::open(kube, namespace, kube.kubeconfig.clone(), ReconcileMode::Act).await
     }
 
-    /// One of another repository in the same namespace.
+    /// Opens a fleet of another repository in the same namespace.
     pub async fn open_as(kube: &'static Kube, namespace: String, repository: RepositoryId) -> Self {
         let mut fleet =
             Self::open(kube, namespace, kube.kubeconfig.clone(), ReconcileMode::Act).await;
@@ -74,7 +74,7 @@ impl Fleet {
         fleet
     }
 
-    /// kubectl in the fleet's namespace; it must succeed.
+    /// Runs kubectl in the fleet's namespace; it must succeed.
     pub fn kubectl(&self, arguments: &[&str]) -> String {
         let mut all = vec!["-n", self.namespace.as_str()];
         all.extend(arguments);
@@ -89,7 +89,7 @@ impl Fleet {
 }
 
 impl<K: Backend> Fleet<K> {
-    /// One of another repository in the same namespace, in the same process.
+    /// Opens another repository in the same namespace and the same process.
     pub fn beside(&self, repository: RepositoryId) -> Self {
         let (manifests, declared, revision, mistaken, rendering) = Default::default();
         let (kube, reconciler, namespace) = (
@@ -113,7 +113,7 @@ impl<K: Backend> Fleet<K> {
         }
     }
 
-    /// One in this namespace, through this kubeconfig.
+    /// Opens a fleet in this namespace, through this kubeconfig.
     pub async fn open(
         kube: K,
         namespace: String,
@@ -141,7 +141,7 @@ impl<K: Backend> Fleet<K> {
         }
     }
 
-    /// Ends the process, as it were, at the next safe point of wherever it is.
+    /// Ends the process at its next safe point.
     pub async fn end(&self) {
         self.stop.cancel();
         self.reconciler.shut_down().await;
@@ -158,7 +158,7 @@ impl<K: Backend> Fleet<K> {
         Name::new(&self.namespace, name).unwrap()
     }
 
-    /// Declares an Application; `spec` is what it says beside path and cluster.
+    /// Declares an Application; `spec` follows its path and cluster.
     pub fn application(&self, name: &str, spec: &str) {
         let text = format!(
             "apiVersion: tagboat.dev/v1alpha1\nkind: Application\nmetadata: {{name: {name}, namespace: {}}}\nspec: {{environment: dev, path: {name}, cluster: test, targetNamespace: {}{spec}}}\n",
@@ -167,13 +167,13 @@ impl<K: Backend> Fleet<K> {
         self.declared.lock().unwrap().insert(name.to_owned(), text);
     }
 
-    /// Takes an Application's declaration away.
+    /// Removes an Application's declaration.
     pub fn undeclare(&self, name: &str) {
         self.declared.lock().unwrap().remove(name);
     }
 
-    /// What an Application's folder holds. Nothing (`null`) is a mistake in it; a text is what is
-    /// in the way of rendering it, which may pass.
+    /// Sets the objects of an Application's folder. `null` is a permanent render error; a string is
+    /// the message of a transient one.
     pub fn manifests(&self, name: &str, objects: Vec<Value>) {
         self.manifests
             .lock()
@@ -181,15 +181,14 @@ impl<K: Backend> Fleet<K> {
             .insert(name.to_owned(), objects);
     }
 
-    /// A new commit: everything that is declared is to be brought about. Gives the revision.
+    /// Commits the declarations, starts reconciling them, and returns the revision.
     pub fn commit(&self) -> String {
         let revision = self.next();
         self.follow(&revision);
         revision
     }
 
-    /// A commit, and a process that brings about what some Applications alone say there, as a
-    /// command does that names them.
+    /// Commits, and reconciles only the named Applications in a new process, as a command does.
     pub async fn named(&mut self, names: &[&str]) -> BTreeMap<String, ApplicationStatus> {
         self.restart().await;
         let revision = self.next();
@@ -215,7 +214,7 @@ impl<K: Backend> Fleet<K> {
         format!("{:040}", *revision)
     }
 
-    /// Takes a revision.
+    /// Starts reconciling a revision.
     pub fn follow(&self, revision: &str) {
         self.follow_some(revision, None);
     }
@@ -290,7 +289,8 @@ impl<K: Backend> Fleet<K> {
         );
     }
 
-    /// Waits until everything has come to an end at a revision; gives how it is, by name.
+    /// Waits until every Application has reached its final state at a revision; returns the
+    /// statuses by name.
     pub async fn settled(&self, revision: &str) -> BTreeMap<String, ApplicationStatus> {
         let done = self
             .reconciler
@@ -300,7 +300,7 @@ impl<K: Backend> Fleet<K> {
         self.statuses()
     }
 
-    /// A commit, brought about.
+    /// Commits, and waits until everything is reconciled.
     pub async fn applied(&self) -> BTreeMap<String, ApplicationStatus> {
         let revision = self.commit();
         self.settled(&revision).await
@@ -316,7 +316,7 @@ impl<K: Backend> Fleet<K> {
             .collect()
     }
 
-    /// Waits until an Application is as it should be.
+    /// Waits until the statuses satisfy a condition.
     pub async fn until(
         &self,
         what: &str,
@@ -368,7 +368,7 @@ impl<K: Backend> Fleet<K> {
             .await;
     }
 
-    /// Waits until a live object is as it should be, and gives it.
+    /// Waits until a live object satisfies a condition, and returns it.
     pub async fn live_until(
         &self,
         plural: &str,
@@ -423,12 +423,10 @@ async fn reconciler(
     )
 }
 
-/// A ConfigMap with one value.
 pub fn config(name: &str, value: &str) -> Value {
     json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"value": value}})
 }
 
-/// The states by name.
 pub fn states(statuses: &BTreeMap<String, ApplicationStatus>) -> Vec<(&str, ApplicationState)> {
     statuses
         .iter()
@@ -436,7 +434,7 @@ pub fn states(statuses: &BTreeMap<String, ApplicationStatus>) -> Vec<(&str, Appl
         .collect()
 }
 
-/// What is wrong, as text.
+/// The problems of a status, as text.
 pub fn problems(status: &ApplicationStatus) -> Vec<String> {
     status.problems.iter().map(ToString::to_string).collect()
 }

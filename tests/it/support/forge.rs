@@ -1,4 +1,4 @@
-//! A forge whose answers a test decides, and what every test of one asks.
+//! A forge with responses of the test's choice, and assertions that all forges share.
 
 use super::wire::{Reply, Seen, Wire, reply};
 use serde_json::Value;
@@ -53,8 +53,8 @@ pub fn connect(
     .unwrap()
 }
 
-/// `METHOD target` of each request, with its body as JSON where it had one.
-pub fn asked(wire: &Wire) -> Vec<String> {
+/// `METHOD target` of each request, with its body as JSON if it had one.
+pub fn sent(wire: &Wire) -> Vec<String> {
     let line = |seen: Seen| match seen.body.as_str() {
         "" => format!("{} {}", seen.method, seen.target),
         body => format!(

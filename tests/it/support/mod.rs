@@ -1,4 +1,4 @@
-//! What tests share.
+//! Shared fixtures.
 
 pub mod cluster;
 pub mod fleet;

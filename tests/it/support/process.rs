@@ -1,4 +1,4 @@
-//! A process that never outlives the test that has started it, however that test ends.
+//! A child process that never outlives its test, however that ends.
 
 use std::{
     ops::{Deref, DerefMut},
@@ -6,10 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long a process that was asked to end may take, tests beside it included.
+/// The time that a process may take to end, on a busy machine.
 const BOUND: Duration = Duration::from_secs(60);
 
-/// A process; SIGKILL comes with the end of the value.
+/// A process that is killed (SIGKILL) on drop.
 pub struct Running(Child);
 
 impl Running {

@@ -1,4 +1,4 @@
-//! Clusters as the `talking` room sees them, which are as a test says.
+//! Clusters with states of the test's choice, for the rollout reporter.
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -17,15 +17,15 @@ use tagboat::{
 };
 use tokio::sync::watch;
 
-/// Clusters whose Applications are as a test says. Revisions are called after what they are: `b1`
-/// before the merge, `s1` the same, `o1` another one.
+/// Clusters with states of the test's choice. The names of revisions give their relation to the
+/// merge: `b1` before it, `s1` the merge itself, `o1` another one.
 pub struct Stage {
     pub statuses: Mutex<BTreeMap<(String, Name), ApplicationStatus>>,
     pub turned: watch::Sender<u64>,
     rollouts: Mutex<HashMap<(String, Name), Vec<Rollout>>>,
-    /// How often statuses and clusters were looked at.
+    /// The numbers of queries for statuses and for clusters.
     pub looks: Mutex<(usize, usize)>,
-    /// How often clusters cannot be asked.
+    /// The number of next queries for clusters that fail.
     pub down: Mutex<usize>,
     timeout: Duration,
 }
@@ -42,7 +42,7 @@ impl Stage {
         })
     }
 
-    /// Says how an Application of the cluster `east` is.
+    /// Sets the status of an Application on the cluster `east`.
     pub fn turn(
         &self,
         application: &str,
@@ -68,7 +68,7 @@ impl Stage {
         );
     }
 
-    pub fn asked(&self) -> usize {
+    pub fn cluster_queries(&self) -> usize {
         self.looks.lock().unwrap().1
     }
 }
@@ -82,7 +82,7 @@ impl RolloutSource for Stage {
     fn status_changes(&self) -> watch::Receiver<u64> {
         self.turned.subscribe()
     }
-    /// The files of a request name what it reaches.
+    /// The files of a request name its targets.
     fn targets(&self, merged: &MergedRequest) -> Result<Option<Vec<RolloutTarget>>, GitError> {
         if merged.commit == "unknown" {
             return Ok(None);
@@ -130,7 +130,7 @@ impl RolloutSource for Stage {
     }
 }
 
-/// Short enough for tests, long enough that their order is sure.
+/// Short enough for tests, long enough for a reliable order.
 pub fn timing() -> ReportTiming {
     ReportTiming {
         gather: Duration::from_millis(5),

@@ -1,5 +1,5 @@
-//! A server of HTTP/1.1 whose every byte and pause a test decides: what a real registry cannot be
-//! made to do.
+//! An HTTP/1.1 server with every byte and pause of the test's choice, for responses that no real
+//! registry gives.
 
 use std::{
     collections::BTreeMap,
@@ -15,7 +15,6 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-/// A request as it came.
 #[derive(Debug, Clone)]
 pub struct Seen {
     pub method: String,
@@ -36,15 +35,15 @@ impl Seen {
     }
 }
 
-/// How an answer goes out.
+/// The way a response is sent.
 #[derive(Debug, Clone, Copy, Default)]
 pub enum Manner {
     /// At once.
     #[default]
     Whole,
-    /// The connection dies after so many bytes of the body.
+    /// The connection is closed after this many bytes of the body.
     Cut(usize),
-    /// A byte of the body at a time, with this pause.
+    /// One byte of the body at a time, with this pause.
     Drip(Duration),
     /// Nothing at all; the connection stays open.
     Silent,
@@ -52,7 +51,6 @@ pub enum Manner {
     Stall,
 }
 
-/// An answer.
 #[derive(Debug, Clone)]
 pub struct Reply {
     status: u16,
@@ -94,7 +92,7 @@ impl Reply {
 
 type Handler = dyn Fn(&Seen, usize) -> Reply + Send + Sync;
 
-/// A running server. It ends with the value.
+/// A server that ends on drop.
 pub struct Wire {
     pub host: String,
     seen: Arc<Mutex<Vec<Seen>>>,
@@ -102,8 +100,7 @@ pub struct Wire {
 }
 
 impl Wire {
-    /// Answers every request with what `handler` says; it is told the request and how many came
-    /// before.
+    /// Answers every request with `handler`, which gets the request and the number of earlier ones.
     pub async fn start(handler: impl Fn(&Seen, usize) -> Reply + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let host = listener.local_addr().unwrap().to_string();
@@ -144,7 +141,7 @@ impl Drop for Wire {
     }
 }
 
-/// Plain HTTP, no proxy of the machine.
+/// Plain HTTP, without a proxy of the machine.
 pub fn config(prefix: &str, credentials: RegistryLogin) -> RegistryConfig {
     RegistryConfig {
         credentials,
@@ -191,7 +188,7 @@ async fn serve(
     };
     let reply = handler(&seen, before);
     if matches!(reply.manner, Manner::Silent) {
-        // Until the client goes away.
+        // Until the client disconnects.
         let _ = stream.read(&mut [0]).await;
         return Ok(());
     }

@@ -1,7 +1,6 @@
-//! What the program says, and to whom: in the daemon's log, and where one of several clusters is
-//! not there.
+//! Output of the program: the daemon's log, and answers while one of several clusters is missing.
 
-use super::command::{fleet, said};
+use super::command::{fleet, run};
 use crate::it::{
     support::process::Running,
     update_support::{Fleet, wait},
@@ -16,7 +15,7 @@ fn application(namespace: &str, name: &str, cluster: &str) -> String {
 
 const MAP: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: said}\n";
 
-/// A second cluster, whose kubeconfig is not there.
+/// Adds a second cluster without a kubeconfig.
 fn with_a_lost_cluster(fleet: &Fleet) {
     let text = std::fs::read_to_string(fleet.config()).unwrap();
     std::fs::write(
@@ -36,19 +35,19 @@ fn missing_kubeconfig_fails_only_its_applications() {
         &[("policies/far.yaml", &more), ("envs/dev/far/all.yaml", MAP)],
         "far",
     );
-    let text = said(&fleet, &["sync", "--all", "--wait"], 4);
+    let text = run(&fleet, &["sync", "--all", "--wait"], 4);
     assert!(
         text.contains("synced") && text.contains("nowhere.config"),
         "{text}"
     );
-    let text = said(&fleet, &["diff", &format!("{namespace}/far")], 2);
+    let text = run(&fleet, &["diff", &format!("{namespace}/far")], 2);
     assert!(text.contains("nowhere.config"), "{text}");
-    let text = said(&fleet, &["history", &format!("{namespace}/far")], 2);
+    let text = run(&fleet, &["history", &format!("{namespace}/far")], 2);
     assert!(
         text.contains("no reachable cluster has a record") && text.contains("nowhere.config"),
         "{text}"
     );
-    assert!(said(&fleet, &["history", &format!("{namespace}/web")], 0).contains("applied"));
+    assert!(run(&fleet, &["history", &format!("{namespace}/web")], 0).contains("applied"));
 }
 
 #[test]
@@ -59,13 +58,13 @@ fn sync_revision_accepts_only_an_id_prefix() {
     fleet.person(&[("envs/dev/web/more.yaml", MAP)], "more");
     let application = format!("{namespace}/web");
     for wrong in ["HEAD", "main", "abc"] {
-        let text = said(&fleet, &["sync", &application, "--revision", wrong], 2);
+        let text = run(&fleet, &["sync", &application, "--revision", wrong], 2);
         assert!(
             text.contains("expected the id of a commit, or at least its first four digits"),
             "{text}"
         );
     }
-    let text = said(
+    let text = run(
         &fleet,
         &["sync", &application, "--revision", &first[..8], "--dry-run"],
         0,
@@ -94,7 +93,7 @@ fn daemon_logs_a_warning_once_and_no_disconnects() {
             .count()
     };
     wait("synced", || text().contains("synced").then_some(()));
-    // A cluster that is misspelt.
+    // An unknown cluster name.
     fleet.person(
         &[
             (
@@ -105,7 +104,7 @@ fn daemon_logs_a_warning_once_and_no_disconnects() {
         ],
         "astray",
     );
-    wait("the misspelt cluster", || {
+    wait("the report of the unknown cluster", || {
         text()
             .contains("there is no cluster \"testt\" in tagboat.yaml; available: test")
             .then_some(())
@@ -115,12 +114,12 @@ fn daemon_logs_a_warning_once_and_no_disconnects() {
         &[("envs/dev/web/broken.yaml", "apiVersion: v1\nkind: {\n")],
         "broken",
     );
-    wait("the folder that cannot be rendered", || {
+    wait("the report of the render failure", || {
         text().contains("broken.yaml").then_some(())
     });
-    said(&fleet, &["sync", "--all"], 4);
+    run(&fleet, &["sync", "--all"], 4);
     fleet.person(&[("README.md", "words\n")], "words");
-    said(&fleet, &["sync", "--all"], 4);
+    run(&fleet, &["sync", "--all"], 4);
     assert_eq!(
         warnings(&format!("application={namespace}/astray")),
         1,
@@ -133,7 +132,7 @@ fn daemon_logs_a_warning_once_and_no_disconnects() {
         "{}",
         text()
     );
-    // Corrected: nothing stays of the misspelt one, and nobody waits for it.
+    // Corrected: no status of the unknown cluster stays, and nothing waits for it.
     fleet.person(
         &[
             (
@@ -147,12 +146,12 @@ fn daemon_logs_a_warning_once_and_no_disconnects() {
         ],
         "corrected",
     );
-    let shown = said(&fleet, &["sync", "--all", "--wait"], 0);
+    let shown = run(&fleet, &["sync", "--all", "--wait"], 0);
     assert!(
         !shown.contains("testt") && shown.matches("synced").count() == 2,
         "{shown}"
     );
-    // What somebody must say yes to, however often that is looked at.
+    // A required confirmation is logged once, in however many passes.
     let pruning = application(&namespace, "astray", "test").replace("path:", "prune: true, path:");
     fleet.person(
         &[
@@ -161,17 +160,19 @@ fn daemon_logs_a_warning_once_and_no_disconnects() {
         ],
         "nothing",
     );
-    let asked = || {
+    let logged = || {
         warnings(
             "confirmation required: nothing is rendered any more, and 1 object would be deleted",
         )
     };
-    wait("the prune that needs a yes", || (asked() > 0).then_some(()));
-    said(&fleet, &["sync", "--all"], 1);
-    assert_eq!(asked(), 1, "{}", text());
-    // Declared no more.
+    wait("the prune that needs a confirmation", || {
+        (logged() > 0).then_some(())
+    });
+    run(&fleet, &["sync", "--all"], 1);
+    assert_eq!(logged(), 1, "{}", text());
+    // No longer declared.
     fleet.person(&[("policies/astray.yaml", "# nothing\n")], "gone");
-    wait("the one that is gone", || {
+    wait("the report of the removed Application", || {
         (warnings("Application removed from Git; objects kept (deletionPolicy: Orphan)") == 1)
             .then_some(())
     });
@@ -183,7 +184,7 @@ fn daemon_logs_a_warning_once_and_no_disconnects() {
         walk(fleet.dir.path()).into_iter().find(is_socket)
     });
     drop(UnixStream::connect(&socket).unwrap());
-    said(&fleet, &["status"], 0);
+    run(&fleet, &["status"], 0);
     assert!(
         !text().contains("a question over the local socket"),
         "{}",
@@ -211,7 +212,7 @@ fn diff_names_exactly_what_sync_would_delete() {
     let map = |name: &str| MAP.replace("said", name);
     let all: Vec<String> = ["goes", "kept", "anew"].map(map).into();
     fleet.person(&[("envs/dev/web/maps.yaml", &all.join("---\n"))], "maps");
-    said(&fleet, &["sync", "--all", "--wait"], 0);
+    run(&fleet, &["sync", "--all", "--wait"], 0);
     let kubectl = |arguments: &[&str]| {
         assert!(
             kube.kubectl(&[&["-n", &namespace], arguments].concat())
@@ -229,17 +230,17 @@ fn diff_names_exactly_what_sync_would_delete() {
     kubectl(&["delete", "configmap", "anew"]);
     kubectl(&["create", "configmap", "anew"]);
     fleet.person(&[("envs/dev/web/maps.yaml", "# none\n")], "no maps");
-    let text = said(&fleet, &["diff", "--all"], 1);
+    let text = run(&fleet, &["diff", "--all"], 1);
     assert!(
         text.contains("/goes would be deleted") && text.matches("would be deleted").count() == 1,
         "{text}"
     );
-    said(&fleet, &["sync", "--all", "--wait"], 0);
+    run(&fleet, &["sync", "--all", "--wait"], 0);
     let there = |name: &str| {
         kube.kubectl(&["-n", &namespace, "get", "configmap", name])
             .status
             .success()
     };
-    wait("what goes", || (!there("goes")).then_some(()));
+    wait("the deletion", || (!there("goes")).then_some(()));
     assert!(there("kept") && there("anew"));
 }
