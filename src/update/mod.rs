@@ -22,6 +22,7 @@ mod follower;
 pub(crate) mod history;
 mod holds;
 mod pass;
+mod pass_state;
 mod plan;
 mod previews;
 pub(crate) mod report;

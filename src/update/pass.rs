@@ -2,106 +2,30 @@
 
 use super::{
     Confirmed, EnvironmentReport, EnvironmentState, FailureReport, ImageUpdater, PassMode,
-    PassReport, PolicyReport, RepoSnapshot, Rescan, Scans, blocking,
+    PassReport, RepoSnapshot, Rescan, blocking,
     commit::{
         CommitText, PublishOutcome, PushRace, PushTarget, edit_files, lost_race, undone,
         window_is_closed,
     },
+    pass_state::{PassState, PassStep, PreparedEnvironment, RequestProgress},
     plan::{self, PlanInputs},
     report::CommitReport,
-    requests::{self, RequestPhase, RequestProgress, closed_store, merged},
+    requests::{self, closed_store, merged},
     scan::{self, confirmed},
 };
 use crate::{
-    core::image::ImageRepository,
     io::{
-        git::{GitError, ObjectId, Person},
+        git::{GitError, ObjectId},
         registry::RequestKind,
     },
     review::{ChangeSet, CommitMessage},
     spec::WriteMode,
 };
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::BTreeMap,
     sync::{Arc, PoisonError, atomic::Ordering},
-    time::Instant,
 };
-
-/// State of a pass that survives a restart on a newer commit: registries are asked once, and
-/// everything that was pushed stands in the report.
-pub(crate) struct PassState<'p> {
-    pub(crate) mode: PassMode,
-    pub(crate) rescan: &'p Rescan,
-    /// When the pass began. Ages in texts are counted from it.
-    pub(crate) now: Timestamp,
-    pub(crate) clock: PassClock,
-    pub(crate) scans: Scans,
-    /// Repositories that could not be scanned.
-    pub(crate) failed: HashSet<ImageRepository>,
-    /// Pushed commits by Environment.
-    pushed: BTreeMap<String, Vec<CommitReport>>,
-    /// A push whose answer was lost, with its Environment. The next fetch shows whether it arrived.
-    unsure: Option<(ObjectId, String, CommitReport)>,
-    pub(crate) requests: RequestPhase,
-    pub(crate) progress: RequestProgress,
-}
-
-/// The wall clock of a pass, for decisions that must not be made too late.
-///
-/// Registries, forges and clusters can take minutes. The elapsed time comes from a monotonic clock.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct PassClock {
-    start: Timestamp,
-    since: Instant,
-}
-
-impl PassClock {
-    fn new(start: Timestamp) -> Self {
-        Self {
-            start,
-            since: Instant::now(),
-        }
-    }
-
-    pub(crate) fn now(self) -> Timestamp {
-        let elapsed = SignedDuration::try_from(self.since.elapsed()).unwrap_or(SignedDuration::MAX);
-        self.start.checked_add(elapsed).unwrap_or(Timestamp::MAX)
-    }
-}
-
-/// The changes of one Environment, before anything is published.
-pub(crate) struct PreparedEnvironment {
-    pub(crate) report: EnvironmentReport,
-    pub(crate) sets: Vec<Arc<ChangeSet>>,
-    pub(crate) author: Option<Person>,
-}
-
-/// Outcome of one round through the pass.
-pub(crate) enum PassStep {
-    Done,
-    /// A commit was pushed; there may be more to do.
-    Pushed,
-    /// The branch was moved by someone else.
-    Conflict,
-}
-
-impl<'p> PassState<'p> {
-    fn new(mode: PassMode, rescan: &'p Rescan, now: Timestamp) -> Self {
-        Self {
-            mode,
-            rescan,
-            now,
-            clock: PassClock::new(now),
-            scans: Scans::new(),
-            failed: HashSet::new(),
-            pushed: BTreeMap::new(),
-            unsure: None,
-            requests: RequestPhase::NotListed,
-            progress: RequestProgress::default(),
-        }
-    }
-}
 
 impl ImageUpdater {
     /// Runs one pass. It never fails as a whole: failures stand in the report beside what
@@ -364,21 +288,4 @@ fn add_published(
             }
         }
     }
-}
-
-/// Tells whether a decision of a policy rests on facts that are not known.
-pub(super) fn mark_unknown(
-    row: &mut PolicyReport,
-    suspended: bool,
-    scans: &Scans,
-    report: &PassReport,
-) {
-    let image = &row.repository;
-    let has_failed = || {
-        report
-            .failures
-            .iter()
-            .any(|failure| failure.repository.as_ref() == Some(image))
-    };
-    row.unknown |= !suspended && (!scans.contains_key(image) || has_failed());
 }

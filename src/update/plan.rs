@@ -2,11 +2,11 @@
 //! back what people have reverted.
 
 use super::{
-    EnvironmentReport, EnvironmentState, HoldHistory, PassReport, RepoFollower, RepoSnapshot,
-    blocking,
+    EnvironmentReport, EnvironmentState, HoldHistory, PassReport, PolicyReport, RepoFollower,
+    RepoSnapshot, blocking,
     evaluate::{self, Decisions, Evaluation, HoldsByPolicy, PolicyDecision, ScopeEdits},
     holds,
-    pass::{PassState, PreparedEnvironment, mark_unknown},
+    pass_state::{PassState, PreparedEnvironment},
     requests::cache::SharedRequestCache,
     scan::forget_confirmed,
 };
@@ -229,4 +229,21 @@ pub(crate) fn edit_files(
                 .unwrap_or_default()),
         },
     )
+}
+
+/// Tells whether a decision of a policy rests on facts that are not known.
+fn mark_unknown(
+    row: &mut PolicyReport,
+    suspended: bool,
+    scans: &super::Scans,
+    report: &PassReport,
+) {
+    let image = &row.repository;
+    let has_failed = || {
+        report
+            .failures
+            .iter()
+            .any(|failure| failure.repository.as_ref() == Some(image))
+    };
+    row.unknown |= !suspended && (!scans.contains_key(image) || has_failed());
 }

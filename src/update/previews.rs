@@ -4,14 +4,12 @@
 //! layer. The text of a pull request may be hours old and people can edit it, so an automatic merge
 //! goes by previews of this process alone.
 
-use super::{blocking, commit::edit_files, requests::RequestContext};
 use crate::{
-    core::text::plain,
-    io::git::{CommitMeta, GitError, ObjectId},
-    review::{ChangeSet, Preview, PreviewSummary, PreviewTrouble},
+    io::git::ObjectId,
+    review::{Preview, PreviewSummary},
 };
 use jiff::{SignedDuration, Timestamp};
-use std::{collections::HashMap, sync::Arc};
+use std::collections::HashMap;
 
 /// How long a preview without objections is good for a merge.
 const FRESH: SignedDuration = SignedDuration::from_mins(2);
@@ -51,6 +49,16 @@ impl PreviewSummaries {
         (now < until).then(|| (summary.clone(), until))
     }
 
+    pub(super) fn insert(
+        &mut self,
+        target: ObjectId,
+        head: ObjectId,
+        now: Timestamp,
+        summary: PreviewSummary,
+    ) {
+        self.0.insert((target, head), (now, summary));
+    }
+
     pub(super) fn forget(&mut self, head: ObjectId) {
         self.0.retain(|(_, known), _| *known != head);
     }
@@ -58,67 +66,4 @@ impl PreviewSummaries {
     pub(super) fn retain(&mut self, wanted: impl Fn(ObjectId) -> bool) {
         self.0.retain(|(_, head), _| wanted(*head));
     }
-}
-
-/// Previews the merge of a branch into the target, on which the branch may have been made a while
-/// ago (`parent`). None if there are no previews.
-pub(super) async fn preview(
-    context: RequestContext<'_>,
-    set: &Arc<ChangeSet>,
-    target: ObjectId,
-    parent: ObjectId,
-    head: ObjectId,
-    now: Timestamp,
-) -> Option<Preview> {
-    let previews = Arc::clone(context.previews?);
-    let merged = if parent == target {
-        Ok(head)
-    } else {
-        merge_result(context, set, target, head).await
-    };
-    let preview = match merged {
-        Ok(merged) => previews.preview(target, merged).await,
-        Err(error) => Preview {
-            applications: Vec::new(),
-            trouble: vec![PreviewTrouble {
-                message: plain(&error.to_string()),
-                transient: true,
-            }],
-        },
-    };
-    context
-        .cache
-        .lock()
-        .previews
-        .0
-        .insert((target, head), (now, preview.summary()));
-    Some(preview)
-}
-
-/// Makes the commit that a merge would make on the target. It is deterministic and stays in the
-/// mirror.
-async fn merge_result(
-    context: RequestContext<'_>,
-    set: &Arc<ChangeSet>,
-    target: ObjectId,
-    head: ObjectId,
-) -> Result<ObjectId, GitError> {
-    let mirror = Arc::clone(&context.repo.mirror);
-    let make = edit_files(set.files.clone())?;
-    let bot = context.publisher.bot()?;
-    blocking(move || {
-        let meta = CommitMeta {
-            author: &bot,
-            committer: &bot,
-            seconds: 0,
-            text: "What a merge would make",
-            key: None,
-        };
-        match make(&mirror, target, &meta)? {
-            Some(draft) => mirror.keep(&draft).map(|()| draft.commit),
-            // The target moved in an edited file; the branch itself shows the change.
-            None => Ok(head),
-        }
-    })
-    .await
 }

@@ -1,7 +1,7 @@
 //! Tag lists of a pass: every repository is listed once, and between its scans nothing is asked
 //! again.
 
-use super::{FailureReport, ImageUpdater, PassReport, Rescan, Scans, pass::PassState};
+use super::{FailureReport, ImageUpdater, PassReport, Rescan, Scans, pass_state::PassState};
 use crate::{
     core::image::ImageRepository,
     images::{policy::TagFacts, scope::EnvironmentScope},

@@ -1,12 +1,13 @@
 //! Rendered objects → desired objects: namespaced, labelled with their owner, and ordered.
 
 use super::{
-    field_paths::{self, ValueHash},
+    desired_object::{CRD, DesiredObject, RefusedObject},
+    field_paths,
     order::{OrderingHints, depend, wave},
 };
 use crate::{
     core::name::Name,
-    objects::object::{CompactObject, Gvk, Object, ObjectKey, ObjectOrigin, ObjectSettings},
+    objects::object::{CompactObject, Gvk, Object, ObjectKey},
     spec::Application,
 };
 use base64::Engine as _;
@@ -23,51 +24,6 @@ pub const RECORD_LABEL: &str = "tagboat.dev/record";
 pub trait KindScopes {
     /// Returns whether a kind is namespaced; `None` if it is not served (yet).
     fn namespaced(&self, gvk: &Gvk) -> Option<bool>;
-}
-
-#[derive(Debug, Clone)]
-pub struct DesiredObject {
-    /// The object, in its namespace and with its owner's labels.
-    pub manifest: CompactObject,
-    pub key: ObjectKey,
-    /// The API version of the manifest.
-    pub version: String,
-    pub settings: ObjectSettings,
-    /// The hash of the manifest.
-    pub hash: ValueHash,
-    /// Lower waves are answered before it is sent.
-    pub wave: u8,
-    /// Objects that must be applied first.
-    pub after: Vec<ApplyOrder>,
-    /// Whether the cluster serves its kind.
-    pub served: bool,
-}
-
-impl DesiredObject {
-    pub fn gvk(&self) -> Gvk {
-        Gvk {
-            group: self.key.group.clone(),
-            version: self.version.clone(),
-            kind: self.key.kind.clone(),
-        }
-    }
-}
-
-/// A dependency on another object.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ApplyOrder {
-    /// The index of the dependency.
-    pub index: usize,
-    /// Whether the dependency must be healthy, not only applied.
-    pub healthy: bool,
-}
-
-/// An object that cannot be applied as it is written.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RefusedObject {
-    pub key: ObjectKey,
-    pub origin: Option<ObjectOrigin>,
-    pub why: String,
 }
 
 /// Turns rendered objects into desired ones. A refused object stops only its dependents.
@@ -188,8 +144,6 @@ fn declared(objects: &[Object]) -> BTreeMap<(String, String), bool> {
         })
         .collect()
 }
-
-pub(super) const CRD: (&str, &str) = ("apiextensions.k8s.io", "CustomResourceDefinition");
 
 /// Moves the write-only `stringData` of a Secret into `data`, as an API server does, so that drift
 /// is visible. A null is an empty text; any other value is refused, and the message does not quote

@@ -16,14 +16,13 @@ mod field_paths;
 mod prune;
 mod redact;
 mod desired;
+mod desired_object;
 #[cfg(test)]
 mod tests;
 
 pub use atomic::{AtomicFields, FieldPattern, KindAtomicFields};
-pub use desired::{
-    ApplyOrder, DesiredObject, KindScopes, OWNER_LABELS, RECORD_LABEL, RefusedObject,
-    desired_objects, owner,
-};
+pub use desired::{KindScopes, OWNER_LABELS, RECORD_LABEL, desired_objects, owner};
+pub use desired_object::{ApplyOrder, DesiredObject, RefusedObject};
 pub use field_paths::{
     FieldOwnership, FieldPath, FieldStep, ValueHash, hash_all, hash_live, hash_manifest,
     visit_leaves,

@@ -1,6 +1,6 @@
 //! The order of applies: waves of kinds, and dependencies between objects.
 
-use super::desired::{ApplyOrder, CRD, DesiredObject, RefusedObject};
+use super::desired_object::{ApplyOrder, CRD, DesiredObject, RefusedObject};
 use crate::objects::object::{Gvk, Object, ObjectKey, ObjectSetting, PREFIX};
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap, HashSet};

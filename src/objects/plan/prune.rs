@@ -2,9 +2,7 @@
 //! confirmed by the user first.
 
 use super::{
-    Inventory, LiveObject,
-    desired::{DesiredObject, OWNER_LABELS},
-    order::wave,
+    Inventory, LiveObject, desired::OWNER_LABELS, desired_object::DesiredObject, order::wave,
 };
 use crate::{
     core::name::Name,

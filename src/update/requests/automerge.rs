@@ -2,13 +2,13 @@
 //! else stands in the way.
 
 use super::{
-    RequestReconciler, branches::BranchState, desired::DesiredRequest, execute::StepOutcome,
+    RequestReconciler,
     merge_refusals::MergeOffer,
+    preview,
+    state::{BranchState, DesiredRequest, StepOutcome},
 };
 use crate::update::{
-    FailureReport, PassMode, RequestState,
-    pass::PassClock,
-    previews::{self, REFUSAL_TTL},
+    FailureReport, PassMode, RequestState, pass_state::PassClock, previews::REFUSAL_TTL,
 };
 use crate::{
     images::policy::MissingFacts,
@@ -292,7 +292,7 @@ impl RequestReconciler<'_> {
         } = *candidate;
         let now = self.clock.now();
         let target = self.snapshot.commit;
-        match previews::preview(self.context, set, target, parent, head, now).await {
+        match preview::preview(self.context, set, target, parent, head, now).await {
             Some(preview) => (preview.summary(), now.checked_add(REFUSAL_TTL).ok()),
             None => Default::default(),
         }

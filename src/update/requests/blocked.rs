@@ -4,9 +4,8 @@
 //! or it was closed and its text had no room for everything that was refused with it.
 
 use super::{
-    branches::BranchSurvey,
     closed::{EndedRequest, EndedRequests},
-    desired::DesiredRequest,
+    state::{BranchSurvey, DesiredRequest},
 };
 use crate::{
     core::text::plain,

@@ -3,12 +3,13 @@
 use super::{
     RequestContext,
     facts::{FactsGatherer, FactsQuery, PATIENCE},
+    preview,
 };
 use crate::{
     io::{blocking, git::ObjectId},
     review::{ChangeSet, Marker, MarkerScope, MoveStory, Preview, body, merging_words, subject},
     spec::{Environment, WriteMode},
-    update::{EnvironmentReport, RepoSnapshot, Scans, pass::PassClock, previews},
+    update::{EnvironmentReport, RepoSnapshot, Scans, pass_state::PassClock},
 };
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
@@ -120,7 +121,7 @@ pub(crate) async fn compose(context: RequestContext<'_>, inputs: &BodyInputs<'_>
     let now = inputs.clock.now();
     let (gathered, preview) = tokio::join!(
         gatherer.gather(&queries),
-        previews::preview(context, set, snapshot.commit, base, head, now)
+        preview::preview(context, set, snapshot.commit, base, head, now)
     );
     let environment = declared.environments.get(&set.environment);
     let mut marker = Marker::new(

@@ -2,7 +2,10 @@
 //! the desired change.
 
 use super::{
-    RequestContext, blocked, body, closed::EndedRequests, desired::DesiredRequest, merged::changed,
+    RequestContext, blocked, body,
+    closed::EndedRequests,
+    merged::changed,
+    state::{BranchState, BranchSurvey, DesiredRequest, OwnedCommits},
 };
 use crate::{
     io::{
@@ -20,35 +23,6 @@ use std::{
 
 /// Commits of one branch that are read. A branch with more of them is not the bot's.
 const MOST_COMMITS: usize = 20;
-
-/// The bot's branches at a fetch.
-pub(crate) struct BranchSurvey {
-    pub(crate) heads: BTreeMap<String, ObjectId>,
-    /// Of branches that may be foreign: the files that they change.
-    pub(crate) files: BTreeMap<String, Option<Vec<String>>>,
-    /// Branches that must wait, each with the reason.
-    pub(crate) blocked: BTreeMap<String, String>,
-    /// Branches of which a pull request for the target has ended.
-    pub(crate) ended: BTreeSet<String>,
-}
-
-/// A branch against what is desired of it.
-#[derive(Debug, Clone)]
-pub(crate) struct BranchState {
-    pub(crate) head: ObjectId,
-    pub(crate) commits: BranchCommits,
-    /// The commit of the target that it is made on, if it has one commit.
-    pub(crate) parent: Option<ObjectId>,
-    /// True if its one commit makes exactly the desired change.
-    pub(crate) matches: bool,
-    /// True if it is made on the target's head.
-    pub(crate) on_head: bool,
-    /// Hash of everything that the pull request's text is made from.
-    pub(crate) content: String,
-}
-
-/// Commits of a branch beyond its target, with the parent if there is one commit of the bot.
-pub(crate) type OwnedCommits = (BranchCommits, Option<ObjectId>);
 
 /// Reads which of the bot's branches exist, and which must wait.
 pub(crate) async fn survey(

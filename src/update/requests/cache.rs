@@ -1,6 +1,6 @@
 //! Memory of a process about pull requests, kept between passes. All of it can be read again.
 
-use super::{branches::OwnedCommits, closed::EndedRequests, merge_refusals::MergeRefusal};
+use super::{closed::EndedRequests, merge_refusals::MergeRefusal, state::OwnedCommits};
 use crate::{io::git::ObjectId, update::previews::PreviewSummaries};
 use jiff::Timestamp;
 use std::{

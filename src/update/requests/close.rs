@@ -3,8 +3,8 @@
 use super::{
     RequestReconciler,
     automerge::is_commit,
-    desired::DesiredRequest,
-    execute::{StepOutcome, label},
+    execute::label,
+    state::{DesiredRequest, StepOutcome},
 };
 use crate::{
     core::error::ErrorKind,

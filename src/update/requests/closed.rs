@@ -1,6 +1,6 @@
 //! Pull requests that have ended, by merge or close, and what people refused by closing them.
 
-use super::merged::RecentMerges;
+use super::recent_merges::RecentMerges;
 use crate::{
     images::policy::HeldMove,
     io::forge,

@@ -1,35 +1,21 @@
 //! The desired state of each branch: of those that change sets make, and of those that exist and no
 //! change set makes any more.
 
-use super::{branches::BranchSurvey, ownership::ForeignRequest};
+use super::{
+    ownership::ForeignRequest,
+    state::{BranchSurvey, DesiredRequest},
+};
 use crate::{
     core::text::plain,
-    io::{forge, git::Person},
+    io::forge,
     review::{ChangeSet, Marker, Proposed, branch, folder, lifecycle::DesiredBranch},
     spec::{ChangeGroup, Diagnostic, Environment, Severity, WriteMode},
-    update::{EnvironmentReport, RepoSnapshot, pass::PreparedEnvironment},
+    update::{EnvironmentReport, RepoSnapshot, pass_state::PreparedEnvironment},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
-
-/// The desired state of one branch and its pull request.
-pub(crate) struct DesiredRequest<'a> {
-    pub(crate) branch: String,
-    /// Name of the Environment.
-    pub(crate) name: String,
-    /// The Environment, as long as it is declared.
-    pub(crate) environment: Option<&'a Environment>,
-    pub(crate) row: Option<&'a EnvironmentReport>,
-    pub(crate) set: Option<&'a Arc<ChangeSet>>,
-    /// Author of the commits; the bot if there is none.
-    pub(crate) author: Option<&'a Person>,
-    /// Desired instead of the change set: nothing, or no change for now.
-    pub(crate) instead: Option<DesiredBranch>,
-    /// Marker of the open pull request.
-    pub(crate) marker: Option<Marker>,
-}
 
 /// Inputs beside the change sets.
 pub(crate) struct DesiredInputs<'a, 's> {
@@ -41,24 +27,6 @@ pub(crate) struct DesiredInputs<'a, 's> {
     pub(crate) foreign: &'s [ForeignRequest],
     pub(crate) survey: &'s BranchSurvey,
     pub(crate) findings: &'s [Diagnostic],
-}
-
-impl<'a> DesiredRequest<'a> {
-    /// Options of the Environment's pull requests, and its rules for automatic merges.
-    pub(crate) fn options(
-        &self,
-    ) -> Option<(
-        &'a crate::spec::RequestOptions,
-        Option<&'a crate::spec::AutoMerge>,
-    )> {
-        match &self.environment?.via {
-            WriteMode::PullRequest {
-                request,
-                auto_merge,
-            } => Some((request, auto_merge.as_ref())),
-            WriteMode::Commit => None,
-        }
-    }
 }
 
 impl DesiredInputs<'_, '_> {

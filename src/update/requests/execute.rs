@@ -3,11 +3,10 @@
 //! Nothing is lost if the process dies within a step: the next decision starts from what exists.
 
 use super::{
-    RequestReconciler,
+    HOUR, RequestReconciler,
     body::{self, BodyInputs, ComposedBody},
-    branches::BranchState,
     closed::EndedRequests,
-    desired::DesiredRequest,
+    state::{BranchState, DesiredRequest, StepOutcome},
 };
 use crate::{
     core::error::{Classify, ErrorKind},
@@ -27,38 +26,11 @@ use crate::{
         commit::{CommitText, PublishOutcome, PushTarget, edit_files},
     },
 };
-use jiff::SignedDuration;
 use std::sync::Arc;
-
-/// How long a text that may become better is left as it is, how long after its opening missing
-/// labels are added, and how long a refused merge is not repeated.
-pub(crate) const HOUR: SignedDuration = SignedDuration::from_hours(1);
 
 /// Pushes of one branch in a pass: one, and two more after lost races. With more, another program
 /// undoes them.
 const MOST_PUSHES: u32 = 3;
-
-/// Outcome of a step.
-pub(crate) enum StepOutcome {
-    /// Done; the next step can be decided at once.
-    Again,
-    /// Done; the snapshot must be read again.
-    Moved,
-    Merged,
-    /// The branch or pull request has changed meanwhile.
-    Conflict,
-    /// There was nothing to do.
-    Quiet,
-    UpToDate {
-        /// Reasons why it is not merged yet.
-        waits: Vec<String>,
-        /// When the wait ends by itself.
-        until: Option<jiff::Timestamp>,
-        /// True if a pass that writes would merge it.
-        would_merge: bool,
-    },
-    Failed(Box<FailureReport>),
-}
 
 impl RequestReconciler<'_> {
     /// The state of a branch and its pull request, for the next decision.

@@ -4,8 +4,7 @@
 //! A pull request that a person closed holds back what it proposed.
 
 use super::{
-    RequestContext, RequestPhase, cache::SharedRequestCache, closed::EndedRequest, closed_store,
-    ownership,
+    RequestContext, cache::SharedRequestCache, closed::EndedRequest, closed_store, ownership,
 };
 use crate::{
     io::{
@@ -13,7 +12,10 @@ use crate::{
         git::GitError,
     },
     review::PREFIX,
-    update::{FailureReport, PassReport, RepoSnapshot, pass::PassState},
+    update::{
+        FailureReport, PassReport, RepoSnapshot,
+        pass_state::{PassState, RequestPhase},
+    },
 };
 use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeMap, HashSet};

@@ -2,9 +2,8 @@
 //! commit, and merges that the forge refused, which are not repeated until something has changed.
 
 use super::{
-    RequestReconciler,
-    desired::DesiredRequest,
-    execute::{HOUR, StepOutcome},
+    HOUR, RequestReconciler,
+    state::{DesiredRequest, StepOutcome},
 };
 use crate::update::{FailureReport, PassMode};
 use crate::{

@@ -24,36 +24,40 @@ pub(crate) mod list;
 pub(crate) mod merge_refusals;
 pub(crate) mod merged;
 pub(crate) mod ownership;
+pub(crate) mod preview;
+pub(crate) mod recent_merges;
 pub(crate) mod rows;
+pub(crate) mod state;
 pub(crate) mod twins;
 
 pub(crate) use rows::add_rows;
 
 use self::{
-    branches::BranchState,
     cache::SharedRequestCache,
-    desired::{DesiredInputs, DesiredRequest},
-    execute::StepOutcome,
+    desired::DesiredInputs,
     ownership::{ForeignRequest, RequestOwnership, SortedRequests},
+    state::{BranchState, DesiredRequest, StepOutcome},
 };
 use super::{
     EnvironmentState, FailureReport, PassMode, PassReport, Previews, RepoFollower, RepoSnapshot,
     RequestReport, RequestState, Scans,
     commit::Publisher,
-    pass::{PassClock, PassState, PassStep, PreparedEnvironment},
+    pass_state::{
+        PassClock, PassState, PassStep, PreparedEnvironment, RequestPhase, RequestProgress,
+    },
 };
 use crate::{
     io::{
         facts::Scanner,
         forge::{self, Forge},
-        git::{GitError, ObjectId},
+        git::GitError,
     },
     review::{Marker, lifecycle},
     spec::{Diagnostic, Severity},
 };
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, HashMap},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -62,6 +66,10 @@ use std::{
 
 /// Steps of one pull request within one round: more than any sequence of steps has.
 const MOST_STEPS: usize = 8;
+
+/// How long a text that may become better is left as it is, how long after its opening missing
+/// labels are added, and how long a refused merge is not repeated.
+const HOUR: SignedDuration = SignedDuration::from_hours(1);
 
 /// Everything outside a pass that the work on pull requests reads and writes.
 #[derive(Clone, Copy)]
@@ -79,31 +87,6 @@ impl RequestContext<'_> {
     pub(crate) fn target(&self) -> &str {
         self.repo.mirror.remote().branch()
     }
-}
-
-/// The forge's pull requests, as far as a pass has read them.
-pub(crate) enum RequestPhase {
-    NotListed,
-    /// The open ones, with the changes that this pass has made to them.
-    Listed(Vec<forge::PullRequest>),
-    Failed,
-}
-
-/// Work of a pass on pull requests, which survives a restart on a newer commit.
-#[derive(Default)]
-pub(crate) struct RequestProgress {
-    /// State of those that still exist, by branch.
-    pub(crate) states: BTreeMap<String, RequestState>,
-    /// Those that this pass merged or closed, with their Environment.
-    pub(crate) ended: Vec<(String, RequestReport)>,
-    /// Pushes of each branch.
-    pub(crate) pushes: BTreeMap<String, u32>,
-    /// New branches whose pull requests are not open yet.
-    pub(crate) created: BTreeSet<String>,
-    pub(crate) merged: BTreeSet<u64>,
-    /// Answers of the forge about what a pull request waits for, with the head they are about and
-    /// the end of the wait. The forge is asked once for each head in a pass.
-    pub(crate) waiting: HashMap<u64, (ObjectId, Vec<String>, Option<Timestamp>)>,
 }
 
 /// Reconciles the pull requests of one round.

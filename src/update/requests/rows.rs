@@ -1,6 +1,6 @@
 //! Rows of pull requests in the report of a pass.
 
-use super::{RequestReconciler, desired::DesiredRequest};
+use super::{RequestReconciler, state::DesiredRequest};
 use crate::{
     core::version,
     review::{

@@ -1,7 +1,7 @@
 //! Twins: two open pull requests of one branch, which two bots at the same moment can open where
 //! the forge lets them. The first one stays.
 
-use super::{RequestReconciler, desired::DesiredRequest};
+use super::{RequestReconciler, state::DesiredRequest};
 use crate::{
     io::forge::{self, ForgeError},
     review::{
