@@ -109,8 +109,9 @@ impl DaemonFixture {
             .arg("json")
             .output()
             .unwrap();
-        let statuses: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap();
-        let synced = statuses
+        let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let applications = answer["applications"].as_array().unwrap();
+        let synced = applications
             .iter()
             .filter(|status| status["state"] == "synced")
             .count();
