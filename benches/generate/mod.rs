@@ -4,14 +4,14 @@
 use std::{fs, io, path::Path};
 
 #[derive(Debug, Default, Clone, Copy)]
-pub struct Generated {
+pub(crate) struct Generated {
     pub files: usize,
     pub markers: usize,
     pub bytes: usize,
 }
 
 /// Writes the repository below `root`. Equal seeds give equal bytes.
-pub fn generate(root: &Path, seed: u64) -> io::Result<Generated> {
+pub(crate) fn generate(root: &Path, seed: u64) -> io::Result<Generated> {
     let mut random = seed | 1;
     let mut done = Generated::default();
     for app in 0..2_000 {

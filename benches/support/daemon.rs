@@ -16,9 +16,9 @@ const QUIET: Duration = Duration::from_secs(5);
 const REST: Duration = Duration::from_secs(10);
 const PATIENCE: Duration = Duration::from_secs(900);
 
-pub struct DaemonFixture(PathBuf);
+pub(crate) struct DaemonFixture(PathBuf);
 
-pub struct DaemonUsage {
+pub(crate) struct DaemonUsage {
     /// Resident memory in MiB when everything was synced and the daemon was idle.
     pub resident: f64,
     /// Peak resident memory in MiB.
@@ -36,7 +36,7 @@ pub struct DaemonUsage {
 impl DaemonFixture {
     /// Writes a repository into an existing folder: `declared` has all declarations, `objects`
     /// those of each Application.
-    pub fn new(
+    pub(crate) fn new(
         folder: &Path,
         kubeconfig: &Path,
         declared: &str,
@@ -73,7 +73,7 @@ impl DaemonFixture {
     }
 
     /// Runs the daemon until it is idle.
-    pub fn run(&self) -> DaemonUsage {
+    pub(crate) fn run(&self) -> DaemonUsage {
         let begun = Instant::now();
         let mut daemon = Daemon(
             self.tagboat("run")

@@ -1,9 +1,9 @@
 //! A generated fleet of manifests: 10,000 files, of which every fifth has an image with a marker.
 
-pub const FILES: usize = 10_000;
+pub(crate) const FILES: usize = 10_000;
 
 /// Path and content of every file, equal for equal seeds.
-pub fn fleet(seed: u64) -> Vec<(String, String)> {
+pub(crate) fn fleet(seed: u64) -> Vec<(String, String)> {
     let mut state = seed | 1;
     let mut random = move |below: u64| {
         // xorshift64: good enough to make files differ.

@@ -9,7 +9,7 @@ use crate::{
 /// The Applications of a command.
 #[derive(Debug, clap::Args)]
 #[group(required = true, multiple = false)]
-pub struct ApplicationSelector {
+pub(super) struct ApplicationSelector {
     /// The Applications, as ns/name
     #[arg(value_name = "APPLICATION")]
     applications: Vec<Name>,
@@ -21,13 +21,13 @@ pub struct ApplicationSelector {
 
 impl ApplicationSelector {
     /// Returns the names; empty for all.
-    pub fn names(&self) -> Vec<Name> {
+    pub(super) fn names(&self) -> Vec<Name> {
         self.applications.clone()
     }
 }
 
 /// Prints the state of Applications, with what keeps each from being synced.
-pub fn statuses(statuses: &[ApplicationStatus], screen: &mut Screen) {
+pub(super) fn statuses(statuses: &[ApplicationStatus], screen: &mut Screen) {
     if statuses.is_empty() {
         screen.line("no Application is declared");
         return;

@@ -13,13 +13,13 @@ use std::path::PathBuf;
 /// network. Reads a repository as a whole, from the nearest folder above with a .git or from PATH
 /// itself, and reports on the files below PATH. Exits with 1 if there is anything to report.
 #[derive(Debug, clap::Args)]
-pub struct Arguments {
+pub(super) struct Arguments {
     /// Folders or files to report on
     #[arg(value_name = "PATH", default_value = ".")]
     paths: Vec<PathBuf>,
 }
 
-pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Outcome, Failure> {
+pub(super) fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Outcome, Failure> {
     let query = CheckQuery {
         paths: arguments.paths.clone(),
     };

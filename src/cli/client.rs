@@ -25,7 +25,7 @@ use std::{
 const MAX_REPLY: u64 = 256 << 20;
 
 /// Gets an answer from the daemon, or computes it if none runs.
-pub fn ask<Q: TypedQuery>(
+pub(super) fn ask<Q: TypedQuery>(
     settings: &SettingsArguments,
     query: &Q,
     screen: &mut Screen,

@@ -5,13 +5,13 @@ use clap::CommandFactory;
 
 /// Print a completion script for a shell
 #[derive(Debug, clap::Args)]
-pub struct Arguments {
+pub(super) struct Arguments {
     /// The shell
     #[arg(value_enum)]
     shell: clap_complete::Shell,
 }
 
-pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Outcome, Failure> {
+pub(super) fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Outcome, Failure> {
     let mut script = Vec::new();
     let mut command = super::Arguments::command();
     clap_complete::generate(arguments.shell, &mut command, "tagboat", &mut script);

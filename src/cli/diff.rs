@@ -15,7 +15,7 @@ use crate::{
 /// server's dry run, so that defaults and webhooks make no difference, and changes nothing. Values
 /// of Secrets are masked. Exits with 1 if something differs.
 #[derive(Debug, clap::Args)]
-pub struct Arguments {
+pub(super) struct Arguments {
     #[command(flatten)]
     settings: SettingsArguments,
 
@@ -23,7 +23,7 @@ pub struct Arguments {
     selector: ApplicationSelector,
 }
 
-pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Outcome, Failure> {
+pub(super) fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Outcome, Failure> {
     let query = DiffQuery {
         applications: arguments.selector.names(),
     };

@@ -8,7 +8,7 @@ use crate::{
 
 /// Explain what a policy selects, tag by tag, and what is held until when
 #[derive(Debug, clap::Args)]
-pub struct Arguments {
+pub(super) struct Arguments {
     #[command(flatten)]
     settings: SettingsArguments,
 
@@ -17,7 +17,7 @@ pub struct Arguments {
     policy: Name,
 }
 
-pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Outcome, Failure> {
+pub(super) fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Outcome, Failure> {
     let query = ExplainQuery {
         policy: arguments.policy.clone(),
     };

@@ -12,13 +12,13 @@ use std::path::PathBuf;
 /// Uses the rules of kstatus. Lists are taken apart, so that `kubectl get all -o yaml | tagboat
 /// health -f -` works. Exits with 1 if an object has failed.
 #[derive(Debug, clap::Args)]
-pub struct Arguments {
+pub(super) struct Arguments {
     /// Read live objects, as YAML or JSON, from FILE; "-" reads standard input
     #[arg(short, long = "file", value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
 }
 
-pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Outcome, Failure> {
+pub(super) fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Outcome, Failure> {
     let query = HealthQuery {
         files: input::read_all(&arguments.files)?,
     };

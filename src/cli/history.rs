@@ -13,7 +13,7 @@ use crate::{
 ///
 /// Reads the record in the Application's cluster, which keeps the last 20.
 #[derive(Debug, clap::Args)]
-pub struct Arguments {
+pub(super) struct Arguments {
     #[command(flatten)]
     settings: SettingsArguments,
 
@@ -22,7 +22,7 @@ pub struct Arguments {
     application: Name,
 }
 
-pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Outcome, Failure> {
+pub(super) fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Outcome, Failure> {
     let query = HistoryQuery {
         application: arguments.application.clone(),
     };

@@ -5,12 +5,12 @@ use crate::service::holds::{HoldsAnswer, HoldsQuery};
 
 /// List the versions that reverts and closed pull requests hold back
 #[derive(Debug, clap::Args)]
-pub struct Arguments {
+pub(super) struct Arguments {
     #[command(flatten)]
     settings: SettingsArguments,
 }
 
-pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Outcome, Failure> {
+pub(super) fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Outcome, Failure> {
     let answer = client::ask(&arguments.settings, &HoldsQuery {}, screen)?;
     screen.answer(&answer, text);
     Ok(answer.outcome())

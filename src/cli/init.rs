@@ -13,7 +13,7 @@ use std::path::PathBuf;
 /// clusters/* for Environments. Prints the drafts, or with --write saves them as policies/*.yaml
 /// and tagboat.yaml. Overwrites no file, and uses no network.
 #[derive(Debug, clap::Args)]
-pub struct Arguments {
+pub(super) struct Arguments {
     /// The folder of the repository
     #[arg(value_name = "DIR", default_value = ".")]
     dir: PathBuf,
@@ -23,7 +23,7 @@ pub struct Arguments {
     write: bool,
 }
 
-pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Outcome, Failure> {
+pub(super) fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Outcome, Failure> {
     let query = InitQuery {
         folder: arguments.dir.clone(),
         write: arguments.write,

@@ -8,7 +8,7 @@ use std::{
 };
 
 /// Reads a file, or standard input.
-pub fn read(path: &Path) -> Result<Vec<u8>, Failure> {
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, Failure> {
     let bytes = if path.as_os_str() == "-" {
         let mut bytes = Vec::new();
         io::stdin().lock().read_to_end(&mut bytes).map(|_| bytes)
@@ -19,7 +19,7 @@ pub fn read(path: &Path) -> Result<Vec<u8>, Failure> {
 }
 
 /// Reads files with their names.
-pub fn read_all<'p>(
+pub(super) fn read_all<'p>(
     paths: impl IntoIterator<Item = &'p std::path::PathBuf>,
 ) -> Result<Vec<(String, Vec<u8>)>, Failure> {
     let mut files = Vec::new();

@@ -11,7 +11,7 @@ use crate::service::plan::{PlanAnswer, PlanQuery};
 ///
 /// Commits and pushes nothing. With --check, exits with 1 if a pass would change something.
 #[derive(Debug, clap::Args)]
-pub struct Arguments {
+pub(super) struct Arguments {
     #[command(flatten)]
     settings: SettingsArguments,
 
@@ -20,7 +20,7 @@ pub struct Arguments {
     check: bool,
 }
 
-pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Outcome, Failure> {
+pub(super) fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Outcome, Failure> {
     let answer = client::ask(&arguments.settings, &PlanQuery {}, screen)?;
     screen.answer(&answer, text);
     match answer.outcome() {

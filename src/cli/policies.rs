@@ -8,12 +8,12 @@ use crate::service::policies::{ListedPolicy, PoliciesAnswer, PoliciesQuery, Poli
 /// Reads the registries as a pass does, and changes nothing. `tagboat explain` has the reasons of
 /// one policy.
 #[derive(Debug, clap::Args)]
-pub struct Arguments {
+pub(super) struct Arguments {
     #[command(flatten)]
     settings: SettingsArguments,
 }
 
-pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Outcome, Failure> {
+pub(super) fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Outcome, Failure> {
     let answer = client::ask(&arguments.settings, &PoliciesQuery {}, screen)?;
     screen.answer(&answer, text);
     Ok(answer.outcome)

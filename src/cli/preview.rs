@@ -38,7 +38,7 @@ job. --kustomize and --helm have an effect only with -C and without a tagboat.ya
 /// asked.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = EXAMPLES)]
-pub struct Arguments {
+pub(super) struct Arguments {
     #[command(flatten)]
     settings: SettingsArguments,
 
@@ -74,7 +74,7 @@ pub struct Arguments {
 /// The most characters of Markdown: a comment of this length is accepted by every forge.
 const MAX_MARKDOWN: usize = 60_000;
 
-pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Outcome, Failure> {
+pub(super) fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Outcome, Failure> {
     let query = PreviewQuery {
         applications: arguments.applications.clone(),
         base: arguments.base.clone(),

@@ -17,7 +17,7 @@ use jiff::Timestamp;
 
 /// The detail of a printed pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Detail {
+pub(super) enum Detail {
     /// Results only.
     Results,
     /// Results with diffs and the reasons of policies.
@@ -25,7 +25,7 @@ pub enum Detail {
 }
 
 /// Prints a pass.
-pub fn pass(pass: &PassSummary, detail: Detail, screen: &mut Screen) {
+pub(super) fn pass(pass: &PassSummary, detail: Detail, screen: &mut Screen) {
     let revision = pass.revision.as_deref().map_or("unread", short_id);
     screen.line(format_args!(
         "{} {}",
@@ -59,7 +59,7 @@ pub fn pass(pass: &PassSummary, detail: Detail, screen: &mut Screen) {
     failures(&pass.failures, screen);
 }
 
-pub fn severity_color(diagnostic: &Diagnostic) -> Color {
+pub(super) fn severity_color(diagnostic: &Diagnostic) -> Color {
     match diagnostic.severity {
         Severity::Error => Color::Red,
         Severity::Warning => Color::Cyan,
@@ -67,7 +67,7 @@ pub fn severity_color(diagnostic: &Diagnostic) -> Color {
 }
 
 /// Prints failures of remotes.
-pub fn failures(failures: &[PartialFailure], screen: &mut Screen) {
+pub(super) fn failures(failures: &[PartialFailure], screen: &mut Screen) {
     for failure in failures {
         let label = screen.paint(Color::Red, format_args!("error ({}):", failure.kind));
         screen.note(format_args!("{label} {}", failure.error));
@@ -78,13 +78,13 @@ pub fn failures(failures: &[PartialFailure], screen: &mut Screen) {
 }
 
 /// Prints why an answer may lack something.
-pub fn gaps(gaps: &Gaps, screen: &mut Screen) {
+pub(super) fn gaps(gaps: &Gaps, screen: &mut Screen) {
     failures(&gaps.failures, screen);
     invalid_declarations(&gaps.invalid_declarations, screen);
 }
 
 /// Prints a note if a repository has invalid declarations.
-pub fn invalid_declarations(repositories: &[String], screen: &mut Screen) {
+pub(super) fn invalid_declarations(repositories: &[String], screen: &mut Screen) {
     if !repositories.is_empty() {
         screen.note("note: invalid declarations are ignored; list them with `tagboat check`");
     }
@@ -139,7 +139,7 @@ fn state(environment: &EnvironmentSummary) -> String {
 }
 
 /// Returns `FILE:LINE:COLUMN` in colour.
-pub fn place(file: &str, line: u32, column: u32, screen: &Screen) -> String {
+pub(super) fn place(file: &str, line: u32, column: u32, screen: &Screen) -> String {
     screen.paint(Color::Cyan, format_args!("{}:{line}:{column}", safe(file)))
 }
 
@@ -158,7 +158,7 @@ fn commit(commit: &CommitSummary, detail: Detail, screen: &mut Screen) {
 }
 
 /// Prints a pull request; one that is not open yet comes with its diffs.
-pub fn pull_request(request: &PullRequestSummary, detail: Detail, screen: &mut Screen) {
+pub(super) fn pull_request(request: &PullRequestSummary, detail: Detail, screen: &mut Screen) {
     let number = match request.number {
         Some(number) => format!("#{number} "),
         None => String::new(),
@@ -211,7 +211,7 @@ fn policy(policy: &PolicySummary, detail: Detail, screen: &mut Screen) {
 }
 
 /// Joins the tags in the files.
-pub fn present(tags: &[String]) -> String {
+pub(super) fn present(tags: &[String]) -> String {
     match tags {
         [] => "(none)".to_owned(),
         tags => tags.join(", ").escape_debug().to_string(),
@@ -219,14 +219,14 @@ pub fn present(tags: &[String]) -> String {
 }
 
 /// Prints the diffs of files.
-pub fn diffs(files: &[FileDiff], screen: &mut Screen) {
+pub(super) fn diffs(files: &[FileDiff], screen: &mut Screen) {
     for file in files {
         unified(&file.diff, screen);
     }
 }
 
 /// Prints a unified diff in colour, without the control characters of the files.
-pub fn unified(diff: &str, screen: &mut Screen) {
+pub(super) fn unified(diff: &str, screen: &mut Screen) {
     for line in diff.lines() {
         let safe: String = line
             .chars()
@@ -245,15 +245,15 @@ pub fn unified(diff: &str, screen: &mut Screen) {
 }
 
 /// Returns a time to the minute, in UTC.
-pub fn minute(time: Timestamp) -> String {
+pub(super) fn minute(time: Timestamp) -> String {
     time.strftime("%Y-%m-%d %H:%M UTC").to_string()
 }
 
 /// A cell of a table with its colour.
-pub type Cell = (String, Option<Color>);
+pub(super) type Cell = (String, Option<Color>);
 
 /// Returns the lines of a table. The last column is not padded; colours do not count as width.
-pub fn table(heads: &[&str], rows: &[Vec<Cell>], screen: &Screen) -> Vec<String> {
+pub(super) fn table(heads: &[&str], rows: &[Vec<Cell>], screen: &Screen) -> Vec<String> {
     let width = |column: usize| {
         let cells = rows.iter().map(|row| row[column].0.chars().count());
         cells.max().unwrap_or_default().max(heads[column].len())

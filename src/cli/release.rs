@@ -10,7 +10,7 @@ use crate::{
 ///
 /// The version comes back with a commit of its own; from then on the policy decides again.
 #[derive(Debug, clap::Args)]
-pub struct Arguments {
+pub(super) struct Arguments {
     #[command(flatten)]
     settings: SettingsArguments,
 
@@ -23,7 +23,7 @@ pub struct Arguments {
     policy: Name,
 }
 
-pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Outcome, Failure> {
+pub(super) fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Outcome, Failure> {
     let query = ReleaseQuery {
         environment: arguments.environment.clone(),
         policy: arguments.policy.clone(),

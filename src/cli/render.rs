@@ -14,7 +14,7 @@ use std::path::PathBuf;
 /// Chart.yaml, the output of Helm. The objects come in the order of their files, and values of
 /// Secrets are printed as they are. No cluster is asked.
 #[derive(Debug, clap::Args)]
-pub struct Arguments {
+pub(super) struct Arguments {
     /// The folder
     #[arg(value_name = "DIR")]
     folder: PathBuf,
@@ -47,7 +47,7 @@ pub struct Arguments {
 
 /// The programs that render, where no settings name them.
 #[derive(Debug, clap::Args)]
-pub struct Programs {
+pub(super) struct Programs {
     /// Run this kustomize program
     #[arg(
         long,
@@ -74,7 +74,7 @@ pub struct Programs {
 }
 
 impl Programs {
-    pub fn settings(&self) -> RenderSettings {
+    pub(super) fn settings(&self) -> RenderSettings {
         RenderSettings {
             kustomize: self.kustomize.clone(),
             helm: self.helm.clone(),
@@ -84,7 +84,7 @@ impl Programs {
     }
 }
 
-pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Outcome, Failure> {
+pub(super) fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Outcome, Failure> {
     let query = RenderQuery {
         folder: arguments.folder.clone(),
         root: arguments.root.clone(),

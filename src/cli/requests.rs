@@ -13,12 +13,12 @@ use crate::service::requests::{RequestsAnswer, RequestsQuery};
 /// Reads the forge, the branches and the registries as a pass does, and changes nothing. A pull
 /// request that the next pass would open, update, merge or close is listed as such.
 #[derive(Debug, clap::Args)]
-pub struct Arguments {
+pub(super) struct Arguments {
     #[command(flatten)]
     settings: SettingsArguments,
 }
 
-pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Outcome, Failure> {
+pub(super) fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Outcome, Failure> {
     let answer = client::ask(&arguments.settings, &RequestsQuery {}, screen)?;
     screen.answer(&answer, text);
     Ok(answer.outcome)

@@ -25,7 +25,7 @@ appears; `tagboat release` lifts a hold. A second rollback without --to reverts 
 /// Application's path. The cluster follows as it follows every commit, and updates respect it.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = EXAMPLES)]
-pub struct Arguments {
+pub(super) struct Arguments {
     #[command(flatten)]
     settings: SettingsArguments,
 
@@ -38,7 +38,7 @@ pub struct Arguments {
     to: Option<String>,
 }
 
-pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Outcome, Failure> {
+pub(super) fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Outcome, Failure> {
     let query = RollbackQuery {
         application: arguments.application.clone(),
         to: arguments.to.clone(),
@@ -49,7 +49,7 @@ pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Outcome, Failur
 }
 
 /// Prints a rollback.
-pub fn text(rollback: &RollbackOutcome, screen: &mut Screen) {
+pub(super) fn text(rollback: &RollbackOutcome, screen: &mut Screen) {
     let RollbackOutcome {
         application, path, ..
     } = rollback;

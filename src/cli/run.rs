@@ -22,7 +22,7 @@ use tracing_subscriber::{
 
 /// Keep config repositories up to date and clusters synced, as a daemon or in one pass
 #[derive(Debug, clap::Args)]
-pub struct Arguments {
+pub(super) struct Arguments {
     #[command(flatten)]
     settings: SettingsArguments,
 
@@ -60,7 +60,7 @@ enum LogFormat {
     Json,
 }
 
-pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Outcome, Failure> {
+pub(super) fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Outcome, Failure> {
     let context = Arc::new(ServiceContext::read(&arguments.settings.file())?);
     if !arguments.once {
         log_to_stderr(arguments)?;

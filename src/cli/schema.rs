@@ -13,7 +13,7 @@ use clap::{ValueEnum, builder::PossibleValuesParser};
 /// editor, save the schema to a file and name it at the top of a declaration:
 /// # yaml-language-server: $schema=FILE
 #[derive(Debug, clap::Args)]
-pub struct Arguments {
+pub(super) struct Arguments {
     /// The kind
     #[arg(value_enum, default_value_t = SchemaTarget::All)]
     kind: SchemaTarget,
@@ -48,7 +48,7 @@ enum SchemaTarget {
     Answer,
 }
 
-pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Outcome, Failure> {
+pub(super) fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Outcome, Failure> {
     let answer = arguments.answer.as_deref();
     let kind = match arguments.kind {
         SchemaTarget::Answer => {

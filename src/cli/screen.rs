@@ -12,7 +12,7 @@ use std::{
 
 /// Standard output and standard error in the format that the user asked for.
 #[derive(Debug)]
-pub struct Screen {
+pub(super) struct Screen {
     output: Output,
     color: bool,
     /// Collects the text instead of printing it; for the demo, which prints it line by line.
@@ -21,7 +21,7 @@ pub struct Screen {
 
 /// A spinner on standard error; hidden unless a user watches, and removed when dropped.
 #[derive(Debug)]
-pub struct Spinner(ProgressBar);
+pub(super) struct Spinner(ProgressBar);
 
 impl Progress for Spinner {
     fn update(&self, text: &str) {
@@ -37,7 +37,7 @@ impl Drop for Spinner {
 
 /// Colours of the sixteen that every terminal has.
 #[derive(Debug, Clone, Copy)]
-pub enum Color {
+pub(super) enum Color {
     /// Additions and success.
     Green,
     /// Removals and errors.
@@ -52,7 +52,7 @@ pub enum Color {
 
 impl Screen {
     /// A screen with colour only on a terminal, and not if `NO_COLOR` is set.
-    pub fn new(output: Output) -> Self {
+    pub(super) fn new(output: Output) -> Self {
         let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         Self {
             output,
@@ -63,7 +63,7 @@ impl Screen {
 
     /// A screen that collects text.
     #[cfg(any(feature = "demo", test))]
-    pub fn buffer(color: bool) -> Self {
+    pub(super) fn buffer(color: bool) -> Self {
         Self {
             output: Output::Text,
             color,
@@ -73,26 +73,26 @@ impl Screen {
 
     /// Returns the collected text.
     #[cfg(feature = "demo")]
-    pub fn into_text(self) -> String {
+    pub(super) fn into_text(self) -> String {
         self.buffer.unwrap_or_default()
     }
 
     #[cfg(feature = "demo")]
-    pub fn has_color(&self) -> bool {
+    pub(super) fn has_color(&self) -> bool {
         self.color
     }
 
-    pub fn is_json(&self) -> bool {
+    pub(super) fn is_json(&self) -> bool {
         self.output == Output::Json
     }
 
     /// Returns true if a user watches standard error, so that progress is worth drawing.
-    pub fn shows_progress(&self) -> bool {
+    pub(super) fn shows_progress(&self) -> bool {
         self.output == Output::Text && io::stderr().is_terminal()
     }
 
     /// Starts a spinner.
-    pub fn spinner(&self) -> Spinner {
+    pub(super) fn spinner(&self) -> Spinner {
         if !self.shows_progress() {
             return Spinner(ProgressBar::hidden());
         }
@@ -102,7 +102,7 @@ impl Screen {
     }
 
     /// Prints an answer: as JSON as it is, or with `text`.
-    pub fn answer<A: Serialize>(&mut self, answer: &A, text: impl FnOnce(&A, &mut Screen)) {
+    pub(super) fn answer<A: Serialize>(&mut self, answer: &A, text: impl FnOnce(&A, &mut Screen)) {
         if self.is_json() {
             self.json(answer);
         } else {
@@ -111,19 +111,19 @@ impl Screen {
     }
 
     /// Prints a line to standard output.
-    pub fn line(&mut self, text: impl Display) {
+    pub(super) fn line(&mut self, text: impl Display) {
         self.print(format_args!("{text}\n"));
     }
 
     /// Prints text to standard output. A closed pipe ends the program quietly.
-    pub fn print(&mut self, text: impl Display) {
+    pub(super) fn print(&mut self, text: impl Display) {
         if !self.try_print(text) {
             std::process::exit(exit_code(Outcome::Done).into());
         }
     }
 
     /// Prints text to standard output; returns false if the reader has closed the pipe.
-    pub fn try_print(&mut self, text: impl Display) -> bool {
+    pub(super) fn try_print(&mut self, text: impl Display) -> bool {
         if let Some(buffer) = &mut self.buffer {
             buffer.push_str(&text.to_string());
             return true;
@@ -134,7 +134,7 @@ impl Screen {
     }
 
     /// Prints JSON to standard output.
-    pub fn json(&mut self, value: &impl Serialize) {
+    pub(super) fn json(&mut self, value: &impl Serialize) {
         match serde_json::to_string_pretty(value) {
             Ok(text) => self.line(text),
             Err(error) => self.note(format_args!("error: cannot print JSON: {error}")),
@@ -146,7 +146,7 @@ impl Screen {
         clippy::print_stderr,
         reason = "the one place that prints to standard error"
     )]
-    pub fn note(&mut self, text: impl Display) {
+    pub(super) fn note(&mut self, text: impl Display) {
         match &mut self.buffer {
             Some(buffer) => buffer.push_str(&format!("{text}\n")),
             None => eprintln!("{text}"),
@@ -154,7 +154,7 @@ impl Screen {
     }
 
     /// Prints a warning to standard error; in JSON mode as an object.
-    pub fn warning(&mut self, text: &str) {
+    pub(super) fn warning(&mut self, text: &str) {
         match self.output {
             Output::Text => self.note(format_args!("warning: {text}")),
             Output::Json => self.note(serde_json::json!({ "warning": text })),
@@ -162,7 +162,7 @@ impl Screen {
     }
 
     /// Prints a failure to standard error; in JSON mode as an object.
-    pub fn failure(&mut self, failure: &Failure) {
+    pub(super) fn failure(&mut self, failure: &Failure) {
         if let Output::Json = self.output
             && let Ok(json) = serde_json::to_string_pretty(failure)
         {
@@ -175,7 +175,7 @@ impl Screen {
     }
 
     /// Returns text in colour, where colour is shown.
-    pub fn paint(&self, color: Color, text: impl Display) -> String {
+    pub(super) fn paint(&self, color: Color, text: impl Display) -> String {
         if !self.color {
             return text.to_string();
         }

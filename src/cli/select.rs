@@ -12,7 +12,7 @@ use std::path::PathBuf;
 /// Exits with 1 if the policy selects none of them. Ignores minimumAge and platforms, which need a
 /// registry.
 #[derive(Debug, clap::Args)]
-pub struct Arguments {
+pub(super) struct Arguments {
     /// Read the policy from this file, which may be one of Flux
     #[arg(short, long = "file", value_name = "POLICY.yaml", required = true)]
     files: Vec<PathBuf>,
@@ -26,7 +26,7 @@ pub struct Arguments {
     tags: PathBuf,
 }
 
-pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Outcome, Failure> {
+pub(super) fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Outcome, Failure> {
     let query = SelectQuery {
         files: input::read_all(&arguments.files)?,
         policy: arguments.policy.clone(),

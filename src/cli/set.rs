@@ -12,7 +12,7 @@ use std::path::PathBuf;
 /// Lists every reference left alone with the reason.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = EXAMPLES)]
-pub struct Arguments {
+pub(super) struct Arguments {
     /// The folder
     #[arg(value_name = "DIR")]
     dir: PathBuf,
@@ -61,7 +61,7 @@ enum ReferenceMode {
     Markers,
 }
 
-pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Outcome, Failure> {
+pub(super) fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Outcome, Failure> {
     let query = SetQuery {
         folder: arguments.dir.clone(),
         choices: arguments.choices.clone(),

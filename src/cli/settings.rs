@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 /// The settings file, and the repository to use of it.
 #[derive(Debug, Clone, clap::Args)]
-pub struct SettingsArguments {
+pub(super) struct SettingsArguments {
     /// Read the settings from FILE
     #[arg(
         short,
@@ -29,7 +29,7 @@ pub struct SettingsArguments {
 }
 
 impl SettingsArguments {
-    pub fn file(&self) -> SettingsFile {
+    pub(super) fn file(&self) -> SettingsFile {
         SettingsFile {
             config: self.config.clone(),
             repository: self.repository.clone(),

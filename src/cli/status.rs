@@ -8,7 +8,7 @@ use crate::{core::name::Name, service::status::StatusQuery};
 /// A running daemon answers with what it observes. Without one, the command asks the clusters and
 /// changes nothing. Exits with 1 if something is drifted, failed, degraded or needs confirmation.
 #[derive(Debug, clap::Args)]
-pub struct Arguments {
+pub(super) struct Arguments {
     #[command(flatten)]
     settings: SettingsArguments,
 
@@ -17,7 +17,7 @@ pub struct Arguments {
     applications: Vec<Name>,
 }
 
-pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Outcome, Failure> {
+pub(super) fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Outcome, Failure> {
     let query = StatusQuery {
         applications: arguments.applications.clone(),
     };

@@ -28,7 +28,7 @@ entry that a user wrote becomes `suspend: false`, and its place and comment stay
 /// its own.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = SUSPEND_EXAMPLE)]
-pub struct Suspend {
+pub(super) struct Suspend {
     #[command(flatten)]
     settings: SettingsArguments,
 
@@ -44,7 +44,7 @@ pub struct Suspend {
 /// an Environment or an Application in Git. Files of Flux count, too.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = RESUME_EXAMPLE)]
-pub struct Resume {
+pub(super) struct Resume {
     #[command(flatten)]
     settings: SettingsArguments,
 
@@ -54,7 +54,7 @@ pub struct Resume {
     declaration: DeclarationRef,
 }
 
-pub fn suspend(arguments: &Suspend, screen: &mut Screen) -> Result<Outcome, Failure> {
+pub(super) fn suspend(arguments: &Suspend, screen: &mut Screen) -> Result<Outcome, Failure> {
     let query = SuspendQuery {
         declaration: arguments.declaration.clone(),
         suspend: true,
@@ -62,7 +62,7 @@ pub fn suspend(arguments: &Suspend, screen: &mut Screen) -> Result<Outcome, Fail
     run(&arguments.settings, &query, screen)
 }
 
-pub fn resume(arguments: &Resume, screen: &mut Screen) -> Result<Outcome, Failure> {
+pub(super) fn resume(arguments: &Resume, screen: &mut Screen) -> Result<Outcome, Failure> {
     let query = SuspendQuery {
         declaration: arguments.declaration.clone(),
         suspend: false,

@@ -21,7 +21,7 @@ Examples:
 /// could not be applied or did not become healthy.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
-pub struct Arguments {
+pub(super) struct Arguments {
     #[command(flatten)]
     settings: SettingsArguments,
 
@@ -48,7 +48,7 @@ pub struct Arguments {
     confirm_prune: bool,
 }
 
-pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Outcome, Failure> {
+pub(super) fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Outcome, Failure> {
     let query = SyncQuery {
         applications: arguments.selector.names(),
         wait_for: match arguments.wait {

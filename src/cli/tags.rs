@@ -13,7 +13,7 @@ use std::path::PathBuf;
 /// or three requests; --limit bounds their number. Uses the credentials of the settings, if there
 /// are any; otherwise asks the registry anonymously.
 #[derive(Debug, clap::Args)]
-pub struct Arguments {
+pub(super) struct Arguments {
     /// The image; with a tag, describe only this one
     #[arg(value_name = "IMAGE[:TAG]")]
     image: String,
@@ -41,7 +41,7 @@ pub struct Arguments {
     insecure: bool,
 }
 
-pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Outcome, Failure> {
+pub(super) fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Outcome, Failure> {
     let query = TagsQuery {
         image: arguments.image.clone(),
         limit: (!arguments.all).then_some(arguments.limit),

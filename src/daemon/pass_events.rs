@@ -83,7 +83,7 @@ impl FindingEvents {
     ///
     /// There can be hundreds of thousands of them, so they are compared by hash, in a blocking
     /// task.
-    pub async fn record(&mut self, report: &mut PassReport, events: &Recorder) {
+    pub(super) async fn record(&mut self, report: &mut PassReport, events: &Recorder) {
         // A pass that did not reach the revision has no diagnostics.
         if report.revision.is_none() {
             return;

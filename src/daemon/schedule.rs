@@ -37,7 +37,7 @@ pub(super) struct ScanQueue {
 impl ScanQueue {
     /// Returns what to scan now. The first pass scans everything that an earlier process has not
     /// scanned recently.
-    pub fn rescan(&self, now: Timestamp) -> Rescan {
+    pub(super) fn rescan(&self, now: Timestamp) -> Rescan {
         let is_due = |times: &ScanTimes| times.next.is_some_and(|next| next <= now);
         let due: HashSet<ImageRepository> = self
             .times
@@ -56,7 +56,7 @@ impl ScanQueue {
 
     /// Schedules the next scans from the policies of the last pass. A repository follows its
     /// shortest interval, or its back-off or the registry's `Retry-After` after a failure.
-    pub async fn update(
+    pub(super) async fn update(
         &mut self,
         updater: &ImageUpdater,
         rescan: &Rescan,

@@ -45,7 +45,7 @@ impl LocalSocket {
     ///
     /// # Errors
     /// If the file cannot be replaced or bound.
-    pub fn open(path: &Path) -> Result<Self, Failure> {
+    pub(super) fn open(path: &Path) -> Result<Self, Failure> {
         let failure =
             |error: io::Error| Failure::input(format!("socket {}: {error}", path.display()));
         match fs::remove_file(path) {
@@ -60,7 +60,7 @@ impl LocalSocket {
         })
     }
 
-    pub fn path(&self) -> &Path {
+    pub(super) fn path(&self) -> &Path {
         &self.path
     }
 }

@@ -35,7 +35,7 @@ pub(super) enum ClusterPermit {
 
 impl ClusterPermit {
     /// The permit for a cluster that was never looked up.
-    pub const UNKNOWN: ClusterPermit = ClusterPermit::Closed {
+    pub(super) const UNKNOWN: ClusterPermit = ClusterPermit::Closed {
         why: String::new(),
         trouble: None,
     };

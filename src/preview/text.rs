@@ -76,7 +76,7 @@ impl Default for TextBudget {
 
 impl TextBudget {
     /// Cuts a diff to the remaining budget.
-    pub fn cut(&mut self, diff: &str) -> String {
+    pub(super) fn cut(&mut self, diff: &str) -> String {
         let diff = cut(diff, self.0);
         self.0 = self.0.saturating_sub(diff.len());
         diff

@@ -49,7 +49,7 @@ pub(crate) struct UnreadyDependencies {
 }
 
 impl ReconcileContext {
-    pub fn new(
+    pub(super) fn new(
         mode: ReconcileMode,
         events: Recorder,
         stop: CancellationToken,
@@ -69,16 +69,16 @@ impl ReconcileContext {
         }
     }
 
-    pub fn statuses(&self) -> MutexGuard<'_, BTreeMap<ApplicationKey, ApplicationStatus>> {
+    pub(super) fn statuses(&self) -> MutexGuard<'_, BTreeMap<ApplicationKey, ApplicationStatus>> {
         self.statuses.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub fn notify_status_changed(&self) {
+    pub(super) fn notify_status_changed(&self) {
         self.status_changed.send_modify(|count| *count += 1);
     }
 
     /// Records that every Application of a repository at a revision has a status on a cluster.
-    pub fn accept(&self, cluster: &str, repository: &str, revision: &str) {
+    pub(super) fn accept(&self, cluster: &str, repository: &str, revision: &str) {
         let key = (cluster.to_owned(), repository.to_owned());
         self.accepted
             .lock()
@@ -87,19 +87,19 @@ impl ReconcileContext {
         self.notify_status_changed();
     }
 
-    pub fn has_accepted(&self, cluster: &str, repository: &str, revision: &str) -> bool {
+    pub(super) fn has_accepted(&self, cluster: &str, repository: &str, revision: &str) -> bool {
         let accepted = self.accepted.lock().unwrap_or_else(PoisonError::into_inner);
         accepted
             .get(&(cluster.to_owned(), repository.to_owned()))
             .is_some_and(|accepted| accepted == revision)
     }
 
-    pub fn is_plan(&self) -> bool {
+    pub(super) fn is_plan(&self) -> bool {
         self.mode == ReconcileMode::Plan
     }
 
     /// Publishes a status, and wakes its readers if it changed.
-    pub fn publish(&self, status: &ApplicationStatus) {
+    pub(super) fn publish(&self, status: &ApplicationStatus) {
         let key = (
             status.cluster.clone(),
             status.application.clone(),
@@ -115,7 +115,7 @@ impl ReconcileContext {
     }
 
     /// Marks a published status as stale, because another attempt was requested.
-    pub fn mark_stale(&self, key: &ApplicationKey) {
+    pub(super) fn mark_stale(&self, key: &ApplicationKey) {
         let mut statuses = self.statuses();
         let Some(status) = statuses.get_mut(key) else {
             return;
@@ -126,7 +126,7 @@ impl ReconcileContext {
     }
 
     /// Removes the statuses that match.
-    pub fn forget(&self, matches: impl Fn(&ApplicationStatus) -> bool) {
+    pub(super) fn forget(&self, matches: impl Fn(&ApplicationStatus) -> bool) {
         let mut statuses = self.statuses();
         let before = statuses.len();
         statuses.retain(|_, status| !matches(status));
@@ -136,13 +136,13 @@ impl ReconcileContext {
         }
     }
 
-    pub fn remove(&self, key: &ApplicationKey) {
+    pub(super) fn remove(&self, key: &ApplicationKey) {
         self.statuses().remove(key);
         self.notify_status_changed();
     }
 
     /// Returns whether the problems of a status are published already.
-    pub fn is_published(&self, status: &ApplicationStatus) -> bool {
+    pub(super) fn is_published(&self, status: &ApplicationStatus) -> bool {
         self.statuses().values().any(|published| {
             published.application == status.application
                 && published.cluster == status.cluster
@@ -152,7 +152,7 @@ impl ReconcileContext {
     }
 
     /// Returns the dependencies of an Application that are not ready at a revision.
-    pub fn unready_dependencies(
+    pub(super) fn unready_dependencies(
         self: &Arc<Self>,
         repository: &str,
         depends_on: &[Name],
@@ -237,7 +237,7 @@ impl ReconcileContext {
         })
     }
 
-    pub fn add_request(&self, key: &ApplicationKey, request: ApplicationRequest) {
+    pub(super) fn add_request(&self, key: &ApplicationKey, request: ApplicationRequest) {
         self.requests
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -246,7 +246,7 @@ impl ReconcileContext {
             .push(request);
     }
 
-    pub fn take_requests(&self, key: &ApplicationKey) -> Vec<ApplicationRequest> {
+    pub(super) fn take_requests(&self, key: &ApplicationKey) -> Vec<ApplicationRequest> {
         self.requests
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -271,7 +271,7 @@ pub(crate) struct ApplicationHandle {
 }
 
 impl ApplicationHandle {
-    pub fn new(repository: &RepositoryId) -> Self {
+    pub(super) fn new(repository: &RepositoryId) -> Self {
         Self {
             repository: Arc::new(repository.clone()),
             mailbox: Arc::default(),
@@ -283,7 +283,7 @@ impl ApplicationHandle {
     }
 
     /// Begins a new generation and returns it; results of earlier ones are dropped.
-    pub fn next_generation(&self) -> u64 {
+    pub(super) fn next_generation(&self) -> u64 {
         let _last = self
             .last_rendered
             .lock()
@@ -293,12 +293,12 @@ impl ApplicationHandle {
         generation
     }
 
-    pub fn is_current(&self, generation: u64) -> bool {
+    pub(super) fn is_current(&self, generation: u64) -> bool {
         self.generation.load(Ordering::SeqCst) == generation
     }
 
     /// Begins a generation without a rendering; the next rendering counts as changed.
-    pub fn supersede_rendering(&self) {
+    pub(super) fn supersede_rendering(&self) {
         self.next_generation();
         *self
             .last_rendered

@@ -33,12 +33,12 @@ impl<T> Mailbox<T> {
     }
 
     /// Replaces the pending value; returns `value` if the mailbox is closed.
-    pub fn put(&self, value: T) -> Result<(), T> {
+    pub(super) fn put(&self, value: T) -> Result<(), T> {
         self.merge(value, |value, _| value)
     }
 
     /// Replaces the pending value by `merge(value, pending)`; returns `value` if closed.
-    pub fn merge(&self, value: T, merge: impl FnOnce(T, Option<T>) -> T) -> Result<(), T> {
+    pub(super) fn merge(&self, value: T, merge: impl FnOnce(T, Option<T>) -> T) -> Result<(), T> {
         let mut inner = self.lock();
         if inner.closed {
             return Err(value);
@@ -49,27 +49,27 @@ impl<T> Mailbox<T> {
         Ok(())
     }
 
-    pub fn take(&self) -> Option<T> {
+    pub(super) fn take(&self) -> Option<T> {
         self.lock().value.take()
     }
 
-    pub fn is_filled(&self) -> bool {
+    pub(super) fn is_filled(&self) -> bool {
         self.lock().value.is_some()
     }
 
     /// Closes the mailbox unless a value is pending; returns whether it is closed.
-    pub fn close(&self) -> bool {
+    pub(super) fn close(&self) -> bool {
         let mut inner = self.lock();
         inner.closed = inner.value.is_none();
         inner.closed
     }
 
-    pub fn is_closed(&self) -> bool {
+    pub(super) fn is_closed(&self) -> bool {
         self.lock().closed
     }
 
     /// Waits for a value without taking it.
-    pub async fn filled(&self) {
+    pub(super) async fn filled(&self) {
         while !self.is_filled() {
             self.filled.notified().await;
         }

@@ -13,7 +13,7 @@ pub(crate) struct WorkPermits(Arc<Semaphore>);
 impl WorkPermits {
     /// Creates twice as many permits as the cluster takes requests, so that it is not idle while
     /// half of the Applications compute.
-    pub fn new(concurrency: usize) -> Self {
+    pub(super) fn new(concurrency: usize) -> Self {
         Self(Arc::new(Semaphore::new(
             concurrency
                 .saturating_mul(2)
@@ -22,7 +22,7 @@ impl WorkPermits {
     }
 
     /// Waits for a permit, first come, first served.
-    pub async fn acquire(&self) -> WorkPermit {
+    pub(super) async fn acquire(&self) -> WorkPermit {
         // The semaphore is never closed; if it were, working unbounded would be right.
         WorkPermit(Arc::new(Mutex::new(
             Arc::clone(&self.0).acquire_owned().await.ok(),
@@ -36,7 +36,7 @@ pub(crate) struct WorkPermit(Arc<Mutex<Option<OwnedSemaphorePermit>>>);
 
 impl WorkPermit {
     /// Releases the permit early, before a long wait.
-    pub fn release(&self) {
+    pub(crate) fn release(&self) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 }

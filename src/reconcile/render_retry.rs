@@ -26,7 +26,7 @@ impl RenderRetry {
     }
 
     /// Notes the end of a rendering.
-    pub fn rendered(&self, failed: bool) {
+    pub(super) fn rendered(&self, failed: bool) {
         *self.lock() = match failed {
             true => RetryState::Failed,
             false => RetryState::Idle,
@@ -34,18 +34,18 @@ impl RenderRetry {
     }
 
     /// Waits for a request or a cancellation.
-    pub async fn changed(&self) {
+    pub(super) async fn changed(&self) {
         self.changed.notified().await;
     }
 
     /// Cancels a pending retry.
-    pub fn cancel(&self) {
+    pub(super) fn cancel(&self) {
         *self.lock() = RetryState::Idle;
         self.changed.notify_one();
     }
 
     /// Requests another attempt at once; returns whether a rendering had failed.
-    pub fn request(&self) -> bool {
+    pub(super) fn request(&self) -> bool {
         let mut state = self.lock();
         if *state == RetryState::Idle {
             return false;
@@ -55,7 +55,7 @@ impl RenderRetry {
         true
     }
 
-    pub fn is_requested(&self) -> bool {
+    pub(super) fn is_requested(&self) -> bool {
         *self.lock() == RetryState::Requested
     }
 }

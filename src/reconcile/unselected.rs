@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 impl ReconcileContext {
     /// Returns the state of an unselected Application, and starts to read it.
-    pub fn read_unselected(
+    pub(super) fn read_unselected(
         self: &Arc<Self>,
         repository: &str,
         name: &Name,
@@ -35,7 +35,7 @@ impl ReconcileContext {
     /// Starts to read all unselected Applications of a repository on a cluster.
     ///
     /// Once all are read, returns one that cannot be read, and why.
-    pub fn read_all_unselected(
+    pub(super) fn read_all_unselected(
         self: &Arc<Self>,
         repository: &str,
         cluster: &str,
@@ -65,7 +65,7 @@ impl ReconcileContext {
     }
 
     /// Returns whether an unselected Application of a repository is being read on a cluster.
-    pub fn is_reading_unselected(&self, repository: &str, cluster: &str) -> bool {
+    pub(super) fn is_reading_unselected(&self, repository: &str, cluster: &str) -> bool {
         self.unselected
             .lock()
             .entries

@@ -49,7 +49,7 @@ impl UnselectedApplications {
     }
 
     /// Replaces the unselected Applications of a repository.
-    pub fn replace(
+    pub(super) fn replace(
         &self,
         repository: &str,
         unselected: impl IntoIterator<Item = UnselectedApplication>,
@@ -67,7 +67,7 @@ impl UnselectedApplications {
         }
     }
 
-    pub fn has_selection(&self) -> bool {
+    pub(super) fn has_selection(&self) -> bool {
         self.lock().has_selection
     }
 }

@@ -48,7 +48,7 @@ impl Work {
     /// Merges this work with older work that no pass has taken up.
     ///
     /// A rendering equal to the last one is equal to the waiting one.
-    pub fn after(self, waiting: Option<Self>) -> Self {
+    pub(super) fn after(self, waiting: Option<Self>) -> Self {
         match (self, waiting) {
             (Work::Same { revision }, Some(Work::Apply(waiting))) => {
                 Work::Apply(Box::new(AcceptedRevision {

@@ -17,12 +17,12 @@ pub(super) struct ClusterRecords {
 }
 
 impl ClusterRecords {
-    pub fn has(&self, cluster: &str) -> bool {
+    pub(super) fn has(&self, cluster: &str) -> bool {
         self.clusters.contains_key(cluster)
     }
 
     /// Returns the records of a cluster; reads them once.
-    pub async fn read(
+    pub(super) async fn read(
         &mut self,
         source: &dyn RolloutSource,
         cluster: &str,
@@ -38,7 +38,7 @@ impl ClusterRecords {
 
     /// Returns the rollouts of an Application, newest first. The status knows the newest before it
     /// is recorded.
-    pub fn rollouts(
+    pub(super) fn rollouts(
         &self,
         target: &RolloutTarget,
         status: Option<&ApplicationStatus>,

@@ -127,7 +127,7 @@ pub(super) struct MutedForge {
 }
 
 impl RolloutReporter {
-    pub fn new(
+    pub(super) fn new(
         source: Arc<dyn RolloutSource>,
         forge: Arc<dyn Forge>,
         timing: ReportTiming,
@@ -155,7 +155,7 @@ impl RolloutReporter {
     }
 
     /// Adds new pull requests, and forgets those no longer listed.
-    pub fn take(&mut self, list: &[MergedRequest], now: Timestamp) {
+    pub(super) fn take(&mut self, list: &[MergedRequest], now: Timestamp) {
         let keys: BTreeSet<MergeKey> = list.iter().map(key).collect();
         self.done.retain(|key| keys.contains(key));
         self.reports.retain(|key, _| keys.contains(key));
@@ -187,7 +187,7 @@ impl RolloutReporter {
     }
 
     /// Looks at every pull request once, and sends what is new.
-    pub async fn round(&mut self) -> ReportWake {
+    pub(super) async fn round(&mut self) -> ReportWake {
         let mut wake = ReportWake::default();
         if self.reports.is_empty() {
             return wake;

@@ -24,7 +24,7 @@ pub(super) struct RepositoryScope {
 }
 
 impl RepositoryScope {
-    pub fn applications(&self) -> Vec<&Application> {
+    pub(super) fn applications(&self) -> Vec<&Application> {
         self.declared
             .applications
             .values()
@@ -32,25 +32,25 @@ impl RepositoryScope {
             .collect()
     }
 
-    pub fn selects(&self, name: &Name) -> bool {
+    pub(super) fn selects(&self, name: &Name) -> bool {
         self.only.as_ref().is_none_or(|only| only.contains(name))
     }
 
     /// Returns false if a selection was made and nothing of it is in this repository.
-    pub fn is_relevant(&self) -> bool {
+    pub(super) fn is_relevant(&self) -> bool {
         self.only.as_ref().is_none_or(|only| !only.is_empty())
     }
 
-    pub fn repository(&self) -> &str {
+    pub(super) fn repository(&self) -> &str {
         &self.updater.repo.config.name
     }
 
-    pub fn revision(&self) -> String {
+    pub(super) fn revision(&self) -> String {
         self.commit.to_string()
     }
 
     /// Returns the function that renders Applications at this revision.
-    pub fn render(&self, service: &Service) -> Arc<RenderFn> {
+    pub(super) fn render(&self, service: &Service) -> Arc<RenderFn> {
         reconcile::from_git(
             Arc::clone(&service.renderer),
             Arc::clone(&self.updater.repo.mirror),
@@ -59,12 +59,12 @@ impl RepositoryScope {
     }
 
     /// Starts reconciling the selected Applications at this revision.
-    pub fn follow(&self, service: &Service, reconciler: &Arc<Reconciler>) {
+    pub(super) fn follow(&self, service: &Service, reconciler: &Arc<Reconciler>) {
         self.follow_only(service, reconciler, self.only.as_ref());
     }
 
     /// The same with another selection.
-    pub fn follow_only(
+    pub(super) fn follow_only(
         &self,
         service: &Service,
         reconciler: &Arc<Reconciler>,
@@ -80,7 +80,7 @@ impl RepositoryScope {
     }
 
     /// Returns the time after which a result is not waited for any longer.
-    pub fn deadline(&self) -> Duration {
+    pub(super) fn deadline(&self) -> Duration {
         let timeouts = self
             .applications()
             .into_iter()
@@ -174,7 +174,7 @@ pub(super) struct QueryClusters {
 
 impl QueryClusters {
     /// Uses the clusters of the daemon, or else opens them. Sends nothing yet.
-    pub async fn shared(service: &Service, mode: ReconcileMode) -> Result<Self, Failure> {
+    pub(super) async fn shared(service: &Service, mode: ReconcileMode) -> Result<Self, Failure> {
         match &service.reconciler {
             Some(reconciler) => Ok(Self {
                 reconciler: Arc::clone(reconciler),
@@ -185,7 +185,7 @@ impl QueryClusters {
     }
 
     /// Opens the clusters of the settings. Sends nothing yet.
-    pub async fn open(service: &Service, mode: ReconcileMode) -> Result<Self, Failure> {
+    pub(super) async fn open(service: &Service, mode: ReconcileMode) -> Result<Self, Failure> {
         let stop = CancellationToken::new();
         let opened = service.context.reconciler(mode, &stop).await?;
         let reconciler = opened.ok_or_else(|| {
@@ -201,12 +201,12 @@ impl QueryClusters {
     }
 
     /// Returns true if no daemon shares these clusters.
-    pub fn is_own(&self) -> bool {
+    pub(super) fn is_own(&self) -> bool {
         self.own.is_some()
     }
 
     /// Stops a reconciler of the query's own at a safe point.
-    pub async fn close(self) {
+    pub(super) async fn close(self) {
         if let Some(stop) = self.own {
             stop.cancel();
             self.reconciler.shut_down().await;
@@ -214,7 +214,7 @@ impl QueryClusters {
     }
 
     /// Explains why a cluster that an Application names is not open.
-    pub fn unavailable(&self, application: &Application) -> Failure {
+    pub(super) fn unavailable(&self, application: &Application) -> Failure {
         let place = &application.place;
         match self.reconciler.connection_error(&application.cluster) {
             Some(error) => Failure {

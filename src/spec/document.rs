@@ -31,7 +31,7 @@ pub(crate) struct SpecSchema {
 impl SpecSchema {
     /// The schema of a raw shape, without references inside, so that a schema path leads to its
     /// node.
-    pub fn of<T: schemars::JsonSchema>() -> Self {
+    pub(super) fn of<T: schemars::JsonSchema>() -> Self {
         let settings = schemars::generate::SchemaSettings::draft2020_12()
             .with(|settings| settings.inline_subschemas = true);
         let value = settings
@@ -66,7 +66,11 @@ pub(crate) struct SpecReader<'a> {
 
 impl<'a> SpecDocument<'a> {
     /// Reads the value of one document of a parsed file.
-    pub fn new(file: &'a str, root: yaml::Node<'a>, source: &str) -> Result<Self, Diagnostic> {
+    pub(super) fn new(
+        file: &'a str,
+        root: yaml::Node<'a>,
+        source: &str,
+    ) -> Result<Self, Diagnostic> {
         // A block collection's lines must keep their indent, so the slice begins with the line.
         let span = root.span();
         let start = source[..span.start]
@@ -99,12 +103,12 @@ impl<'a> SpecDocument<'a> {
     }
 
     /// Returns the text of a top-level field.
-    pub fn word(&self, key: &str) -> Option<&str> {
+    pub(super) fn word(&self, key: &str) -> Option<&str> {
         self.value.get(key)?.as_str()
     }
 
     /// Returns the position of a JSON pointer's value, or of the nearest parent that exists.
-    pub fn place(&self, pointer: &str) -> SourcePlace {
+    pub(super) fn place(&self, pointer: &str) -> SourcePlace {
         let (line, column) = self.root.pointer(pointer).line_column();
         SourcePlace {
             file: self.file.to_owned(),
@@ -126,7 +130,7 @@ fn first_line(text: &str) -> String {
 
 impl<'a> SpecReader<'a> {
     /// Starts reading.
-    pub fn new(document: &'a SpecDocument<'a>) -> Self {
+    pub(super) fn new(document: &'a SpecDocument<'a>) -> Self {
         Self {
             document,
             mistakes: Vec::new(),
@@ -134,7 +138,7 @@ impl<'a> SpecReader<'a> {
     }
 
     /// The raw shape, if the schema finds nothing wrong.
-    pub fn shape<T: DeserializeOwned>(&mut self, schema: &SpecSchema) -> Option<T> {
+    pub(super) fn shape<T: DeserializeOwned>(&mut self, schema: &SpecSchema) -> Option<T> {
         for error in schema.validator.iter_errors(&self.document.value) {
             self.schema_mistakes(schema, &error);
         }
@@ -151,24 +155,28 @@ impl<'a> SpecReader<'a> {
     }
 
     /// Returns whether an error was found; warnings do not count.
-    pub fn failed(&self) -> bool {
+    pub(super) fn failed(&self) -> bool {
         self.mistakes
             .iter()
             .any(|mistake| mistake.severity == Severity::Error)
     }
 
     /// Returns a good value; records the error of a bad one at the field.
-    pub fn check<T, E: Display>(&mut self, pointer: &str, result: Result<T, E>) -> Option<T> {
+    pub(super) fn check<T, E: Display>(
+        &mut self,
+        pointer: &str,
+        result: Result<T, E>,
+    ) -> Option<T> {
         result.map_err(|error| self.error(pointer, error)).ok()
     }
 
     /// Records an error at a field.
-    pub fn error(&mut self, pointer: &str, message: impl Display) {
+    pub(super) fn error(&mut self, pointer: &str, message: impl Display) {
         self.say(pointer, Severity::Error, message);
     }
 
     /// Records a warning at a field: it has no effect, or another meaning than a reader may expect.
-    pub fn warn(&mut self, pointer: &str, message: impl Display) {
+    pub(super) fn warn(&mut self, pointer: &str, message: impl Display) {
         self.say(pointer, Severity::Warning, message);
     }
 

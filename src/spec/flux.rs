@@ -78,7 +78,11 @@ pub(crate) struct FluxImport {
 impl FluxImport {
     /// Reads one document of the group. `branch` is the one the settings file names for this
     /// repository.
-    pub fn read(&mut self, document: &SpecDocument<'_>, branch: Option<&str>) -> Vec<Diagnostic> {
+    pub(super) fn read(
+        &mut self,
+        document: &SpecDocument<'_>,
+        branch: Option<&str>,
+    ) -> Vec<Diagnostic> {
         let mut at = SpecReader::new(document);
         let version = document
             .word("apiVersion")
@@ -294,7 +298,7 @@ impl FluxImport {
     }
 
     /// Gives policies that refer to no known ImageRepository one with Flux's default exclusions.
-    pub fn keep_lone_policies(&mut self) {
+    pub(super) fn keep_lone_policies(&mut self) {
         for PendingPolicy {
             policy, repository, ..
         } in &self.pending
@@ -312,7 +316,7 @@ impl FluxImport {
     }
 
     /// The ImageRepositories themselves.
-    pub fn repositories(&self) -> impl Iterator<Item = FluxImageRepository> {
+    pub(super) fn repositories(&self) -> impl Iterator<Item = FluxImageRepository> {
         self.repositories.iter().filter_map(|(name, scanned)| {
             let ScanTarget {
                 image,
@@ -331,7 +335,7 @@ impl FluxImport {
 
     /// The policies, each with the repository it refers to; and a mistake for each that refers to
     /// none.
-    pub fn policies(&mut self) -> (Vec<ImagePolicy>, Vec<Diagnostic>) {
+    pub(super) fn policies(&mut self) -> (Vec<ImagePolicy>, Vec<Diagnostic>) {
         let (mut policies, mut mistakes) = (Vec::new(), Vec::new());
         for PendingPolicy {
             mut policy,

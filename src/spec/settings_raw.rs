@@ -9,7 +9,7 @@ use std::path::PathBuf;
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(rename = "Process")]
-pub struct RawSettings {
+pub(super) struct RawSettings {
     /// The config repositories.
     #[schemars(length(min = 1))]
     pub repositories: Vec<RawRepository>,
@@ -33,7 +33,7 @@ pub struct RawSettings {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(rename = "Repository")]
-pub struct RawRepository {
+pub(super) struct RawRepository {
     /// A name for texts; the last part of the URL if none is written.
     pub name: Option<String>,
     /// https://…, ssh://…, git@host:path or file://…, without user and password.
@@ -67,7 +67,7 @@ pub struct RawRepository {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Author")]
-pub struct RawAuthor {
+pub(super) struct RawAuthor {
     /// The name.
     pub name: String,
     /// The e-mail address.
@@ -77,7 +77,7 @@ pub struct RawAuthor {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "SigningKey")]
-pub struct RawSigningKey {
+pub(super) struct RawSigningKey {
     /// The private key in OpenSSH form.
     pub key: SecretSource,
     /// The passphrase of the key.
@@ -87,7 +87,7 @@ pub struct RawSigningKey {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Basic")]
-pub struct RawBasic {
+pub(super) struct RawBasic {
     /// The user.
     pub username: String,
     /// The password.
@@ -97,7 +97,7 @@ pub struct RawBasic {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(rename = "Ssh")]
-pub struct RawSsh {
+pub(super) struct RawSsh {
     /// The private key.
     pub identity: Option<PathBuf>,
     /// The keys of known hosts.
@@ -107,7 +107,7 @@ pub struct RawSsh {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(rename = "Forge")]
-pub struct RawForge {
+pub(super) struct RawForge {
     /// github, gitlab or gitea (Forgejo, too); only where the repository's address does not tell.
     pub kind: Option<ForgeKind>,
     /// The address of its API, as "https://git.example.org/api/v4"; only where the repository's
@@ -122,7 +122,7 @@ pub struct RawForge {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(rename = "App")]
-pub struct RawApp {
+pub(super) struct RawApp {
     /// The id of the App.
     pub id: u64,
     /// The id of its installation; asked for by the repository's name if none is written.
@@ -134,7 +134,7 @@ pub struct RawApp {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(rename = "Registry")]
-pub struct RawRegistry {
+pub(super) struct RawRegistry {
     /// Host, or host and beginning of the path: "ghcr.io/acme". The longest that fits counts.
     pub prefix: String,
     /// The credentials; anonymous if unset.
@@ -163,7 +163,7 @@ pub struct RawRegistry {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(rename = "Credentials")]
-pub struct RawCredentials {
+pub(super) struct RawCredentials {
     /// User name and password.
     pub basic: Option<RawBasic>,
     /// A bearer token.
@@ -206,7 +206,7 @@ pub struct RawCluster {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(rename = "Render")]
-pub struct RawRender {
+pub(super) struct RawRender {
     /// The kustomize program; found on PATH if none is written.
     pub kustomize: Option<PathBuf>,
     /// The helm program; found on PATH if none is written.
@@ -224,7 +224,7 @@ pub struct RawRender {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Server")]
-pub struct RawServer {
+pub(super) struct RawServer {
     /// Address and port: "127.0.0.1:8080" if nothing is written.
     pub listen: Option<String>,
 }
@@ -233,7 +233,7 @@ pub struct RawServer {
 #[serde(deny_unknown_fields)]
 #[allow(dead_code, reason = "checked now, used by notifications")]
 #[schemars(rename = "Notification")]
-pub struct RawNotification {
+pub(super) struct RawNotification {
     /// A name for texts.
     pub name: String,
     /// The URL a JSON event is posted to.

@@ -67,7 +67,7 @@ impl PolicyDecision {
 
 /// The edits in the files of an Environment, with what is left alone.
 #[derive(Debug, Default)]
-pub struct ScopeEdits {
+pub(super) struct ScopeEdits {
     pub files: Vec<FileEdits>,
     pub left: Vec<LeftReport>,
     /// Policies whose choice cannot be written before its digest is known.
@@ -236,7 +236,7 @@ impl Evaluation {
 ///
 /// # Errors
 /// Those of `read`.
-pub fn edit<E>(
+pub(super) fn edit<E>(
     scope: &EnvironmentScope,
     declared: &Declarations,
     decisions: &BTreeMap<Name, PolicyDecision>,

@@ -4,7 +4,7 @@ use serde_json::Value;
 use tagboat::service::schema;
 
 /// Checks JSON output against the schema of its command, or of `error`.
-pub fn validate(name: &str, answer: &Value) {
+pub(super) fn validate(name: &str, answer: &Value) {
     let schema = schema::answer(name).unwrap_or_else(|| panic!("no schema for {name}"));
     let validator = jsonschema::validator_for(&schema).unwrap();
     let errors: Vec<String> = validator
@@ -15,7 +15,7 @@ pub fn validate(name: &str, answer: &Value) {
 }
 
 /// Checks the output of a command line that requests JSON.
-pub fn validate_output(line: &str, exit: i32, out: &str, err: &str) {
+pub(super) fn validate_output(line: &str, exit: i32, out: &str, err: &str) {
     if !line.ends_with(" -o json") && !line.contains(" -o json ") {
         return;
     }

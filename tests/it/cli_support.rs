@@ -14,7 +14,7 @@ use std::{
 };
 use tempfile::TempDir;
 
-pub struct Case {
+pub(super) struct Case {
     folder: PathBuf,
     temporary: TempDir,
     transcript: String,
@@ -22,7 +22,7 @@ pub struct Case {
 }
 
 /// The output of one command.
-pub struct CommandOutput {
+pub(super) struct CommandOutput {
     pub exit: i32,
     pub out: String,
     pub err: String,
@@ -30,7 +30,7 @@ pub struct CommandOutput {
 
 impl Case {
     /// Sets up the case of this name.
-    pub fn new(name: &str) -> Self {
+    pub(super) fn new(name: &str) -> Self {
         let folder = cases().join(name);
         // The real path: if the temporary folder is reached by a link, the program shows the
         // target.
@@ -53,7 +53,7 @@ impl Case {
         case
     }
 
-    pub fn work(&self) -> PathBuf {
+    pub(super) fn work(&self) -> PathBuf {
         self.temporary.path().join("work")
     }
 
@@ -62,7 +62,7 @@ impl Case {
     }
 
     /// Writes a file into the working folder.
-    pub fn file(&self, path: &str, bytes: impl AsRef<[u8]>) {
+    pub(super) fn file(&self, path: &str, bytes: impl AsRef<[u8]>) {
         let target = self.work().join(path);
         fs::create_dir_all(target.parent().unwrap()).unwrap();
         fs::write(target, bytes).unwrap();
@@ -71,13 +71,13 @@ impl Case {
     /// Shows `text` (a port, a path) as `as_` in the transcript, and replaces `as_` by `text` in
     /// commands.
     #[cfg(feature = "demo")]
-    pub fn replace(&mut self, text: &str, as_: &str) {
+    pub(super) fn replace(&mut self, text: &str, as_: &str) {
         self.replaced.push((text.to_owned(), as_.to_owned()));
     }
 
     /// Runs `tagboat` with these words. `'…'` keeps a word together, and `< FILE` at the end is its
     /// standard input.
-    pub fn run(&mut self, line: &str) -> CommandOutput {
+    pub(super) fn run(&mut self, line: &str) -> CommandOutput {
         let (command, input) = match line.split_once(" < ") {
             Some((command, file)) => (command, fs::read(self.work().join(file)).unwrap()),
             None => (line, Vec::new()),
@@ -132,7 +132,7 @@ impl Case {
     }
 
     /// Compares the transcript, and the working folder with `expected`.
-    pub fn finish(self) {
+    pub(super) fn finish(self) {
         let name = self
             .folder
             .file_name()
@@ -185,7 +185,7 @@ impl Case {
     }
 }
 
-pub fn cases() -> PathBuf {
+pub(super) fn cases() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases/cli")
 }
 
@@ -207,7 +207,7 @@ fn words(line: &str) -> Vec<String> {
 }
 
 /// Every file below a folder, by relative path. A missing folder is empty; links are not followed.
-pub fn tree(root: &Path) -> BTreeMap<String, Vec<u8>> {
+pub(super) fn tree(root: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut files = BTreeMap::new();
     let mut folders = vec![root.to_owned()];
     while let Some(folder) = folders.pop() {

@@ -30,7 +30,7 @@ fn demo(temporary: &Path, arguments: &[&str]) -> Command {
 }
 
 /// Checks that the demo ran to its end. Errors come first, because a long message may be cut.
-pub fn assert_complete(code: Option<i32>, complaints: &str, text: &str) {
+pub(super) fn assert_complete(code: Option<i32>, complaints: &str, text: &str) {
     assert!(
         code == Some(0) && complaints.is_empty(),
         "exit code {code:?}: {complaints}\nafter\n{}",
@@ -39,7 +39,7 @@ pub fn assert_complete(code: Option<i32>, complaints: &str, text: &str) {
 }
 
 /// The last line of the output.
-pub fn ending(text: &str) -> String {
+pub(super) fn ending(text: &str) -> String {
     let lines: Vec<&str> = text.lines().collect();
     lines[lines.len().saturating_sub(30)..].join("\n")
 }

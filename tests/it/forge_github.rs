@@ -30,7 +30,7 @@ fn github(wire: &Wire) -> Arc<dyn Forge> {
 }
 
 /// A pull request as documented, without fields that are not read.
-pub fn pull(number: u64, branch: &str, state: &str) -> Value {
+pub(super) fn pull(number: u64, branch: &str, state: &str) -> Value {
     json!({
         "number": number, "node_id": format!("PR_{number}"), "html_url": format!("https://github.com/acme/fleet/pull/{number}"),
         "state": state, "title": "dev: web 1 → 2", "body": null, "draft": false, "labels": [{"id": 1, "name": "images"}],

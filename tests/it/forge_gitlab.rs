@@ -28,7 +28,7 @@ fn user(id: u64, name: &str) -> Value {
 }
 
 /// A merge request as documented, without fields that are not read.
-pub fn request(iid: u64, branch: &str, state: &str) -> Value {
+pub(super) fn request(iid: u64, branch: &str, state: &str) -> Value {
     json!({
         "id": 1000 + iid, "iid": iid, "project_id": 3, "title": "dev: web 1 → 2", "description": null, "state": state,
         "web_url": format!("https://gitlab.example.com/group/sub/fleet/-/merge_requests/{iid}"), "author": user(5, "tagboat"),

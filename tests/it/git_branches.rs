@@ -40,7 +40,7 @@ fn names(mirror: &Mirror) -> Vec<String> {
 
 /// The life cycle of a branch on any server with `web.yaml` on `main`, with two clones of it in
 /// `dir`.
-pub fn life(dir: &Path, url: &str) {
+pub(super) fn life(dir: &Path, url: &str) {
     let open = |name: &str| {
         mirror(&dir.join(name), url, RemoteAccess::default()).with_branches("tagboat/")
     };

@@ -11,24 +11,24 @@ use tagboat::{
 };
 
 /// A served repository in a temporary folder.
-pub struct Sandbox {
+pub(super) struct Sandbox {
     pub dir: tempfile::TempDir,
     pub repository: BareRepository,
     pub server: GitServer,
     pub runtime: tokio::runtime::Runtime,
 }
 
-pub const ANN: (&str, &str) = ("Ann", "ann@example.org");
+pub(super) const ANN: (&str, &str) = ("Ann", "ann@example.org");
 
 /// Any moment; commits of tests are some minutes apart from it.
-pub const NOW: i64 = 1_790_000_000;
+pub(super) const NOW: i64 = 1_790_000_000;
 
 impl Sandbox {
-    pub fn new(files: &[(&str, &str)]) -> Self {
+    pub(super) fn new(files: &[(&str, &str)]) -> Self {
         Self::with_account(files, None)
     }
 
-    pub fn with_account(files: &[(&str, &str)], account: Option<(&str, &Secret)>) -> Self {
+    pub(super) fn with_account(files: &[(&str, &str)], account: Option<(&str, &Secret)>) -> Self {
         provider();
         let dir = tempfile::tempdir().unwrap();
         let repository =
@@ -46,7 +46,7 @@ impl Sandbox {
         }
     }
 
-    pub fn mirror(&self, name: &str) -> Mirror {
+    pub(super) fn mirror(&self, name: &str) -> Mirror {
         mirror(
             &self.dir.path().join(name),
             &self.server.url(),
@@ -54,7 +54,7 @@ impl Sandbox {
         )
     }
 
-    pub fn person(&self, files: &[(&str, &str)], message: &str) -> ObjectId {
+    pub(super) fn person(&self, files: &[(&str, &str)], message: &str) -> ObjectId {
         self.repository
             .commit(files, ANN, NOW + 60, message)
             .unwrap()
@@ -62,11 +62,11 @@ impl Sandbox {
 }
 
 /// Installs the TLS provider that every client needs, even without TLS.
-pub fn provider() {
+pub(super) fn provider() {
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
-pub fn runtime() -> tokio::runtime::Runtime {
+pub(super) fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -74,23 +74,23 @@ pub fn runtime() -> tokio::runtime::Runtime {
         .unwrap()
 }
 
-pub fn mirror(dir: &Path, url: &str, access: RemoteAccess) -> Mirror {
+pub(super) fn mirror(dir: &Path, url: &str, access: RemoteAccess) -> Mirror {
     Mirror::open(dir, Remote::new(url, "main", access).unwrap()).unwrap()
 }
 
-pub fn edit(path: &str, bytes: &str) -> FileEdit {
+pub(super) fn edit(path: &str, bytes: &str) -> FileEdit {
     FileEdit {
         path: RepoPath::new(path).unwrap(),
         bytes: bytes.into(),
     }
 }
 
-pub fn bot() -> Person {
+pub(super) fn bot() -> Person {
     Person::new("Bot", "bot@example.org").unwrap()
 }
 
 /// Drafts a commit of the bot on `head`.
-pub fn draft(
+pub(super) fn draft(
     mirror: &Mirror,
     head: BranchHead,
     edits: &[FileEdit],
@@ -107,7 +107,7 @@ pub fn draft(
     mirror.draft(head.commit, edits, &message).unwrap()
 }
 
-pub fn text(mirror: &Mirror, commit: ObjectId, path: &str) -> Option<String> {
+pub(super) fn text(mirror: &Mirror, commit: ObjectId, path: &str) -> Option<String> {
     let file = mirror.at(commit).unwrap().read(path).unwrap()?;
     Some(String::from_utf8(file.bytes).unwrap())
 }

@@ -69,7 +69,7 @@ async fn value<K: Backend>(fleet: &Fleet<K>, name: &str) -> Option<String> {
     Some(live["data"]["value"].as_str()?.to_owned())
 }
 
-pub async fn apply_once_then_no_requests<K: Backend>(fleet: Fleet<K>) {
+pub(super) async fn apply_once_then_no_requests<K: Backend>(fleet: Fleet<K>) {
     fleet.application("shop", "");
     fleet.manifests("shop", vec![config("a", "1"), config("b", "1")]);
     let statuses = fleet.applied().await;
@@ -92,7 +92,7 @@ pub async fn apply_once_then_no_requests<K: Backend>(fleet: Fleet<K>) {
     assert_eq!((since.of("apply"), since.writes()), (1, 2), "{since:?}");
 }
 
-pub async fn apply_failure_stops_no_other_object<K: Backend>(fleet: Fleet<K>) {
+pub(super) async fn apply_failure_stops_no_other_object<K: Backend>(fleet: Fleet<K>) {
     fleet.application("shop", "");
     let elsewhere = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "b", "namespace": "is-not-there"}});
     let unknown = json!({"apiVersion": "acme.io/v1", "kind": "Thing", "metadata": {"name": "t"}});
@@ -121,7 +121,7 @@ pub async fn apply_failure_stops_no_other_object<K: Backend>(fleet: Fleet<K>) {
     );
 }
 
-pub async fn drift_is_repaired_and_backs_off<K: Backend>(fleet: Fleet<K>) {
+pub(super) async fn drift_is_repaired_and_backs_off<K: Backend>(fleet: Fleet<K>) {
     fleet.application("shop", "");
     fleet.manifests("shop", vec![config("a", "1"), config("b", "1")]);
     fleet.applied().await;
@@ -155,7 +155,7 @@ pub async fn drift_is_repaired_and_backs_off<K: Backend>(fleet: Fleet<K>) {
         .await;
 }
 
-pub async fn drift_reported_is_not_repaired<K: Backend>(fleet: Fleet<K>) {
+pub(super) async fn drift_reported_is_not_repaired<K: Backend>(fleet: Fleet<K>) {
     fleet.application("shop", ", drift: report");
     fleet.manifests("shop", vec![config("a", "1")]);
     fleet.applied().await;
@@ -175,7 +175,7 @@ pub async fn drift_reported_is_not_repaired<K: Backend>(fleet: Fleet<K>) {
     assert_eq!(value(&fleet, "a").await.as_deref(), Some("3"));
 }
 
-pub async fn health_is_awaited_and_degrades<K: Backend>(fleet: Fleet<K>) {
+pub(super) async fn health_is_awaited_and_degrades<K: Backend>(fleet: Fleet<K>) {
     fleet.application("shop", ", wait: true, timeout: 3s");
     fleet.manifests("shop", vec![deployment("example.org/web:missing")]);
     let statuses = fleet.applied().await;
@@ -199,7 +199,7 @@ pub async fn health_is_awaited_and_degrades<K: Backend>(fleet: Fleet<K>) {
     );
 }
 
-pub async fn crd_and_its_objects_in_one_pass<K: Backend>(fleet: Fleet<K>) {
+pub(super) async fn crd_and_its_objects_in_one_pass<K: Backend>(fleet: Fleet<K>) {
     let group = format!("{}.example.org", fleet.namespace);
     let crd = json!({
         "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": {"name": format!("boats.{group}")},
@@ -219,7 +219,7 @@ pub async fn crd_and_its_objects_in_one_pass<K: Backend>(fleet: Fleet<K>) {
     assert_eq!(fleet.kube.call(Method::GET, &path, None).await.0, 200);
 }
 
-pub async fn dependent_waits_for_its_dependency<K: Backend>(fleet: Fleet<K>) {
+pub(super) async fn dependent_waits_for_its_dependency<K: Backend>(fleet: Fleet<K>) {
     fleet.application("base", "");
     fleet.manifests("base", vec![json!("no network yet")]);
     let depends = format!(", dependsOn: [{}/base]", fleet.namespace);
@@ -243,7 +243,7 @@ pub async fn dependent_waits_for_its_dependency<K: Backend>(fleet: Fleet<K>) {
     );
 }
 
-pub async fn dependency_cycle_is_reported<K: Backend>(fleet: Fleet<K>) {
+pub(super) async fn dependency_cycle_is_reported<K: Backend>(fleet: Fleet<K>) {
     for (name, dependency) in [("one", "two"), ("two", "one")] {
         let depends = format!(", dependsOn: [{}/{dependency}]", fleet.namespace);
         fleet.application(name, &depends);
@@ -259,7 +259,7 @@ pub async fn dependency_cycle_is_reported<K: Backend>(fleet: Fleet<K>) {
     assert!(fleet.live("configmaps", "one").await.is_none());
 }
 
-pub async fn render_failure_keeps_objects<K: Backend>(fleet: Fleet<K>) {
+pub(super) async fn render_failure_keeps_objects<K: Backend>(fleet: Fleet<K>) {
     fleet.application("shop", ", prune: true");
     fleet.manifests("shop", vec![config("a", "1"), config("b", "1")]);
     fleet.applied().await;
@@ -286,7 +286,7 @@ pub async fn render_failure_keeps_objects<K: Backend>(fleet: Fleet<K>) {
     fleet.gone("b").await;
 }
 
-pub async fn prune_deletes_after_all_is_applied<K: Backend>(fleet: Fleet<K>) {
+pub(super) async fn prune_deletes_after_all_is_applied<K: Backend>(fleet: Fleet<K>) {
     fleet.application("shop", ", prune: true");
     fleet.manifests("shop", vec![config("a", "1"), config("old", "1")]);
     fleet.applied().await;
@@ -311,7 +311,7 @@ pub async fn prune_deletes_after_all_is_applied<K: Backend>(fleet: Fleet<K>) {
     assert!(fleet.live("configmaps", "a").await.is_some());
 }
 
-pub async fn prune_of_most_objects_is_confirmed<K: Backend>(fleet: Fleet<K>) {
+pub(super) async fn prune_of_most_objects_is_confirmed<K: Backend>(fleet: Fleet<K>) {
     fleet.application("shop", ", prune: true");
     let all = (0..12).map(|number| config(&format!("n{number:02}"), "1"));
     fleet.manifests("shop", all.collect());
@@ -338,7 +338,7 @@ pub async fn prune_of_most_objects_is_confirmed<K: Backend>(fleet: Fleet<K>) {
         .await;
 }
 
-pub async fn handover_keeps_the_object<K: Backend>(fleet: Fleet<K>) {
+pub(super) async fn handover_keeps_the_object<K: Backend>(fleet: Fleet<K>) {
     for name in ["from", "to"] {
         fleet.application(name, ", prune: true");
         fleet.manifests(name, vec![config(name, "1")]);
@@ -367,7 +367,7 @@ pub async fn handover_keeps_the_object<K: Backend>(fleet: Fleet<K>) {
     assert!(found.contains("which declares it too"), "{found}");
 }
 
-pub async fn suspended_application_writes_nothing<K: Backend>(fleet: Fleet<K>) {
+pub(super) async fn suspended_application_writes_nothing<K: Backend>(fleet: Fleet<K>) {
     fleet.application("shop", "");
     fleet.manifests("shop", vec![config("a", "1")]);
     fleet.applied().await;
@@ -384,7 +384,7 @@ pub async fn suspended_application_writes_nothing<K: Backend>(fleet: Fleet<K>) {
     assert_eq!(value(&fleet, "a").await.as_deref(), Some("2"));
 }
 
-pub async fn removed_application_orphan_keeps_objects<K: Backend>(fleet: Fleet<K>) {
+pub(super) async fn removed_application_orphan_keeps_objects<K: Backend>(fleet: Fleet<K>) {
     for name in ["stays", "goes", "third"] {
         fleet.application(name, ", deletionPolicy: Orphan");
         fleet.manifests(name, vec![config(name, "1")]);
@@ -399,7 +399,7 @@ pub async fn removed_application_orphan_keeps_objects<K: Backend>(fleet: Fleet<K
     assert!(fleet.live("configmaps", "goes").await.is_some());
 }
 
-pub async fn removed_application_is_deleted<K: Backend>(fleet: Fleet<K>) {
+pub(super) async fn removed_application_is_deleted<K: Backend>(fleet: Fleet<K>) {
     for name in ["stays", "goes", "third"] {
         fleet.application(name, ", deletionPolicy: Delete");
         fleet.manifests(name, vec![config(name, "1")]);
@@ -432,7 +432,7 @@ pub async fn removed_application_is_deleted<K: Backend>(fleet: Fleet<K>) {
     assert!(fleet.live("configmaps", "stays").await.is_some());
 }
 
-pub async fn restart_writes_nothing<K: Backend>(mut fleet: Fleet<K>) {
+pub(super) async fn restart_writes_nothing<K: Backend>(mut fleet: Fleet<K>) {
     fleet.application("shop", ", prune: true");
     fleet.manifests("shop", vec![config("a", "1"), config("b", "1")]);
     fleet.applied().await;
@@ -448,7 +448,7 @@ pub async fn restart_writes_nothing<K: Backend>(mut fleet: Fleet<K>) {
     fleet.gone("b").await;
 }
 
-pub async fn lost_record_is_rebuilt<K: Backend>(mut fleet: Fleet<K>) {
+pub(super) async fn lost_record_is_rebuilt<K: Backend>(mut fleet: Fleet<K>) {
     fleet.application("shop", ", prune: true");
     fleet.manifests("shop", vec![config("a", "1"), config("b", "1")]);
     fleet.applied().await;
@@ -472,7 +472,7 @@ pub async fn lost_record_is_rebuilt<K: Backend>(mut fleet: Fleet<K>) {
     fleet.gone("b").await;
 }
 
-pub async fn name_of_another_repository_is_refused<K: Backend>(fleet: Fleet<K>) {
+pub(super) async fn name_of_another_repository_is_refused<K: Backend>(fleet: Fleet<K>) {
     fleet.application("shop", "");
     fleet.manifests("shop", vec![config("a", "1")]);
     fleet.applied().await;

@@ -12,12 +12,12 @@ use tagboat::{
 };
 
 /// A folder of files, and a place for everything else.
-pub struct World {
+pub(super) struct World {
     pub temporary: tempfile::TempDir,
 }
 
 impl World {
-    pub fn new(files: &[(&str, &str)]) -> Self {
+    pub(super) fn new(files: &[(&str, &str)]) -> Self {
         let world = Self {
             temporary: tempfile::tempdir().unwrap(),
         };
@@ -26,32 +26,32 @@ impl World {
     }
 
     /// The root of the files.
-    pub fn root(&self) -> PathBuf {
+    pub(super) fn root(&self) -> PathBuf {
         self.temporary.path().join("repository")
     }
 
-    pub fn file(&self, path: &str, text: &str) {
+    pub(super) fn file(&self, path: &str, text: &str) {
         let path = self.root().join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
     }
 
     /// Writes a shell script that stands in for a program.
-    pub fn script(&self, name: &str, text: &str) -> PathBuf {
+    pub(super) fn script(&self, name: &str, text: &str) -> PathBuf {
         script(self.temporary.path(), name, text)
     }
 
-    pub fn renderer(&self, settings: &RenderSettings) -> Renderer {
+    pub(super) fn renderer(&self, settings: &RenderSettings) -> Renderer {
         Renderer::new(settings, &self.temporary.path().join("copies"))
     }
 
     /// The number of temporary copies that are left.
-    pub fn left(&self) -> usize {
+    pub(super) fn left(&self) -> usize {
         fs::read_dir(self.temporary.path().join("copies")).map_or(0, Iterator::count)
     }
 }
 
-pub fn script(folder: &Path, name: &str, text: &str) -> PathBuf {
+pub(super) fn script(folder: &Path, name: &str, text: &str) -> PathBuf {
     let path = folder.join(name);
     // Written beside, then renamed: a program that is open for writing cannot be started.
     let new = folder.join(format!("{name}.new"));
@@ -61,7 +61,7 @@ pub fn script(folder: &Path, name: &str, text: &str) -> PathBuf {
     path
 }
 
-pub fn source(path: &str) -> RenderSource {
+pub(super) fn source(path: &str) -> RenderSource {
     RenderSource {
         path: path.to_owned(),
         helm: None,
@@ -71,7 +71,7 @@ pub fn source(path: &str) -> RenderSource {
 }
 
 /// Missing programs, and a timeout that is short enough for a test.
-pub fn settings() -> RenderSettings {
+pub(super) fn settings() -> RenderSettings {
     RenderSettings {
         kustomize: "/nowhere/kustomize".into(),
         helm: "/nowhere/helm".into(),

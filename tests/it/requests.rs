@@ -28,17 +28,17 @@ use tagboat::{
     update::{EnvironmentState, PassMode, PassReport, Previews, RequestState},
 };
 
-pub const FILE: &str = "envs/prod/a.yaml";
+pub(super) const FILE: &str = "envs/prod/a.yaml";
 
 /// A fleet whose repository is on a forge.
-pub struct Reviewed {
+pub(super) struct Reviewed {
     pub fleet: Fleet,
     pub forge: Arc<SandboxForge>,
 }
 
 impl Reviewed {
     /// Declares `prod` by requests with this text below `update`, and `dev` by commits.
-    pub fn new(update: &str) -> Self {
+    pub(super) fn new(update: &str) -> Self {
         let declared = Self::declared(update);
         let images = deployment(&["web:1.0.0"]);
         Self::of(&[
@@ -49,7 +49,7 @@ impl Reviewed {
     }
 
     /// A fleet with these files, and `team/web` in two versions.
-    pub fn of(files: &[(&str, &str)]) -> Self {
+    pub(super) fn of(files: &[(&str, &str)]) -> Self {
         let fleet = Fleet::new(files);
         fleet.publish("team/web", &["1.0.0", "1.1.0"]);
         let token = Secret::new("t0ken");
@@ -83,7 +83,7 @@ impl Reviewed {
     }
 
     /// A process that reads its declarations in this folder, with a store of its own.
-    pub fn engine_in(&self, policies: &str) -> Engine {
+    pub(super) fn engine_in(&self, policies: &str) -> Engine {
         let (text, name) = (
             std::fs::read_to_string(self.fleet.config()).unwrap(),
             policies.replace('/', "-"),
@@ -96,7 +96,7 @@ impl Reviewed {
     }
 
     /// Runs a pass without failures; process and forge use this time.
-    pub fn pass_of(&self, engine: &Engine, mode: PassMode, at: Timestamp) -> PassReport {
+    pub(super) fn pass_of(&self, engine: &Engine, mode: PassMode, at: Timestamp) -> PassReport {
         self.forge.set_clock(Some(at));
         let report = self.fleet.pass_of(engine, mode, at);
         assert!(
@@ -106,12 +106,12 @@ impl Reviewed {
         report
     }
 
-    pub fn pass(&self, at: Timestamp) -> PassReport {
+    pub(super) fn pass(&self, at: Timestamp) -> PassReport {
         self.pass_of(&self.fleet.engine(), PassMode::Write, at)
     }
 
     /// Sets a person's branch to an existing commit.
-    pub fn set_branch(&self, name: &str, commit: &str) {
+    pub(super) fn set_branch(&self, name: &str, commit: &str) {
         let repo = self.fleet.repo();
         let change = Change::Update {
             log: LogChange::default(),
@@ -131,7 +131,7 @@ impl Reviewed {
         repo.edit_references_as([edit], Some(who)).unwrap();
     }
 
-    pub fn open(&self) -> Vec<u64> {
+    pub(super) fn open(&self) -> Vec<u64> {
         self.forge
             .requests()
             .iter()
@@ -142,11 +142,11 @@ impl Reviewed {
 }
 
 /// An Environment that updates via pull requests.
-pub fn reviewed(name: &str, update: &str) -> String {
+pub(super) fn reviewed(name: &str, update: &str) -> String {
     env(name, update).replace("via: commit", "via: pullRequest")
 }
 
-pub fn states(report: &PassReport) -> Vec<RequestState> {
+pub(super) fn states(report: &PassReport) -> Vec<RequestState> {
     environment(report, "prod")
         .requests
         .iter()

@@ -59,7 +59,7 @@ async fn looked_at(forge: &dyn Forge, number: u64) -> PullRequest {
 
 /// Walks through everything that the bot does with requests. `push` creates a branch with one
 /// commit on main.
-pub async fn walk(forge: &dyn Forge, push: impl Fn(&str)) -> Vec<String> {
+pub(super) async fn walk(forge: &dyn Forge, push: impl Fn(&str)) -> Vec<String> {
     let mut log = Vec::new();
     let new = |branch: &str| NewRequest {
         head: branch.to_owned(),
@@ -213,7 +213,7 @@ pub async fn walk(forge: &dyn Forge, push: impl Fn(&str)) -> Vec<String> {
 }
 
 /// The results of a real Gitea.
-pub const WALK: &[&str] = &[
+pub(super) const WALK: &[&str] = &[
     "open without a branch: Remote",
     r#"found false: #1 Open tagboat/dev/all → main "move tagboat/dev/all" "What moves." [] draft false merged None"#,
     r#"found true: #1 Open tagboat/dev/all → main "move tagboat/dev/all" "What moves." [] draft false merged None"#,

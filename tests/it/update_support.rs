@@ -37,7 +37,7 @@ use tagboat::{
 };
 
 /// The treatment of a request.
-pub enum Act {
+pub(super) enum Act {
     Pass,
     /// This is the response.
     Reply(Response),
@@ -55,24 +55,24 @@ type Rule = Arc<dyn Fn(&str) -> Act + Send + Sync>;
 
 /// A recorder of every request to a server, with fault injection.
 #[derive(Clone, Default)]
-pub struct Gate {
+pub(super) struct Gate {
     seen: Arc<Mutex<Vec<String>>>,
     rule: Arc<Mutex<Option<Rule>>>,
 }
 
 impl Gate {
     /// All requests since the last call, as `METHOD /path?query`.
-    pub fn take(&self) -> Vec<String> {
+    pub(super) fn take(&self) -> Vec<String> {
         std::mem::take(&mut self.seen.lock().unwrap())
     }
 
     /// Treats every request from now on by `rule`, which gets `METHOD /path?query`.
-    pub fn rule(&self, rule: impl Fn(&str) -> Act + Send + Sync + 'static) {
+    pub(super) fn rule(&self, rule: impl Fn(&str) -> Act + Send + Sync + 'static) {
         *self.rule.lock().unwrap() = Some(Arc::new(rule));
     }
 
     /// Treats the first request whose line contains `word` so; all others pass.
-    pub fn once(&self, word: &'static str, act: Act) {
+    pub(super) fn once(&self, word: &'static str, act: Act) {
         let act = Mutex::new(Some(act));
         self.rule(move |line| match line.contains(word) {
             true => act.lock().unwrap().take().unwrap_or(Act::Pass),
@@ -81,12 +81,12 @@ impl Gate {
     }
 
     /// Removes the rule.
-    pub fn open(&self) {
+    pub(super) fn open(&self) {
         *self.rule.lock().unwrap() = None;
     }
 
     /// Puts the gate in front of a router.
-    pub fn layer(&self, router: Router) -> Router {
+    pub(super) fn layer(&self, router: Router) -> Router {
         let gate = self.clone();
         router.layer(middleware::from_fn(move |request: Request, next: Next| {
             let gate = gate.clone();
@@ -125,7 +125,7 @@ fn dead() -> Response {
     Response::new(Body::from_stream(broken))
 }
 
-pub fn reply(status: u16, headers: &[(&str, &str)], body: &str) -> Act {
+pub(super) fn reply(status: u16, headers: &[(&str, &str)], body: &str) -> Act {
     let mut response = Response::builder().status(status);
     for (name, value) in headers {
         response = response.header(*name, *value);
@@ -135,7 +135,7 @@ pub fn reply(status: u16, headers: &[(&str, &str)], body: &str) -> Act {
 
 /// Settings of a fleet beside its files.
 #[derive(Default)]
-pub struct Setup {
+pub(super) struct Setup {
     /// Lines below `registries[0]`, at an indent of four.
     pub registry: &'static str,
     /// Lines below `repositories[0]`, at an indent of four.
@@ -146,14 +146,14 @@ pub struct Setup {
 
 /// A commit in the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Logged {
+pub(super) struct Logged {
     pub id: String,
     pub subject: String,
     pub message: String,
     pub author: String,
 }
 
-pub struct Fleet {
+pub(super) struct Fleet {
     pub runtime: tokio::runtime::Runtime,
     pub dir: tempfile::TempDir,
     pub registry: SandboxRegistry,
@@ -164,27 +164,27 @@ pub struct Fleet {
 }
 
 /// The time of a test's first pass; commits of people precede it.
-pub fn now() -> Timestamp {
+pub(super) fn now() -> Timestamp {
     "2026-11-20T12:00:00Z".parse().unwrap()
 }
 
 /// `now` plus this many hours.
-pub fn hours(hours: i64) -> Timestamp {
+pub(super) fn hours(hours: i64) -> Timestamp {
     now() + jiff::SignedDuration::from_hours(hours)
 }
 
 /// A time by the machine's clock, which the commands of the binary use: holds expire by it.
-pub fn hours_ago(hours: i64) -> Timestamp {
+pub(super) fn hours_ago(hours: i64) -> Timestamp {
     Timestamp::now() - jiff::SignedDuration::from_hours(hours)
 }
 
 impl Fleet {
     /// A fleet with these files; `{host}` in them is the registry.
-    pub fn new(files: &[(&str, &str)]) -> Self {
+    pub(super) fn new(files: &[(&str, &str)]) -> Self {
         Self::with(files, &Setup::default())
     }
 
-    pub fn with(files: &[(&str, &str)], setup: &Setup) -> Self {
+    pub(super) fn with(files: &[(&str, &str)], setup: &Setup) -> Self {
         provider();
         let runtime = runtime();
         let dir = tempfile::tempdir().unwrap();
@@ -227,7 +227,7 @@ impl Fleet {
     }
 
     /// Writes `tagboat.yaml`.
-    pub fn configure(&self, url: &str, setup: &Setup) {
+    pub(super) fn configure(&self, url: &str, setup: &Setup) {
         let text = format!(
             "store: store\nregistries:\n  - prefix: {}\n    insecure: true\n{}repositories:\n  - name: fleet\n    url: {url}\n{}",
             self.registry.host(),
@@ -237,12 +237,12 @@ impl Fleet {
         std::fs::write(self.config(), text).unwrap();
     }
 
-    pub fn config(&self) -> PathBuf {
+    pub(super) fn config(&self) -> PathBuf {
         self.dir.path().join("tagboat.yaml")
     }
 
     /// Publishes tags of a repository, each with an image of its own.
-    pub fn publish(&self, path: &str, tags: &[&str]) {
+    pub(super) fn publish(&self, path: &str, tags: &[&str]) {
         for tag in tags {
             self.image(
                 path,
@@ -255,19 +255,19 @@ impl Fleet {
         }
     }
 
-    pub fn image(&self, path: &str, tag: &str, image: &SandboxImage) -> Digest {
+    pub(super) fn image(&self, path: &str, tag: &str, image: &SandboxImage) -> Digest {
         self.runtime
             .block_on(self.registry.publish(path, &Tag::new(tag).unwrap(), image))
             .unwrap()
     }
 
     /// A process: registries, store and mirror, as `tagboat run` opens them.
-    pub fn engine(&self) -> Engine {
+    pub(super) fn engine(&self) -> Engine {
         self.engine_of(&self.config())
     }
 
     /// A process with another settings file.
-    pub fn engine_of(&self, config: &Path) -> Engine {
+    pub(super) fn engine_of(&self, config: &Path) -> Engine {
         ServiceContext::read(&SettingsFile {
             config: config.to_owned(),
             repository: None,
@@ -276,18 +276,18 @@ impl Fleet {
         .unwrap_or_else(|failure| panic!("{:#}", failure.error))
     }
 
-    pub fn pass_of(&self, engine: &Engine, mode: PassMode, now: Timestamp) -> PassReport {
+    pub(super) fn pass_of(&self, engine: &Engine, mode: PassMode, now: Timestamp) -> PassReport {
         self.runtime
             .block_on(engine.updaters[0].pass(mode, &Rescan::All, now))
     }
 
     /// Runs one writing pass in a new process.
-    pub fn pass(&self, now: Timestamp) -> PassReport {
+    pub(super) fn pass(&self, now: Timestamp) -> PassReport {
         self.pass_of(&self.engine(), PassMode::Write, now)
     }
 
     /// Runs a writing pass that must have no failures, warnings or findings.
-    pub fn good_pass(&self, now: Timestamp) -> PassReport {
+    pub(super) fn good_pass(&self, now: Timestamp) -> PassReport {
         let report = self.pass(now);
         assert!(
             report.failures.is_empty() && report.findings.is_empty() && report.warnings.is_empty(),
@@ -297,12 +297,17 @@ impl Fleet {
     }
 
     /// Commits as a person.
-    pub fn person(&self, files: &[(&str, &str)], message: &str) -> ObjectId {
+    pub(super) fn person(&self, files: &[(&str, &str)], message: &str) -> ObjectId {
         self.person_at(now(), files, message)
     }
 
     /// Commits as a person at another time; commands of the binary use the machine's clock.
-    pub fn person_at(&self, now: Timestamp, files: &[(&str, &str)], message: &str) -> ObjectId {
+    pub(super) fn person_at(
+        &self,
+        now: Timestamp,
+        files: &[(&str, &str)],
+        message: &str,
+    ) -> ObjectId {
         let files: Vec<(&str, String)> = files
             .iter()
             .map(|(path, text)| (*path, text.replace("{host}", &self.registry.host())))
@@ -317,7 +322,7 @@ impl Fleet {
     }
 
     /// Commits bytes and symbolic links (`true`) as a person.
-    pub fn raw(&self, files: &[(&str, &[u8], bool)]) {
+    pub(super) fn raw(&self, files: &[(&str, &[u8], bool)]) {
         let repo = self.repo();
         let main = repo.rev_parse_single("main").unwrap().detach();
         let mut commit = repo
@@ -348,7 +353,7 @@ impl Fleet {
     }
 
     /// Moves the branch, wherever it is.
-    pub fn set_main(&self, commit: ObjectId) {
+    pub(super) fn set_main(&self, commit: ObjectId) {
         let repo = self.repo();
         let who = gix::actor::SignatureRef {
             name: "Ann".into(),
@@ -369,7 +374,7 @@ impl Fleet {
     }
 
     /// Runs a pass without failures; findings such as an Environment without files are allowed.
-    pub fn good_pass_but_findings(&self, now: Timestamp) -> PassReport {
+    pub(super) fn good_pass_but_findings(&self, now: Timestamp) -> PassReport {
         let report = self.pass(now);
         assert!(
             report.failures.is_empty() && report.warnings.is_empty(),
@@ -379,7 +384,7 @@ impl Fleet {
     }
 
     /// Merges a person's branch with one commit of these files.
-    pub fn merge(&self, files: &[(&str, &str)], message: &str) {
+    pub(super) fn merge(&self, files: &[(&str, &str)], message: &str) {
         let main = self.repo().rev_parse_single("main").unwrap().detach();
         let side = self.person(files, "on a branch");
         let repo = self.repo();
@@ -398,7 +403,7 @@ impl Fleet {
 
     /// Merges a person's branch with commits of this text of `envs/dev/a.yaml`, each with its
     /// message; the merge has its own.
-    pub fn merge_commits(&self, commits: &[(&str, &str)], merged: &str, message: &str) {
+    pub(super) fn merge_commits(&self, commits: &[(&str, &str)], merged: &str, message: &str) {
         let file = "envs/dev/a.yaml";
         let main = self.repo().rev_parse_single("main").unwrap().detach();
         let side = commits
@@ -421,7 +426,7 @@ impl Fleet {
         self.set_main(merge);
     }
 
-    pub fn repo(&self) -> gix::Repository {
+    pub(super) fn repo(&self) -> gix::Repository {
         gix::open_opts(
             self.repository.dir(),
             gix::open::Options::isolated().open_path_as_is(true),
@@ -430,7 +435,7 @@ impl Fleet {
     }
 
     /// A file of `main`.
-    pub fn file(&self, path: &str) -> Vec<u8> {
+    pub(super) fn file(&self, path: &str) -> Vec<u8> {
         let repo = self.repo();
         let id = repo
             .rev_parse_single(format!("main:{path}").as_str())
@@ -439,14 +444,14 @@ impl Fleet {
     }
 
     /// A file of `main`, with the registry as `{host}`.
-    pub fn text(&self, path: &str) -> String {
+    pub(super) fn text(&self, path: &str) -> String {
         String::from_utf8(self.file(path))
             .unwrap()
             .replace(&self.registry.host(), "{host}")
     }
 
     /// The history of `main`, oldest first.
-    pub fn log(&self) -> Vec<Logged> {
+    pub(super) fn log(&self) -> Vec<Logged> {
         let repo = self.repo();
         let head = repo.rev_parse_single("main").unwrap();
         let mut all: Vec<Logged> = repo
@@ -469,7 +474,7 @@ impl Fleet {
         all
     }
 
-    pub fn subjects(&self) -> Vec<String> {
+    pub(super) fn subjects(&self) -> Vec<String> {
         self.log()
             .into_iter()
             .map(|commit| commit.subject)
@@ -477,12 +482,12 @@ impl Fleet {
     }
 
     /// The binary without anything from this machine's environment.
-    pub fn tagboat(&self, arguments: &[&str]) -> assert_cmd::Command {
+    pub(super) fn tagboat(&self, arguments: &[&str]) -> assert_cmd::Command {
         assert_cmd::Command::from_std(self.tagboat_std(arguments))
     }
 
     /// Like [`Fleet::tagboat`], as a command that can be spawned.
-    pub fn tagboat_std(&self, arguments: &[&str]) -> std::process::Command {
+    pub(super) fn tagboat_std(&self, arguments: &[&str]) -> std::process::Command {
         let mut command = crate::servers::environment::tagboat();
         command
             .env("HOME", self.dir.path())
@@ -498,7 +503,7 @@ impl Fleet {
     }
 }
 
-pub fn environment<'r>(report: &'r PassReport, name: &str) -> &'r EnvironmentReport {
+pub(super) fn environment<'r>(report: &'r PassReport, name: &str) -> &'r EnvironmentReport {
     report
         .environments
         .iter()
@@ -506,7 +511,11 @@ pub fn environment<'r>(report: &'r PassReport, name: &str) -> &'r EnvironmentRep
         .unwrap_or_else(|| panic!("no {name}: {report:#?}"))
 }
 
-pub fn policy<'r>(report: &'r PassReport, environment: &str, policy: &str) -> &'r PolicyReport {
+pub(super) fn policy<'r>(
+    report: &'r PassReport,
+    environment: &str,
+    policy: &str,
+) -> &'r PolicyReport {
     let row = self::environment(report, environment);
     row.policies
         .iter()
@@ -516,7 +525,7 @@ pub fn policy<'r>(report: &'r PassReport, environment: &str, policy: &str) -> &'
 
 /// Blocks requests whose line contains `word`: reports the first one, and releases all when the
 /// sender is dropped.
-pub fn hold(
+pub(super) fn hold(
     gate: &Gate,
     word: &'static str,
     before: bool,
@@ -539,7 +548,7 @@ pub fn hold(
 }
 
 /// Waits for a condition, for at most half a minute.
-pub fn wait<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+pub(super) fn wait<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + Duration::from_secs(30);
     loop {
         if let Some(value) = condition() {
@@ -551,7 +560,7 @@ pub fn wait<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
 }
 
 /// The number of requests by method and path, without queries.
-pub fn counted(seen: &[String]) -> BTreeMap<String, usize> {
+pub(super) fn counted(seen: &[String]) -> BTreeMap<String, usize> {
     let mut counts = BTreeMap::new();
     for line in seen {
         *counts
@@ -562,14 +571,14 @@ pub fn counted(seen: &[String]) -> BTreeMap<String, usize> {
 }
 
 /// A policy of `{host}/team/<name>` named `default/<name>`, with `extra` below its spec.
-pub fn semver(name: &str, range: &str, extra: &str) -> String {
+pub(super) fn semver(name: &str, range: &str, extra: &str) -> String {
     format!(
         "apiVersion: tagboat.dev/v1alpha1\nkind: ImagePolicy\nmetadata: {{name: {name}, labels: {{team: {name}}}}}\nspec:\n  image: {{host}}/team/{name}\n  policy: {{semver: {{range: '{range}'}}}}\n{extra}---\n"
     )
 }
 
 /// An Environment over `envs/<name>/**`, with `update` below its `update`.
-pub fn env(name: &str, update: &str) -> String {
+pub(super) fn env(name: &str, update: &str) -> String {
     format!(
         "apiVersion: tagboat.dev/v1alpha1\nkind: Environment\nmetadata: {{name: {name}}}\nspec:\n  paths: ['envs/{name}/**']\n  update: {{via: commit{}{update}}}\n---\n",
         if update.is_empty() { "" } else { ", " }
@@ -577,7 +586,7 @@ pub fn env(name: &str, update: &str) -> String {
 }
 
 /// A Deployment with one container for each image (`name:tag`, in `{host}/team`).
-pub fn deployment(images: &[&str]) -> String {
+pub(super) fn deployment(images: &[&str]) -> String {
     let containers: String = images
         .iter()
         .map(|image| {

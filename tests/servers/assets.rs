@@ -9,11 +9,11 @@ use std::{
 };
 
 /// The key that signs tokens of ServiceAccounts, in the server's folder.
-pub const ACCOUNT_KEY: &str = "service-account.key";
+pub(crate) const ACCOUNT_KEY: &str = "service-account.key";
 
 /// Starts both and waits until the server is ready. Without controllers there are no
 /// ServiceAccounts.
-pub fn start(programs: &Path, folder: tempfile::TempDir, controllers: bool) -> Kube {
+pub(crate) fn start(programs: &Path, folder: tempfile::TempDir, controllers: bool) -> Kube {
     let path = |name: &str| folder.path().join(name).display().to_string();
     let (store, peer, port) = (free_port(), free_port(), free_port());
     let key = rcgen::KeyPair::generate().unwrap();

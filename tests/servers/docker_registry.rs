@@ -9,19 +9,19 @@ use std::{
 };
 
 /// User and password that the registry accepts with [`Options::sign_in`].
-pub const USER: (&str, &str) = ("robot", "correct horse");
+pub(crate) const USER: (&str, &str) = ("robot", "correct horse");
 /// Their htpasswd line (bcrypt, cost 5).
 const HTPASSWD: &str = "robot:$2y$05$o5E4v3ZTdLjTa8LXyfBFV.Q8pYx5OZRiyr8I5JCiV8rq7jR1EYyRK\n";
 
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Options {
+pub(crate) struct Options {
     /// With a certificate for 127.0.0.1 by a CA of the test.
     pub tls: bool,
     /// With basic auth.
     pub sign_in: bool,
 }
 
-pub struct DockerRegistry {
+pub(crate) struct DockerRegistry {
     pub host: String,
     pub options: Options,
     child: Child,
@@ -30,7 +30,7 @@ pub struct DockerRegistry {
 
 impl DockerRegistry {
     /// Starts one and waits until it listens.
-    pub fn start(options: Options) -> Self {
+    pub(crate) fn start(options: Options) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
         let mut config = format!(
@@ -84,7 +84,7 @@ impl DockerRegistry {
     }
 
     /// The CA's certificate.
-    pub fn ca_file(&self) -> PathBuf {
+    pub(crate) fn ca_file(&self) -> PathBuf {
         self.folder.path().join("ca.pem")
     }
 }

@@ -16,7 +16,7 @@ const CLOCK: &[&str] = &[
 /// `tests/run calendar` runs tests under a clock that is ahead. Programs must see the same clock as
 /// the test that started them, or a commit that git dates is a year older than the hold that
 /// tagboat derives from it.
-pub fn clear(command: &mut Command) -> &mut Command {
+pub(crate) fn clear(command: &mut Command) -> &mut Command {
     command.env_clear();
     if std::env::var_os("FAKETIME").is_some() {
         command.envs(
@@ -29,7 +29,7 @@ pub fn clear(command: &mut Command) -> &mut Command {
 }
 
 /// Returns the program under test, with nothing but the clock in its environment.
-pub fn tagboat() -> Command {
+pub(crate) fn tagboat() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tagboat"));
     clear(&mut command);
     command

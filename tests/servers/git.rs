@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub trait Program {
+pub(crate) trait Program {
     /// Standard output without its last line end. Panics if the program failed.
     fn text(&self) -> String;
     /// Panics if the program failed.
@@ -34,7 +34,7 @@ impl Program for Output {
 
 /// Returns `git` without any configuration but the one below. Its commits carry the machine's time,
 /// as commits of people do: holds reach back a limited time, so a fixed date would expire.
-pub fn command(dir: &Path) -> Command {
+pub(crate) fn command(dir: &Path) -> Command {
     let mut command = Command::new("git");
     environment::clear(&mut command)
         .current_dir(dir)
@@ -52,18 +52,18 @@ pub fn command(dir: &Path) -> Command {
     command
 }
 
-pub fn git(dir: &Path, arguments: &[&str]) -> Output {
+pub(crate) fn git(dir: &Path, arguments: &[&str]) -> Output {
     command(dir).args(arguments).output().expect("git runs")
 }
 
 /// Creates a bare repository `fleet.git` below `dir` with one commit on `main`.
-pub fn seed(dir: &Path, files: &[(&str, &str)]) -> PathBuf {
+pub(crate) fn seed(dir: &Path, files: &[(&str, &str)]) -> PathBuf {
     seed_with(dir, files, command)
 }
 
 /// Like [`seed`], with the time of the first commit in seconds since 1970, for histories with fixed
 /// times.
-pub fn seed_at(dir: &Path, files: &[(&str, &str)], seconds: i64) -> PathBuf {
+pub(crate) fn seed_at(dir: &Path, files: &[(&str, &str)], seconds: i64) -> PathBuf {
     seed_with(dir, files, |dir| {
         let mut command = command(dir);
         for role in ["AUTHOR", "COMMITTER"] {
@@ -91,7 +91,7 @@ fn seed_with(dir: &Path, files: &[(&str, &str)], command: impl Fn(&Path) -> Comm
 }
 
 /// `git http-backend` behind a small HTTP server on loopback: a plain Git host.
-pub struct HttpBackend {
+pub(crate) struct HttpBackend {
     address: SocketAddr,
     /// Runs the server, and ends it on drop.
     _runtime: tokio::runtime::Runtime,
@@ -99,7 +99,7 @@ pub struct HttpBackend {
 
 impl HttpBackend {
     /// Serves every repository below `root`. With an account (`name:password`), only that may read.
-    pub fn start(root: &Path, account: Option<&str>) -> Self {
+    pub(crate) fn start(root: &Path, account: Option<&str>) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
@@ -132,7 +132,7 @@ impl HttpBackend {
         }
     }
 
-    pub fn url(&self, name: &str) -> String {
+    pub(crate) fn url(&self, name: &str) -> String {
         format!("http://{}/{name}", self.address)
     }
 }
@@ -218,7 +218,7 @@ fn run(mut command: Command, input: &[u8]) -> Vec<u8> {
 }
 
 /// An OpenSSH server: host key, user key and known hosts in a folder, on a loopback port.
-pub struct Sshd {
+pub(crate) struct Sshd {
     child: Child,
     pub port: u16,
     pub identity: PathBuf,
@@ -226,7 +226,7 @@ pub struct Sshd {
 }
 
 impl Sshd {
-    pub fn start(dir: &Path) -> Self {
+    pub(crate) fn start(dir: &Path) -> Self {
         let file = |name: &str| dir.join(name);
         for name in ["host", "user"] {
             let path = file(name);

@@ -18,9 +18,9 @@ use std::{
 
 const ADMIN: &str = "keeper";
 /// The password of every user.
-pub const PASSWORD: &str = "harbour-7-lights";
+pub(crate) const PASSWORD: &str = "harbour-7-lights";
 
-pub struct Gitea {
+pub(crate) struct Gitea {
     /// `http://127.0.0.1:port`.
     pub url: String,
     /// The administrator's token, with every scope.
@@ -31,7 +31,7 @@ pub struct Gitea {
 
 impl Gitea {
     /// Starts one and waits until it answers.
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let folder = tempfile::Builder::new()
             .prefix("tagboat-gitea-")
             .tempdir()
@@ -125,7 +125,7 @@ impl Gitea {
     }
 
     /// The server that the tests of this process share.
-    pub fn shared() -> &'static Gitea {
+    pub(crate) fn shared() -> &'static Gitea {
         static SHARED: OnceLock<Gitea> = OnceLock::new();
         SHARED.get_or_init(|| {
             let gitea = Gitea::start();
@@ -152,7 +152,7 @@ impl Gitea {
     }
 
     /// Sends one request with a token; returns status and body.
-    pub async fn call(
+    pub(crate) async fn call(
         &self,
         token: &str,
         method: Method,
@@ -175,7 +175,7 @@ impl Gitea {
     }
 
     /// Sends one request as the administrator, which must succeed.
-    pub async fn admin(&self, method: Method, path: &str, body: Value) -> Value {
+    pub(crate) async fn admin(&self, method: Method, path: &str, body: Value) -> Value {
         let (status, answer) = self
             .call(&self.token, method, path, (!body.is_null()).then_some(body))
             .await;
@@ -184,7 +184,7 @@ impl Gitea {
     }
 
     /// Creates a user with a unique name of this prefix.
-    pub async fn user(&self, prefix: &str) -> String {
+    pub(crate) async fn user(&self, prefix: &str) -> String {
         static NUMBER: AtomicUsize = AtomicUsize::new(0);
         let name = format!("{prefix}{}", NUMBER.fetch_add(1, Ordering::Relaxed));
         let body = json!({"username": name, "email": format!("{name}@example.org"), "password": PASSWORD, "must_change_password": false});
@@ -193,7 +193,7 @@ impl Gitea {
     }
 
     /// Creates a token of a user with these scopes.
-    pub async fn token(&self, user: &str, scopes: &[&str]) -> String {
+    pub(crate) async fn token(&self, user: &str, scopes: &[&str]) -> String {
         static NUMBER: AtomicUsize = AtomicUsize::new(0);
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
         let name = format!("t{}", NUMBER.fetch_add(1, Ordering::Relaxed));
@@ -210,7 +210,7 @@ impl Gitea {
     }
 
     /// The URL of a repository for git, including a token: acceptable for a loopback server.
-    pub fn remote(&self, project: &str, user: &str, token: &str) -> String {
+    pub(crate) fn remote(&self, project: &str, user: &str, token: &str) -> String {
         format!(
             "{}/{project}.git",
             self.url

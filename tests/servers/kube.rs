@@ -31,10 +31,10 @@ use std::{
 
 /// The users of every server besides the administrator, without any rights until a test grants some
 /// by RBAC.
-pub const USERS: [&str; 3] = ["stranger", "reader", "deployer"];
+pub(crate) const USERS: [&str; 3] = ["stranger", "reader", "deployer"];
 
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Options {
+pub(crate) struct Options {
     /// With kube-controller-manager: ReplicaSets, pods, ServiceAccounts, garbage collection,
     /// deletion of namespaces.
     pub controllers: bool,
@@ -42,7 +42,7 @@ pub struct Options {
     pub kubelet: bool,
 }
 
-pub struct Kube {
+pub(crate) struct Kube {
     /// The administrator's kubeconfig; its one context is `test`.
     pub kubeconfig: PathBuf,
     /// `https://127.0.0.1:port`.
@@ -59,7 +59,7 @@ pub struct Kube {
 
 impl Kube {
     /// Starts one and waits until it is ready.
-    pub fn start(options: Options) -> Self {
+    pub(crate) fn start(options: Options) -> Self {
         let folder = tempfile::Builder::new()
             .prefix("tagboat-kube-")
             .tempdir()
@@ -75,7 +75,7 @@ impl Kube {
     }
 
     /// The server that tests of this process share, with controllers and kubelet.
-    pub fn shared() -> &'static Kube {
+    pub(crate) fn shared() -> &'static Kube {
         static SHARED: OnceLock<Kube> = OnceLock::new();
         // Never dropped: its standard input closes with this process.
         SHARED.get_or_init(|| {
@@ -184,7 +184,7 @@ impl Kube {
 
     /// Writes a kubeconfig for one of [`USERS`] or for `admin`. `server` is this server or a proxy
     /// in front of it; `ca` signed the proxy's certificate, if it has one.
-    pub fn kubeconfig_for(&self, user: &str, server: &str, ca: Option<&Path>) -> PathBuf {
+    pub(crate) fn kubeconfig_for(&self, user: &str, server: &str, ca: Option<&Path>) -> PathBuf {
         static NUMBER: AtomicUsize = AtomicUsize::new(0);
         let mut cluster = json!({"server": server});
         if let Some(ca) = ca {
@@ -208,7 +208,7 @@ impl Kube {
     }
 
     /// A client that trusts the server, without any credentials.
-    pub fn http(&self) -> reqwest::Client {
+    pub(crate) fn http(&self) -> reqwest::Client {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let roots =
             reqwest::Certificate::from_pem_bundle(&std::fs::read(&self.ca).unwrap()).unwrap();
@@ -221,7 +221,7 @@ impl Kube {
 
     /// Sends one request as the administrator; returns status and body. `path` includes the query;
     /// a PATCH is an apply.
-    pub async fn call(
+    pub(crate) async fn call(
         &self,
         method: Method,
         path: &str,
@@ -231,7 +231,7 @@ impl Kube {
     }
 
     /// Creates a namespace with a unique name of this prefix.
-    pub async fn namespace(&self, prefix: &str) -> String {
+    pub(crate) async fn namespace(&self, prefix: &str) -> String {
         let body = json!({"metadata": {"generateName": format!("{prefix}-")}});
         let (status, made) = self
             .call(Method::POST, "/api/v1/namespaces", Some(&body))
@@ -241,7 +241,7 @@ impl Kube {
     }
 
     /// The API server's own request counters.
-    pub async fn metrics(&self) -> Requests {
+    pub(crate) async fn metrics(&self) -> Requests {
         let answer = self
             .http()
             .get(format!("{}/metrics", self.server))
@@ -253,7 +253,7 @@ impl Kube {
     }
 
     /// Runs kubectl as the administrator.
-    pub fn kubectl(&self, arguments: &[&str]) -> Output {
+    pub(crate) fn kubectl(&self, arguments: &[&str]) -> Output {
         let mut command = Command::new(program("TAGBOAT_TEST_KUBECTL"));
         command
             .args(arguments)
@@ -264,12 +264,12 @@ impl Kube {
     }
 
     /// The folder of all the server's files; removed with the server.
-    pub fn folder(&self) -> &Path {
+    pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
     }
 
     /// Kills the server, as if the cluster vanished.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         for child in &mut self.children {
             drop(child.stdin.take());
         }
@@ -289,14 +289,14 @@ impl Drop for Kube {
 }
 
 /// The path of a program that `tests/run cluster` builds and names in the environment.
-pub fn program(variable: &str) -> PathBuf {
+pub(crate) fn program(variable: &str) -> PathBuf {
     std::env::var_os(variable)
         .unwrap_or_else(|| panic!("{variable} is not set: run tests/run cluster"))
         .into()
 }
 
 /// Sends one request with a token; returns status and body. A PATCH is an apply.
-pub async fn call(
+pub(crate) async fn call(
     client: &reqwest::Client,
     server: &str,
     token: &str,
@@ -324,7 +324,7 @@ pub async fn call(
 }
 
 /// Waits for a condition, for at most half a minute.
-pub fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
+pub(crate) fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
     let end = Instant::now() + Duration::from_secs(30);
     while !done() {
         assert!(Instant::now() < end, "not within 30 s: {what}");
@@ -335,11 +335,11 @@ pub fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
 /// Requests by verb and resource, as the API server counts them (`apiserver_request_total`). A
 /// watch counts when it ends.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Requests(pub BTreeMap<(String, String), u64>);
+pub(crate) struct Requests(pub BTreeMap<(String, String), u64>);
 
 impl Requests {
     /// Parses the text of `/metrics`.
-    pub fn read(text: &str) -> Self {
+    pub(crate) fn read(text: &str) -> Self {
         let mut counts = BTreeMap::new();
         for line in text
             .lines()
@@ -361,7 +361,7 @@ impl Requests {
 
     /// Requests of a verb (`APPLY`, `GET`, `LIST`, `WATCH`, `POST`, `PUT`, `PATCH`, `DELETE`) for a
     /// resource (`deployments`).
-    pub fn of(&self, verb: &str, resource: &str) -> u64 {
+    pub(crate) fn of(&self, verb: &str, resource: &str) -> u64 {
         self.0
             .get(&(verb.to_owned(), resource.to_owned()))
             .copied()
@@ -369,7 +369,7 @@ impl Requests {
     }
 
     /// The requests since an earlier count, without resources that had none.
-    pub fn since(&self, before: &Self) -> Self {
+    pub(crate) fn since(&self, before: &Self) -> Self {
         let more = self.0.iter().map(|(key, count)| {
             (
                 key.clone(),

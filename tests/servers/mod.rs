@@ -1,11 +1,11 @@
 //! Real servers as child processes: each on a loopback port, in a temporary folder, and killed on
 //! drop.
 
-pub mod assets;
-pub mod docker_registry;
-pub mod environment;
+pub(crate) mod assets;
+pub(crate) mod docker_registry;
+pub(crate) mod environment;
 #[cfg(feature = "demo")]
-pub mod git;
-pub mod gitea;
-pub mod kube;
-pub mod proxy;
+pub(crate) mod git;
+pub(crate) mod gitea;
+pub(crate) mod kube;
+pub(crate) mod proxy;

@@ -30,7 +30,7 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 
 #[derive(Debug, Clone)]
-pub struct Seen {
+pub(crate) struct Seen {
     pub method: String,
     pub path: String,
     /// Without the question mark.
@@ -39,20 +39,20 @@ pub struct Seen {
 }
 
 impl Seen {
-    pub fn is_watch(&self) -> bool {
+    pub(crate) fn is_watch(&self) -> bool {
         self.query
             .split('&')
             .any(|pair| matches!(pair, "watch=true" | "watch=1"))
     }
 
     /// The body as JSON; null if it is none.
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_default()
     }
 }
 
 #[derive(Debug, Clone)]
-pub enum Fault {
+pub(crate) enum Fault {
     /// The request is forwarded after this time.
     Delay(Duration),
     /// The connection is closed before the server gets the request.
@@ -105,7 +105,7 @@ struct State {
     orders: broadcast::Sender<Order>,
 }
 
-pub struct Proxy {
+pub(crate) struct Proxy {
     /// The proxy's URL, used in place of the server's.
     pub url: String,
     /// The CA of the proxy's certificate, if it speaks TLS.
@@ -119,12 +119,12 @@ type Body = UnsyncBoxBody<Bytes, std::io::Error>;
 
 impl Proxy {
     /// Starts a proxy that clients reach without TLS.
-    pub async fn start(kube: &Kube) -> Self {
+    pub(crate) async fn start(kube: &Kube) -> Self {
         Self::start_with(kube, false).await
     }
 
     /// Starts a proxy with a certificate of its own; see [`Proxy::ca`].
-    pub async fn start_tls(kube: &Kube) -> Self {
+    pub(crate) async fn start_tls(kube: &Kube) -> Self {
         Self::start_with(kube, true).await
     }
 
@@ -167,7 +167,7 @@ impl Proxy {
 
     /// Applies a fault to the next `times` requests with this method (empty: any) whose path and
     /// query contain `part`. Rules are tried in the order of their creation.
-    pub fn fault(&self, method: &'static str, part: &str, times: usize, fault: Fault) {
+    pub(crate) fn fault(&self, method: &'static str, part: &str, times: usize, fault: Fault) {
         self.state.rules.lock().unwrap().push(Rule {
             method,
             part: part.to_owned(),
@@ -177,39 +177,39 @@ impl Proxy {
     }
 
     /// Removes all faults.
-    pub fn heal(&self) {
+    pub(crate) fn heal(&self) {
         self.state.rules.lock().unwrap().clear();
         self.state.down.store(false, Ordering::Relaxed);
     }
 
     /// Closes all open watches.
-    pub fn cut_watches(&self) {
+    pub(crate) fn cut_watches(&self) {
         self.order(Order::CutWatches);
     }
 
     /// Ends all open watches with the event for an old resource version (410).
-    pub fn expire_watches(&self) {
+    pub(crate) fn expire_watches(&self) {
         self.order(Order::ExpireWatches);
     }
 
     /// Simulates an outage: cuts all connections, and new ones until [`Proxy::heal`].
-    pub fn vanish(&self) {
+    pub(crate) fn vanish(&self) {
         self.state.down.store(true, Ordering::Relaxed);
         self.order(Order::CutAll);
     }
 
     /// Drops a request header: without `accept` the server answers as old versions do.
-    pub fn drop_header(&self, name: &'static str) {
+    pub(crate) fn drop_header(&self, name: &'static str) {
         self.state.dropped.lock().unwrap().push(name);
     }
 
     /// The requests so far.
-    pub fn seen(&self) -> Vec<Seen> {
+    pub(crate) fn seen(&self) -> Vec<Seen> {
         self.state.seen.lock().unwrap().clone()
     }
 
     /// Clears the recorded requests.
-    pub fn forget(&self) {
+    pub(crate) fn forget(&self) {
         self.state.seen.lock().unwrap().clear();
     }
 

@@ -35,17 +35,17 @@ const DELETE_TIMEOUT: Duration = Duration::from_secs(120);
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Time until a pod of the sandbox is ready.
-pub const READY_AFTER: Duration = Duration::from_millis(400);
+pub(super) const READY_AFTER: Duration = Duration::from_millis(400);
 
 /// The namespace in the sandbox.
 const NAMESPACE: &str = "dev";
 
 /// The Deployment of the story, and its container.
-pub const DEPLOYMENT: &str = "podinfo";
+pub(super) const DEPLOYMENT: &str = "podinfo";
 
 /// A real cluster to use.
 #[derive(Debug, Clone, Default, clap::Args)]
-pub struct RealCluster {
+pub(super) struct RealCluster {
     /// Deploy to this cluster instead of the sandbox's, in a new namespace that is deleted at the
     /// end
     #[arg(long, value_name = "FILE", help_heading = "Cluster")]
@@ -62,7 +62,7 @@ pub struct RealCluster {
 }
 
 /// The cluster, and the namespace of the demo in it.
-pub struct DemoCluster {
+pub(super) struct DemoCluster {
     /// The name in `tagboat.yaml`.
     pub name: &'static str,
     pub namespace: String,
@@ -79,7 +79,7 @@ impl DemoCluster {
     ///
     /// # Errors
     /// If the kubeconfig is invalid, or the cluster does not answer.
-    pub async fn connect(real: &RealCluster, folder: &Path) -> Result<Self, Failure> {
+    pub(super) async fn connect(real: &RealCluster, folder: &Path) -> Result<Self, Failure> {
         let sandbox = match real.kubeconfig {
             None => Some(start_sandbox().await?),
             Some(_) => None,
@@ -131,7 +131,7 @@ impl DemoCluster {
     ///
     /// # Errors
     /// If it exists already or must not be created.
-    pub async fn create_namespace(&self) -> Result<(), Failure> {
+    pub(super) async fn create_namespace(&self) -> Result<(), Failure> {
         let created = self
             .client
             .ensure_namespace(&RequestIdentity::Own, &self.namespace);
@@ -144,12 +144,12 @@ impl DemoCluster {
         )))
     }
 
-    pub fn is_real(&self) -> bool {
+    pub(super) fn is_real(&self) -> bool {
         self.sandbox.is_none()
     }
 
     /// Returns the URL of the API server.
-    pub fn server(&self) -> String {
+    pub(super) fn server(&self) -> String {
         match &self.sandbox {
             Some(sandbox) => sandbox.url(),
             None => self.client.server().trim_end_matches('/').to_owned(),
@@ -157,7 +157,7 @@ impl DemoCluster {
     }
 
     /// Returns the kubectl command with the options for this cluster.
-    pub fn kubectl(&self) -> String {
+    pub(super) fn kubectl(&self) -> String {
         if let Some(sandbox) = &self.sandbox {
             return format!("kubectl --server {}", sandbox.url());
         }
@@ -174,12 +174,12 @@ impl DemoCluster {
 
     /// Returns the replicas of the Deployment: none on a real cluster, which cannot pull from the
     /// demo's registry.
-    pub fn replicas(&self) -> i64 {
+    pub(super) fn replicas(&self) -> i64 {
         if self.is_real() { 0 } else { 2 }
     }
 
     /// Returns the clusters part of `tagboat.yaml`.
-    pub fn settings(&self) -> String {
+    pub(super) fn settings(&self) -> String {
         let ClusterSettings {
             name,
             kubeconfig,
@@ -195,16 +195,16 @@ impl DemoCluster {
     }
 
     /// Remembers the reconciler, which has to stop before the namespace is deleted.
-    pub fn set_reconciler(&self, reconciler: &Arc<Reconciler>) {
+    pub(super) fn set_reconciler(&self, reconciler: &Arc<Reconciler>) {
         let _ = self.reconciler.set(Arc::clone(reconciler));
     }
 
     /// Returns the Deployment of the story, if it exists.
-    pub async fn deployment(&self) -> Result<Option<Object>, Failure> {
+    pub(super) async fn deployment(&self) -> Result<Option<Object>, Failure> {
         self.deployment_named(DEPLOYMENT).await
     }
 
-    pub async fn deployment_named(&self, name: &str) -> Result<Option<Object>, Failure> {
+    pub(super) async fn deployment_named(&self, name: &str) -> Result<Option<Object>, Failure> {
         let kind = self.kind("apps/v1", "Deployment").await?;
         let key = kind.key(Some(&self.namespace), name);
         let live = self.client.get(&RequestIdentity::Own, &kind, &key);
@@ -212,7 +212,7 @@ impl DemoCluster {
     }
 
     /// Changes the image of the Deployment as `kubectl edit` does.
-    pub async fn edit_image(&self, image: &str) -> Result<Object, Failure> {
+    pub(super) async fn edit_image(&self, image: &str) -> Result<Object, Failure> {
         let kind = self.kind("apps/v1", "Deployment").await?;
         let key = kind.key(Some(&self.namespace), DEPLOYMENT);
         let containers = json!([{"name": DEPLOYMENT, "image": image}]);
@@ -226,7 +226,7 @@ impl DemoCluster {
     }
 
     /// Stops the reconciler at a safe point.
-    pub async fn stop_reconciler(&self) {
+    pub(super) async fn stop_reconciler(&self) {
         self.stop.cancel();
         if let Some(reconciler) = self.reconciler.get() {
             let _ = timeout(STOP_TIMEOUT, reconciler.shut_down()).await;
@@ -237,7 +237,7 @@ impl DemoCluster {
     ///
     /// # Errors
     /// If it is not gone in time.
-    pub async fn clean_up(&self, screen: &Screen) -> Result<(), Failure> {
+    pub(super) async fn clean_up(&self, screen: &Screen) -> Result<(), Failure> {
         self.stop_reconciler().await;
         if !self.is_real() {
             return Ok(());
@@ -286,7 +286,7 @@ impl DemoCluster {
 
     /// Waits until the Deployment satisfies a condition; returns the time since `start`, or none
     /// after `limit`.
-    pub async fn wait_until(
+    pub(super) async fn wait_until(
         &self,
         start: Instant,
         limit: Duration,
@@ -324,7 +324,7 @@ fn random_namespace() -> String {
 }
 
 /// Returns the image of a Deployment's only container.
-pub fn image(deployment: &Object) -> &str {
+pub(super) fn image(deployment: &Object) -> &str {
     deployment
         .pointer("/spec/template/spec/containers/0/image")
         .and_then(|image| image.as_str())

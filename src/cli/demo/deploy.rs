@@ -23,18 +23,18 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 /// Time for a rollout, or a repair, on a busy machine.
-pub const STEP_TIMEOUT: Duration = Duration::from_secs(60);
+pub(super) const STEP_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The tags of podinfo, in the order of their publication.
 const FIRST: &str = "6.7.0";
-pub const SECOND: &str = "6.7.1";
-pub const THIRD: &str = "6.7.2";
+pub(super) const SECOND: &str = "6.7.1";
+pub(super) const THIRD: &str = "6.7.2";
 
 /// The tag published after the story.
-pub const NEXT: &str = "6.7.3";
+pub(super) const NEXT: &str = "6.7.3";
 
 /// One pass, and its rollout.
-pub struct SyncedPass {
+pub(super) struct SyncedPass {
     pub report: PassReport,
     /// The time until everything was committed and pushed.
     pushed: Duration,
@@ -44,7 +44,7 @@ pub struct SyncedPass {
 }
 
 /// The servers and the cluster of this half.
-pub struct DeployChapter<'a> {
+pub(super) struct DeployChapter<'a> {
     pub servers: &'a DemoServers,
     pub cluster: &'a DemoCluster,
     pub updater: &'a ImageUpdater,
@@ -54,7 +54,7 @@ pub struct DeployChapter<'a> {
 }
 
 /// Plays this half, and stops the reconciler.
-pub async fn play(
+pub(super) async fn play(
     servers: &DemoServers,
     cluster: &DemoCluster,
     engine: &Engine,
@@ -333,7 +333,11 @@ impl DeployChapter<'_> {
     }
 
     /// Tells a step; one that fails comes with the statuses and the log.
-    pub fn tell(&self, narrator: &mut Narrator<'_>, step: StoryStep) -> Result<(), StoryEnd> {
+    pub(super) fn tell(
+        &self,
+        narrator: &mut Narrator<'_>,
+        step: StoryStep,
+    ) -> Result<(), StoryEnd> {
         narrator.tell(step.evidence(|| {
             let statuses = self.reconciler.statuses();
             let mut lines = self.lines(|page| applications::statuses(&statuses, page));
@@ -350,7 +354,7 @@ impl DeployChapter<'_> {
     }
 
     /// Makes one pass, and waits until the cluster matches Git.
-    pub async fn sync(&self) -> Result<SyncedPass, Failure> {
+    pub(super) async fn sync(&self) -> Result<SyncedPass, Failure> {
         let start = Instant::now();
         let report = pass(self.updater, PassMode::Write, Timestamp::now()).await;
         let pushed = start.elapsed();
@@ -410,7 +414,7 @@ impl DeployChapter<'_> {
     }
 
     /// Returns true if a Deployment has this tag and all its replicas are ready.
-    pub fn has_rolled_out(&self, live: &Object, tag: &str) -> bool {
+    pub(super) fn has_rolled_out(&self, live: &Object, tag: &str) -> bool {
         let count = |pointer: &str| {
             live.pointer(pointer)
                 .and_then(|count| count.as_i64())
@@ -422,12 +426,12 @@ impl DeployChapter<'_> {
             && count("/spec/replicas") == replicas
     }
 
-    pub fn image(&self, tag: &str) -> String {
+    pub(super) fn image(&self, tag: &str) -> String {
         format!("{}/shop/podinfo:{tag}", self.servers.registry())
     }
 
     /// Returns the word for a finished rollout; without replicas, nothing is ready.
-    pub fn ready_word(&self) -> &'static str {
+    pub(super) fn ready_word(&self) -> &'static str {
         if self.cluster.is_real() {
             "rolled out"
         } else {
@@ -459,6 +463,6 @@ impl SyncedPass {
 }
 
 /// Returns a time in milliseconds.
-pub fn ms(duration: Duration) -> String {
+pub(super) fn ms(duration: Duration) -> String {
     format!("{} ms", duration.as_millis())
 }

@@ -8,13 +8,13 @@ use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
 
 /// The lines logged so far; clones share them.
 #[derive(Debug, Clone, Default)]
-pub struct DemoLog {
+pub(super) struct DemoLog {
     bytes: Arc<Mutex<Vec<u8>>>,
 }
 
 impl DemoLog {
     /// Collects what this process logs from now on.
-    pub fn begin() -> Self {
+    pub(super) fn begin() -> Self {
         let log = Self::default();
         let format = tracing_subscriber::fmt()
             .with_writer(log.clone())
@@ -29,7 +29,7 @@ impl DemoLog {
     }
 
     /// Returns the messages that contain a text, without their fields.
-    pub fn lines(&self, text: &str) -> Vec<String> {
+    pub(super) fn lines(&self, text: &str) -> Vec<String> {
         let bytes = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
         let log = String::from_utf8_lossy(&bytes);
         let without_fields = |line: &str| match line.split_once(" reason=") {

@@ -39,7 +39,7 @@ const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 /// With --kubeconfig, deploys to a real cluster, in a namespace that is created for the demo and
 /// deleted at the end. The Deployment there has no replicas, so that nothing is pulled.
 #[derive(Debug, clap::Args)]
-pub struct Arguments {
+pub(super) struct Arguments {
     /// Keep the servers running at the end, and explain how to look at them, until Ctrl-C
     #[arg(long)]
     keep: bool,
@@ -48,7 +48,7 @@ pub struct Arguments {
     real: RealCluster,
 }
 
-pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Outcome, Failure> {
+pub(super) fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Outcome, Failure> {
     let runtime = engine::runtime()?;
     // Before a signal could leave anything behind.
     let signals = runtime.block_on(async { Signals::install() });

@@ -18,7 +18,7 @@ const WIDTH: usize = 92;
 
 /// The reason why the story ends early.
 #[derive(Debug)]
-pub enum StoryEnd {
+pub(super) enum StoryEnd {
     /// The reader has closed the pipe.
     Closed,
     /// A check failed, or the servers could not be set up.
@@ -33,7 +33,7 @@ impl<F: Into<Failure>> From<F> for StoryEnd {
 
 /// A step of the story.
 #[derive(Debug, Default)]
-pub struct StoryStep {
+pub(super) struct StoryStep {
     title: &'static str,
     time: Option<Timestamp>,
     text: Vec<String>,
@@ -50,7 +50,7 @@ pub struct StoryStep {
 
 impl StoryStep {
     /// A step at a time of the story.
-    pub fn new(title: &'static str, time: Timestamp) -> Self {
+    pub(super) fn new(title: &'static str, time: Timestamp) -> Self {
         Self {
             title,
             time: Some(time),
@@ -59,7 +59,11 @@ impl StoryStep {
     }
 
     /// A step without a time: a command and its output.
-    pub fn show(title: &'static str, command: impl Into<String>, output: Vec<String>) -> Self {
+    pub(super) fn show(
+        title: &'static str,
+        command: impl Into<String>,
+        output: Vec<String>,
+    ) -> Self {
         Self {
             title,
             command: Some(command.into()),
@@ -69,13 +73,13 @@ impl StoryStep {
     }
 
     /// Adds a line of text.
-    pub fn say(mut self, line: impl Into<String>) -> Self {
+    pub(super) fn say(mut self, line: impl Into<String>) -> Self {
         self.text.push(line.into());
         self
     }
 
     /// Sets the command that a user would type.
-    pub fn command(self, command: impl Into<String>) -> Self {
+    pub(super) fn command(self, command: impl Into<String>) -> Self {
         Self {
             command: Some(command.into()),
             ..self
@@ -83,13 +87,13 @@ impl StoryStep {
     }
 
     /// Adds lines of output.
-    pub fn output(mut self, lines: Vec<String>) -> Self {
+    pub(super) fn output(mut self, lines: Vec<String>) -> Self {
         self.output.extend(lines);
         self
     }
 
     /// Shows the output of `tagboat plan`.
-    pub fn plan(self, report: &PassReport) -> Self {
+    pub(super) fn plan(self, report: &PassReport) -> Self {
         let step = Self {
             is_plan: true,
             ..self.command("tagboat plan")
@@ -98,7 +102,7 @@ impl StoryStep {
     }
 
     /// Shows the output of `tagboat run --once` for these Environments, and its commits.
-    pub fn pass(self, report: &PassReport, environments: &[&str]) -> Self {
+    pub(super) fn pass(self, report: &PassReport, environments: &[&str]) -> Self {
         self.command("tagboat run --once")
             .report(report, environments)
     }
@@ -117,7 +121,7 @@ impl StoryStep {
     }
 
     /// Checks that a tag was refused for a reason with these words, and shows the reason.
-    pub fn check_refused(
+    pub(super) fn check_refused(
         self,
         environment: Option<&EnvironmentReport>,
         policy: &str,
@@ -145,7 +149,7 @@ impl StoryStep {
 
     /// Checks a statement and shows it; an empty one is checked and not shown. The demo is its own
     /// test.
-    pub fn check(mut self, is_true: bool, statement: impl Into<String>) -> Self {
+    pub(super) fn check(mut self, is_true: bool, statement: impl Into<String>) -> Self {
         let mut statement = statement.into();
         if is_true {
             self.checks
@@ -160,7 +164,7 @@ impl StoryStep {
     }
 
     /// Adds evidence, if a check failed.
-    pub fn evidence(mut self, collect: impl FnOnce() -> Vec<String>) -> Self {
+    pub(super) fn evidence(mut self, collect: impl FnOnce() -> Vec<String>) -> Self {
         if self.failed.is_some() {
             self.evidence = collect();
         }
@@ -169,20 +173,20 @@ impl StoryStep {
 }
 
 /// Prints steps, or collects them for JSON.
-pub struct Narrator<'s> {
+pub(super) struct Narrator<'s> {
     screen: &'s mut Screen,
     steps: Vec<Value>,
 }
 
 impl<'s> Narrator<'s> {
-    pub fn new(screen: &'s mut Screen) -> Self {
+    pub(super) fn new(screen: &'s mut Screen) -> Self {
         Self {
             screen,
             steps: Vec::new(),
         }
     }
 
-    pub fn has_color(&self) -> bool {
+    pub(super) fn has_color(&self) -> bool {
         self.screen.has_color()
     }
 
@@ -190,7 +194,7 @@ impl<'s> Narrator<'s> {
     ///
     /// # Errors
     /// If the reader has closed the pipe.
-    pub fn say(&mut self, text: &str) -> Result<(), StoryEnd> {
+    pub(super) fn say(&mut self, text: &str) -> Result<(), StoryEnd> {
         if self.screen.is_json() || self.screen.try_print(text) {
             Ok(())
         } else {
@@ -202,7 +206,7 @@ impl<'s> Narrator<'s> {
     ///
     /// # Errors
     /// If one of its checks failed, or the reader has closed the pipe.
-    pub fn tell(&mut self, step: StoryStep) -> Result<(), StoryEnd> {
+    pub(super) fn tell(&mut self, step: StoryStep) -> Result<(), StoryEnd> {
         let number = self.steps.len() + 1;
         let text = self.render(number, &step);
         let printed = self.say(&text);
@@ -235,7 +239,7 @@ impl<'s> Narrator<'s> {
     }
 
     /// Returns the steps so far.
-    pub fn into_steps(self) -> Vec<Value> {
+    pub(super) fn into_steps(self) -> Vec<Value> {
         self.steps
     }
 

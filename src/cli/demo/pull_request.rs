@@ -22,7 +22,7 @@ const STAGED: &str = "podinfo-stage";
 impl DeployChapter<'_> {
     /// A pull request: opened with what its reviewer needs, merged when its check is green, and
     /// commented on after the rollout.
-    pub async fn review(&self, narrator: &mut Narrator<'_>) -> Result<(), StoryEnd> {
+    pub(super) async fn review(&self, narrator: &mut Narrator<'_>) -> Result<(), StoryEnd> {
         let head = self.open(narrator).await?;
         let opened = self.servers.forge().requests();
         let synced = self.sync().await?;

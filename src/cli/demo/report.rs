@@ -3,7 +3,7 @@
 use crate::update::{EnvironmentReport, PassReport, PolicyReport};
 
 /// Returns an Environment of a report.
-pub fn environment<'r>(report: &'r PassReport, name: &str) -> Option<&'r EnvironmentReport> {
+pub(super) fn environment<'r>(report: &'r PassReport, name: &str) -> Option<&'r EnvironmentReport> {
     report
         .environments
         .iter()
@@ -18,12 +18,12 @@ fn policy<'r>(environment: &'r EnvironmentReport, name: &str) -> Option<&'r Poli
 }
 
 /// Returns the tag that a policy selected in an Environment.
-pub fn chosen<'r>(environment: &'r EnvironmentReport, name: &str) -> Option<&'r str> {
+pub(super) fn chosen<'r>(environment: &'r EnvironmentReport, name: &str) -> Option<&'r str> {
     Some(policy(environment, name)?.chosen.as_ref()?.as_str())
 }
 
 /// Returns the commits that a pass pushed for an Environment.
-pub fn commits(report: &PassReport, name: &str) -> Vec<String> {
+pub(super) fn commits(report: &PassReport, name: &str) -> Vec<String> {
     let commits = environment(report, name)
         .into_iter()
         .flat_map(|environment| &environment.commits);

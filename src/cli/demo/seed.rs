@@ -1,10 +1,10 @@
 //! The files of the demo's config repository: declarations, and manifests as users write them.
 
 /// Files with their paths.
-pub type SeedFiles = Vec<(&'static str, String)>;
+pub(super) type SeedFiles = Vec<(&'static str, String)>;
 
 /// Borrows files as the sandbox takes them.
-pub fn borrowed(files: &SeedFiles) -> Vec<(&'static str, &str)> {
+pub(super) fn borrowed(files: &SeedFiles) -> Vec<(&'static str, &str)> {
     files
         .iter()
         .map(|(path, text)| (*path, text.as_str()))
@@ -12,16 +12,16 @@ pub fn borrowed(files: &SeedFiles) -> Vec<(&'static str, &str)> {
 }
 
 /// The declarations of the shop.
-pub const POLICIES: &str = "policies/shop.yaml";
+pub(super) const POLICIES: &str = "policies/shop.yaml";
 /// The web server in dev: a Deployment.
-pub const DEV_WEB: &str = "envs/dev/web.yaml";
+pub(super) const DEV_WEB: &str = "envs/dev/web.yaml";
 /// The worker in dev: values of a Helm chart.
-pub const DEV_WORKER: &str = "envs/dev/worker/values.yaml";
+pub(super) const DEV_WORKER: &str = "envs/dev/worker/values.yaml";
 /// The web server in prod: a Deployment with a marker.
-pub const PROD_WEB: &str = "envs/prod/web.yaml";
+pub(super) const PROD_WEB: &str = "envs/prod/web.yaml";
 
 /// Returns the files of the first commit.
-pub fn files(host: &str, web: &str, worker: &str) -> SeedFiles {
+pub(super) fn files(host: &str, web: &str, worker: &str) -> SeedFiles {
     vec![
         (POLICIES, policies(host)),
         (DEV_WEB, dev_web(host, web)),
@@ -31,12 +31,18 @@ pub fn files(host: &str, web: &str, worker: &str) -> SeedFiles {
 }
 
 /// The declarations of podinfo.
-pub const APPLICATION: &str = "policies/podinfo.yaml";
+pub(super) const APPLICATION: &str = "policies/podinfo.yaml";
 /// The Deployment of podinfo.
-pub const PODINFO: &str = "envs/dev/podinfo/deployment.yaml";
+pub(super) const PODINFO: &str = "envs/dev/podinfo/deployment.yaml";
 
 /// Returns the files that deploy podinfo, its declarations first.
-pub fn podinfo(host: &str, cluster: &str, namespace: &str, tag: &str, replicas: i64) -> SeedFiles {
+pub(super) fn podinfo(
+    host: &str,
+    cluster: &str,
+    namespace: &str,
+    tag: &str,
+    replicas: i64,
+) -> SeedFiles {
     let service = "apiVersion: v1
 kind: Service
 metadata: {name: podinfo}
@@ -52,12 +58,18 @@ spec:
 }
 
 /// The declarations of the stage.
-pub const STAGE: &str = "policies/stage.yaml";
+pub(super) const STAGE: &str = "policies/stage.yaml";
 /// The Deployment of the stage.
-pub const STAGED: &str = "envs/stage/podinfo/deployment.yaml";
+pub(super) const STAGED: &str = "envs/stage/podinfo/deployment.yaml";
 
 /// Returns the files that deploy podinfo to the stage after a review, the declarations first.
-pub fn stage(host: &str, cluster: &str, namespace: &str, tag: &str, replicas: i64) -> SeedFiles {
+pub(super) fn stage(
+    host: &str,
+    cluster: &str,
+    namespace: &str,
+    tag: &str,
+    replicas: i64,
+) -> SeedFiles {
     let declarations = format!(
         r#"apiVersion: tagboat.dev/v1alpha1
 kind: ImagePolicy

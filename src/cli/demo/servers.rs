@@ -27,10 +27,10 @@ use std::{
 };
 
 /// The user who works on the config repository.
-pub const ADA: (&str, &str) = ("Ada", "ada@example.org");
+pub(super) const ADA: (&str, &str) = ("Ada", "ada@example.org");
 
 /// A registry, a forge with its Git repository, and the settings. The servers stop when dropped.
-pub struct DemoServers {
+pub(super) struct DemoServers {
     registry: SandboxRegistry,
     forge: SandboxForge,
     repository: BareRepository,
@@ -38,14 +38,14 @@ pub struct DemoServers {
 }
 
 /// The failure to set up something on this machine.
-pub fn setup_failure(error: impl Display) -> Failure {
+pub(super) fn setup_failure(error: impl Display) -> Failure {
     Failure::new(ErrorKind::Remote, format!("cannot run the demo: {error}"))
 }
 
 impl DemoServers {
     /// Starts the servers, creates the repository and writes `tagboat.yaml`, all in `folder`.
     /// `clusters` is the clusters part of the settings.
-    pub async fn start(
+    pub(super) async fn start(
         folder: &Path,
         clusters: &str,
         images: &[(&str, &str)],
@@ -97,11 +97,11 @@ store: store
     }
 
     /// Opens what `tagboat run --config tagboat.yaml` opens, with the same code.
-    pub fn open(&self) -> Result<Engine, Failure> {
+    pub(super) fn open(&self) -> Result<Engine, Failure> {
         self.context()?.open()
     }
 
-    pub fn context(&self) -> Result<ServiceContext, Failure> {
+    pub(super) fn context(&self) -> Result<ServiceContext, Failure> {
         ServiceContext::read(&SettingsFile {
             config: self.config.clone(),
             repository: None,
@@ -109,7 +109,7 @@ store: store
     }
 
     /// Pushes an image for two platforms, as a CI job does.
-    pub async fn publish(&self, path: &str, tag: &str) -> Result<(), Failure> {
+    pub(super) async fn publish(&self, path: &str, tag: &str) -> Result<(), Failure> {
         let platforms = ["amd64", "arm64"]
             .iter()
             .map(|architecture| Platform::new("linux", architecture, None))
@@ -124,7 +124,7 @@ store: store
     }
 
     /// Commits whole files as Ada; returns the commit.
-    pub fn commit(
+    pub(super) fn commit(
         &self,
         files: &[(&str, &str)],
         message: &str,
@@ -137,31 +137,35 @@ store: store
     }
 
     /// Returns the head of the branch on the server.
-    pub fn head(&self) -> Result<String, Failure> {
+    pub(super) fn head(&self) -> Result<String, Failure> {
         let head = self.repository.head().map_err(setup_failure)?;
         Ok(head.map(|id| id.to_string()).unwrap_or_default())
     }
 
     /// Returns the address of the registry, as `127.0.0.1:PORT`.
-    pub fn registry(&self) -> String {
+    pub(super) fn registry(&self) -> String {
         self.registry.host()
     }
 
-    pub fn clone_url(&self) -> String {
+    pub(super) fn clone_url(&self) -> String {
         self.forge.clone_url()
     }
 
-    pub fn forge(&self) -> &SandboxForge {
+    pub(super) fn forge(&self) -> &SandboxForge {
         &self.forge
     }
 
     /// Returns the path of the settings.
-    pub fn config(&self) -> &Path {
+    pub(super) fn config(&self) -> &Path {
         &self.config
     }
 
     /// Returns the tags that the registry lists.
-    pub async fn tags(&self, updater: &ImageUpdater, path: &str) -> Result<Vec<String>, Failure> {
+    pub(super) async fn tags(
+        &self,
+        updater: &ImageUpdater,
+        path: &str,
+    ) -> Result<Vec<String>, Failure> {
         let repository = self.registry.repository(path)?;
         let registries = &updater.scanner.registries;
         match registries.list_tags(&repository, None).await? {
@@ -172,12 +176,12 @@ store: store
 }
 
 /// Makes a pass at a time of the story, as `run --once` and `plan` do.
-pub async fn pass(updater: &ImageUpdater, mode: PassMode, now: Timestamp) -> PassReport {
+pub(super) async fn pass(updater: &ImageUpdater, mode: PassMode, now: Timestamp) -> PassReport {
     updater.pass(mode, &Rescan::All, now).await
 }
 
 /// Returns a file of the newest commit in the mirror.
-pub fn file(updater: &ImageUpdater, path: &str) -> Result<String, Failure> {
+pub(super) fn file(updater: &ImageUpdater, path: &str) -> Result<String, Failure> {
     let mirror = &updater.repo.mirror;
     let head = mirror
         .head()

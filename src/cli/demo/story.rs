@@ -50,7 +50,7 @@ impl StoryClock {
 }
 
 /// Plays the whole story, and returns the servers as they are at its end.
-pub async fn play(
+pub(super) async fn play(
     folder: &Path,
     now: Timestamp,
     cluster: &DemoCluster,

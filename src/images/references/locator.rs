@@ -18,7 +18,7 @@ pub(crate) struct NodePath {
 impl NodePath {
     /// Starts at the root of the document `index`; a Kubernetes object is named by its kind and
     /// name.
-    pub fn at_root(index: usize, root: Node<'_>) -> Self {
+    pub(super) fn at_root(index: usize, root: Node<'_>) -> Self {
         let mut path = Self::default();
         match object(root) {
             Some(name) => path.text.push_str(&name),
@@ -29,7 +29,7 @@ impl NodePath {
     }
 
     /// Steps to the value under `key`; returns what [`NodePath::back`] needs.
-    pub fn enter_key(&mut self, key: Node<'_>) -> PathSegment {
+    pub(super) fn enter_key(&mut self, key: Node<'_>) -> PathSegment {
         let step = self.step();
         if !self.text.ends_with(':') {
             self.text.push('.');
@@ -40,7 +40,7 @@ impl NodePath {
 
     /// Steps to an item of a sequence, named by its `name`, else by the object it is, else by its
     /// index.
-    pub fn enter_item(&mut self, index: usize, item: Node<'_>) -> PathSegment {
+    pub(super) fn enter_item(&mut self, index: usize, item: Node<'_>) -> PathSegment {
         let step = self.step();
         let name = item
             .get("name")
@@ -55,14 +55,14 @@ impl NodePath {
     }
 
     /// Steps back to where `step` was taken.
-    pub fn back(&mut self, step: PathSegment) {
+    pub(super) fn back(&mut self, step: PathSegment) {
         match step {
             PathSegment::Length(length) => self.text.truncate(length),
             PathSegment::Text(text) => self.text = text,
         }
     }
 
-    pub fn locator(&self) -> String {
+    pub(super) fn locator(&self) -> String {
         self.text.clone()
     }
 

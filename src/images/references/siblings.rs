@@ -26,7 +26,7 @@ pub(crate) struct Siblings<'t> {
 }
 
 impl<'t> Siblings<'t> {
-    pub fn of(mapping: Node<'t>) -> Self {
+    pub(super) fn of(mapping: Node<'t>) -> Self {
         let mut all = Self::default();
         for (key, value) in mapping.entries() {
             let Some(name) = key.value() else { continue };
@@ -54,12 +54,12 @@ impl<'t> Siblings<'t> {
     }
 
     /// Returns whether this is an entry of a kustomization's `images`.
-    pub fn is_kustomize(&self) -> bool {
+    pub(super) fn is_kustomize(&self) -> bool {
         self.new_tag.is_some() || self.new_name.is_some()
     }
 
     /// Returns the scalar that names the repository of the tag beside it.
-    pub fn name_node(&self) -> Option<Node<'t>> {
+    pub(super) fn name_node(&self) -> Option<Node<'t>> {
         match self.is_kustomize() {
             true => self.new_name.or(self.name),
             false => self.repository.or(self
@@ -69,7 +69,7 @@ impl<'t> Siblings<'t> {
     }
 
     /// The scalar of the tag; `version` counts beneath a key that ends in `image` only.
-    pub fn tag_node(&self, under_image: bool) -> Option<Node<'t>> {
+    pub(super) fn tag_node(&self, under_image: bool) -> Option<Node<'t>> {
         match self.is_kustomize() {
             true => self.new_tag,
             false => self.tag.or(self.version.filter(|_| under_image)),
@@ -78,7 +78,7 @@ impl<'t> Siblings<'t> {
 
     /// Returns the repository beside the tag, as far as it can be read, and the registry if it has
     /// a key of its own.
-    pub fn repository(&self) -> (Option<ImageRepository>, Option<String>) {
+    pub(super) fn repository(&self) -> (Option<ImageRepository>, Option<String>) {
         let name = self.name_node().and_then(value);
         let registry = self
             .registry
@@ -96,7 +96,7 @@ impl<'t> Siblings<'t> {
     }
 
     /// The part that the scalar `node` plays in this mapping, if any.
-    pub fn part(&self, node: Node<'_>, under_image: bool) -> Option<ReferencePart> {
+    pub(super) fn part(&self, node: Node<'_>, under_image: bool) -> Option<ReferencePart> {
         let is = |other: Option<Node<'_>>| other.is_some_and(|other| other.id() == node.id());
         if is(self.tag_node(under_image)) {
             Some(ReferencePart::Tag)
@@ -110,7 +110,7 @@ impl<'t> Siblings<'t> {
     }
 
     /// The note about a key written twice.
-    pub fn doubled_note(&self) -> Option<Note> {
+    pub(super) fn doubled_note(&self) -> Option<Note> {
         self.doubled.map(|key| Note {
             kind: NoteKind::DoubledKey,
             line: key.line(),

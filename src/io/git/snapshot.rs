@@ -48,7 +48,7 @@ impl std::fmt::Debug for IndexFile {
 }
 
 impl IndexFile {
-    pub fn new(fingerprint: [u8; 16], commit: ObjectId, tree: ObjectId) -> Self {
+    pub(super) fn new(fingerprint: [u8; 16], commit: ObjectId, tree: ObjectId) -> Self {
         let mut data = Vec::with_capacity(HEAD);
         data.extend_from_slice(MAGIC);
         data.extend_from_slice(&fingerprint);
@@ -59,7 +59,7 @@ impl IndexFile {
     }
 
     /// Appends a record; the caller keeps the order.
-    pub fn push(&mut self, record: IndexRecord<'_>) {
+    pub(super) fn push(&mut self, record: IndexRecord<'_>) {
         self.data.extend_from_slice(&length(record.path.len()));
         self.data.push(kind_to(record.kind));
         self.data.push(record.class);
@@ -71,32 +71,32 @@ impl IndexFile {
     }
 
     /// The same records for another commit of the same tree.
-    pub fn for_commit(mut self, commit: ObjectId) -> Self {
+    pub(super) fn for_commit(mut self, commit: ObjectId) -> Self {
         self.data[24..44].copy_from_slice(commit.as_bytes());
         self
     }
 
-    pub fn fingerprint(&self) -> &[u8] {
+    pub(super) fn fingerprint(&self) -> &[u8] {
         &self.data[8..24]
     }
 
-    pub fn commit(&self) -> ObjectId {
+    pub(super) fn commit(&self) -> ObjectId {
         ObjectId::from_bytes_or_panic(&self.data[24..44])
     }
 
-    pub fn tree(&self) -> ObjectId {
+    pub(super) fn tree(&self) -> ObjectId {
         ObjectId::from_bytes_or_panic(&self.data[44..64])
     }
 
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.count as usize
     }
 
-    pub fn bytes(&self) -> usize {
+    pub(super) fn bytes(&self) -> usize {
         self.data.capacity()
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = IndexRecord<'_>> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = IndexRecord<'_>> {
         let mut rest = &self.data[HEAD..];
         // Bytes in memory were pushed here or checked by `from_bytes`, so they end exactly at the
         // last record.
@@ -108,7 +108,7 @@ impl IndexFile {
     }
 
     /// The bytes for the file, checksum included.
-    pub fn into_bytes(mut self) -> Vec<u8> {
+    pub(super) fn into_bytes(mut self) -> Vec<u8> {
         let size = length(self.data.len() - HEAD);
         self.data[64..68].copy_from_slice(&self.count.to_le_bytes());
         self.data[68..72].copy_from_slice(&size);
@@ -118,7 +118,7 @@ impl IndexFile {
     }
 
     /// Reads [`IndexFile::into_bytes`] back; every length is checked.
-    pub fn from_bytes(mut data: Vec<u8>) -> Result<Self, &'static str> {
+    pub(super) fn from_bytes(mut data: Vec<u8>) -> Result<Self, &'static str> {
         if data.len() < HEAD || &data[..8] != MAGIC {
             return Err("it has another form");
         }

@@ -19,12 +19,12 @@ const KEPT: usize = 48 << 20;
 pub(crate) struct KeyHasher(Sha256);
 
 impl KeyHasher {
-    pub fn add(&mut self, part: &[u8]) {
+    pub(super) fn add(&mut self, part: &[u8]) {
         self.0.update((part.len() as u64).to_le_bytes());
         self.0.update(part);
     }
 
-    pub fn done(self) -> CacheKey {
+    pub(super) fn done(self) -> CacheKey {
         self.0.finalize().into()
     }
 }
@@ -66,18 +66,18 @@ impl RenderCache {
     /// Applications whose read paths are cached; beyond it all are scanned again.
     const READS: usize = 50_000;
 
-    pub fn reads(&self, options: CacheKey) -> Option<(Arc<[String]>, FolderKind)> {
+    pub(super) fn reads(&self, options: CacheKey) -> Option<(Arc<[String]>, FolderKind)> {
         self.reads.get(&options).cloned()
     }
 
-    pub fn get(&mut self, key: CacheKey) -> Option<CachedOutcome> {
+    pub(super) fn get(&mut self, key: CacheKey) -> Option<CachedOutcome> {
         self.clock += 1;
         let kept = self.results.get_mut(&key)?;
         kept.used = self.clock;
         Some(kept.outcome.clone())
     }
 
-    pub fn put(
+    pub(super) fn put(
         &mut self,
         options: CacheKey,
         reads: (Arc<[String]>, FolderKind),

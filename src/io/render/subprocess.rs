@@ -58,7 +58,7 @@ pub(crate) enum ProgramFailure {
 
 impl ProgramCall<'_> {
     /// Runs the program and returns its output.
-    pub fn run(&self) -> Result<Vec<u8>, ProgramFailure> {
+    pub(super) fn run(&self) -> Result<Vec<u8>, ProgramFailure> {
         let deadline = Instant::now() + self.timeout;
         let mut child = self
             .command()

@@ -34,7 +34,7 @@ pub(crate) enum RenderTree<'t> {
 
 impl RenderTree<'_> {
     /// What lies at a path, links not followed.
-    pub fn kind(&self, path: &str) -> Result<Option<EntryType>, RenderError> {
+    pub(super) fn kind(&self, path: &str) -> Result<Option<EntryType>, RenderError> {
         Ok(match self {
             Self::Git(revision) => revision.find(path)?.map(|entry| kind(entry.kind)),
             Self::Disk(root) => {
@@ -56,12 +56,12 @@ impl RenderTree<'_> {
     }
 
     /// Whether a file lies there.
-    pub fn is_file(&self, path: &str) -> Result<bool, RenderError> {
+    pub(super) fn is_file(&self, path: &str) -> Result<bool, RenderError> {
         Ok(self.kind(path)? == Some(EntryType::File))
     }
 
     /// The id of what lies at a path, as bytes; nothing where there is nothing, or no ids.
-    pub fn id(&self, path: &str) -> Result<Option<Vec<u8>>, RenderError> {
+    pub(super) fn id(&self, path: &str) -> Result<Option<Vec<u8>>, RenderError> {
         Ok(match self {
             Self::Git(revision) => revision
                 .find(path)?
@@ -71,12 +71,12 @@ impl RenderTree<'_> {
     }
 
     /// Whether things have ids, so that the same can be known again.
-    pub fn has_ids(&self) -> bool {
+    pub(super) fn has_ids(&self) -> bool {
         matches!(self, Self::Git(_))
     }
 
     /// Everything below a folder that is no folder, in the order of full paths.
-    pub fn list(&self, path: &str) -> Result<Vec<FolderEntry>, RenderError> {
+    pub(super) fn list(&self, path: &str) -> Result<Vec<FolderEntry>, RenderError> {
         match self {
             Self::Git(revision) => {
                 let entries = revision.list(path)?;
@@ -99,7 +99,7 @@ impl RenderTree<'_> {
     }
 
     /// The bytes of a file of [`RenderTree::list`].
-    pub fn bytes(&self, entry: &FolderEntry) -> Result<Vec<u8>, RenderError> {
+    pub(super) fn bytes(&self, entry: &FolderEntry) -> Result<Vec<u8>, RenderError> {
         match (self, entry.id) {
             (Self::Git(revision), Some(id)) => Ok(revision.blob(id)?),
             _ => Ok(self.read(&entry.path)?.unwrap_or_default()),
@@ -107,7 +107,7 @@ impl RenderTree<'_> {
     }
 
     /// The bytes of a file; nothing where there is none.
-    pub fn read(&self, path: &str) -> Result<Option<Vec<u8>>, RenderError> {
+    pub(super) fn read(&self, path: &str) -> Result<Option<Vec<u8>>, RenderError> {
         if !self.is_file(path)? {
             return Ok(None);
         }

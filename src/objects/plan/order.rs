@@ -14,7 +14,7 @@ pub(super) struct OrderingHints {
 }
 
 impl OrderingHints {
-    pub fn of(object: &Object) -> Self {
+    pub(super) fn of(object: &Object) -> Self {
         let text = |pointer: &str| {
             object
                 .pointer(pointer)

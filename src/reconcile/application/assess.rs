@@ -41,7 +41,7 @@ pub(crate) struct FailedObject {
 }
 
 impl FailedObject {
-    pub fn after(
+    pub(crate) fn after(
         before: Option<&Self>,
         message: Message,
         error: &ClusterError,
@@ -87,7 +87,7 @@ pub(crate) struct Assessment {
 
 impl Assessment {
     /// Returns whether every object is as desired.
-    pub fn all_applied(&self) -> bool {
+    pub(crate) fn all_applied(&self) -> bool {
         self.pending.is_empty() && self.failures.is_empty() && self.waits.is_empty()
     }
 
@@ -95,7 +95,7 @@ impl Assessment {
         self.wake_at = Some(self.wake_at.map_or(at, |earlier| earlier.min(at)));
     }
 
-    pub fn report(&self, status: &mut ApplicationStatus) {
+    pub(crate) fn report(&self, status: &mut ApplicationStatus) {
         status.health = self.worst_health;
         status.problems = self.failures.iter().chain(&self.waits).cloned().collect();
         status.drifted.clone_from(&self.drifted);
@@ -104,7 +104,7 @@ impl Assessment {
     }
 
     /// Returns the actions that a pass would take.
-    pub fn planned_actions(&self, target: &Target, prune: &PrunePlan) -> Vec<PlannedAction> {
+    pub(crate) fn planned_actions(&self, target: &Target, prune: &PrunePlan) -> Vec<PlannedAction> {
         let applies = self.pending.iter().map(|(index, reason)| PlannedAction {
             action: reason.as_str().to_owned(),
             object: target.desired[*index].key.to_string(),

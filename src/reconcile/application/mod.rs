@@ -125,7 +125,7 @@ pub(crate) enum Requeue {
 }
 
 impl AppReconciler {
-    pub fn new(
+    pub(super) fn new(
         name: Name,
         cluster: Arc<ClusterHandle>,
         context: Arc<ReconcileContext>,
@@ -162,7 +162,7 @@ impl AppReconciler {
     }
 
     /// Runs until the process stops, or the Application and its objects are deleted.
-    pub async fn run(mut self) {
+    pub(super) async fn run(mut self) {
         let mut status_changed = self.context.status_changed.subscribe();
         loop {
             let permit = tokio::select! {

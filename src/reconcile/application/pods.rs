@@ -32,7 +32,7 @@ struct PodReport {
 
 impl PodReports {
     /// Clears the reports, because another revision has other pods.
-    pub fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.0.clear();
     }
 }

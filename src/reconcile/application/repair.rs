@@ -46,7 +46,7 @@ impl RepairLog {
 
 impl RepairBackoff {
     /// Returns when changed fields may be repaired: at once, unless they change repeatedly.
-    pub fn due(before: Option<&Self>, fields: &[&str], now: Instant) -> Instant {
+    pub(crate) fn due(before: Option<&Self>, fields: &[&str], now: Instant) -> Instant {
         let due = |field: &&str| {
             let log = before?
                 .0
@@ -58,13 +58,13 @@ impl RepairBackoff {
     }
 
     /// Returns whether a repair of the field would continue a conflict.
-    pub fn is_repeated(&self, field: &str, now: Instant) -> bool {
+    pub(crate) fn is_repeated(&self, field: &str, now: Instant) -> bool {
         self.0
             .get(self.counted_as(field, now))
             .is_some_and(|log| log.continues(now))
     }
 
-    pub fn record(&mut self, fields: &[&str], now: Instant) {
+    pub(crate) fn record(&mut self, fields: &[&str], now: Instant) {
         self.0.retain(|_, log| log.continues(now));
         let mut counted: Vec<&str> = fields
             .iter()

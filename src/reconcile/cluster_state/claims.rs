@@ -14,11 +14,11 @@ pub(crate) enum Claimants {
 }
 
 impl Claimants {
-    pub fn new(name: &Name) -> Self {
+    pub(crate) fn new(name: &Name) -> Self {
         Claimants::One(name.clone())
     }
 
-    pub fn add(&mut self, name: &Name) {
+    pub(crate) fn add(&mut self, name: &Name) {
         match self {
             Claimants::One(first) if first == name => {}
             Claimants::One(first) => {
@@ -29,7 +29,7 @@ impl Claimants {
     }
 
     /// Removes a claimant; returns whether any are left.
-    pub fn remove(&mut self, name: &Name) -> bool {
+    pub(crate) fn remove(&mut self, name: &Name) -> bool {
         match self {
             Claimants::One(first) => first != name,
             Claimants::Several(names) => {
@@ -39,7 +39,7 @@ impl Claimants {
         }
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = &Name> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Name> {
         let (one, several) = match self {
             Claimants::One(name) => (Some(name), None),
             Claimants::Several(names) => (None, Some(names)),

@@ -20,7 +20,7 @@ const EVENT_QUEUE: usize = 256;
 impl ClusterHandle {
     /// Ensures that kinds are watched, each in one version: the requested one, or another that the
     /// cluster serves.
-    pub async fn watch(
+    pub(crate) async fn watch(
         self: &Arc<Self>,
         kinds: impl IntoIterator<Item = Gvk>,
         resources: &Resources,
@@ -93,7 +93,7 @@ impl ClusterHandle {
     }
 
     /// Takes in a live object, from a watch or from the answer to an apply.
-    pub fn observe(&self, object: &Object) {
+    pub(crate) fn observe(&self, object: &Object) {
         let key = self.state().intern(object.key());
         loop {
             let watched = self

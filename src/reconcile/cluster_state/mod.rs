@@ -113,7 +113,7 @@ pub(crate) struct ClusterState {
 
 impl ClusterHandle {
     /// `concurrency` is the number of requests the cluster takes at once.
-    pub fn new(
+    pub(crate) fn new(
         client: ClusterClient,
         concurrency: usize,
         tasks: TaskTracker,
@@ -131,12 +131,12 @@ impl ClusterHandle {
     }
 
     /// Waits for a permit to work.
-    pub async fn work_permit(&self) -> WorkPermit {
+    pub(crate) async fn work_permit(&self) -> WorkPermit {
         self.permits.acquire().await
     }
 
     /// Locks the state. The guard must not be held across an await.
-    pub fn state(&self) -> MutexGuard<'_, ClusterState> {
+    pub(crate) fn state(&self) -> MutexGuard<'_, ClusterState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -147,12 +147,12 @@ impl ClusterState {
     }
 
     /// Registers how the task of an Application is woken.
-    pub fn register(&mut self, name: &Name, wake: Arc<Notify>) {
+    pub(crate) fn register(&mut self, name: &Name, wake: Arc<Notify>) {
         self.application(name).wake = Some(wake);
     }
 
     /// Forgets an Application whose task has ended.
-    pub fn dismiss(&mut self, name: &Name) {
+    pub(crate) fn dismiss(&mut self, name: &Name) {
         self.unclaim(name);
         if let Some(entry) = self.applications.remove(name) {
             // Objects with its labels may still be terminating: a retired owner wants none of
@@ -183,7 +183,7 @@ impl ClusterState {
     /// Replaces what a repository declares for this cluster.
     ///
     /// `retired` are recorded Applications that the revision no longer declares.
-    pub fn declare(
+    pub(crate) fn declare(
         &mut self,
         repository: &str,
         revision: &str,
@@ -213,14 +213,14 @@ impl ClusterState {
     }
 
     /// Returns whether a revision is the newest one declared by a repository.
-    pub fn is_at(&self, repository: &str, revision: &str) -> bool {
+    pub(crate) fn is_at(&self, repository: &str, revision: &str) -> bool {
         self.declared
             .get(repository)
             .is_some_and(|declared| declared.revision == revision)
     }
 
     /// Claims the desired objects of an Application, and judges those observed before.
-    pub fn claim(
+    pub(crate) fn claim(
         &mut self,
         name: &Name,
         revision: &str,
@@ -247,7 +247,7 @@ impl ClusterState {
     }
 
     /// Claims objects by key, for an Application that applies nothing now.
-    pub fn claim_keys(
+    pub(crate) fn claim_keys(
         &mut self,
         name: &Name,
         revision: &str,
@@ -273,7 +273,7 @@ impl ClusterState {
     }
 
     /// Records that the claims of an Application are known at a revision.
-    pub fn mark_read(&mut self, name: &Name, revision: &str) {
+    pub(crate) fn mark_read(&mut self, name: &Name, revision: &str) {
         let before = self.application(name).read_at.replace(revision.to_owned());
         if before.as_deref() == Some(revision) {
             return;
@@ -300,7 +300,7 @@ impl ClusterState {
     }
 
     /// Registers an Application that waits to take over an object.
-    pub fn wait_for_handover(&mut self, name: &Name) {
+    pub(crate) fn wait_for_handover(&mut self, name: &Name) {
         self.waiting_for_handover.insert(name.clone());
     }
 
@@ -327,7 +327,7 @@ impl ClusterState {
     }
 
     /// Sets the manifest that judges a live object, and judges the object if it is kept.
-    pub fn judge(&mut self, name: &Name, key: &ObjectKey, watched: WatchedManifest) {
+    pub(crate) fn judge(&mut self, name: &Name, key: &ObjectKey, watched: WatchedManifest) {
         if let Some(observed) = self.objects.get_mut(key) {
             let object = observed
                 .raw
@@ -359,25 +359,25 @@ impl ClusterState {
     }
 
     /// Returns the first unread Application of a repository, and how many there are.
-    pub fn unread(&self, repository: &str) -> Option<(Name, usize)> {
+    pub(crate) fn unread(&self, repository: &str) -> Option<(Name, usize)> {
         let unread = &self.declared.get(repository)?.unread;
         Some((unread.first()?.clone(), unread.len()))
     }
 
-    pub fn live(&self, key: &ObjectKey) -> Option<&LiveObject> {
+    pub(crate) fn live(&self, key: &ObjectKey) -> Option<&LiveObject> {
         self.objects.get(key).map(|observed| &observed.live)
     }
 
-    pub fn observed(&self, key: &ObjectKey) -> Option<&Observed> {
+    pub(crate) fn observed(&self, key: &ObjectKey) -> Option<&Observed> {
         self.objects.get(key).map(|observed| &**observed)
     }
 
-    pub fn health(&self, key: &ObjectKey) -> Option<&Health> {
+    pub(crate) fn health(&self, key: &ObjectKey) -> Option<&Health> {
         self.objects.get(key).map(|observed| &observed.health)
     }
 
     /// Returns the live objects that carry the labels of an Application.
-    pub fn labelled<'s>(
+    pub(crate) fn labelled<'s>(
         &'s self,
         name: &'s Name,
     ) -> impl Iterator<Item = (&'s ObjectKey, &'s Observed)> {
@@ -407,7 +407,7 @@ impl ClusterState {
         claimants.chain(owner).for_each(|name| self.wake(name));
     }
 
-    pub fn wake_all(&self) {
+    pub(crate) fn wake_all(&self) {
         self.applications
             .values()
             .filter_map(|entry| entry.wake.as_ref())
@@ -415,7 +415,7 @@ impl ClusterState {
     }
 
     /// Returns whether an Application has a task in this process.
-    pub fn has_task(&self, name: &Name) -> bool {
+    pub(crate) fn has_task(&self, name: &Name) -> bool {
         self.applications
             .get(name)
             .is_some_and(|entry| entry.wake.is_some())

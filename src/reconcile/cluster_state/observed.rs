@@ -61,7 +61,7 @@ impl ScaledReplicas {
 
 impl ReleasedField {
     /// Returns a remark if the live value differs from Git.
-    pub fn note(&self) -> Option<String> {
+    pub(crate) fn note(&self) -> Option<String> {
         let ScaledReplicas { manager, git, .. } =
             self.scaled.as_ref().filter(|scaled| scaled.differs)?;
         Some(format!(

@@ -40,7 +40,7 @@ fn repository_of(record: &ApplicationRecord) -> RepositoryId {
 
 impl ClusterHandle {
     /// Reserves the name of an Application for a repository; returns the holder if it is taken.
-    pub async fn reserve_name(
+    pub(crate) async fn reserve_name(
         &self,
         name: &Name,
         repository: &Arc<RepositoryId>,
@@ -94,7 +94,7 @@ impl ClusterHandle {
     /// read.
     ///
     /// The flag of each owner says that its record must be fresh; otherwise [`RECORD_TTL`] counts.
-    pub async fn consult_records(
+    pub(crate) async fn consult_records(
         &self,
         foreign_owners: &BTreeMap<Name, bool>,
     ) -> Result<bool, ClusterError> {
@@ -132,7 +132,7 @@ impl ClusterState {
     }
 
     /// Returns the stored copy of a key, so that equal keys share memory.
-    pub fn intern(&self, key: ObjectKey) -> ObjectKey {
+    pub(crate) fn intern(&self, key: ObjectKey) -> ObjectKey {
         let known = self.claims.get_key_value(&key).map(|(known, _)| known);
         known
             .or_else(|| self.objects.get_key_value(&key).map(|(known, _)| known))
@@ -141,7 +141,7 @@ impl ClusterState {
     }
 
     /// Returns the stored copy of a key that the record of an Application may name.
-    pub fn intern_recorded(&self, name: &Name, key: ObjectKey) -> ObjectKey {
+    pub(crate) fn intern_recorded(&self, name: &Name, key: ObjectKey) -> ObjectKey {
         let entry = self.applications.get(name);
         let recorded = entry
             .and_then(|entry| entry.recorded.as_ref())
@@ -159,7 +159,7 @@ impl ClusterState {
     }
 
     /// Returns whether no repository of this process has anything to do with an Application.
-    pub fn is_foreign(&self, name: &Name) -> bool {
+    pub(crate) fn is_foreign(&self, name: &Name) -> bool {
         let is_known = self
             .applications
             .get(name)
@@ -171,12 +171,12 @@ impl ClusterState {
                 .any(|declared| declared.names.contains(name))
     }
 
-    pub fn expect_repository(&mut self, repository: &str) {
+    pub(crate) fn expect_repository(&mut self, repository: &str) {
         self.expected_repositories.insert(repository.to_owned());
     }
 
     /// Drops the claim of a repository to a name that another repository holds.
-    pub fn drop_claim(&mut self, repository: &str, name: &Name) {
+    pub(crate) fn drop_claim(&mut self, repository: &str, name: &Name) {
         let Some(declared) = self.declared.get_mut(repository) else {
             return;
         };
@@ -188,7 +188,7 @@ impl ClusterState {
 
     /// Records that an Application cannot be read at a revision, so that only a new revision can
     /// tell what it declares.
-    pub fn mark_unreadable(&mut self, name: &Name, revision: &str) {
+    pub(crate) fn mark_unreadable(&mut self, name: &Name, revision: &str) {
         let entry = self.application(name);
         let before = entry.unreadable_at.replace(revision.to_owned());
         if before.as_deref() != Some(revision) {
@@ -198,7 +198,7 @@ impl ClusterState {
 
     /// Returns what is still unread of the other repositories that may deploy here, and that may
     /// therefore declare any object.
-    pub fn unread_elsewhere(&self, repository: &str) -> Option<String> {
+    pub(crate) fn unread_elsewhere(&self, repository: &str) -> Option<String> {
         let others = || {
             self.expected_repositories
                 .iter()

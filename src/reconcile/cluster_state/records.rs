@@ -22,7 +22,7 @@ pub(super) struct RecordTable {
 
 impl ClusterHandle {
     /// Takes the record of an Application out of the table.
-    pub async fn take_record(
+    pub(crate) async fn take_record(
         &self,
         name: &Name,
     ) -> Result<Option<ApplicationRecord>, ClusterError> {
@@ -31,7 +31,7 @@ impl ClusterHandle {
     }
 
     /// Returns the record of an Application that has no task.
-    pub async fn waiting_record(
+    pub(crate) async fn waiting_record(
         &self,
         name: &Name,
     ) -> Result<Option<RecordedApplication>, ClusterError> {
@@ -42,7 +42,7 @@ impl ClusterHandle {
     /// Returns the Applications whose records name a repository.
     ///
     /// Records of a namesake (same name, other address) are left alone, and logged once.
-    pub async fn recorded(
+    pub(crate) async fn recorded(
         &self,
         repository: &RepositoryId,
     ) -> Result<BTreeSet<Name>, ClusterError> {
@@ -101,7 +101,10 @@ impl ClusterHandle {
     }
 
     /// Reads the record of one Application again, after another process has written it.
-    pub async fn reread(&self, name: &Name) -> Result<Option<ApplicationRecord>, ClusterError> {
+    pub(crate) async fn reread(
+        &self,
+        name: &Name,
+    ) -> Result<Option<ApplicationRecord>, ClusterError> {
         Ok(self
             .client
             .records()
@@ -111,7 +114,7 @@ impl ClusterHandle {
     }
 
     /// Forgets the record of a deleted Application.
-    pub async fn forget_record(&self, name: &Name) {
+    pub(crate) async fn forget_record(&self, name: &Name) {
         if let Some(records) = self.records.lock().await.as_mut() {
             records.repositories.remove(name);
             records.waiting.remove(name);

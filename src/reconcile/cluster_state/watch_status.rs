@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 /// How long a watch may fail before its Applications report it. Restarts of API servers are
 /// shorter.
-pub const STALE_AFTER: Duration = Duration::from_secs(30);
+pub(super) const STALE_AFTER: Duration = Duration::from_secs(30);
 
 #[derive(Default)]
 pub(crate) struct WatchStatus {
@@ -46,7 +46,7 @@ pub(crate) struct WatchTrouble {
 
 impl WatchTrouble {
     #[cfg(test)]
-    pub fn new(message: &str, transient: bool) -> Self {
+    pub(crate) fn new(message: &str, transient: bool) -> Self {
         Self {
             message: message.to_owned(),
             hint: None,
@@ -61,7 +61,7 @@ pub(crate) type Unlisted = BTreeMap<GroupKind, Option<WatchTrouble>>;
 
 impl ClusterHandle {
     /// Returns the kinds that cannot be judged yet, because their first list has not come.
-    pub fn unlisted<'k>(&self, keys: impl Iterator<Item = &'k ObjectKey>) -> Unlisted {
+    pub(crate) fn unlisted<'k>(&self, keys: impl Iterator<Item = &'k ObjectKey>) -> Unlisted {
         let state = self.state();
         let mut unlisted = Unlisted::new();
         for key in keys {
@@ -79,7 +79,7 @@ impl ClusterHandle {
 
     /// Returns the kinds whose watch has failed for [`STALE_AFTER`], so that their objects may be
     /// stale; and the time when the next one will be reported.
-    pub fn stale_watches<'k>(
+    pub(crate) fn stale_watches<'k>(
         &self,
         keys: impl Iterator<Item = &'k ObjectKey>,
     ) -> (BTreeMap<GroupKind, WatchTrouble>, Option<Instant>) {

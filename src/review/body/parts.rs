@@ -44,11 +44,11 @@ pub(crate) struct BodyRow {
 }
 
 impl BodyRow {
-    pub fn new(text: String) -> Self {
+    pub(super) fn new(text: String) -> Self {
         Self { text, short: None }
     }
 
-    pub fn with_short(text: String, short: String) -> Self {
+    pub(super) fn with_short(text: String, short: String) -> Self {
         Self {
             text,
             short: Some(short),
@@ -56,7 +56,7 @@ impl BodyRow {
     }
 
     /// Puts the row below a heading, which is cut with it.
-    pub fn below(self, heading: &str) -> Self {
+    pub(super) fn below(self, heading: &str) -> Self {
         Self {
             text: format!("{heading}{}", self.text),
             short: self.short.map(|short| format!("{heading}{short}")),

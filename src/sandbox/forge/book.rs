@@ -73,7 +73,7 @@ pub(super) struct PullBook {
 }
 
 impl PullBook {
-    pub fn new(repository: BareRepository, page: String) -> Self {
+    pub(super) fn new(repository: BareRepository, page: String) -> Self {
         let (clock, pulls, labels, comments, withheld, statuses, last) = Default::default();
         Self {
             repository,
@@ -88,16 +88,16 @@ impl PullBook {
         }
     }
 
-    pub fn now(&self) -> Timestamp {
+    pub(super) fn now(&self) -> Timestamp {
         self.clock.unwrap_or_else(Timestamp::now)
     }
 
-    pub fn next(&mut self) -> u64 {
+    pub(super) fn next(&mut self) -> u64 {
         self.last += 1;
         self.last
     }
 
-    pub fn open(
+    pub(super) fn open(
         &mut self,
         author: &str,
         head: &str,
@@ -139,31 +139,31 @@ impl PullBook {
         Ok(number)
     }
 
-    pub fn pull(&mut self, number: u64) -> Result<&mut SandboxPull, ForgeRefusal> {
+    pub(super) fn pull(&mut self, number: u64) -> Result<&mut SandboxPull, ForgeRefusal> {
         self.pulls
             .get_mut(&number)
             .ok_or_else(|| ForgeRefusal(404, format!("there is no request {number}")))
     }
 
-    pub fn is_open(&self, number: u64) -> bool {
+    pub(super) fn is_open(&self, number: u64) -> bool {
         self.pulls
             .get(&number)
             .is_some_and(|pull| pull.ended.is_none())
     }
 
     /// Marks a pull request as changed.
-    pub fn touch(&mut self, number: u64) {
+    pub(super) fn touch(&mut self, number: u64) {
         let now = self.now();
         if let Some(pull) = self.pulls.get_mut(&number) {
             pull.updated = now;
         }
     }
 
-    pub fn close(&mut self, number: u64, by: &str) -> Result<(), ForgeRefusal> {
+    pub(super) fn close(&mut self, number: u64, by: &str) -> Result<(), ForgeRefusal> {
         self.end(number, by, None)
     }
 
-    pub fn reopen(&mut self, number: u64) -> Result<(), ForgeRefusal> {
+    pub(super) fn reopen(&mut self, number: u64) -> Result<(), ForgeRefusal> {
         let pull = self.pull(number)?;
         if pull
             .ended
@@ -197,7 +197,7 @@ impl PullBook {
     }
 
     /// Merges a request whose head is still `head`; a person's button passes what the branch is at.
-    pub fn merge(
+    pub(super) fn merge(
         &mut self,
         number: u64,
         head: Option<&str>,
@@ -231,7 +231,7 @@ impl PullBook {
         }
     }
 
-    pub fn set_status(
+    pub(super) fn set_status(
         &mut self,
         commit: &str,
         context: &str,
@@ -254,7 +254,7 @@ impl PullBook {
             .push(status);
     }
 
-    pub fn statuses(&self, commit: &str) -> Vec<Value> {
+    pub(super) fn statuses(&self, commit: &str) -> Vec<Value> {
         let shape = |status: &SandboxStatus| {
             let SandboxStatus {
                 id,
@@ -275,7 +275,7 @@ impl PullBook {
     }
 
     /// Returns the numbers of open, or of closed, pull requests.
-    pub fn listed(&self, open: bool) -> Vec<u64> {
+    pub(super) fn listed(&self, open: bool) -> Vec<u64> {
         let mut found: Vec<&SandboxPull> = self
             .pulls
             .values()
@@ -286,7 +286,7 @@ impl PullBook {
     }
 
     /// A request as Gitea tells it.
-    pub fn shape(&self, number: u64) -> Result<Value, ForgeRefusal> {
+    pub(super) fn shape(&self, number: u64) -> Result<Value, ForgeRefusal> {
         let pull = self
             .pulls
             .get(&number)
@@ -335,7 +335,7 @@ impl PullBook {
     }
 
     /// The events of a request: who closed it.
-    pub fn timeline(&mut self, number: u64) -> Result<Vec<Value>, ForgeRefusal> {
+    pub(super) fn timeline(&mut self, number: u64) -> Result<Vec<Value>, ForgeRefusal> {
         let ended = self.pull(number)?.ended.clone();
         Ok(ended
             .map(|ended| json!({"type": "close", "user": {"login": ended.by}}))
@@ -343,7 +343,7 @@ impl PullBook {
             .collect())
     }
 
-    pub fn label(&self, id: u64) -> Option<Value> {
+    pub(super) fn label(&self, id: u64) -> Option<Value> {
         self.labels
             .get(&id)
             .map(|name| json!({"id": id, "name": name}))

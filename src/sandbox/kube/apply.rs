@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 /// The manager and operation of a write.
 #[derive(Debug, Clone, Copy)]
-pub struct FieldWriter<'a> {
+pub(super) struct FieldWriter<'a> {
     pub manager: &'a str,
     /// `apps/v1`.
     pub api_version: &'a str,
@@ -87,7 +87,7 @@ fn write_entries(object: &mut Value, entries: &[ManagedEntry]) {
 /// # Errors
 /// [`KubeRefusal::Conflicts`] if others own applied fields with another value, unless `force` takes
 /// them over.
-pub fn apply(
+pub(super) fn apply(
     live: Option<&Value>,
     applied: &Value,
     writer: FieldWriter<'_>,
@@ -156,7 +156,12 @@ pub fn apply(
 
 /// Records a write that is no apply: `new` gets the owners, `old` is absent where the object is
 /// new.
-pub fn own(old: Option<&Value>, new: &mut Value, writer: FieldWriter<'_>, schema: KindSchema) {
+pub(super) fn own(
+    old: Option<&Value>,
+    new: &mut Value,
+    writer: FieldWriter<'_>,
+    schema: KindSchema,
+) {
     let empty = json!({});
     let difference = fields::compare(old.unwrap_or(&empty), new, schema);
     let mut owners = old.map(entries).unwrap_or_default();

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 const REQUIRED: &str = "Required value";
 
 /// Sets absent fields to their defaults.
-pub fn add(kind: &SandboxKind, object: &mut Value) {
+pub(super) fn add(kind: &SandboxKind, object: &mut Value) {
     match kind.kind.as_str() {
         "Deployment" => {
             default(object, "/spec", "replicas", json!(1));
@@ -188,7 +188,7 @@ const BUILTIN_MAPS: &[&str] = &[
 ///
 /// # Errors
 /// [`KubeRefusal::BadRequest`] with the first wrong place.
-pub fn check_shape(kind: &SandboxKind, object: &Value) -> Result<(), KubeRefusal> {
+pub(super) fn check_shape(kind: &SandboxKind, object: &Value) -> Result<(), KubeRefusal> {
     let is_map = |value: &Value| value.is_object() || value.is_null();
     for pointer in MAPS
         .iter()
@@ -217,7 +217,7 @@ pub fn check_shape(kind: &SandboxKind, object: &Value) -> Result<(), KubeRefusal
 }
 
 /// Removes nulls, which mean absent.
-pub fn drop_nulls(value: &mut Value) {
+pub(super) fn drop_nulls(value: &mut Value) {
     match value {
         Value::Object(map) => {
             map.retain(|_, value| !value.is_null());
@@ -233,7 +233,11 @@ pub fn drop_nulls(value: &mut Value) {
 ///
 /// # Errors
 /// [`KubeRefusal::Invalid`] with each field.
-pub fn check(kind: &SandboxKind, old: Option<&Value>, new: &Value) -> Result<(), KubeRefusal> {
+pub(super) fn check(
+    kind: &SandboxKind,
+    old: Option<&Value>,
+    new: &Value,
+) -> Result<(), KubeRefusal> {
     let mut causes = Vec::new();
     let mut wrong = |field: &str, message: String| {
         let reason = if message == REQUIRED {

@@ -5,10 +5,10 @@ use super::kinds::SandboxKind;
 use serde_json::{Value, json};
 
 /// The version that it is like.
-pub const VERSION: &str = "v1.36.0";
+pub(super) const VERSION: &str = "v1.36.0";
 
 /// `/version`.
-pub fn version() -> Value {
+pub(super) fn version() -> Value {
     json!({
         "major": "1", "minor": "36", "gitVersion": VERSION, "gitCommit": "", "gitTreeState": "", "buildDate": "",
         "goVersion": "", "compiler": "", "platform": "tagboat sandbox",
@@ -34,12 +34,12 @@ fn groups(kinds: &[SandboxKind]) -> Vec<(String, Vec<String>)> {
 }
 
 /// `/api`.
-pub fn core_versions() -> Value {
+pub(super) fn core_versions() -> Value {
     json!({"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []})
 }
 
 /// `/apis`.
-pub fn group_list(kinds: &[SandboxKind]) -> Value {
+pub(super) fn group_list(kinds: &[SandboxKind]) -> Value {
     let named = groups(kinds)
         .into_iter()
         .filter(|(group, _)| !group.is_empty());
@@ -56,7 +56,7 @@ fn one_group(group: &str, versions: &[String]) -> Value {
 }
 
 /// `/apis/GROUP`, if there is such a group.
-pub fn group(kinds: &[SandboxKind], name: &str) -> Option<Value> {
+pub(super) fn group(kinds: &[SandboxKind], name: &str) -> Option<Value> {
     let (group, versions) = groups(kinds)
         .into_iter()
         .find(|(group, _)| group == name && !group.is_empty())?;
@@ -94,7 +94,7 @@ fn parts(kind: &SandboxKind) -> Vec<(&'static str, Value)> {
 }
 
 /// `/api/v1` or `/apis/GROUP/VERSION`, if there is such a version.
-pub fn resource_list(kinds: &[SandboxKind], group: &str, version: &str) -> Option<Value> {
+pub(super) fn resource_list(kinds: &[SandboxKind], group: &str, version: &str) -> Option<Value> {
     let mut resources = Vec::new();
     for kind in kinds
         .iter()
@@ -141,7 +141,7 @@ fn categories(kind: &SandboxKind) -> &'static [&'static str] {
 }
 
 /// The aggregated form of `/api` (core) or `/apis`: everything in one answer.
-pub fn aggregated(kinds: &[SandboxKind], core: bool) -> Value {
+pub(super) fn aggregated(kinds: &[SandboxKind], core: bool) -> Value {
     let resource = |kind: &SandboxKind| {
         let part = |(part, of): (&str, Value)| json!({"subresource": part, "responseKind": of, "verbs": PART_VERBS});
         json!({
@@ -179,7 +179,7 @@ pub fn aggregated(kinds: &[SandboxKind], core: bool) -> Value {
 }
 
 /// `/openapi/v3`: where the documents are.
-pub fn openapi(kinds: &[SandboxKind]) -> Value {
+pub(super) fn openapi(kinds: &[SandboxKind]) -> Value {
     let mut paths = serde_json::Map::new();
     for (group, versions) in groups(kinds) {
         for version in versions {
@@ -198,7 +198,7 @@ pub fn openapi(kinds: &[SandboxKind]) -> Value {
 }
 
 /// Returns one document: each kind can be patched, and the server validates; no schemas.
-pub fn openapi_document(kinds: &[SandboxKind], group: &str, version: &str) -> Value {
+pub(super) fn openapi_document(kinds: &[SandboxKind], group: &str, version: &str) -> Value {
     let mut paths = serde_json::Map::new();
     for kind in kinds
         .iter()

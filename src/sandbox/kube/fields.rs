@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 /// A step from an object to one of its fields.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum FieldSegment {
+pub(super) enum FieldSegment {
     Field(String),
     /// An element of a keyed list: its key as JSON.
     Key(String),
@@ -17,7 +17,7 @@ pub enum FieldSegment {
 
 /// A set of fields: whether the field itself is a member, and its children.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Fields {
+pub(super) struct Fields {
     pub owned: bool,
     pub below: BTreeMap<FieldSegment, Fields>,
 }
@@ -37,7 +37,7 @@ const NOBODYS: &[&str] = &[
 
 impl Fields {
     /// The fields that an object says something about.
-    pub fn of(object: &Value, schema: KindSchema) -> Self {
+    pub(super) fn of(object: &Value, schema: KindSchema) -> Self {
         let mut fields = Self::default();
         fields.add(object, schema, &mut Vec::new());
         fields.strip();
@@ -73,7 +73,7 @@ impl Fields {
     }
 
     /// Removes fields that have no owner.
-    pub fn strip(&mut self) {
+    pub(super) fn strip(&mut self) {
         self.below
             .remove(&FieldSegment::Field("apiVersion".to_owned()));
         self.below.remove(&FieldSegment::Field("kind".to_owned()));
@@ -89,18 +89,18 @@ impl Fields {
         }
     }
 
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         !self.owned && self.below.values().all(Self::is_empty)
     }
 
-    pub fn union(&mut self, other: &Self) {
+    pub(super) fn union(&mut self, other: &Self) {
         self.owned |= other.owned;
         for (step, fields) in &other.below {
             self.below.entry(step.clone()).or_default().union(fields);
         }
     }
 
-    pub fn subtract(&mut self, other: &Self) {
+    pub(super) fn subtract(&mut self, other: &Self) {
         self.owned &= !other.owned;
         for (step, fields) in &other.below {
             if let Some(below) = self.below.get_mut(step) {
@@ -112,7 +112,7 @@ impl Fields {
         }
     }
 
-    pub fn intersection(&self, other: &Self) -> Self {
+    pub(super) fn intersection(&self, other: &Self) -> Self {
         let mut both = Self {
             owned: self.owned && other.owned,
             below: BTreeMap::new(),
@@ -131,7 +131,7 @@ impl Fields {
     }
 
     /// Encodes the set as `fieldsV1`.
-    pub fn to_json(&self) -> Value {
+    pub(super) fn to_json(&self) -> Value {
         let mut map = Map::new();
         if self.owned && !self.below.is_empty() {
             map.insert(".".to_owned(), json!({}));
@@ -148,7 +148,7 @@ impl Fields {
     }
 
     /// Decodes `fieldsV1`; unknown parts are dropped.
-    pub fn from_json(value: &Value) -> Self {
+    pub(super) fn from_json(value: &Value) -> Self {
         let Some(map) = value.as_object() else {
             return Self::default();
         };
@@ -169,7 +169,7 @@ impl Fields {
     }
 
     /// The paths as the API server's conflicts name them: `.spec.containers[name="main"].image`.
-    pub fn paths(&self) -> Vec<String> {
+    pub(super) fn paths(&self) -> Vec<String> {
         let mut paths = Vec::new();
         self.write_paths("", &mut paths);
         paths
@@ -214,14 +214,14 @@ fn elements(list: &[Value], kind: ListMerge) -> Option<Vec<(FieldSegment, &Value
 
 /// The differences between two objects.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct FieldDifference {
+pub(super) struct FieldDifference {
     /// Fields that are new or have another value.
     pub changed: Fields,
     pub removed: Fields,
 }
 
 /// Compares two objects.
-pub fn compare(old: &Value, new: &Value, schema: KindSchema) -> FieldDifference {
+pub(super) fn compare(old: &Value, new: &Value, schema: KindSchema) -> FieldDifference {
     let mut difference = FieldDifference::default();
     compare_at(
         old,
@@ -338,7 +338,7 @@ fn keep(fields: &mut Fields, step: FieldSegment, below: Fields) {
 
 /// Merges the applied object into the live one: maps by field, keyed lists by element, anything
 /// else as a whole.
-pub fn merge(live: &Value, applied: &Value, schema: KindSchema) -> Value {
+pub(super) fn merge(live: &Value, applied: &Value, schema: KindSchema) -> Value {
     merge_at(live, applied, schema, &mut Vec::new())
 }
 
@@ -403,7 +403,7 @@ fn merge_at<'a>(
 }
 
 /// Removes fields from an object, and parents that become empty.
-pub fn remove(object: &mut Value, fields: &Fields, schema: KindSchema) {
+pub(super) fn remove(object: &mut Value, fields: &Fields, schema: KindSchema) {
     remove_at(object, fields, schema, &mut Vec::new());
 }
 

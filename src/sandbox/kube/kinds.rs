@@ -6,7 +6,7 @@ use serde_json::Value;
 
 /// One kind, in one version of its group.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SandboxKind {
+pub(super) struct SandboxKind {
     /// Empty for the core group.
     pub group: String,
     /// `v1`.
@@ -28,7 +28,7 @@ pub struct SandboxKind {
 
 impl SandboxKind {
     /// `apps/v1`, or `v1` in the core group.
-    pub fn api_version(&self) -> String {
+    pub(super) fn api_version(&self) -> String {
         if self.group.is_empty() {
             self.version.clone()
         } else {
@@ -37,7 +37,7 @@ impl SandboxKind {
     }
 
     /// Returns whether the kind has `metadata.generation`.
-    pub fn counts_generations(&self) -> bool {
+    pub(super) fn counts_generations(&self) -> bool {
         const COUNTED: &[&str] = &[
             "apps",
             "batch",
@@ -49,7 +49,7 @@ impl SandboxKind {
     }
 
     /// `deployments.apps`, as messages name it.
-    pub fn resource(&self) -> String {
+    pub(super) fn resource(&self) -> String {
         if self.group.is_empty() {
             self.plural.clone()
         } else {
@@ -154,7 +154,7 @@ const BUILTIN: &[(&str, &str, &str, &str, &str, &str)] = &[
 
 /// Returns all kinds, the built-in ones first; a CustomResourceDefinition is served as soon as it
 /// exists.
-pub fn kinds(store: &ObjectStore) -> Vec<SandboxKind> {
+pub(super) fn kinds(store: &ObjectStore) -> Vec<SandboxKind> {
     let mut all: Vec<SandboxKind> = BUILTIN
         .iter()
         .map(

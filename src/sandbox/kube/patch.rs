@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 /// Merges a patch: maps field by field, null removes, keyed lists by their first key; the
 /// directives `$patch` (`replace`, `delete`) and `$deleteFromPrimitiveList/…` are followed, those
 /// about order are not needed.
-pub fn strategic(live: &mut Value, patch: &Value, schema: KindSchema) {
+pub(super) fn strategic(live: &mut Value, patch: &Value, schema: KindSchema) {
     strategic_at(live, patch, schema, &mut Vec::new());
 }
 

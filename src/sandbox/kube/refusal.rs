@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 /// One of several causes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RefusalCause {
+pub(super) struct RefusalCause {
     /// `FieldManagerConflict`, `FieldValueInvalid`.
     pub reason: &'static str,
     pub message: String,
@@ -16,7 +16,7 @@ pub struct RefusalCause {
 
 /// A refusal.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum KubeRefusal {
+pub(super) enum KubeRefusal {
     /// 400.
     BadRequest(String),
     /// 401.
@@ -47,7 +47,7 @@ pub enum KubeRefusal {
 
 impl KubeRefusal {
     /// The HTTP status.
-    pub fn code(&self) -> u16 {
+    pub(super) fn code(&self) -> u16 {
         match self {
             KubeRefusal::BadRequest(_) => 400,
             KubeRefusal::Unauthorized => 401,
@@ -64,7 +64,7 @@ impl KubeRefusal {
     }
 
     /// The body of the answer; kind and name where the request has them.
-    pub fn status(&self, kind: Option<&SandboxKind>, name: &str) -> Value {
+    pub(super) fn status(&self, kind: Option<&SandboxKind>, name: &str) -> Value {
         let resource = kind.map(SandboxKind::resource).unwrap_or_default();
         let (reason, message) = match self {
             KubeRefusal::BadRequest(why) => ("BadRequest", why.clone()),

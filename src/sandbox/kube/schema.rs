@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 /// The merge strategy of a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ListMerge {
+pub(super) enum ListMerge {
     Atomic,
     /// A set of scalars.
     Set,
@@ -17,13 +17,13 @@ pub enum ListMerge {
 
 /// The schema of one kind: metadata always, the rest if it is built in.
 #[derive(Debug, Clone, Copy)]
-pub struct KindSchema {
+pub(super) struct KindSchema {
     pub builtin: bool,
 }
 
 impl KindSchema {
     /// Returns the merge strategy of the list at this path; the path has names of fields only.
-    pub fn list(self, path: &[&str]) -> ListMerge {
+    pub(super) fn list(self, path: &[&str]) -> ListMerge {
         match path {
             ["metadata", "ownerReferences"] => return ListMerge::Keyed(&["uid"]),
             ["metadata", "finalizers"] => return ListMerge::Set,
@@ -65,7 +65,7 @@ impl KindSchema {
     }
 
     /// Returns whether the map at this path is atomic.
-    pub fn is_atomic_map(self, path: &[&str]) -> bool {
+    pub(super) fn is_atomic_map(self, path: &[&str]) -> bool {
         const ATOMIC: &[&str] = &[
             "selector",
             "nodeSelector",
@@ -85,7 +85,7 @@ impl KindSchema {
 
 /// The key of an element of a keyed list, with the default of a protocol. Without one of the fields
 /// it has none.
-pub fn key(fields: &[&str], element: &Value) -> Option<Value> {
+pub(super) fn key(fields: &[&str], element: &Value) -> Option<Value> {
     let mut key = serde_json::Map::new();
     // Sorted by name, as the API server writes them.
     let mut fields = fields.to_vec();

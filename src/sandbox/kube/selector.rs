@@ -5,7 +5,7 @@ use serde_json::Value;
 
 /// The selectors of a list or watch.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ListSelector {
+pub(super) struct ListSelector {
     terms: Vec<Term>,
 }
 
@@ -29,7 +29,7 @@ impl ListSelector {
     ///
     /// # Errors
     /// If a term cannot be read.
-    pub fn parse(labels: &str, fields: &str) -> Result<Self, KubeRefusal> {
+    pub(super) fn parse(labels: &str, fields: &str) -> Result<Self, KubeRefusal> {
         let mut terms = Vec::new();
         for text in split(labels) {
             terms.push(label(text).ok_or_else(|| {
@@ -53,7 +53,7 @@ impl ListSelector {
         Ok(Self { terms })
     }
 
-    pub fn matches(&self, object: &Value) -> bool {
+    pub(super) fn matches(&self, object: &Value) -> bool {
         self.terms.iter().all(|term| {
             let mut value = Some(object);
             for part in &term.path {

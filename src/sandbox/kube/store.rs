@@ -12,7 +12,7 @@ const KEPT: usize = 1_000;
 
 /// The identity of an object. All versions of a group share their objects.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Id {
+pub(super) struct Id {
     /// Empty for the core group.
     pub group: String,
     /// `deployments`.
@@ -24,7 +24,7 @@ pub struct Id {
 
 /// One change of one object.
 #[derive(Debug, Clone)]
-pub struct StoreChange {
+pub(super) struct StoreChange {
     pub id: Id,
     /// The object before, unless it is new.
     pub old: Option<Arc<Value>>,
@@ -35,7 +35,7 @@ pub struct StoreChange {
 
 /// All objects.
 #[derive(Debug, Default)]
-pub struct ObjectStore {
+pub(super) struct ObjectStore {
     revision: u64,
     objects: BTreeMap<Id, Arc<Value>>,
     changes: VecDeque<StoreChange>,
@@ -43,16 +43,16 @@ pub struct ObjectStore {
 
 impl ObjectStore {
     /// The number of the last change.
-    pub fn revision(&self) -> u64 {
+    pub(super) fn revision(&self) -> u64 {
         self.revision
     }
 
-    pub fn get(&self, id: &Id) -> Option<&Arc<Value>> {
+    pub(super) fn get(&self, id: &Id) -> Option<&Arc<Value>> {
         self.objects.get(id)
     }
 
     /// The objects of a kind, in all namespaces or one, by namespace and name.
-    pub fn list(
+    pub(super) fn list(
         &self,
         group: &str,
         plural: &str,
@@ -76,12 +76,12 @@ impl ObjectStore {
             .map(|(_, object)| object)
     }
 
-    pub fn all(&self) -> impl Iterator<Item = (&Id, &Arc<Value>)> {
+    pub(super) fn all(&self) -> impl Iterator<Item = (&Id, &Arc<Value>)> {
         self.objects.iter()
     }
 
     /// Stores an object and returns it with its revision.
-    pub fn put(&mut self, id: Id, mut object: Value) -> Arc<Value> {
+    pub(super) fn put(&mut self, id: Id, mut object: Value) -> Arc<Value> {
         self.revision += 1;
         object["metadata"]["resourceVersion"] = json!(self.revision.to_string());
         let new = Arc::new(object);
@@ -96,7 +96,7 @@ impl ObjectStore {
     }
 
     /// Removes an object and gives how it was last.
-    pub fn remove(&mut self, id: &Id) -> Option<Arc<Value>> {
+    pub(super) fn remove(&mut self, id: &Id) -> Option<Arc<Value>> {
         let old = self.objects.remove(id)?;
         self.revision += 1;
         let mut last = Value::clone(&old);
@@ -112,7 +112,10 @@ impl ObjectStore {
     }
 
     /// The changes after a revision, or nothing if some of them are forgotten.
-    pub fn changes_after(&self, revision: u64) -> Option<impl Iterator<Item = &StoreChange>> {
+    pub(super) fn changes_after(
+        &self,
+        revision: u64,
+    ) -> Option<impl Iterator<Item = &StoreChange>> {
         let first = self.revision + 1 - self.changes.len() as u64;
         (revision + 1 >= first).then(|| self.changes.iter().skip((revision + 1 - first) as usize))
     }

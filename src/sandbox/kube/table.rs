@@ -154,14 +154,14 @@ fn pod(object: &Value) -> Vec<Value> {
 
 /// The part of each object that goes with its row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Include {
+pub(super) enum Include {
     Nothing,
     Metadata,
     Whole,
 }
 
 /// A table of objects.
-pub fn table(
+pub(super) fn table(
     kind: &SandboxKind,
     objects: &[&Value],
     revision: u64,
@@ -197,7 +197,7 @@ pub fn table(
 }
 
 /// An object's metadata alone, as `PartialObjectMetadata`.
-pub fn metadata(object: &Value) -> Value {
+pub(super) fn metadata(object: &Value) -> Value {
     json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": object["metadata"]})
 }
 

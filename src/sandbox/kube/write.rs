@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 /// The part of an object that a request writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WritePart {
+pub(super) enum WritePart {
     /// Everything but the status, if that is a subresource.
     Main,
     Status,
@@ -28,7 +28,7 @@ pub enum WritePart {
 
 impl WritePart {
     /// Returns its name in paths and managedFields.
-    pub fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             WritePart::Main => "",
             WritePart::Status => "status",
@@ -39,7 +39,7 @@ impl WritePart {
 
 /// The body of a PATCH.
 #[derive(Debug, Clone)]
-pub enum PatchBody {
+pub(super) enum PatchBody {
     /// RFC 6902.
     Json(json_patch::Patch),
     /// RFC 7396.
@@ -51,7 +51,7 @@ pub enum PatchBody {
 
 /// Options of a deletion.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Deletion {
+pub(super) struct Deletion {
     /// Only the object with this uid.
     pub uid: Option<String>,
     /// Only as long as it has this revision.
@@ -62,7 +62,7 @@ pub struct Deletion {
 
 /// A write of one object.
 #[derive(Debug, Clone, Copy)]
-pub struct WriteRequest<'a> {
+pub(super) struct WriteRequest<'a> {
     pub kind: &'a SandboxKind,
     /// The namespace; empty for cluster-scoped kinds.
     pub namespace: &'a str,
@@ -75,7 +75,7 @@ pub struct WriteRequest<'a> {
 }
 
 impl WriteRequest<'_> {
-    pub fn id(&self) -> Id {
+    pub(super) fn id(&self) -> Id {
         Id {
             group: self.kind.group.clone(),
             plural: self.kind.plural.clone(),
@@ -103,7 +103,7 @@ impl WriteRequest<'_> {
     ///
     /// # Errors
     /// If it already exists, or is invalid.
-    pub fn create(
+    pub(super) fn create(
         &self,
         store: &mut ObjectStore,
         mut body: Value,
@@ -150,7 +150,7 @@ impl WriteRequest<'_> {
     ///
     /// # Errors
     /// If it is not there, or changed meanwhile, or not as it should be.
-    pub fn update(
+    pub(super) fn update(
         &self,
         store: &mut ObjectStore,
         mut body: Value,
@@ -185,7 +185,7 @@ impl WriteRequest<'_> {
     ///
     /// # Errors
     /// If it does not exist, others own applied fields, or the result is invalid.
-    pub fn patch(
+    pub(super) fn patch(
         &self,
         store: &mut ObjectStore,
         body: PatchBody,
@@ -259,7 +259,7 @@ impl WriteRequest<'_> {
     ///
     /// # Errors
     /// If it is not there, or another one than meant.
-    pub fn delete(
+    pub(super) fn delete(
         &self,
         store: &mut ObjectStore,
         options: &Deletion,
@@ -442,7 +442,7 @@ fn other_uid(wanted: &Value, old: &Value) -> KubeRefusal {
 }
 
 /// A hash in letters and digits, for names and uids that need not be secret.
-pub fn hex(text: &str) -> String {
+pub(super) fn hex(text: &str) -> String {
     Sha256::digest(text.as_bytes())
         .iter()
         .map(|byte| format!("{byte:02x}"))

@@ -27,7 +27,7 @@ pub(super) struct EnvironmentDraft {
 
 impl EnvironmentDraft {
     /// Returns true if the name means production.
-    pub fn is_production(&self) -> bool {
+    pub(super) fn is_production(&self) -> bool {
         let words: Vec<&str> = self.name.split(['-', '.']).collect();
         words
             .iter()

@@ -27,7 +27,7 @@ static CLOSES: LazyLock<Regex> = LazyLock::new(|| {
 
 /// The elements of a text, counted.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Elements {
+pub(super) struct Elements {
     /// The rows of each table, including its header.
     pub tables: Vec<usize>,
     pub cells: usize,
@@ -39,7 +39,7 @@ pub struct Elements {
 }
 
 /// Checks everything that must hold for any text; returns its elements.
-pub fn check(text: &str) -> Elements {
+pub(super) fn check(text: &str) -> Elements {
     let body = text
         .strip_prefix(MARKER)
         .unwrap_or_else(|| panic!("the marker is not first: {text}"));

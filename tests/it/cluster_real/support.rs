@@ -16,21 +16,23 @@ use tagboat::{
 };
 
 /// The cluster's settings, as from `tagboat.yaml`.
-pub fn declared(kubeconfig: &Path) -> settings::ClusterSettings {
+pub(super) fn declared(kubeconfig: &Path) -> settings::ClusterSettings {
     settings::ClusterSettings::new("test", Some(kubeconfig.to_owned()))
 }
 
-pub async fn open_as(declared: &settings::ClusterSettings) -> Result<ClusterClient, ClusterError> {
+pub(super) async fn open_as(
+    declared: &settings::ClusterSettings,
+) -> Result<ClusterClient, ClusterError> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     ClusterClient::open(declared, Path::to_path_buf, &Recorder::default()).await
 }
 
-pub async fn open(kubeconfig: &Path) -> ClusterClient {
+pub(super) async fn open(kubeconfig: &Path) -> ClusterClient {
     open_as(&declared(kubeconfig)).await.unwrap()
 }
 
 /// The shared server as its administrator, and a new namespace.
-pub async fn shared(prefix: &str) -> (&'static Kube, ClusterClient, String) {
+pub(super) async fn shared(prefix: &str) -> (&'static Kube, ClusterClient, String) {
     let kube = Kube::shared();
     (
         kube,
@@ -40,22 +42,22 @@ pub async fn shared(prefix: &str) -> (&'static Kube, ClusterClient, String) {
 }
 
 /// A server without controllers, shared by tests of kinds and rights.
-pub fn bare() -> &'static Kube {
+pub(super) fn bare() -> &'static Kube {
     static BARE: OnceLock<Kube> = OnceLock::new();
     BARE.get_or_init(|| Kube::start(Options::default()))
 }
 
-pub fn object(value: Value) -> Object {
+pub(super) fn object(value: Value) -> Object {
     Object::new(value).unwrap()
 }
 
-pub fn config_map(namespace: &str, name: &str, data: Value) -> Object {
+pub(super) fn config_map(namespace: &str, name: &str, data: Value) -> Object {
     let mut map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": namespace}});
     map["data"] = data;
     object(map)
 }
 
-pub fn deployment(namespace: &str, name: &str) -> Object {
+pub(super) fn deployment(namespace: &str, name: &str) -> Object {
     object(json!({
         "apiVersion": "apps/v1", "kind": "Deployment",
         "metadata": {"name": name, "namespace": namespace},
@@ -71,7 +73,7 @@ pub fn deployment(namespace: &str, name: &str) -> Object {
 }
 
 /// A definition of `Boat`s in this group.
-pub fn definition(group: &str) -> Object {
+pub(super) fn definition(group: &str) -> Object {
     object(json!({
         "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
         "metadata": {"name": format!("boats.{group}")},
@@ -86,12 +88,12 @@ pub fn definition(group: &str) -> Object {
     }))
 }
 
-pub fn boat(group: &str) -> Gvk {
+pub(super) fn boat(group: &str) -> Gvk {
     Gvk::new(&format!("{group}/v1"), "Boat")
 }
 
 /// Writes as another manager, by server-side apply with force.
-pub async fn written_by(kube: &Kube, manager: &str, path: &str, body: &Value) -> Value {
+pub(super) async fn written_by(kube: &Kube, manager: &str, path: &str, body: &Value) -> Value {
     let (status, answer) = kube
         .call(
             Method::PATCH,
@@ -104,12 +106,12 @@ pub async fn written_by(kube: &Kube, manager: &str, path: &str, body: &Value) ->
 }
 
 /// The problem of an error, for matching.
-pub fn problem<T: std::fmt::Debug>(result: Result<T, ClusterError>) -> ClusterProblem {
+pub(super) fn problem<T: std::fmt::Debug>(result: Result<T, ClusterError>) -> ClusterProblem {
     *result.unwrap_err().problem
 }
 
 /// Waits for a condition, for at most half a minute.
-pub async fn until(what: &str, done: impl AsyncFn() -> bool) {
+pub(super) async fn until(what: &str, done: impl AsyncFn() -> bool) {
     for _ in 0..600 {
         if done().await {
             return;
@@ -120,7 +122,7 @@ pub async fn until(what: &str, done: impl AsyncFn() -> bool) {
 }
 
 /// Writes a file beside the server's files.
-pub fn file(kube: &Kube, name: &str, text: &str) -> PathBuf {
+pub(super) fn file(kube: &Kube, name: &str, text: &str) -> PathBuf {
     let path = kube.folder().join(name);
     std::fs::write(&path, text).unwrap();
     path

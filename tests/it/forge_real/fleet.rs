@@ -32,10 +32,10 @@ use tagboat::{
 };
 
 /// The only branch of an Environment with one group.
-pub const BRANCH: &str = "tagboat/prod/all";
-pub const FILE: &str = "envs/prod/app.yaml";
+pub(super) const BRANCH: &str = "tagboat/prod/all";
+pub(super) const FILE: &str = "envs/prod/app.yaml";
 
-pub struct Fleet {
+pub(super) struct Fleet {
     pub runtime: Arc<tokio::runtime::Runtime>,
     pub world: World,
     pub registry: SandboxRegistry,
@@ -47,7 +47,7 @@ pub struct Fleet {
 }
 
 /// An Environment `prod` with this text below `update`.
-pub fn prod(update: &str) -> String {
+pub(super) fn prod(update: &str) -> String {
     let comma = if update.is_empty() { "" } else { ", " };
     format!(
         "apiVersion: tagboat.dev/v1alpha1\nkind: Environment\nmetadata: {{name: prod}}\nspec:\n  paths: ['envs/prod/**']\n  update: {{via: pullRequest{comma}{update}}}\n---\n"
@@ -56,7 +56,7 @@ pub fn prod(update: &str) -> String {
 
 impl Fleet {
     /// `team/web` and `team/db` at 1.0.0 in one file, and web 1.1.0 in the registry.
-    pub fn new(update: &str) -> Self {
+    pub(super) fn new(update: &str) -> Self {
         let fleet = Self::bare("");
         let declared = semver("web", "1.x", "") + &semver("db", "1.x", "") + &prod(update);
         fleet.person(&[
@@ -71,7 +71,7 @@ impl Fleet {
 
     /// A fleet without declarations, files and images; `more` is appended to the repository in
     /// `tagboat.yaml`.
-    pub fn bare(more: &str) -> Self {
+    pub(super) fn bare(more: &str) -> Self {
         provider();
         let runtime = Arc::new(runtime());
         let world = runtime.block_on(World::new());
@@ -108,7 +108,7 @@ impl Fleet {
     }
 
     /// The program without anything from this machine's environment.
-    pub fn tagboat(&self, arguments: &[&str]) -> Command {
+    pub(super) fn tagboat(&self, arguments: &[&str]) -> Command {
         let mut command = crate::servers::environment::tagboat();
         command
             .env("HOME", self.dir.path())
@@ -118,11 +118,11 @@ impl Fleet {
         command
     }
 
-    pub fn config(&self, store: &str) -> PathBuf {
+    pub(super) fn config(&self, store: &str) -> PathBuf {
         self.dir.path().join(format!("{store}.yaml"))
     }
 
-    pub fn publish(&self, image: &str, tags: &[&str]) {
+    pub(super) fn publish(&self, image: &str, tags: &[&str]) {
         for tag in tags {
             let salted = SandboxImage {
                 salt: (*tag).to_owned(),
@@ -138,7 +138,7 @@ impl Fleet {
         }
     }
 
-    pub fn engine(&self, store: &str) -> Engine {
+    pub(super) fn engine(&self, store: &str) -> Engine {
         ServiceContext::read(&SettingsFile {
             config: self.config(store),
             repository: None,
@@ -147,18 +147,18 @@ impl Fleet {
         .unwrap_or_else(|failure| panic!("{:#}", failure.error))
     }
 
-    pub fn pass_of(&self, engine: &Engine, mode: PassMode) -> PassReport {
+    pub(super) fn pass_of(&self, engine: &Engine, mode: PassMode) -> PassReport {
         self.runtime
             .block_on(engine.updaters[0].pass(mode, &Rescan::All, Timestamp::now()))
     }
 
     /// Runs one writing pass in a new process.
-    pub fn pass(&self) -> PassReport {
+    pub(super) fn pass(&self) -> PassReport {
         self.pass_of(&self.engine("store"), PassMode::Write)
     }
 
     /// Runs a pass without failures; returns its requests.
-    pub fn good_pass(&self) -> Vec<RequestReport> {
+    pub(super) fn good_pass(&self) -> Vec<RequestReport> {
         let report = self.pass();
         assert!(
             report.failures.is_empty() && report.findings.is_empty() && report.warnings.is_empty(),
@@ -168,14 +168,14 @@ impl Fleet {
     }
 
     /// Returns the only request after a pass without failures.
-    pub fn only(&self) -> RequestReport {
+    pub(super) fn only(&self) -> RequestReport {
         let mut rows = self.good_pass();
         assert_eq!(rows.len(), 1, "{rows:#?}");
         rows.remove(0)
     }
 
     /// The writing calls since the last one.
-    pub fn changing(&self) -> Vec<String> {
+    pub(super) fn changing(&self) -> Vec<String> {
         let seen = self.gate.take();
         let changes =
             |line: &&String| !line.starts_with("GET ") && !line.contains("git-upload-pack");
@@ -183,7 +183,7 @@ impl Fleet {
     }
 
     /// Runs a pass that writes nothing.
-    pub fn quiet_pass(&self) -> Vec<RequestReport> {
+    pub(super) fn quiet_pass(&self) -> Vec<RequestReport> {
         self.gate.take();
         let rows = self.good_pass();
         assert_eq!(self.changing(), [""; 0], "{rows:#?}");
@@ -192,7 +192,7 @@ impl Fleet {
     }
 
     /// Commits to main as a person; `{host}` is the registry.
-    pub fn person(&self, files: &[(&str, &str)]) -> String {
+    pub(super) fn person(&self, files: &[(&str, &str)]) -> String {
         let clone = &self.world.clone;
         git(clone, &["fetch", "-q", "origin"]).ok();
         git(clone, &["checkout", "-q", "-B", "main", "origin/main"]).ok();
@@ -202,12 +202,12 @@ impl Fleet {
     }
 
     /// Commits to the bot's branch as a person.
-    pub fn meddle(&self, files: &[(&str, &str)]) -> String {
+    pub(super) fn meddle(&self, files: &[(&str, &str)]) -> String {
         self.meddle_on(BRANCH, files)
     }
 
     /// Commits to one of the bot's branches as a person.
-    pub fn meddle_on(&self, branch: &str, files: &[(&str, &str)]) -> String {
+    pub(super) fn meddle_on(&self, branch: &str, files: &[(&str, &str)]) -> String {
         let clone = &self.world.clone;
         git(clone, &["fetch", "-q", "origin"]).ok();
         git(
@@ -249,14 +249,14 @@ impl Fleet {
     }
 
     /// Runs `git push` as a person.
-    pub fn push(&self, arguments: &[&str]) {
+    pub(super) fn push(&self, arguments: &[&str]) {
         let mut all = vec!["push", "-q", "origin"];
         all.extend(arguments);
         git(&self.world.clone, &all).ok();
     }
 
     /// The commit of a branch; `None` if it does not exist.
-    pub fn head(&self, branch: &str) -> Option<String> {
+    pub(super) fn head(&self, branch: &str) -> Option<String> {
         let line = git(
             &self.world.clone,
             &["ls-remote", "origin", &format!("refs/heads/{branch}")],
@@ -266,7 +266,7 @@ impl Fleet {
     }
 
     /// A file of a branch, with the registry as `{host}`.
-    pub fn text(&self, branch: &str, path: &str) -> String {
+    pub(super) fn text(&self, branch: &str, path: &str) -> String {
         let clone = &self.world.clone;
         git(clone, &["fetch", "-q", "--prune", "origin"]).ok();
         let text = git(clone, &["show", &format!("origin/{branch}:{path}")]).text();
@@ -274,7 +274,7 @@ impl Fleet {
     }
 
     /// The message of a branch's latest commit.
-    pub fn message(&self, branch: &str) -> String {
+    pub(super) fn message(&self, branch: &str) -> String {
         git(&self.world.clone, &["fetch", "-q", "--prune", "origin"]).ok();
         git(
             &self.world.clone,
@@ -283,12 +283,12 @@ impl Fleet {
         .text()
     }
 
-    pub fn get(&self, number: u64) -> PullRequest {
+    pub(super) fn get(&self, number: u64) -> PullRequest {
         self.runtime.block_on(self.world.forge.get(number)).unwrap()
     }
 
     /// The bot's open requests.
-    pub fn open(&self) -> Vec<u64> {
+    pub(super) fn open(&self) -> Vec<u64> {
         let list = self
             .runtime
             .block_on(
@@ -301,19 +301,19 @@ impl Fleet {
     }
 
     /// Changes a request as Ann.
-    pub fn ann(&self, number: u64, change: Value) {
+    pub(super) fn ann(&self, number: u64, change: Value) {
         self.runtime.block_on(
             self.world
                 .ann(Method::PATCH, &format!("pulls/{number}"), change),
         );
     }
 
-    pub fn close(&self, number: u64) {
+    pub(super) fn close(&self, number: u64) {
         self.ann(number, json!({"state": "closed"}));
     }
 
     /// Labels a request as Ann.
-    pub fn label(&self, number: u64, name: &str) {
+    pub(super) fn label(&self, number: u64, name: &str) {
         let label = RequestLabel {
             name: name.to_owned(),
             color: "123456".to_owned(),
@@ -324,14 +324,14 @@ impl Fleet {
             .unwrap();
     }
 
-    pub fn unlabel(&self, number: u64, name: &str) {
+    pub(super) fn unlabel(&self, number: u64, name: &str) {
         self.runtime
             .block_on(self.world.forge.label(number, &[], &[name]))
             .unwrap();
     }
 
     /// Sets the status of a request's head.
-    pub fn check(&self, number: u64, state: StatusState) {
+    pub(super) fn check(&self, number: u64, state: StatusState) {
         let head = self.get(number).head_commit;
         let status = CommitStatus {
             context: "ci/test".to_owned(),
@@ -344,7 +344,7 @@ impl Fleet {
             .unwrap();
     }
 
-    pub fn comments(&self, number: u64) -> Vec<String> {
+    pub(super) fn comments(&self, number: u64) -> Vec<String> {
         let answer = self.runtime.block_on(self.world.gitea.call(
             &self.world.ann_token,
             Method::GET,
@@ -361,7 +361,7 @@ impl Fleet {
     }
 
     /// Waits until Gitea has processed the push, and knows if it can be merged.
-    pub fn settled(&self, number: u64) -> PullRequest {
+    pub(super) fn settled(&self, number: u64) -> PullRequest {
         let head = self.head(BRANCH).unwrap();
         let wanted = |request: &PullRequest| {
             request.state != RequestStatus::Open
@@ -375,7 +375,7 @@ impl Fleet {
     }
 }
 
-pub fn rows(report: &PassReport) -> Vec<RequestReport> {
+pub(super) fn rows(report: &PassReport) -> Vec<RequestReport> {
     report
         .environments
         .iter()
@@ -384,7 +384,7 @@ pub fn rows(report: &PassReport) -> Vec<RequestReport> {
 }
 
 /// Number, state and reasons of a request.
-pub fn seen(row: &RequestReport) -> (Option<u64>, RequestState, String) {
+pub(super) fn seen(row: &RequestReport) -> (Option<u64>, RequestState, String) {
     (row.number, row.state, row.waits.join(" "))
 }
 

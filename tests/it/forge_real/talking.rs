@@ -46,7 +46,7 @@ impl RunningReporter {
 }
 
 /// Context, state and text of each status ever set on a commit, oldest first.
-pub async fn statuses(world: &World, commit: &str) -> Vec<String> {
+pub(super) async fn statuses(world: &World, commit: &str) -> Vec<String> {
     let answer = world
         .admin(
             Method::GET,

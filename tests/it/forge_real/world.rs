@@ -21,9 +21,9 @@ use tagboat::{
 };
 
 /// The scopes of a token for everything that the bot does.
-pub const SCOPES: [&str; 2] = ["write:repository", "write:issue"];
+pub(super) const SCOPES: [&str; 2] = ["write:repository", "write:issue"];
 
-pub struct World {
+pub(super) struct World {
     pub gitea: &'static Gitea,
     pub org: String,
     pub project: String,
@@ -37,7 +37,7 @@ pub struct World {
 }
 
 impl World {
-    pub async fn new() -> Self {
+    pub(super) async fn new() -> Self {
         let gitea = tokio::task::spawn_blocking(Gitea::shared).await.unwrap();
         let (bot, ann) = (gitea.user("bot").await, gitea.user("ann").await);
         let org = format!("org-{bot}");
@@ -81,14 +81,14 @@ impl World {
     }
 
     /// Sends a request about the repository as the administrator.
-    pub async fn admin(&self, method: Method, path: &str, body: Value) -> Value {
+    pub(super) async fn admin(&self, method: Method, path: &str, body: Value) -> Value {
         self.gitea
             .admin(method, &format!("repos/{}/{path}", self.project), body)
             .await
     }
 
     /// Sends a request about the repository as Ann, which must succeed.
-    pub async fn ann(&self, method: Method, path: &str, body: Value) -> Value {
+    pub(super) async fn ann(&self, method: Method, path: &str, body: Value) -> Value {
         let (status, answer) = self
             .gitea
             .call(
@@ -104,7 +104,7 @@ impl World {
 
     /// Pushes a commit with one file to a branch, which starts at main if it is new; returns the
     /// commit.
-    pub fn push(&self, branch: &str, file: &str) -> String {
+    pub(super) fn push(&self, branch: &str, file: &str) -> String {
         let there = git(
             &self.clone,
             &[
@@ -131,14 +131,14 @@ impl World {
     }
 
     /// Pushes a branch and opens a request for it, which Gitea has checked.
-    pub async fn request(&self, branch: &str) -> PullRequest {
+    pub(super) async fn request(&self, branch: &str) -> PullRequest {
         self.push(branch, &branch.replace('/', "-"));
         let opened = self.forge.open(&new(branch)).await.unwrap();
         self.looked_at(opened.request.number).await
     }
 
     /// Waits until Gitea knows if a request has conflicts.
-    pub async fn looked_at(&self, number: u64) -> PullRequest {
+    pub(super) async fn looked_at(&self, number: u64) -> PullRequest {
         self.until(number, "Gitea checked it", |request| {
             request.mergeable == tagboat::io::forge::Mergeable::Yes
         })
@@ -146,7 +146,7 @@ impl World {
     }
 
     /// Waits until a request satisfies a condition.
-    pub async fn until(
+    pub(super) async fn until(
         &self,
         number: u64,
         what: &str,
@@ -164,7 +164,7 @@ impl World {
     }
 
     /// Protects main.
-    pub async fn protect(&self, approvals: u32, checks: &[&str]) {
+    pub(super) async fn protect(&self, approvals: u32, checks: &[&str]) {
         let body = json!({
             "rule_name": "main",
             "required_approvals": approvals,
@@ -175,7 +175,7 @@ impl World {
     }
 }
 
-pub fn forge_of(gitea: &Gitea, project: &str, token: &str) -> Arc<dyn Forge> {
+pub(super) fn forge_of(gitea: &Gitea, project: &str, token: &str) -> Arc<dyn Forge> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let forge = spec::ForgeSpec {
         kind: ForgeKind::Gitea,
@@ -195,7 +195,7 @@ pub fn forge_of(gitea: &Gitea, project: &str, token: &str) -> Arc<dyn Forge> {
     .unwrap()
 }
 
-pub fn new(branch: &str) -> NewRequest {
+pub(super) fn new(branch: &str) -> NewRequest {
     NewRequest {
         head: branch.to_owned(),
         base: "main".to_owned(),
@@ -205,7 +205,7 @@ pub fn new(branch: &str) -> NewRequest {
     }
 }
 
-pub fn label(name: &str) -> RequestLabel {
+pub(super) fn label(name: &str) -> RequestLabel {
     RequestLabel {
         name: name.to_owned(),
         color: "0b7285".to_owned(),
@@ -213,7 +213,7 @@ pub fn label(name: &str) -> RequestLabel {
     }
 }
 
-pub fn merge(head: &str) -> MergeCommand {
+pub(super) fn merge(head: &str) -> MergeCommand {
     MergeCommand {
         head: head.to_owned(),
         method: None,

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-pub fn kubeconfig(cluster: &Value, user: &Value) -> Value {
+pub(crate) fn kubeconfig(cluster: &Value, user: &Value) -> Value {
     json!({
         "clusters": [{"name": "c", "cluster": cluster}],
         "users": [{"name": "u", "user": user}],

@@ -31,7 +31,7 @@ use tokio_util::sync::CancellationToken;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// An API server that the tests write to beside tagboat.
-pub trait Backend: Clone {
+pub(crate) trait Backend: Clone {
     async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> (StatusCode, Value);
 }
 
@@ -42,7 +42,7 @@ impl Backend for &'static Kube {
 }
 
 /// A reconciler and its repository.
-pub struct Fleet<K: Backend = &'static Kube> {
+pub(crate) struct Fleet<K: Backend = &'static Kube> {
     pub kube: K,
     pub reconciler: Arc<Reconciler>,
     /// The namespace of its Applications and, by default, of their objects.
@@ -61,13 +61,17 @@ pub struct Fleet<K: Backend = &'static Kube> {
 
 impl Fleet {
     /// Starts a fleet with a namespace of its own.
-    pub async fn start(kube: &'static Kube, prefix: &str) -> Self {
+    pub(crate) async fn start(kube: &'static Kube, prefix: &str) -> Self {
         let namespace = kube.namespace(prefix).await;
         Self::open(kube, namespace, kube.kubeconfig.clone(), ReconcileMode::Act).await
     }
 
     /// Opens a fleet of another repository in the same namespace.
-    pub async fn open_as(kube: &'static Kube, namespace: String, repository: RepositoryId) -> Self {
+    pub(crate) async fn open_as(
+        kube: &'static Kube,
+        namespace: String,
+        repository: RepositoryId,
+    ) -> Self {
         let mut fleet =
             Self::open(kube, namespace, kube.kubeconfig.clone(), ReconcileMode::Act).await;
         fleet.repository = repository;
@@ -75,7 +79,7 @@ impl Fleet {
     }
 
     /// Runs kubectl in the fleet's namespace; it must succeed.
-    pub fn kubectl(&self, arguments: &[&str]) -> String {
+    pub(crate) fn kubectl(&self, arguments: &[&str]) -> String {
         let mut all = vec!["-n", self.namespace.as_str()];
         all.extend(arguments);
         let output = self.kube.kubectl(&all);
@@ -90,7 +94,7 @@ impl Fleet {
 
 impl<K: Backend> Fleet<K> {
     /// Opens another repository in the same namespace and the same process.
-    pub fn beside(&self, repository: RepositoryId) -> Self {
+    pub(crate) fn beside(&self, repository: RepositoryId) -> Self {
         let (manifests, declared, revision, mistaken, rendering) = Default::default();
         let (kube, reconciler, namespace) = (
             self.kube.clone(),
@@ -114,7 +118,7 @@ impl<K: Backend> Fleet<K> {
     }
 
     /// Opens a fleet in this namespace, through this kubeconfig.
-    pub async fn open(
+    pub(crate) async fn open(
         kube: K,
         namespace: String,
         kubeconfig: PathBuf,
@@ -142,24 +146,24 @@ impl<K: Backend> Fleet<K> {
     }
 
     /// Ends the process at its next safe point.
-    pub async fn end(&self) {
+    pub(crate) async fn end(&self) {
         self.stop.cancel();
         self.reconciler.shut_down().await;
     }
 
     /// Ends the process, and starts another.
-    pub async fn restart(&mut self) {
+    pub(crate) async fn restart(&mut self) {
         self.end().await;
         self.stop = CancellationToken::new();
         self.reconciler = reconciler(&self.kubeconfig, ReconcileMode::Act, &self.stop).await;
     }
 
-    pub fn name(&self, name: &str) -> Name {
+    pub(crate) fn name(&self, name: &str) -> Name {
         Name::new(&self.namespace, name).unwrap()
     }
 
     /// Declares an Application; `spec` follows its path and cluster.
-    pub fn application(&self, name: &str, spec: &str) {
+    pub(crate) fn application(&self, name: &str, spec: &str) {
         let text = format!(
             "apiVersion: tagboat.dev/v1alpha1\nkind: Application\nmetadata: {{name: {name}, namespace: {}}}\nspec: {{environment: dev, path: {name}, cluster: test, targetNamespace: {}{spec}}}\n",
             self.namespace, self.namespace
@@ -168,13 +172,13 @@ impl<K: Backend> Fleet<K> {
     }
 
     /// Removes an Application's declaration.
-    pub fn undeclare(&self, name: &str) {
+    pub(crate) fn undeclare(&self, name: &str) {
         self.declared.lock().unwrap().remove(name);
     }
 
     /// Sets the objects of an Application's folder. `null` is a permanent render error; a string is
     /// the message of a transient one.
-    pub fn manifests(&self, name: &str, objects: Vec<Value>) {
+    pub(crate) fn manifests(&self, name: &str, objects: Vec<Value>) {
         self.manifests
             .lock()
             .unwrap()
@@ -182,14 +186,14 @@ impl<K: Backend> Fleet<K> {
     }
 
     /// Commits the declarations, starts reconciling them, and returns the revision.
-    pub fn commit(&self) -> String {
+    pub(crate) fn commit(&self) -> String {
         let revision = self.next();
         self.follow(&revision);
         revision
     }
 
     /// Commits, and reconciles only the named Applications in a new process, as a command does.
-    pub async fn named(&mut self, names: &[&str]) -> BTreeMap<String, ApplicationStatus> {
+    pub(crate) async fn named(&mut self, names: &[&str]) -> BTreeMap<String, ApplicationStatus> {
         self.restart().await;
         let revision = self.next();
         let only = names.iter().map(|name| self.name(name)).collect();
@@ -215,7 +219,7 @@ impl<K: Backend> Fleet<K> {
     }
 
     /// Starts reconciling a revision.
-    pub fn follow(&self, revision: &str) {
+    pub(crate) fn follow(&self, revision: &str) {
         self.follow_some(revision, None);
     }
 
@@ -291,7 +295,7 @@ impl<K: Backend> Fleet<K> {
 
     /// Waits until every Application has reached its final state at a revision; returns the
     /// statuses by name.
-    pub async fn settled(&self, revision: &str) -> BTreeMap<String, ApplicationStatus> {
+    pub(crate) async fn settled(&self, revision: &str) -> BTreeMap<String, ApplicationStatus> {
         let done = self
             .reconciler
             .wait_until_observed(&self.repository.name, revision, None, PATIENCE, |_| {})
@@ -301,12 +305,12 @@ impl<K: Backend> Fleet<K> {
     }
 
     /// Commits, and waits until everything is reconciled.
-    pub async fn applied(&self) -> BTreeMap<String, ApplicationStatus> {
+    pub(crate) async fn applied(&self) -> BTreeMap<String, ApplicationStatus> {
         let revision = self.commit();
         self.settled(&revision).await
     }
 
-    pub fn statuses(&self) -> BTreeMap<String, ApplicationStatus> {
+    pub(crate) fn statuses(&self) -> BTreeMap<String, ApplicationStatus> {
         let here = |status: &ApplicationStatus| {
             status.application.namespace() == self.namespace
                 && status.repository == self.repository.name
@@ -317,7 +321,7 @@ impl<K: Backend> Fleet<K> {
     }
 
     /// Waits until the statuses satisfy a condition.
-    pub async fn until(
+    pub(crate) async fn until(
         &self,
         what: &str,
         done: impl Fn(&BTreeMap<String, ApplicationStatus>) -> bool,
@@ -335,12 +339,12 @@ impl<K: Backend> Fleet<K> {
     }
 
     /// The requests sent so far.
-    pub fn stats(&self) -> RequestStats {
+    pub(crate) fn stats(&self) -> RequestStats {
         self.reconciler.cluster("test").unwrap().stats()
     }
 
     /// A live object by its plural ("configmaps", "apps/deployments"), in the fleet's namespace.
-    pub async fn live(&self, plural: &str, name: &str) -> Option<Value> {
+    pub(crate) async fn live(&self, plural: &str, name: &str) -> Option<Value> {
         let (status, value) = self
             .kube
             .call(Method::GET, &self.path(plural, name), None)
@@ -352,7 +356,7 @@ impl<K: Backend> Fleet<K> {
         }
     }
 
-    pub fn path(&self, plural: &str, name: &str) -> String {
+    pub(crate) fn path(&self, plural: &str, name: &str) -> String {
         match plural.split_once('/') {
             None => format!("/api/v1/namespaces/{}/{plural}/{name}", self.namespace),
             Some((group, plural)) => format!(
@@ -363,13 +367,13 @@ impl<K: Backend> Fleet<K> {
     }
 
     /// Waits until a ConfigMap is gone.
-    pub async fn gone(&self, name: &str) {
+    pub(crate) async fn gone(&self, name: &str) {
         self.live_until("configmaps", name, |live| live["reason"] == "NotFound")
             .await;
     }
 
     /// Waits until a live object satisfies a condition, and returns it.
-    pub async fn live_until(
+    pub(crate) async fn live_until(
         &self,
         plural: &str,
         name: &str,
@@ -395,7 +399,7 @@ impl<K: Backend> Drop for Fleet<K> {
 }
 
 /// The repository of a fleet, on a host.
-pub fn repository(name: &str, host: &str) -> RepositoryId {
+pub(crate) fn repository(name: &str, host: &str) -> RepositoryId {
     RepositoryId {
         name: format!("fleet-{name}"),
         address: format!("{host}/shop/fleet"),
@@ -423,11 +427,13 @@ async fn reconciler(
     )
 }
 
-pub fn config(name: &str, value: &str) -> Value {
+pub(crate) fn config(name: &str, value: &str) -> Value {
     json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"value": value}})
 }
 
-pub fn states(statuses: &BTreeMap<String, ApplicationStatus>) -> Vec<(&str, ApplicationState)> {
+pub(crate) fn states(
+    statuses: &BTreeMap<String, ApplicationStatus>,
+) -> Vec<(&str, ApplicationState)> {
     statuses
         .iter()
         .map(|(name, status)| (name.as_str(), status.state))
@@ -435,6 +441,6 @@ pub fn states(statuses: &BTreeMap<String, ApplicationStatus>) -> Vec<(&str, Appl
 }
 
 /// The problems of a status, as text.
-pub fn problems(status: &ApplicationStatus) -> Vec<String> {
+pub(crate) fn problems(status: &ApplicationStatus) -> Vec<String> {
     status.problems.iter().map(ToString::to_string).collect()
 }

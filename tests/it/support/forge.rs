@@ -9,11 +9,11 @@ use tagboat::{
     spec::{self, ForgeCredentials, ForgeKind},
 };
 
-pub const TOKEN: &str = "s3cr3t-t0ken-of-a-bot";
-pub const HEAD: &str = "6dcb09b5b57875f334f61aebed695e2e4193db5e";
+pub(crate) const TOKEN: &str = "s3cr3t-t0ken-of-a-bot";
+pub(crate) const HEAD: &str = "6dcb09b5b57875f334f61aebed695e2e4193db5e";
 
 /// The forge at a server, below `path`, with a token.
-pub fn forge(wire: &Wire, kind: ForgeKind, path: &str, project: &str) -> Arc<dyn Forge> {
+pub(crate) fn forge(wire: &Wire, kind: ForgeKind, path: &str, project: &str) -> Arc<dyn Forge> {
     connect(
         wire,
         kind,
@@ -23,7 +23,7 @@ pub fn forge(wire: &Wire, kind: ForgeKind, path: &str, project: &str) -> Arc<dyn
     )
 }
 
-pub fn connect(
+pub(crate) fn connect(
     wire: &Wire,
     kind: ForgeKind,
     path: &str,
@@ -54,7 +54,7 @@ pub fn connect(
 }
 
 /// `METHOD target` of each request, with its body as JSON if it had one.
-pub fn sent(wire: &Wire) -> Vec<String> {
+pub(crate) fn sent(wire: &Wire) -> Vec<String> {
     let line = |seen: Seen| match seen.body.as_str() {
         "" => format!("{} {}", seen.method, seen.target),
         body => format!(
@@ -67,11 +67,11 @@ pub fn sent(wire: &Wire) -> Vec<String> {
     wire.seen().into_iter().map(line).collect()
 }
 
-pub fn json(status: u16, body: &Value) -> Reply {
+pub(crate) fn json(status: u16, body: &Value) -> Reply {
     reply(status, body.to_string()).with("Content-Type", "application/json; charset=utf-8")
 }
 
-pub fn new(head: &str) -> NewRequest {
+pub(crate) fn new(head: &str) -> NewRequest {
     NewRequest {
         head: head.into(),
         base: "main".into(),
@@ -81,7 +81,7 @@ pub fn new(head: &str) -> NewRequest {
     }
 }
 
-pub fn merge() -> MergeCommand {
+pub(crate) fn merge() -> MergeCommand {
     MergeCommand {
         head: HEAD.into(),
         method: None,

@@ -1,8 +1,8 @@
 //! Shared fixtures.
 
-pub mod cluster;
-pub mod fleet;
-pub mod forge;
-pub mod process;
-pub mod stage;
-pub mod wire;
+pub(super) mod cluster;
+pub(super) mod fleet;
+pub(super) mod forge;
+pub(super) mod process;
+pub(super) mod stage;
+pub(super) mod wire;

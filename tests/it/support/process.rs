@@ -10,15 +10,15 @@ use std::{
 const BOUND: Duration = Duration::from_secs(60);
 
 /// A process that is killed (SIGKILL) on drop.
-pub struct Running(Child);
+pub(crate) struct Running(Child);
 
 impl Running {
-    pub fn start(command: &mut Command) -> Self {
+    pub(crate) fn start(command: &mut Command) -> Self {
         Self(command.spawn().unwrap())
     }
 
     /// Sends a signal by its name: "TERM", "INT".
-    pub fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         assert!(
             Command::new("/bin/kill")
                 .args([&format!("-{name}"), &self.id().to_string()])
@@ -29,7 +29,7 @@ impl Running {
     }
 
     /// Waits for its end, with a bound.
-    pub fn ended(&mut self) -> ExitStatus {
+    pub(crate) fn ended(&mut self) -> ExitStatus {
         let begun = Instant::now();
         loop {
             if let Some(status) = self.try_wait().unwrap() {

@@ -19,7 +19,7 @@ use tokio::sync::watch;
 
 /// Clusters with states of the test's choice. The names of revisions give their relation to the
 /// merge: `b1` before it, `s1` the merge itself, `o1` another one.
-pub struct Stage {
+pub(crate) struct Stage {
     pub statuses: Mutex<BTreeMap<(String, Name), ApplicationStatus>>,
     pub turned: watch::Sender<u64>,
     rollouts: Mutex<HashMap<(String, Name), Vec<Rollout>>>,
@@ -31,7 +31,7 @@ pub struct Stage {
 }
 
 impl Stage {
-    pub fn new(timeout: Duration) -> Arc<Self> {
+    pub(crate) fn new(timeout: Duration) -> Arc<Self> {
         Arc::new(Self {
             statuses: Mutex::default(),
             turned: watch::Sender::new(0),
@@ -43,7 +43,7 @@ impl Stage {
     }
 
     /// Sets the status of an Application on the cluster `east`.
-    pub fn turn(
+    pub(crate) fn turn(
         &self,
         application: &str,
         revision: &str,
@@ -61,14 +61,14 @@ impl Stage {
         self.turned.send_modify(|count| *count += 1);
     }
 
-    pub fn record(&self, application: &str, rollouts: &[Rollout]) {
+    pub(crate) fn record(&self, application: &str, rollouts: &[Rollout]) {
         self.rollouts.lock().unwrap().insert(
             ("east".to_owned(), application.parse().unwrap()),
             rollouts.to_vec(),
         );
     }
 
-    pub fn cluster_queries(&self) -> usize {
+    pub(crate) fn cluster_queries(&self) -> usize {
         self.looks.lock().unwrap().1
     }
 }
@@ -131,7 +131,7 @@ impl RolloutSource for Stage {
 }
 
 /// Short enough for tests, long enough for a reliable order.
-pub fn timing() -> ReportTiming {
+pub(crate) fn timing() -> ReportTiming {
     ReportTiming {
         gather: Duration::from_millis(5),
         pace: Duration::ZERO,
@@ -141,7 +141,7 @@ pub fn timing() -> ReportTiming {
     }
 }
 
-pub async fn until(what: &str, done: impl Fn() -> bool) {
+pub(crate) async fn until(what: &str, done: impl Fn() -> bool) {
     let end = Instant::now() + Duration::from_secs(30);
     while !done() {
         assert!(Instant::now() < end, "not within 30 s: {what}");
@@ -149,7 +149,12 @@ pub async fn until(what: &str, done: impl Fn() -> bool) {
     }
 }
 
-pub fn rollout(revision: &str, result: RolloutOutcome, since: Timestamp, message: &str) -> Rollout {
+pub(crate) fn rollout(
+    revision: &str,
+    result: RolloutOutcome,
+    since: Timestamp,
+    message: &str,
+) -> Rollout {
     Rollout {
         revision: revision.to_owned(),
         result,

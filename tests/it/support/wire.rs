@@ -16,7 +16,7 @@ use tokio::{
 };
 
 #[derive(Debug, Clone)]
-pub struct Seen {
+pub(crate) struct Seen {
     pub method: String,
     /// Path and query.
     pub target: String,
@@ -26,18 +26,18 @@ pub struct Seen {
 }
 
 impl Seen {
-    pub fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", String::as_str)
     }
 
-    pub fn path(&self) -> &str {
+    pub(crate) fn path(&self) -> &str {
         self.target.split('?').next().unwrap()
     }
 }
 
 /// The way a response is sent.
 #[derive(Debug, Clone, Copy, Default)]
-pub enum Manner {
+pub(crate) enum Manner {
     /// At once.
     #[default]
     Whole,
@@ -52,14 +52,14 @@ pub enum Manner {
 }
 
 #[derive(Debug, Clone)]
-pub struct Reply {
+pub(crate) struct Reply {
     status: u16,
     headers: Vec<(String, String)>,
     body: Vec<u8>,
     manner: Manner,
 }
 
-pub fn reply(status: u16, body: impl Into<Vec<u8>>) -> Reply {
+pub(crate) fn reply(status: u16, body: impl Into<Vec<u8>>) -> Reply {
     Reply {
         status,
         headers: Vec::new(),
@@ -69,7 +69,7 @@ pub fn reply(status: u16, body: impl Into<Vec<u8>>) -> Reply {
 }
 
 /// A tag list of one page.
-pub fn tags<'a>(tags: impl IntoIterator<Item = &'a str>) -> Reply {
+pub(crate) fn tags<'a>(tags: impl IntoIterator<Item = &'a str>) -> Reply {
     let tags: Vec<&str> = tags.into_iter().collect();
     reply(
         200,
@@ -79,12 +79,12 @@ pub fn tags<'a>(tags: impl IntoIterator<Item = &'a str>) -> Reply {
 }
 
 impl Reply {
-    pub fn with(mut self, name: &str, value: impl std::fmt::Display) -> Self {
+    pub(crate) fn with(mut self, name: &str, value: impl std::fmt::Display) -> Self {
         self.headers.push((name.to_owned(), value.to_string()));
         self
     }
 
-    pub fn manner(mut self, manner: Manner) -> Self {
+    pub(crate) fn manner(mut self, manner: Manner) -> Self {
         self.manner = manner;
         self
     }
@@ -93,7 +93,7 @@ impl Reply {
 type Handler = dyn Fn(&Seen, usize) -> Reply + Send + Sync;
 
 /// A server that ends on drop.
-pub struct Wire {
+pub(crate) struct Wire {
     pub host: String,
     seen: Arc<Mutex<Vec<Seen>>>,
     task: tokio::task::JoinHandle<()>,
@@ -101,7 +101,9 @@ pub struct Wire {
 
 impl Wire {
     /// Answers every request with `handler`, which gets the request and the number of earlier ones.
-    pub async fn start(handler: impl Fn(&Seen, usize) -> Reply + Send + Sync + 'static) -> Self {
+    pub(crate) async fn start(
+        handler: impl Fn(&Seen, usize) -> Reply + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let host = listener.local_addr().unwrap().to_string();
         let seen: Arc<Mutex<Vec<Seen>>> = Arc::default();
@@ -117,20 +119,20 @@ impl Wire {
         Self { host, seen, task }
     }
 
-    pub fn seen(&self) -> Vec<Seen> {
+    pub(crate) fn seen(&self) -> Vec<Seen> {
         self.seen.lock().unwrap().clone()
     }
 
     /// The targets of all requests so far.
-    pub fn targets(&self) -> Vec<String> {
+    pub(crate) fn targets(&self) -> Vec<String> {
         self.seen().into_iter().map(|seen| seen.target).collect()
     }
 
-    pub fn repository(&self) -> ImageRepository {
+    pub(crate) fn repository(&self) -> ImageRepository {
         ImageRepository::new(&format!("{}/team/app", self.host)).unwrap()
     }
 
-    pub fn registries(&self, credentials: RegistryLogin) -> Registries {
+    pub(crate) fn registries(&self, credentials: RegistryLogin) -> Registries {
         registries(vec![config(&self.host, credentials)])
     }
 }
@@ -142,7 +144,7 @@ impl Drop for Wire {
 }
 
 /// Plain HTTP, without a proxy of the machine.
-pub fn config(prefix: &str, credentials: RegistryLogin) -> RegistryConfig {
+pub(crate) fn config(prefix: &str, credentials: RegistryLogin) -> RegistryConfig {
     RegistryConfig {
         credentials,
         insecure: true,
@@ -152,7 +154,7 @@ pub fn config(prefix: &str, credentials: RegistryLogin) -> RegistryConfig {
 }
 
 /// Bounds short enough for a test, long enough for a busy machine.
-pub fn timing() -> RegistryTimeouts {
+pub(crate) fn timing() -> RegistryTimeouts {
     RegistryTimeouts {
         headers: Duration::from_secs(10),
         idle: Duration::from_secs(10),
@@ -162,11 +164,14 @@ pub fn timing() -> RegistryTimeouts {
     }
 }
 
-pub fn registries(configs: Vec<RegistryConfig>) -> Registries {
+pub(crate) fn registries(configs: Vec<RegistryConfig>) -> Registries {
     registries_with(configs, timing())
 }
 
-pub fn registries_with(configs: Vec<RegistryConfig>, timing: RegistryTimeouts) -> Registries {
+pub(crate) fn registries_with(
+    configs: Vec<RegistryConfig>,
+    timing: RegistryTimeouts,
+) -> Registries {
     // Another test of this process may have been first.
     let _ = rustls::crypto::ring::default_provider().install_default();
     Registries::new(configs, timing).unwrap()

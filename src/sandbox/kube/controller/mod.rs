@@ -44,7 +44,7 @@ struct ClusterView<'a> {
 const ROUNDS: usize = 30;
 
 /// Runs all controllers, and returns when to run again if nothing is written before.
-pub fn look(
+pub(super) fn look(
     store: &mut ObjectStore,
     settings: &WorkloadSettings,
     now: Timestamp,

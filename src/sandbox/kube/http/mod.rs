@@ -28,7 +28,7 @@ const BODY: usize = 3 << 20;
 /// The aggregated form of discovery, as its answers name it.
 const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 
-pub fn router(cluster: Arc<SandboxState>) -> Router {
+pub(super) fn router(cluster: Arc<SandboxState>) -> Router {
     Router::new()
         .fallback(answer)
         .layer(DefaultBodyLimit::max(BODY))

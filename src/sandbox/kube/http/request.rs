@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 
 /// A path below a group's version: which objects, and which part of one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ResourcePath {
+pub(super) struct ResourcePath {
     /// Empty for the core group.
     pub group: String,
     /// `v1`.
@@ -28,7 +28,7 @@ pub struct ResourcePath {
 
 impl ResourcePath {
     /// Reads `/api/v1/…` and `/apis/GROUP/VERSION/…`; none for every other path.
-    pub fn parse(path: &str) -> Option<Self> {
+    pub(super) fn parse(path: &str) -> Option<Self> {
         let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
         let (group, version, rest) = match parts.as_slice() {
             ["api", version, rest @ ..] => ("", *version, rest),
@@ -71,7 +71,7 @@ impl ResourcePath {
     }
 
     /// Returns the kind at this path.
-    pub fn kind(&self, kinds: &[SandboxKind]) -> Option<SandboxKind> {
+    pub(super) fn kind(&self, kinds: &[SandboxKind]) -> Option<SandboxKind> {
         let same = |kind: &&SandboxKind| {
             kind.group == self.group && kind.version == self.version && kind.plural == self.plural
         };
@@ -88,23 +88,23 @@ impl ResourcePath {
 
 /// The query of a request.
 #[derive(Debug, Clone, Default)]
-pub struct UrlQuery(BTreeMap<String, String>);
+pub(super) struct UrlQuery(BTreeMap<String, String>);
 
 impl UrlQuery {
     /// Parses the query; an invalid one is empty.
-    pub fn parse(uri: &Uri) -> Self {
+    pub(super) fn parse(uri: &Uri) -> Self {
         axum::extract::Query::try_from_uri(uri)
             .map(|axum::extract::Query(pairs)| Self(pairs))
             .unwrap_or_default()
     }
 
     /// A value; empty if there is none.
-    pub fn get(&self, name: &str) -> &str {
+    pub(super) fn get(&self, name: &str) -> &str {
         self.0.get(name).map_or("", String::as_str)
     }
 
     /// Returns whether the parameter is true.
-    pub fn is(&self, name: &str) -> bool {
+    pub(super) fn is(&self, name: &str) -> bool {
         matches!(self.get(name), "true" | "1" | "True")
     }
 
@@ -112,12 +112,12 @@ impl UrlQuery {
     ///
     /// # Errors
     /// If they are invalid.
-    pub fn selector(&self) -> Result<ListSelector, KubeRefusal> {
+    pub(super) fn selector(&self) -> Result<ListSelector, KubeRefusal> {
         ListSelector::parse(self.get("labelSelector"), self.get("fieldSelector"))
     }
 
     /// Returns how much of an object goes with its row of a table.
-    pub fn include(&self) -> Include {
+    pub(super) fn include(&self) -> Include {
         match self.get("includeObject") {
             "None" => Include::Nothing,
             "Object" => Include::Whole,
@@ -128,7 +128,7 @@ impl UrlQuery {
 
 /// The representation of objects in a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ResponseForm {
+pub(super) enum ResponseForm {
     Whole,
     Metadata,
     Table,
@@ -136,7 +136,7 @@ pub enum ResponseForm {
 
 impl ResponseForm {
     /// Returns the form of the first supported media type in `Accept`.
-    pub fn of(headers: &HeaderMap) -> Self {
+    pub(super) fn of(headers: &HeaderMap) -> Self {
         let accept = text(headers, header::ACCEPT.as_str());
         for kind in accept.split(',') {
             if kind.contains("as=Table") {
@@ -154,7 +154,7 @@ impl ResponseForm {
 }
 
 /// A header as text; empty if there is none.
-pub fn text(headers: &HeaderMap, name: &str) -> String {
+pub(super) fn text(headers: &HeaderMap, name: &str) -> String {
     headers
         .get(name)
         .and_then(|value| value.to_str().ok())
@@ -163,7 +163,7 @@ pub fn text(headers: &HeaderMap, name: &str) -> String {
 }
 
 /// Returns the field manager: the parameter, else the program's name.
-pub fn manager(query: &UrlQuery, headers: &HeaderMap) -> String {
+pub(super) fn manager(query: &UrlQuery, headers: &HeaderMap) -> String {
     match query.get("fieldManager") {
         "" => text(headers, header::USER_AGENT.as_str())
             .split('/')
@@ -179,7 +179,7 @@ pub fn manager(query: &UrlQuery, headers: &HeaderMap) -> String {
 ///
 /// # Errors
 /// If it is neither.
-pub fn body(headers: &HeaderMap, bytes: &[u8]) -> Result<Value, KubeRefusal> {
+pub(super) fn body(headers: &HeaderMap, bytes: &[u8]) -> Result<Value, KubeRefusal> {
     let kind = text(headers, header::CONTENT_TYPE.as_str());
     if kind.contains("protobuf") || kind.contains("cbor") {
         return Err(KubeRefusal::MediaType(kind));
@@ -197,7 +197,7 @@ pub fn body(headers: &HeaderMap, bytes: &[u8]) -> Result<Value, KubeRefusal> {
 ///
 /// # Errors
 /// If its type is unknown, or it does not parse.
-pub fn patch(
+pub(super) fn patch(
     headers: &HeaderMap,
     query: &UrlQuery,
     bytes: &[u8],
@@ -223,7 +223,7 @@ pub fn patch(
 ///
 /// # Errors
 /// If the body does not parse.
-pub fn deletion(
+pub(super) fn deletion(
     headers: &HeaderMap,
     query: &UrlQuery,
     bytes: &[u8],

@@ -50,7 +50,7 @@ struct Watch {
 ///
 /// # Errors
 /// If the selectors or the revision cannot be read, or the revision is too old.
-pub fn watch(
+pub(super) fn watch(
     cluster: &Arc<SandboxState>,
     kind: SandboxKind,
     (namespace, name): (Option<String>, Option<String>),
