@@ -120,43 +120,14 @@ pub(crate) fn problem(
     let said = serde_json::from_slice::<ApiStatus>(body).unwrap_or_default();
     let details = said.details.unwrap_or_default();
     let causes = details.causes.unwrap_or_default();
-    let message = if said.message.is_empty() {
-        cut(&String::from_utf8_lossy(body))
-    } else {
-        cut(&said.message)
-    };
-    let message = if message.is_empty() {
-        format!("status {status}")
-    } else {
-        message
-    };
     let secret = asked.resource == "secrets";
-    let message = if secret {
-        without_values(&message)
-    } else {
-        message
-    };
+    let message = shown_message(&said.message, body, status, secret);
     let lower = message.to_lowercase();
     let status = if said.code >= 400 { said.code } else { status };
     let has_cause = |reason: &str| causes.iter().any(|cause| cause.reason == reason);
 
-    if let Some(name) = between(&message, "failed calling webhook \"", "\"") {
-        return ClusterProblem::Webhook {
-            name: name.to_owned(),
-            message,
-        };
-    }
-    if let Some(name) = between(&message, "admission webhook \"", "\" denied the request") {
-        return ClusterProblem::Denied {
-            by: format!("admission webhook {name:?}"),
-            message,
-        };
-    }
-    if let Some(name) = between(&message, "ValidatingAdmissionPolicy '", "'") {
-        return ClusterProblem::Denied {
-            by: format!("admission policy {name:?}"),
-            message,
-        };
+    if let Some(problem) = admission_problem(&message) {
+        return problem;
     }
     match status {
         401 => ClusterProblem::Unauthorized {
@@ -223,20 +194,7 @@ pub(crate) fn problem(
             causes: causes
                 .iter()
                 .filter(|cause| !cause.message.is_empty())
-                .map(|cause| {
-                    if cause.field.is_empty() {
-                        cut(&cause.message)
-                    } else {
-                        cut(&format!("{}: {}", cause.field, cause.message))
-                    }
-                })
-                .map(|cause| {
-                    if secret {
-                        without_values(&cause)
-                    } else {
-                        cause
-                    }
-                })
+                .map(|cause| cause.shown(secret))
                 .collect(),
             message,
         },
@@ -244,6 +202,56 @@ pub(crate) fn problem(
         _ => ClusterProblem::Protocol {
             why: format!("status {status}: {message}"),
         },
+    }
+}
+
+/// Returns the server's message, cut; of a Secret without values.
+fn shown_message(message: &str, body: &[u8], status: u16, secret: bool) -> String {
+    let message = match message {
+        "" => cut(&String::from_utf8_lossy(body)),
+        message => cut(message),
+    };
+    match message.as_str() {
+        "" => format!("status {status}"),
+        message if secret => without_values(message),
+        _ => message,
+    }
+}
+
+/// Classifies a message of admission, whose status is any.
+fn admission_problem(message: &str) -> Option<ClusterProblem> {
+    if let Some(name) = between(message, "failed calling webhook \"", "\"") {
+        return Some(ClusterProblem::Webhook {
+            name: name.to_owned(),
+            message: message.to_owned(),
+        });
+    }
+    let webhook = between(message, "admission webhook \"", "\" denied the request");
+    let by = if let Some(name) = webhook {
+        format!("admission webhook {name:?}")
+    } else {
+        let name = between(message, "ValidatingAdmissionPolicy '", "'")?;
+        format!("admission policy {name:?}")
+    };
+    Some(ClusterProblem::Denied {
+        by,
+        message: message.to_owned(),
+    })
+}
+
+impl StatusCause {
+    /// Returns the cause with its field; of a Secret without values.
+    fn shown(&self, secret: bool) -> String {
+        let cause = if self.field.is_empty() {
+            cut(&self.message)
+        } else {
+            cut(&format!("{}: {}", self.field, self.message))
+        };
+        if secret {
+            without_values(&cause)
+        } else {
+            cause
+        }
     }
 }
 

@@ -14,15 +14,10 @@ use super::{
     crd_watch::{DEFINITIONS, METADATA, definitions, until_served},
     discovery::Resource,
     error::{ClusterError, ClusterProblem},
-    read::{ObjectList, PAGE},
-    request::{self, ApiRequest, RequestVerb},
+    request::{self, RequestVerb},
     url,
-    watch_timing::{LIFE, LONGEST_REFUSED},
 };
-use crate::{
-    core::error::{Classify, ErrorKind},
-    objects::object::{Gvk, Object, ObjectKey},
-};
+use crate::objects::object::{Gvk, Object, ObjectKey};
 use futures::StreamExt;
 use hyper::Request;
 use kube::core::WatchEvent;

@@ -1,6 +1,28 @@
 //! One watch of one kind, restarted for as long as its events are received.
 
-use super::*;
+use super::{ClusterEvent, FIRST, GRACE, JSON, LONGEST, STREAMING_SINCE};
+use crate::{
+    core::error::{Classify as _, ErrorKind},
+    io::cluster::{
+        ClusterClient, RequestIdentity,
+        crd_watch::until_served,
+        discovery::Resource,
+        error::{ClusterError, ClusterProblem},
+        read::{ObjectList, PAGE},
+        request::{self, ApiRequest, RequestVerb},
+        url,
+        watch_timing::{LIFE, LONGEST_REFUSED},
+    },
+    objects::object::{Gvk, Object, ObjectKey},
+};
+use futures::StreamExt as _;
+use kube::core::WatchEvent;
+use serde_json::Value;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use tokio::{
+    sync::{mpsc, watch},
+    time::Instant,
+};
 
 /// The watch of one kind.
 pub(super) struct WatchTask {
@@ -130,6 +152,7 @@ impl WatchTask {
         }
     }
 
+    /// Watches from the known version, or from a list, until the watch ends.
     async fn follow(&mut self) -> Result<(), WatchStop> {
         let resource = self
             .cluster
@@ -141,98 +164,108 @@ impl WatchTask {
             return Err(WatchStop::Problem(ClusterProblem::Refused { why }));
         }
         let path = url::collection(&resource, None)?;
-        let streaming = match self.streaming {
-            Some(known) => known,
-            None => {
-                let version = self
-                    .cluster
-                    .version()
-                    .await
-                    .map_err(|error| WatchStop::Problem(*error.problem))?;
-                // A server that does not say its version is a build of today.
-                *self
-                    .streaming
-                    .insert(!(version.major == 1 && version.minor < STREAMING_SINCE))
-            }
-        };
-        if self.version.is_none() && !streaming {
+        if !self.lists_stream().await? && self.version.is_none() {
             self.list(&resource, &path).await?;
         }
-        let life = (LIFE + request::jitter(LIFE * 200).as_millis() as u64 / 1000).to_string();
-        let mut pairs = vec![
-            ("watch", "1"),
-            ("allowWatchBookmarks", "true"),
-            ("labelSelector", self.labels.as_str()),
-            ("timeoutSeconds", &life),
-        ];
-        let version = self.version.clone();
-        match &version {
-            Some(version) => pairs.push(("resourceVersion", version)),
-            None => pairs.extend([
-                ("sendInitialEvents", "true"),
-                ("resourceVersionMatch", "NotOlderThan"),
-            ]),
-        }
-        let end = Instant::now() + Duration::from_secs(life.parse().unwrap_or(LIFE)) + GRACE;
-        let path = format!("{path}{}", url::query(&pairs));
+        let life = LIFE + request::jitter(LIFE * 200).as_millis() as u64 / 1000;
+        let end = Instant::now() + Duration::from_secs(life) + GRACE;
+        let path = format!("{path}{}", self.watch_query(life));
         let mut events = match self
             .cluster
             .watch(&RequestIdentity::Own, &resource, path, JSON)
             .await
         {
             // A server that does not send lists this way says that the parameters are invalid.
-            Err(ClusterProblem::Invalid { .. }) if version.is_none() => {
+            Err(ClusterProblem::Invalid { .. }) if self.version.is_none() => {
                 self.streaming = Some(false);
                 return Ok(());
             }
             other => other?,
         };
-        // Of the list that comes first, where one does.
-        let mut listed = version.is_none().then(Vec::new);
+        // The keys of the list that comes first, if one does.
+        let mut listed = self.version.is_none().then(Vec::new);
         self.recovered().await?;
         while let Ok(Some(event)) = tokio::time::timeout_at(end, events.next()).await {
-            match event? {
-                WatchEvent::Added(value) | WatchEvent::Modified(value) => {
-                    let object = object(value)?;
-                    match &mut listed {
-                        Some(keys) => keys.push(object.key()),
-                        None => self.version = object.resource_version().map(str::to_owned),
+            self.receive(event?, &mut listed, &resource).await?;
+        }
+        Ok(())
+    }
+
+    /// Returns whether the server sends lists as part of a watch; asked once.
+    async fn lists_stream(&mut self) -> Result<bool, WatchStop> {
+        if let Some(known) = self.streaming {
+            return Ok(known);
+        }
+        let version = self
+            .cluster
+            .version()
+            .await
+            .map_err(|error| WatchStop::Problem(*error.problem))?;
+        // A server that does not say its version is a build of today.
+        let streaming = !(version.major == 1 && version.minor < STREAMING_SINCE);
+        Ok(*self.streaming.insert(streaming))
+    }
+
+    /// Returns the query of a watch of `life` seconds from the known version; without one, with a
+    /// list first.
+    fn watch_query(&self, life: u64) -> String {
+        let life = life.to_string();
+        let mut pairs = vec![
+            ("watch", "1"),
+            ("allowWatchBookmarks", "true"),
+            ("labelSelector", self.labels.as_str()),
+            ("timeoutSeconds", &life),
+        ];
+        match &self.version {
+            Some(version) => pairs.push(("resourceVersion", version)),
+            None => pairs.extend([
+                ("sendInitialEvents", "true"),
+                ("resourceVersionMatch", "NotOlderThan"),
+            ]),
+        }
+        url::query(&pairs)
+    }
+
+    /// Passes an event on and notes the version to resume from. While `listed` collects keys, the
+    /// list is incomplete and there is no such version.
+    async fn receive(
+        &mut self,
+        event: WatchEvent<Value>,
+        listed: &mut Option<Vec<ObjectKey>>,
+        resource: &Resource,
+    ) -> Result<(), WatchStop> {
+        match event {
+            WatchEvent::Added(value) | WatchEvent::Modified(value) => {
+                let object = object(value)?;
+                match listed {
+                    Some(keys) => keys.push(object.key()),
+                    None => self.version = object.resource_version().map(str::to_owned),
+                }
+                let event = ClusterEvent::Object(self.gvk.clone(), Box::new(object));
+                self.tell(event).await?;
+            }
+            WatchEvent::Deleted(value) => {
+                let object = object(value)?;
+                let version = object.resource_version().map(str::to_owned);
+                self.version = version.filter(|_| listed.is_none());
+                let uid = object.uid().unwrap_or_default().to_owned();
+                let event = ClusterEvent::Gone(self.gvk.clone(), object.key(), uid);
+                self.tell(event).await?;
+            }
+            WatchEvent::Bookmark(mark) => {
+                let annotations = &mark.metadata.annotations;
+                let ends_list = annotations.contains_key("k8s.io/initial-events-end");
+                if listed.is_none() || ends_list {
+                    self.version = Some(mark.metadata.resource_version);
+                    if let Some(keys) = listed.take() {
+                        let event = ClusterEvent::Listed(self.gvk.clone(), keys);
+                        self.tell(event).await?;
                     }
-                    self.tell(ClusterEvent::Object(self.gvk.clone(), Box::new(object)))
-                        .await?;
                 }
-                WatchEvent::Deleted(value) => {
-                    let object = object(value)?;
-                    self.version = object
-                        .resource_version()
-                        .map(str::to_owned)
-                        .filter(|_| listed.is_none());
-                    self.tell(ClusterEvent::Gone(
-                        self.gvk.clone(),
-                        object.key(),
-                        object.uid().unwrap_or_default().to_owned(),
-                    ))
-                    .await?;
-                }
-                WatchEvent::Bookmark(mark) => {
-                    if listed.is_none()
-                        || mark
-                            .metadata
-                            .annotations
-                            .contains_key("k8s.io/initial-events-end")
-                    {
-                        self.version = Some(mark.metadata.resource_version);
-                        if let Some(keys) = listed.take() {
-                            self.tell(ClusterEvent::Listed(self.gvk.clone(), keys))
-                                .await?;
-                        }
-                    }
-                }
-                WatchEvent::Error(status) => {
-                    return Err(WatchStop::Problem(
-                        self.cluster.problem_of(&status, &resource),
-                    ));
-                }
+            }
+            WatchEvent::Error(status) => {
+                let problem = self.cluster.problem_of(&status, resource);
+                return Err(WatchStop::Problem(problem));
             }
         }
         Ok(())
