@@ -46,6 +46,19 @@ pub fn escape_control(text: &str) -> String {
     out
 }
 
+/// Returns text of any length with hidden characters escaped, but its line ends and tabs.
+pub fn escape_lines(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if is_hidden(c) && !matches!(c, '\n' | '\t') {
+            out.extend(c.escape_default());
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
 /// Returns at most `limit` characters of a text, without control characters.
 pub fn without_controls(text: &str, limit: usize) -> String {
     text.chars()
@@ -75,6 +88,7 @@ mod tests {
     #[test]
     fn escaped_keeps_the_length_of_lines_visible() {
         assert_eq!(escape_control("a\r\nb"), "a\\r\\nb");
+        assert_eq!(escape_lines("a\r\n\tb"), "a\\r\n\tb");
     }
 
     #[test]

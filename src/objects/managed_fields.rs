@@ -4,9 +4,12 @@
 //! list element by its merge keys, `v:"x"` an element of a set, `i:3` an element by index, `.` the
 //! node itself. A leaf is `{}`.
 
-use crate::objects::{
-    object::{Object, PREFIX},
-    plan::{FieldPattern, KindAtomicFields},
+use crate::{
+    core::pointer,
+    objects::{
+        object::{Object, PREFIX},
+        plan::{FieldPattern, KindAtomicFields},
+    },
 };
 use jiff::Timestamp;
 use serde_json::{Map, Value};
@@ -111,11 +114,10 @@ fn found<'t>(tree: &'t Value, live: &Object, steps: &[String]) -> Option<&'t Val
 }
 
 /// Splits an RFC 6901 pointer.
-fn steps(pointer: &str) -> Vec<String> {
-    pointer
-        .split('/')
+fn steps(path: &str) -> Vec<String> {
+    path.split('/')
         .skip(1)
-        .map(|step| step.replace("~1", "/").replace("~0", "~"))
+        .map(|token| pointer::decode(token).into_owned())
         .collect()
 }
 

@@ -1,5 +1,7 @@
 //! Sanitises and cuts foreign text: names, server messages, diffs.
 
+use crate::core::text::{escape_lines, one_line};
+
 /// Characters of a sentence that are kept: a schema error of a CRD can be very long.
 const LINE: usize = 2000;
 
@@ -12,39 +14,14 @@ const ALL: usize = 1 << 20;
 /// The number of objects shown of one Application; refused ones are shown beyond it.
 pub(super) const OBJECTS: usize = 200;
 
-/// Text on one line, without anything that moves a cursor or hides other text, and not too long.
+/// Returns foreign text as one line.
 pub(super) fn line(text: &str) -> String {
-    let mut out = String::with_capacity(text.len().min(LINE));
-    for (index, c) in text.trim().chars().enumerate() {
-        if index >= LINE {
-            out.push('…');
-            break;
-        }
-        match c {
-            '\n' | '\r' | '\t' => out.push(' '),
-            c if is_hidden(c) => out.extend(c.escape_default()),
-            c => out.push(c),
-        }
-    }
-    out
-}
-
-/// Control characters, and those that reorder or hide text.
-fn is_hidden(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}')
+    one_line(text, LINE)
 }
 
 /// A diff whose lines hold nothing hidden, cut by whole lines.
 pub(super) fn diff(text: &str) -> String {
-    let safe: String = text
-        .chars()
-        .flat_map(|c| match c {
-            '\n' | '\t' => vec![c],
-            c if is_hidden(c) => c.escape_default().collect(),
-            c => vec![c],
-        })
-        .collect();
+    let safe = escape_lines(text);
     cut(&safe, DIFF)
 }
 

@@ -6,7 +6,11 @@
 //! where the raw shape becomes a checked value, through [`SpecReader::check`].
 
 use super::diagnostic::{Diagnostic, Severity, SourcePlace};
-use crate::core::yaml;
+use crate::core::{
+    pointer,
+    text::{escape_control, without_controls},
+    yaml,
+};
 use jsonschema::{
     ValidationError, Validator,
     error::{TypeKind, ValidationErrorKind},
@@ -119,13 +123,7 @@ impl<'a> SpecDocument<'a> {
 }
 
 fn first_line(text: &str) -> String {
-    text.lines()
-        .next()
-        .unwrap_or_default()
-        .chars()
-        .filter(|c| !c.is_control())
-        .take(200)
-        .collect()
+    without_controls(text.lines().next().unwrap_or_default(), 200)
 }
 
 impl<'a> SpecReader<'a> {
@@ -233,7 +231,7 @@ impl<'a> SpecReader<'a> {
                 None => format!("; known are {}", known.join(", ")),
             };
             self.error(
-                &format!("{pointer}/{}", escape(name)),
+                &format!("{pointer}/{}", pointer::encode(name)),
                 format!("unknown field `{}`{within}{help}", clean(name)),
             );
         }
@@ -286,21 +284,13 @@ fn wrong_type(instance: &Value, kind: &TypeKind, within: &str) -> String {
     format!("expected {wanted}{within}, found {found}{help}")
 }
 
-fn escape(name: &str) -> String {
-    name.replace('~', "~0").replace('/', "~1")
-}
-
+/// Returns the first 200 characters of foreign text, escaped.
 fn clean(text: &str) -> String {
-    text.chars()
-        .take(200)
-        .flat_map(|c| {
-            if c.is_control() {
-                c.escape_default().collect::<Vec<_>>()
-            } else {
-                vec![c]
-            }
-        })
-        .collect()
+    let end = text
+        .char_indices()
+        .nth(200)
+        .map_or(text.len(), |(at, _)| at);
+    escape_control(&text[..end])
 }
 
 /// "/spec/policy" → " in spec.policy".

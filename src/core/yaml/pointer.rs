@@ -1,6 +1,7 @@
 //! Finding a node by its path, for messages that name a place.
 
 use super::{Node, YamlStream};
+use crate::core::pointer::decode;
 
 /// One step down a tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,7 +77,7 @@ impl<'t> Node<'t> {
             exact: true,
         };
         for token in pointer.split('/').skip(1) {
-            let token = token.replace("~1", "/").replace("~0", "~");
+            let token = decode(token);
             let step = match token.parse::<usize>() {
                 Ok(index) if found.value.is_sequence() => PathStep::Index(index),
                 _ => PathStep::Key(&token),

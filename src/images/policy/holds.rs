@@ -4,7 +4,13 @@
 //! first-parent history of the branch is the only source.
 
 use super::{Comparison, orders_by_text, standing};
-use crate::{core::image::Digest, spec::ImagePolicy};
+use crate::{
+    core::{
+        image::Digest,
+        text::{short_id, without_controls},
+    },
+    spec::ImagePolicy,
+};
 use jiff::Timestamp;
 use std::fmt;
 
@@ -147,8 +153,8 @@ impl fmt::Display for Hold {
             time,
             ..
         } = self;
-        let commit = &commit[..commit.len().min(10)];
-        let author: String = author.chars().filter(|c| !c.is_control()).collect();
+        let commit = short_id(commit);
+        let author = without_controls(author, usize::MAX);
         if let Some(number) = self.request {
             return write!(
                 f,

@@ -13,8 +13,13 @@ use super::{
     request::{ApiRequest, ApiResponse, RequestVerb, jitter},
     url,
 };
-use crate::objects::managed_fields;
-use crate::objects::object::{ApplyMode, MANAGER, Object, ObjectKey};
+use crate::{
+    core::pointer,
+    objects::{
+        managed_fields,
+        object::{ApplyMode, MANAGER, Object, ObjectKey},
+    },
+};
 use bytes::Bytes;
 use hyper::Method;
 use serde_json::{Value, json};
@@ -426,7 +431,7 @@ fn hand_over(live: &Object, entries: Option<Vec<Value>>, forget: bool) -> Value 
         json!({"op": "test", "path": "/metadata/resourceVersion", "value": live.resource_version()}),
     ];
     if forget {
-        let path = format!("/metadata/annotations/{}", LAST_APPLIED.replace('/', "~1"));
+        let path = format!("/metadata/annotations/{}", pointer::encode(LAST_APPLIED));
         operations.push(json!({"op": "remove", "path": path}));
     }
     if let Some(entries) = entries {

@@ -6,7 +6,10 @@ use super::{
     kustomize::ReadPaths,
     tree::{EntryType, RenderTree},
 };
-use crate::{core::yaml, objects::manifest::Manifests};
+use crate::{
+    core::{text::without_controls, yaml},
+    objects::manifest::Manifests,
+};
 use std::{ffi::OsString, path::Path};
 
 /// The file that makes a folder a chart.
@@ -121,7 +124,7 @@ pub(crate) fn without_hooks(manifests: &mut Manifests, path: &str, warnings: &mu
         .retain(|object| match object.annotation("helm.sh/hook") {
             None => true,
             Some(hook) => {
-                let hook: String = hook.chars().filter(|c| !c.is_control()).take(80).collect();
+                let hook = without_controls(hook, 80);
                 warnings.push(format!(
                     "{path}: {} is a hook ({hook}) and left out: hooks are not run",
                     object.key()

@@ -20,18 +20,15 @@ mod program;
 pub use error::RenderError;
 
 use crate::{
-    io::git::{Mirror, ObjectId, RepoPath, Revision},
-    objects::{
-        manifest::Manifests,
-        object::{CompactObject, Object, ObjectKey, ObjectOrigin},
-    },
+    io::git::{Mirror, ObjectId, Revision},
+    objects::object::{CompactObject, Object, ObjectKey, ObjectOrigin},
     spec::{Application, Helm, resolve, settings::RenderSettings},
 };
 use cache::{CacheKey, RenderCache};
 use kustomize::ReadPaths;
 use std::{
     collections::{BTreeSet, HashMap},
-    fmt, fs,
+    fmt,
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError,

@@ -1,6 +1,22 @@
 //! Runs kustomize and helm, and describes their failures.
 
-use super::*;
+use super::{
+    FolderKind, ProgramIdentity, RenderMethod, RenderSource, Renderer,
+    error::RenderError,
+    helm, join, kustomize, shown, subprocess,
+    tree::{EntryType, RenderTree},
+};
+use crate::{
+    core::text::without_controls,
+    io::git::RepoPath,
+    objects::{manifest::Manifests, object::ObjectOrigin},
+    spec::settings::RenderSettings,
+};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::{PoisonError, atomic::Ordering},
+};
 
 pub(super) fn no_program(
     source: &RenderSource,
@@ -287,15 +303,8 @@ impl Renderer {
             .run()
             .map_err(|ended| self.ended(source, way, identity, home, false, ended))?;
         let text = String::from_utf8_lossy(&printed);
-        let version: String = text
-            .lines()
-            .next()
-            .unwrap_or_default()
-            .trim()
-            .chars()
-            .filter(|c| !c.is_control())
-            .take(60)
-            .collect();
+        let version = text.lines().next().unwrap_or_default();
+        let version = without_controls(version.trim(), 60);
         let version = if version.is_empty() {
             "of unknown version".to_owned()
         } else {

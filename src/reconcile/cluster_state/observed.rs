@@ -2,6 +2,7 @@
 //! itself is dropped.
 
 use crate::{
+    core::pointer::decode,
     objects::{
         health::{self, Health},
         managed_fields,
@@ -333,11 +334,9 @@ pub(crate) fn outgoing(manifest: Object, released: &[ReleasedField]) -> Object {
         };
         match (value.pointer_mut(above), live) {
             (Some(Value::Object(fields)), Some(live)) => {
-                drop(fields.insert(last.replace("~1", "/").replace("~0", "~"), live.clone()))
+                drop(fields.insert(decode(last).into_owned(), live.clone()))
             }
-            (Some(Value::Object(fields)), None) => {
-                drop(fields.shift_remove(&last.replace("~1", "/").replace("~0", "~")))
-            }
+            (Some(Value::Object(fields)), None) => drop(fields.shift_remove(&*decode(last))),
             (Some(Value::Array(elements)), live) => {
                 if let Some(index) = last
                     .parse::<usize>()

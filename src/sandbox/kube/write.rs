@@ -5,7 +5,7 @@ mod stamp;
 
 use super::{
     apply::{self, FieldWriter},
-    defaults, fields,
+    defaults,
     kinds::SandboxKind,
     patch,
     refusal::KubeRefusal,

@@ -4,23 +4,17 @@ mod shapes;
 mod approvals;
 
 use super::Github;
-use crate::{
-    io::forge::{
-        Approvals, Check, CheckState, Checks, ForgeError, ForgeOperation, ForgeProblem,
-        ForgeRelease, Mergeable, PullRequest, RequestEnd, RequestFilter, RequestList,
-        RequestStatus,
-        api::{Dated, Entry, List},
-        releases,
-    },
-    review::types::ReviewVerdict,
+use crate::io::forge::{
+    Check, CheckState, Checks, ForgeError, ForgeOperation, ForgeProblem, ForgeRelease, PullRequest,
+    RequestFilter, RequestList, RequestStatus,
+    api::{Dated, Entry, List},
+    releases,
 };
-use jiff::Timestamp;
 use reqwest::Url;
 use serde::Deserialize;
-use serde_json::json;
-use shapes::{CheckRun, GithubNamed, GithubRelease, GithubReview, GithubStatus, RulesetRule};
+use shapes::{CheckRun, GithubNamed, GithubRelease, GithubStatus, RulesetRule};
 pub(crate) use shapes::{GithubPull, GithubUser};
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 /// Asks what a branch's classic protection wants of those who are not its administrators.
 const APPROVALS_WANTED: &str = "query($owner: String!, $name: String!, $ref: String!) { repository(owner: $owner, name: $name) \

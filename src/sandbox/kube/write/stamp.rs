@@ -1,6 +1,9 @@
 //! Server-set metadata of a written object.
 
-use super::*;
+use super::{WritePart, WriteRequest, hex};
+use crate::sandbox::kube::{defaults, fields, schema::KindSchema, store::ObjectStore};
+use serde_json::{Value, json};
+use std::sync::Arc;
 
 /// A custom resource's generation counts every change but those of its metadata and status.
 pub(super) fn other_than_status(old: &Value, new: &Value) -> bool {

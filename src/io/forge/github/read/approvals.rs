@@ -1,6 +1,15 @@
 //! Approvals on GitHub, and how many the base requires.
 
-use super::*;
+use super::{APPROVALS_WANTED, MOST_ASKED, shapes::GithubReview};
+use crate::{
+    io::forge::{
+        Approvals, ForgeError, ForgeOperation, ForgeProblem, PullRequest, api::List, github::Github,
+    },
+    review::types::ReviewVerdict,
+};
+use serde::Deserialize;
+use serde_json::json;
+use std::collections::BTreeMap;
 
 impl Github {
     /// Returns the number of approvals that the base requires; `None` if only administrators may

@@ -1,6 +1,8 @@
 //! Response shapes of GitHub's REST API, as far as they are read.
 
-use super::*;
+use crate::io::forge::{Mergeable, PullRequest, RequestEnd, RequestStatus};
+use jiff::Timestamp;
+use serde::Deserialize;
 
 #[derive(Deserialize)]
 pub(crate) struct GithubUser {
