@@ -1,7 +1,7 @@
 //! Policies: choose a tag from registry facts, with a reason for every tag that was refused.
 //!
-//! Each kind of policy is one file that implements [`Rule`] ([`with_rule`] lists them). Three of
-//! them order tags by their text and implement [`order::TagOrder`] instead. The flow they share is
+//! Each kind of policy is one file that implements `rule::Rule` (`with_rule` lists them). Three of
+//! them order tags by their text and implement `order::TagOrder` instead. The flow they share is
 //! in `filter` (which tags take part) and `eligibility` (holds, ages, platforms, digests).
 //!
 //! [`choose`] is pure. If a deciding fact is missing, it returns [`PolicyOutcome::Needs`]; the
