@@ -534,7 +534,7 @@ pub(super) fn hold(
     let (release, released) = mpsc::channel::<()>();
     let work = Box::new(move || {
         let _ = come.send(());
-        let _ = released.recv_timeout(Duration::from_secs(30));
+        let _ = released.recv_timeout(Duration::from_secs(120));
     });
     gate.once(
         word,
@@ -547,9 +547,9 @@ pub(super) fn hold(
     (came, release)
 }
 
-/// Waits for a condition, for at most half a minute.
+/// Waits for a condition, for at most two minutes: other tests and servers share the machine.
 pub(super) fn wait<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + Duration::from_secs(30);
+    let deadline = Instant::now() + Duration::from_secs(120);
     loop {
         if let Some(value) = condition() {
             return value;

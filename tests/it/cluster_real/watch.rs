@@ -45,7 +45,7 @@ impl Watched {
     }
 
     async fn next(&mut self) -> ClusterEvent {
-        tokio::time::timeout(Duration::from_secs(30), self.events.recv())
+        tokio::time::timeout(Duration::from_secs(120), self.events.recv())
             .await
             .expect("an event within 30 s")
             .unwrap()
@@ -58,7 +58,7 @@ impl Watched {
         found: impl Fn(&ClusterEvent) -> bool,
     ) -> Vec<ClusterEvent> {
         let mut seen = Vec::new();
-        let end = tokio::time::Instant::now() + Duration::from_secs(30);
+        let end = tokio::time::Instant::now() + Duration::from_secs(120);
         loop {
             match tokio::time::timeout_at(end, self.events.recv()).await {
                 Ok(Some(event)) => seen.push(event),

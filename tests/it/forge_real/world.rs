@@ -152,13 +152,16 @@ impl World {
         what: &str,
         wanted: impl Fn(&PullRequest) -> bool,
     ) -> PullRequest {
-        let end = Instant::now() + Duration::from_secs(30);
+        let end = Instant::now() + Duration::from_secs(120);
         loop {
             let request = self.forge.get(number).await.unwrap();
             if wanted(&request) {
                 return request;
             }
-            assert!(Instant::now() < end, "not within 30 s: {what}: {request:?}");
+            assert!(
+                Instant::now() < end,
+                "not within two minutes: {what}: {request:?}"
+            );
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }

@@ -28,7 +28,7 @@ use tagboat::{
 use tokio_util::sync::CancellationToken;
 
 /// The bound of every wait, for a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// An API server that the tests write to beside tagboat.
 pub(crate) trait Backend: Clone {

@@ -7,7 +7,7 @@ use std::{
 };
 
 /// The time that a process may take to end, on a busy machine.
-const BOUND: Duration = Duration::from_secs(60);
+const BOUND: Duration = Duration::from_secs(120);
 
 /// A process that is killed (SIGKILL) on drop.
 pub(crate) struct Running(Child);

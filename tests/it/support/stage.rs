@@ -142,7 +142,7 @@ pub(crate) fn timing() -> ReportTiming {
 }
 
 pub(crate) async fn until(what: &str, done: impl Fn() -> bool) {
-    let end = Instant::now() + Duration::from_secs(30);
+    let end = Instant::now() + Duration::from_secs(120);
     while !done() {
         assert!(Instant::now() < end, "not within 30 s: {what}");
         tokio::time::sleep(Duration::from_millis(2)).await;
