@@ -102,7 +102,7 @@ pub enum EventFact {
     Socket,
     /// The code of an Application's state.
     State,
-    /// When the wait ends.
+    /// The end of a wait.
     Until,
     /// The page at the forge.
     Url,

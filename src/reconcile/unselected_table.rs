@@ -9,7 +9,7 @@ use std::{
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum UnselectedState {
-    /// It has not been read, or is being read.
+    /// Not read yet, or being read.
     Unknown,
     /// The declared manifests were applied.
     Applied,
@@ -32,7 +32,7 @@ pub(crate) struct UnselectedApplications(Mutex<UnselectedTable>);
 
 #[derive(Default)]
 pub(super) struct UnselectedTable {
-    /// Whether a command has selected Applications at all.
+    /// True once a command has selected Applications.
     has_selection: bool,
     pub entries: BTreeMap<(String, Name), UnselectedEntry>,
 }

@@ -23,7 +23,7 @@ use std::{
 pub(crate) struct PassState<'p> {
     pub(crate) mode: PassMode,
     pub(crate) rescan: &'p Rescan,
-    /// When the pass began. Ages in texts are counted from it.
+    /// The start of the pass, from which ages in texts are counted.
     pub(crate) now: Timestamp,
     pub(crate) clock: PassClock,
     pub(crate) scans: Scans,
@@ -90,7 +90,7 @@ pub(crate) enum RequestPhase {
 pub(crate) struct RequestProgress {
     /// State of those that still exist, by branch.
     pub(crate) states: BTreeMap<String, RequestState>,
-    /// Those that this pass merged or closed, with their Environment.
+    /// Pull requests that this pass merged or closed, with their Environment.
     pub(crate) ended: Vec<(String, RequestReport)>,
     /// Pushes of each branch.
     pub(crate) pushes: BTreeMap<String, u32>,

@@ -47,7 +47,7 @@ async fn review_of_earlier_head_is_no_approval() {
             Some(0),
             true,
         ),
-        // The setting is unknown: then somebody must approve the current head.
+        // The setting is unknown: a person must approve the current head.
         (json(200, &unknown), true, 0, None, false),
         (json(200, &unknown), true, 1, Some(1), false),
         (

@@ -19,7 +19,7 @@ pub struct DesiredObject {
     pub wave: u8,
     /// Objects that must be applied first.
     pub after: Vec<ApplyOrder>,
-    /// Whether the cluster serves its kind.
+    /// True if the cluster serves its kind.
     pub served: bool,
 }
 
@@ -38,7 +38,7 @@ impl DesiredObject {
 pub struct ApplyOrder {
     /// The index of the dependency.
     pub index: usize,
-    /// Whether the dependency must be healthy, not only applied.
+    /// True if the dependency must be healthy, not only applied.
     pub healthy: bool,
 }
 

@@ -67,8 +67,8 @@ use std::{
 /// Steps of one pull request within one round: more than any sequence of steps has.
 const MOST_STEPS: usize = 8;
 
-/// How long a text that may become better is left as it is, how long after its opening missing
-/// labels are added, and how long a refused merge is not repeated.
+/// The pause before an improvable text is written again and a refused merge is retried, and the
+/// time after its opening in which missing labels are added to a pull request.
 const HOUR: SignedDuration = SignedDuration::from_hours(1);
 
 /// Everything outside a pass that the work on pull requests reads and writes.

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 /// Pull requests merged within [`rollout::LATELY`], by number.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct RecentMerges {
-    /// Those whose commit has not been read, with their Environment.
+    /// Merges whose commit has not been read, with their Environment.
     pub(super) unread: BTreeMap<u64, (forge::PullRequest, String)>,
     pub(super) announced: BTreeMap<u64, MergedRequest>,
 }

@@ -54,7 +54,7 @@ fn branch_used_by_another_request_stays() {
         (RequestStatus::Open, "try it on staging", 0)
     );
     assert_eq!(fleet.comments(hers), [""; 0]);
-    // Wanted again: the bot opens its own beside hers; then the branch is in nobody else's use.
+    // Needed again: the bot opens a pull request beside hers. Then no other one uses the branch.
     fleet.publish("web", &["1.2.0"]);
     let row = fleet.only();
     assert!(

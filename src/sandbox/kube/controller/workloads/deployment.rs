@@ -12,7 +12,7 @@ struct RolloutCounts {
     wanted: i64,
     total: i64,
     available: i64,
-    /// Those of the present template.
+    /// Pods of the present template.
     updated: i64,
     /// The number of the rollout.
     revision: u64,
