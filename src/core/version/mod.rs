@@ -107,6 +107,7 @@ pub(crate) fn split(tag: &str) -> Result<([u64; 3], &str), &'static str> {
         None => &tag[at..],
     };
     match rest.strip_prefix('-') {
+        Some("") => Err("has an empty pre-release"),
         Some(pre) => Ok((numbers, pre)),
         None if rest.is_empty() => Ok((numbers, "")),
         None => Err("is no version"),
@@ -211,6 +212,8 @@ mod tests {
             "1.2.99999999999999999999",
             "1.2.3-a..b",
             "1.2.3-01",
+            "1.2.3-",
+            "1.2.3-+b",
             "V1.2.3",
         ] {
             assert!(Version::of_tag(tag).is_err(), "{tag}");

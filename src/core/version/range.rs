@@ -6,7 +6,7 @@
 //! `>1.2` is `>=1.3`, `<=1.2` is `<1.3`. A pre-release matches only if a comparator of the same OR
 //! group carries one.
 
-use super::{Version, check_pre};
+use super::{Version, check_pre, compare_pre};
 use regex::Regex;
 use std::{cmp::Ordering, fmt, str::FromStr, sync::LazyLock};
 
@@ -116,7 +116,7 @@ impl ComparatorGroup {
             format!(" >={}, <={} ", &found[1], &found[6])
         });
         let mut rest: &str = hyphens.trim();
-        if rest.is_empty() {
+        if rest.is_empty() || rest.ends_with(',') {
             return Err(bad(text));
         }
         let mut comparators = Vec::new();
@@ -223,6 +223,14 @@ impl Comparator {
             ComparisonOperator::Less => order == Ordering::Less,
             ComparisonOperator::Equal if !partial => order == Ordering::Equal,
             ComparisonOperator::NotEqual if !partial => order != Ordering::Equal,
+            // Without a patch number the pre-release alone is compared (Masterminds v3.5).
+            ComparisonOperator::NotEqual
+                if self.given == 2
+                    && (v_major, v_minor) == (major, minor)
+                    && !(version.pre.is_empty() && self.pre.is_empty()) =>
+            {
+                compare_pre(version.pre, &self.pre) != Ordering::Equal
+            }
             ComparisonOperator::NotEqual => {
                 self.given == 0 || version.numbers[..self.given] != self.numbers[..self.given]
             }
@@ -293,6 +301,12 @@ mod tests {
             ("!=1.2.3", "1.2.4", "1.2.3"),
             ("!=1.2", "1.3.0", "1.2.0 1.2.9"),
             ("!=1", "2.0.0", "1.9.9"),
+            (
+                "!=4.1-alpha",
+                "4.1.5 4.1.5-beta 4.2.0-alpha 4.0.0",
+                "4.1.5-alpha 4.1.0-alpha",
+            ),
+            ("!=4-alpha", "5.0.0 3.0.0-alpha", "4.1.0 4.1.0-alpha"),
             (">1.2", "1.3.0 2.0.0", "1.2.0 1.2.9"),
             (">1", "2.0.0", "1.9.9"),
             (">1.2.3", "1.2.4", "1.2.3"),
@@ -352,6 +366,10 @@ mod tests {
             ">>1",
             "1.0.0 -",
             "1,,2",
+            ">=1.0.0,",
+            ">=1.0.0 , ",
+            ">=1.0.0, <2 ,",
+            ">=1.2.3-",
             "99999999999999999999.0.0",
             ">=1.0.0-a..b",
         ] {

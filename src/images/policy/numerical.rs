@@ -12,7 +12,9 @@ impl TagOrder for Numerical {
 
     fn key<'a>(&self, text: Cow<'a, str>) -> Result<Cow<'a, str>, Refusal> {
         if text.is_empty() || !text.bytes().all(|b| b.is_ascii_digit()) {
-            return Err(Refusal::NoNumber);
+            return Err(Refusal::NoNumber {
+                text: text.into_owned(),
+            });
         }
         Ok(match text {
             Cow::Borrowed(text) => Cow::Borrowed(text.trim_start_matches('0')),
@@ -26,7 +28,7 @@ impl TagOrder for Numerical {
     }
 
     fn wanted(&self) -> String {
-        "numbers are wanted".to_owned()
+        "whole numbers are wanted".to_owned()
     }
 
     fn summary(&self) -> String {

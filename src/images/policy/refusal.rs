@@ -2,7 +2,7 @@
 
 use super::Hold;
 use crate::core::{
-    image::{Platform, Tag},
+    image::{Platform, Tag, shown},
     schedule,
 };
 use jiff::Timestamp;
@@ -31,7 +31,11 @@ pub enum Refusal {
     PreRelease {
         range: String,
     },
-    NoNumber,
+    /// The compared text is no whole decimal number.
+    NoNumber {
+        /// The tag, or what `filterTags.extract` makes of it.
+        text: String,
+    },
     /// The image has no credible creation date.
     NoDate,
     /// The tag has not been seen for long enough.
@@ -114,7 +118,11 @@ impl fmt::Display for Refusal {
                 f,
                 "is a pre-release, which the range {range:?} does not take"
             ),
-            Refusal::NoNumber => f.write_str("is no decimal number"),
+            Refusal::NoNumber { text } => write!(
+                f,
+                "is compared as {}, which is no whole decimal number",
+                shown(text)
+            ),
             Refusal::NoDate => f.write_str("has no creation date that can be believed"),
             Refusal::TooYoung {
                 since,
