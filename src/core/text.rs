@@ -67,6 +67,13 @@ pub fn without_controls(text: &str, limit: usize) -> String {
         .collect()
 }
 
+/// Returns a text without control characters but its line ends.
+pub fn without_controls_but_lines(text: &str) -> String {
+    text.chars()
+        .filter(|c| !c.is_control() || *c == '\n')
+        .collect()
+}
+
 /// Returns the first ten digits of a commit id, as Git's own tools abbreviate it.
 pub fn short_id(commit: &str) -> &str {
     commit.get(..10).unwrap_or(commit)

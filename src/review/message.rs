@@ -1,7 +1,10 @@
 //! Commit messages: a function of the change set, so that a retry writes the same.
 
 use super::{ChangeSet, ImageMove};
-use crate::core::error::{Classify, ErrorKind};
+use crate::core::{
+    error::{Classify, ErrorKind},
+    text,
+};
 use minijinja::{Environment, value::Serde};
 use serde_json::{Value, json};
 
@@ -52,16 +55,25 @@ impl CommitMessage {
             None => format!("{}\n\n{}", subject(set), body(set)),
             Some(template) => render(template, set)?,
         };
-        let clean = clean(&text);
+        let clean = text::without_controls_but_lines(&text);
+        let text = clean.trim();
         let group = set.group.as_deref().map_or(String::new(), |group| {
             format!(" ({})", group.escape_debug())
         });
+        // Git reads the last paragraph alone: a trailer after a block of trailers joins it.
+        let gap = if ends_with_trailers(text) { "" } else { "\n" };
         Ok(format!(
-            "{}\n\n{TRAILER}: {}{group}\n",
-            clean.trim(),
+            "{text}\n{gap}{TRAILER}: {}{group}\n",
             set.environment
         ))
     }
+}
+
+/// Returns whether the last paragraph of a message is a block of trailers, as Git reads it.
+fn ends_with_trailers(message: &str) -> bool {
+    gix::objs::commit::MessageRef::from_bytes(message.as_bytes())
+        .body()
+        .is_some_and(|body| body.trailers().next().is_some())
 }
 
 /// Returns the subject: `dev: podinfo 6.5.0 → 6.5.1`, with as many images as fit.
@@ -121,19 +133,8 @@ fn render(template: &str, set: &ChangeSet) -> Result<String, CommitMessageError>
     let failed = |error: minijinja::Error| CommitMessageError(error.to_string());
     let mut environment = Environment::new();
     environment.set_fuel(Some(FUEL));
-    let images: Vec<Value> = set
-        .moves
-        .iter()
-        .map(|row| {
-            let mut image = json!(row);
-            image["image"] = json!(row.image());
-            image["step"] = json!(row.step());
-            image
-        })
-        .collect();
-    let context = json!({"environment": set.environment, "group": set.group, "images": images, "subject": subject(set)});
     let text = environment
-        .render_str(template, Serde(context))
+        .render_str(template, Serde(context(set)))
         .map_err(failed)?;
     if text.trim().is_empty() {
         return Err(CommitMessageError("it makes an empty message".to_owned()));
@@ -147,11 +148,19 @@ fn render(template: &str, set: &ChangeSet) -> Result<String, CommitMessageError>
     Ok(text)
 }
 
-/// Removes control characters but line ends: a message is printed on terminals.
-fn clean(text: &str) -> String {
-    text.chars()
-        .filter(|c| !c.is_control() || *c == '\n')
-        .collect()
+/// Returns what a template sees. [`crate::spec::settings::message_sample`] has the same names.
+fn context(set: &ChangeSet) -> Value {
+    let images: Vec<Value> = set
+        .moves
+        .iter()
+        .map(|row| {
+            let mut image = json!(row);
+            image["image"] = json!(row.image());
+            image["step"] = json!(row.step());
+            image
+        })
+        .collect();
+    json!({"environment": set.environment, "group": set.group, "images": images, "subject": subject(set)})
 }
 
 #[cfg(test)]
@@ -163,6 +172,7 @@ mod tests {
             version,
         },
         review::FileLine,
+        spec::settings,
     };
 
     fn set(rows: &[(&str, Option<&str>, &str)]) -> ChangeSet {
@@ -238,6 +248,56 @@ mod tests {
             text,
             "dev: podinfo 6.5.0 → 6.5.1\n\nghcr.io/a/podinfo 6.5.0 → 6.5.1 (policy apps/podinfo)\n  envs/dev/app.yaml:12\n\nTagboat-Update: dev\n"
         );
+    }
+
+    #[test]
+    fn message_trailer_joins_a_block_of_trailers() {
+        let set = set(&[("ghcr.io/a/podinfo", Some("6.5.0"), "6.5.1")]);
+        for (template, expected) in [
+            (
+                "up\n\nSigned-off-by: Bot <bot@example.org>",
+                "up\n\nSigned-off-by: Bot <bot@example.org>\nTagboat-Update: dev\n",
+            ),
+            (
+                "up\n\nwhy\n\nChange-Id: I1234\nSigned-off-by: Bot <bot@example.org>\n\n",
+                "up\n\nwhy\n\nChange-Id: I1234\nSigned-off-by: Bot <bot@example.org>\nTagboat-Update: dev\n",
+            ),
+            (
+                "up\n\nSigned-off-by: Bot <bot@example.org>\n\nlast words",
+                "up\n\nSigned-off-by: Bot <bot@example.org>\n\nlast words\n\nTagboat-Update: dev\n",
+            ),
+            ("fix: up", "fix: up\n\nTagboat-Update: dev\n"),
+        ] {
+            let message = CommitMessage::new(Some(template.to_owned()));
+            assert_eq!(message.of(&set).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn message_sample_of_the_settings_has_every_name() {
+        fn names(value: &Value, path: &str, all: &mut Vec<String>) {
+            match value {
+                Value::Object(entries) => {
+                    for (key, value) in entries {
+                        names(value, &format!("{path}.{key}"), all);
+                    }
+                }
+                Value::Array(items) => {
+                    for item in items {
+                        names(item, path, all);
+                    }
+                }
+                _ => all.push(path.to_owned()),
+            }
+        }
+        let shape = |value: &Value| {
+            let mut all = vec![];
+            names(value, "", &mut all);
+            all.sort();
+            all
+        };
+        let set = set(&[("ghcr.io/a/podinfo", Some("6.5.0"), "6.5.1")]);
+        assert_eq!(shape(&context(&set)), shape(&settings::message_sample()));
     }
 
     #[test]

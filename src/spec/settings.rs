@@ -12,6 +12,7 @@ use super::{
     settings_raw as raw,
 };
 use crate::core::{schedule, yaml};
+pub use repository::message_sample;
 use repository::repository;
 use std::{collections::BTreeSet, path::PathBuf, sync::LazyLock, time::Duration};
 
@@ -264,6 +265,9 @@ fn check(at: &mut SpecReader<'_>, raw: raw::RawSettings) -> Option<Settings> {
             "/notifications",
             "notifications are checked but not yet sent",
         );
+    }
+    if server.is_some() {
+        at.warn("/server", "the HTTP server is checked but not yet started");
     }
     let repositories: Vec<Option<ConfigRepository>> = repositories
         .into_iter()

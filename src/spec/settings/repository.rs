@@ -13,11 +13,46 @@ use std::time::Duration;
 /// The schemes of Git remotes that are spoken.
 const SCHEMES: [&str; 4] = ["https://", "http://", "ssh://", "file://"];
 
+/// Steps of a template with the few rows of [`message_sample`].
+const FUEL: u64 = 100_000;
+
+/// Checks a commit message's template: it is rendered once, and an unknown name is an error.
 fn template(text: &str) -> Result<(), String> {
-    minijinja::Environment::new()
+    let mut environment = minijinja::Environment::new();
+    environment.set_undefined_behavior(minijinja::UndefinedBehavior::Strict);
+    environment.set_fuel(Some(FUEL));
+    let template = environment
         .template_from_str(text)
-        .map(drop)
-        .map_err(|error| format!("not a Jinja template: {error}"))
+        .map_err(|error| format!("not a Jinja template: {error}"))?;
+    match template.render(minijinja::value::Serde(message_sample())) {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == minijinja::ErrorKind::UndefinedError => Err(format!(
+            "the template uses a name that does not exist ({error}); \
+             available: environment, group, subject, images[] with policy, repository, image, \
+             old, new, digest, bump, step, places[] with file and line"
+        )),
+        Err(error) => Err(format!("cannot render the template: {error}")),
+    }
+}
+
+/// An example of what a commit message's template sees.
+pub fn message_sample() -> serde_json::Value {
+    serde_json::json!({
+        "environment": "dev",
+        "group": "app",
+        "subject": "dev: podinfo 6.5.0 → 6.5.1",
+        "images": [{
+            "policy": "apps/podinfo",
+            "repository": "ghcr.io/example/podinfo",
+            "image": "podinfo",
+            "old": "6.5.0",
+            "new": "6.5.1",
+            "digest": format!("sha256:{}", "0".repeat(64)),
+            "bump": "patch",
+            "step": "6.5.0 → 6.5.1",
+            "places": [{"file": "apps/dev/podinfo.yaml", "line": 12}],
+        }],
+    })
 }
 
 pub(super) fn repository(
