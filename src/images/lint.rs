@@ -5,8 +5,12 @@ use super::{
     references::{Note, NoteKind, ReferenceOrigin},
     scope::{EnvironmentScope, ReferencedFile, concerns},
 };
+use crate::core::{image::ImageRepository, name::Name};
 use crate::spec::{Declarations, Diagnostic, Environment, ReferenceScope, Severity, SourcePlace};
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 /// Returns the scope of each Environment, and all findings about the repository.
 ///
@@ -22,6 +26,9 @@ pub fn find(
         .values()
         .map(|environment| Arc::new(EnvironmentScope::new(declared, files, environment, &shared)))
         .collect();
+    for scope in &scopes {
+        findings.extend(undecided(declared, scope));
+    }
     findings.extend(unused(declared, files, &scopes));
     (scopes, findings)
 }
@@ -82,8 +89,10 @@ fn of_note(file: &str, note: &Note) -> Diagnostic {
         NoteKind::LfsPointer
         | NoteKind::Encrypted
         | NoteKind::Template
+        | NoteKind::MarkerInText
         | NoteKind::Alias
-        | NoteKind::DoubledKey => Severity::Warning,
+        | NoteKind::DoubledKey
+        | NoteKind::Unmanaged => Severity::Warning,
     };
     let place = SourcePlace {
         file: file.to_owned(),
@@ -144,6 +153,55 @@ fn overlaps(
         }
     }
     shared
+}
+
+/// References of an Environment that several policies are for, without a marker that decides.
+fn undecided(declared: &Declarations, scope: &EnvironmentScope) -> Vec<Diagnostic> {
+    let environment = &scope.environment;
+    if environment.references != ReferenceScope::Auto || environment.suspend {
+        return Vec::new();
+    }
+    let mut by_image: BTreeMap<&ImageRepository, Vec<&Name>> = BTreeMap::new();
+    for policy in declared.policies.values() {
+        if environment.selects(policy) {
+            by_image
+                .entry(&policy.image)
+                .or_default()
+                .push(&policy.name);
+        }
+    }
+    by_image.retain(|_, names| names.len() > 1);
+    if by_image.is_empty() {
+        return Vec::new();
+    }
+    let mut all = Vec::new();
+    for file in scope.files() {
+        for reference in &file.findings.references {
+            let several = reference
+                .repository
+                .as_ref()
+                .filter(|_| reference.policy().is_none())
+                .and_then(|image| Some((image, by_image.get(image)?)));
+            if let Some((image, names)) = several {
+                let (line, column) = reference.line_column();
+                let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+                all.push(Diagnostic {
+                    place: SourcePlace {
+                        file: file.path.clone(),
+                        line: line as usize,
+                        column: column as usize,
+                    },
+                    severity: Severity::Error,
+                    message: format!(
+                        "several policies of Environment {} are for {image} ({}): write a marker for one of them",
+                        environment.name,
+                        names.join(", ")
+                    ),
+                });
+            }
+        }
+    }
+    all
 }
 
 /// Findings of policies and Environments that have nothing to do.

@@ -43,14 +43,15 @@ pub fn survey(root: &Path) -> Result<Survey, FileError> {
     let mut survey = Survey::default();
     let mut declaring = Vec::new();
     let mut errors = Vec::new();
-    let mut files = walk(root, &mut errors, |path, relative| {
+    let mut parsed = Vec::new();
+    let files = walk(root, &mut errors, |path, relative| {
         let has_chart = |chart: &str| root.join(chart).join("Chart.yaml").is_file();
         let kind = FileKind::of(&relative, has_chart);
         if kind == FileKind::NotYaml && !relative.ends_with(".json") {
             return Ok(None);
         }
         let bytes = fs::read(path)?;
-        survey.parsed += 1;
+        parsed.push((relative.clone(), kind));
         let findings = references::find(kind, &bytes);
         let has_findings = !findings.references.is_empty() || !findings.notes.is_empty();
         let file = has_findings.then(|| ReferencedFile {
@@ -71,24 +72,43 @@ pub fn survey(root: &Path) -> Result<Survey, FileError> {
         .iter()
         .map(|(path, bytes)| (path.as_str(), bytes.as_slice()));
     survey.declared = spec::read(declaring, None);
-    drop_unwatched_notes(root, &survey.declared, &mut files);
+    survey.parsed = parsed.len();
+    let files = finish_notes(root, &survey.declared, parsed, files);
     survey.files = Arc::new(files);
     Ok(survey)
 }
 
-/// Drops the notes of files that mention no watched image. A file that cannot be read a second time
-/// keeps its notes.
-fn drop_unwatched_notes(root: &Path, declared: &Declarations, files: &mut [ReferencedFile]) {
+/// Drops the notes of files that mention no watched image, and adds those about mentions outside of
+/// references. A file that cannot be read a second time keeps its notes.
+fn finish_notes(
+    root: &Path,
+    declared: &Declarations,
+    parsed: Vec<(String, FileKind)>,
+    files: Vec<ReferencedFile>,
+) -> Vec<ReferencedFile> {
     let policies = declared.policies.values();
     let needles = Needles::new(policies.map(|policy| &policy.image));
-    for file in files {
-        let notes = &mut file.findings.notes;
-        if !notes.is_empty()
-            && fs::read(root.join(&file.path)).is_ok_and(|bytes| !needles.hit(&bytes))
-        {
-            notes.clear();
+    let mut known = files.into_iter().peekable();
+    let mut finished = Vec::new();
+    for (path, kind) in parsed {
+        let findings = known.next_if(|file| file.path == path);
+        let mut findings = findings.map(|file| file.findings).unwrap_or_default();
+        if let Ok(bytes) = fs::read(root.join(&path)) {
+            if !needles.notes_count(kind, &bytes) {
+                findings.notes.clear();
+            }
+            references::add_mentions(kind, &bytes, &needles, &mut findings);
+        }
+        if !findings.references.is_empty() || !findings.notes.is_empty() {
+            finished.push(ReferencedFile {
+                path,
+                blob: None,
+                regular: true,
+                findings,
+            });
         }
     }
+    finished
 }
 
 /// Returns the files below `path`, or `path` itself, that may have declarations.

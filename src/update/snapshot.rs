@@ -117,7 +117,7 @@ impl Extractor for ReferencedFiles {
         if !self.needles.hit(bytes) {
             return Vec::new();
         }
-        let findings = references::find(kind_of(class), bytes);
+        let findings = references::find_watched(kind_of(class), bytes, &self.needles);
         if findings.references.is_empty() && findings.notes.is_empty() {
             Vec::new()
         } else {
@@ -137,6 +137,7 @@ fn kind_of(class: u8) -> FileKind {
         FileKind::Yaml,
         FileKind::Kustomization,
         FileKind::ChartTemplate,
+        FileKind::Json,
     ]
     .into_iter()
     .find(|kind| *kind as u8 == class)

@@ -13,7 +13,7 @@
 mod node;
 mod pointer;
 
-pub use node::{Node, NodeKind, NodeStyle};
+pub use node::{Node, NodeKind, NodeStyle, is_null};
 pub use pointer::{PathStep, PointerTarget};
 
 use crate::core::error::{Classify, ErrorKind as Blame};

@@ -64,6 +64,11 @@ pub(crate) struct RawNode {
     pub cooked: bool,
 }
 
+/// Returns whether an unquoted text means null (YAML 1.2.2, section 10.3.2).
+pub fn is_null(plain: &str) -> bool {
+    matches!(plain, "" | "~" | "null" | "Null" | "NULL")
+}
+
 /// A node of a [`YamlStream`]: a view, as cheap to copy as a reference.
 #[derive(Clone, Copy)]
 pub struct Node<'t> {
@@ -119,6 +124,13 @@ impl<'t> Node<'t> {
             }
             _ => None,
         }
+    }
+
+    /// Returns whether this is the null of YAML's core schema: nothing, `~` or `null`, unquoted.
+    pub fn is_null(self) -> bool {
+        self.style() == Some(NodeStyle::Plain)
+            && self.value().is_some_and(is_null)
+            && self.tag().is_none_or(|tag| tag == "!!null")
     }
 
     /// The tag of a scalar, if one is written: "!!str" for `!!str 1`, as the standard ones are

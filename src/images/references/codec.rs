@@ -1,11 +1,13 @@
 //! [`Findings`] as bytes for the cache: numbers as LEB128, texts with their length in front.
 
-use super::{Findings, Note, NoteKind, Reference, ReferenceOrigin, ReferencePart, ReferenceSlot};
+use super::{
+    DigestPlace, Findings, Note, NoteKind, Reference, ReferenceOrigin, ReferencePart, ReferenceSlot,
+};
 use crate::core::{image::ImageRepository, name::Name, yaml::NodeStyle};
 
 /// The first byte of the encoding. It changes with the encoding and with what [`super::find`]
 /// finds, so that a cache filled by an older version counts as empty.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 
 /// Bytes that are no findings of this version: look again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -44,6 +46,7 @@ impl Findings {
             );
             text(&mut out, reference.registry.as_deref().unwrap_or_default());
             text(&mut out, &reference.locator);
+            out.push(reference.digest_place as u8);
             number(&mut out, reference.slots.len());
             for slot in &reference.slots {
                 out.extend([slot.part as u8, slot.style as u8, u8::from(slot.anchored)]);
@@ -159,6 +162,14 @@ impl CodecReader<'_> {
         };
         let registry = Some(self.text()?.to_owned()).filter(|text| !text.is_empty());
         let locator = self.text()?.to_owned();
+        let digest_place = one_of(
+            &[
+                DigestPlace::None,
+                DigestPlace::BehindTag,
+                DigestPlace::EmptyKey,
+            ],
+            self.byte()?,
+        )?;
         let slots = (0..self.number()?)
             .map(|_| self.slot())
             .collect::<Result<Vec<_>, _>>()?;
@@ -170,6 +181,7 @@ impl CodecReader<'_> {
                 repository,
                 registry,
                 slots,
+                digest_place,
                 locator,
             })
         }
@@ -212,12 +224,21 @@ impl CodecReader<'_> {
 
     fn note(&mut self) -> Result<Note, DecodeError> {
         use NoteKind::{
-            Alias, BadMarker, DoubledKey, Encrypted, LfsPointer, LostMarker, NotUtf8, Template,
-            Unparsable,
+            Alias, BadMarker, DoubledKey, Encrypted, LfsPointer, LostMarker, MarkerInText, NotUtf8,
+            Template, Unmanaged, Unparsable,
         };
         let kinds = [
-            NotUtf8, LfsPointer, Encrypted, Template, Unparsable, BadMarker, LostMarker, Alias,
+            NotUtf8,
+            LfsPointer,
+            Encrypted,
+            Template,
+            Unparsable,
+            BadMarker,
+            LostMarker,
+            MarkerInText,
+            Alias,
             DoubledKey,
+            Unmanaged,
         ];
         let kind = one_of(&kinds, self.byte()?)?;
         Ok(Note {

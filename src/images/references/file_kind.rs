@@ -10,6 +10,8 @@ pub enum FileKind {
     Kustomization,
     /// A file under `templates/` of a Helm chart: never edited.
     ChartTemplate,
+    /// JSON, which is YAML: manifests, values. A file that is neither is no mistake.
+    Json,
     /// Not read at all.
     NotYaml,
 }
@@ -27,12 +29,12 @@ impl FileKind {
             file,
             "kustomization.yaml" | "kustomization.yml" | "Kustomization"
         );
-        if !kustomization
-            && !extension
-                .is_some_and(|extension| matches!(extension, "yaml" | "yml" | "YAML" | "YML"))
-        {
-            return FileKind::NotYaml;
-        }
+        let plain = match extension {
+            Some("yaml" | "yml" | "YAML" | "YML") => FileKind::Yaml,
+            Some("json") => FileKind::Json,
+            _ if kustomization => FileKind::Kustomization,
+            _ => return FileKind::NotYaml,
+        };
         let under_templates =
             path.match_indices("templates/")
                 .any(|(at, _)| match path[..at].strip_suffix('/') {
@@ -42,7 +44,7 @@ impl FileKind {
         match (under_templates, kustomization) {
             (true, _) => FileKind::ChartTemplate,
             (false, true) => FileKind::Kustomization,
-            (false, false) => FileKind::Yaml,
+            (false, false) => plain,
         }
     }
 }
@@ -69,6 +71,8 @@ mod tests {
             ("charts/app/my-templates/x.yaml", FileKind::Yaml),
             ("charts/app/values.yaml", FileKind::Yaml),
             ("charts/app/templates/_helpers.tpl", FileKind::NotYaml),
+            ("apps/pod.json", FileKind::Json),
+            ("charts/app/templates/pod.json", FileKind::ChartTemplate),
             ("README.md", FileKind::NotYaml),
             ("yaml", FileKind::NotYaml),
         ] {

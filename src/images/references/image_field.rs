@@ -1,6 +1,8 @@
 //! `image:` in Kubernetes objects: containers, and custom resources of any kind.
 
-use super::{Reference, ReferenceOrigin, ReferencePart, ReferenceSlot, siblings::Siblings};
+use super::{
+    DigestPlace, Reference, ReferenceOrigin, ReferencePart, ReferenceSlot, siblings::Siblings,
+};
 use crate::core::image::{ImageRef, ImageRepository};
 
 /// Returns the reference in the `image` field of a mapping inside a Kubernetes object. Invalid text
@@ -28,6 +30,7 @@ pub(crate) fn reference(
         repository: Some(repository),
         registry: None,
         slots,
+        digest_place: DigestPlace::None,
         locator: format!("{}.image", locator()),
     })
 }

@@ -4,6 +4,9 @@
 //! A marker belongs to the scalar on its line; on a line of its own, to the scalar on the next line
 //! at the same indent. If a line has several values (flow style), the marker belongs to the only
 //! one that fits the requested part.
+//!
+//! The comment must be the marker and nothing else, as for Flux: a line that was commented out with
+//! its marker is not one. The other comments that hold a marker are named in notes.
 
 use super::{MARKER, Note, NoteKind, ReferencePart};
 use crate::core::{
@@ -57,9 +60,9 @@ pub(crate) fn attach(stream: &YamlStream<'_>) -> (HashMap<u32, Marker>, Vec<Note
         let read = match read(stream.comment_text(&comment)) {
             Ok(Some(read)) => read,
             Ok(None) => continue,
-            Err(message) => {
+            Err((kind, message)) => {
                 notes.push(Note {
-                    kind: NoteKind::BadMarker,
+                    kind,
                     line,
                     column,
                     message,
@@ -148,33 +151,52 @@ fn line_column(stream: &YamlStream<'_>, byte: usize) -> (u32, u32) {
         .map_or((1, 1), |node| (node.line(), node.column()))
 }
 
-/// Reads a comment: `None` if it only talks about markers.
-fn read(comment: &str) -> Result<Option<(Name, ReferencePart)>, String> {
+/// Reads a comment: `None` if it only mentions markers in prose.
+///
+/// # Errors
+/// The kind of the note, and its message.
+fn read(comment: &str) -> Result<Option<(Name, ReferencePart)>, (NoteKind, String)> {
     let Some(start) = comment.find('{') else {
         return Ok(None);
     };
+    let bad = |message: String| (NoteKind::BadMarker, message);
+    let in_text = |message: &str| (NoteKind::MarkerInText, message.to_owned());
+    let front = comment[..start].strip_prefix('#').unwrap_or_default();
+    if !front.trim().is_empty() {
+        return Err(in_text(
+            "this comment is no marker, because it has other text before it",
+        ));
+    }
     let mut values =
         serde_json::Deserializer::from_str(&comment[start..]).into_iter::<serde_json::Value>();
-    let value = match values.next() {
-        Some(Ok(value)) => value,
-        _ => {
-            return Err(
-                "the marker is no JSON: write {\"$imagepolicy\": \"namespace:name\"}".to_owned(),
-            );
-        }
+    let Some(Ok(value)) = values.next() else {
+        return Err(bad(
+            "the marker is no JSON: write {\"$imagepolicy\": \"namespace:name\"}".to_owned(),
+        ));
     };
-    if comment[start + values.byte_offset()..].contains(MARKER) {
-        return Err("there are two markers in one comment".to_owned());
+    let behind = &comment[start + values.byte_offset()..];
+    if behind.contains(MARKER) {
+        return Err(bad("there are two markers in one comment".to_owned()));
     }
     let Some(text) = value.get(MARKER) else {
         return Ok(None);
     };
+    if !behind.trim().is_empty() {
+        return Err(in_text(
+            "this comment is no marker, because it has other text behind it",
+        ));
+    }
     let Some(text) = text.as_str() else {
-        return Err(
+        return Err(bad(
             "the marker's value is no text: write {\"$imagepolicy\": \"namespace:name\"}"
                 .to_owned(),
-        );
+        ));
     };
+    policy_and_part(text).map(Some).map_err(bad)
+}
+
+/// Reads the text of a marker, `namespace:name[:part]`.
+fn policy_and_part(text: &str) -> Result<(Name, ReferencePart), String> {
     let (name, part) = match text.match_indices(':').nth(1) {
         None => (text, ReferencePart::Whole),
         Some((at, _)) => {
@@ -192,10 +214,10 @@ fn read(comment: &str) -> Result<Option<(Name, ReferencePart)>, String> {
             (&text[..at], part)
         }
     };
-    match name.parse::<Name>() {
-        Ok(policy) => Ok(Some((policy, part))),
-        Err(error) => Err(format!("the marker names no policy: {error}")),
-    }
+    let policy = name
+        .parse::<Name>()
+        .map_err(|error| format!("the marker names no policy: {error}"))?;
+    Ok((policy, part))
 }
 
 /// A line, the key of the value on it, and the value.
@@ -266,12 +288,17 @@ fn on<'a, 't>(entries: &'a [MarkedLine<'t>], line: u32) -> &'a [MarkedLine<'t>] 
     &entries[start..end]
 }
 
-/// The only value, or the only one that fits the part.
+/// The only value, or the only one that fits the part, or the only one under `value` (`{name:
+/// image.tag, value: 1.0.0}`).
 fn choose<'a, 't: 'a>(
     entries: impl Iterator<Item = &'a MarkedLine<'t>> + Clone,
     part: ReferencePart,
 ) -> Option<Node<'t>> {
-    single(entries.clone()).or_else(|| single(entries.filter(|entry| fits(entry.1, entry.2, part))))
+    let fitting = entries.clone().filter(|entry| fits(entry.1, entry.2, part));
+    let values = entries.clone().filter(|entry| entry.1 == Some("value"));
+    single(entries)
+        .or_else(|| single(fitting))
+        .or_else(|| single(values))
 }
 
 fn single<'a, 't: 'a>(mut entries: impl Iterator<Item = &'a MarkedLine<'t>>) -> Option<Node<'t>> {

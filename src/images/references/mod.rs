@@ -10,19 +10,24 @@
 //! [`Note`], so that nothing is ignored silently.
 
 mod codec;
+mod embedded;
 mod file_kind;
 mod helm;
 mod image_field;
 mod kustomize;
 mod locator;
 mod marker;
+mod mentions;
 mod needles;
 mod siblings;
+mod tag_text;
 mod walk;
 
 pub use codec::{DecodeError, VERSION};
 pub use file_kind::FileKind;
+pub use mentions::{add as add_mentions, find_watched};
 pub use needles::Needles;
+pub(crate) use tag_text::{is_tag, only_piece};
 
 use crate::core::{
     image::{ImageRef, ImageRepository},
@@ -55,6 +60,8 @@ pub struct Reference {
     pub registry: Option<String>,
     /// The scalars that a choice is written into; never empty.
     pub slots: Vec<ReferenceSlot>,
+    /// The place for a digest that the reference does not have yet.
+    pub digest_place: DigestPlace,
     /// The place in the structure,
     /// `Deployment/apps/podinfo:spec.template.spec.containers[name=app].image`. Unique in a file,
     /// and equal in two versions of it whatever lines were added above.
@@ -80,6 +87,19 @@ pub enum ReferenceOrigin {
     Helm,
 }
 
+/// The place for the digest of a reference whose tag has a scalar of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[repr(u8)]
+pub enum DigestPlace {
+    /// There is none, or the digest stands there already.
+    #[default]
+    None,
+    /// Behind the tag, `tag: edge@sha256:…`.
+    BehindTag,
+    /// An empty `digest:` beside the tag, which is one of the slots.
+    EmptyKey,
+}
+
 /// A scalar that holds an image reference or a part of one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReferenceSlot {
@@ -93,7 +113,7 @@ pub struct ReferenceSlot {
     pub column: u32,
     /// True if the scalar has an anchor, so that aliases elsewhere repeat it.
     pub anchored: bool,
-    /// The present value, unquoted.
+    /// The present value, unquoted; empty for a YAML null.
     pub value: String,
 }
 
@@ -152,10 +172,14 @@ pub enum NoteKind {
     BadMarker,
     /// A marker that belongs to no scalar.
     LostMarker,
+    /// A comment that has other text beside a marker, so that it is none.
+    MarkerInText,
     /// An alias at the place of a reference whose anchored value is not one.
     Alias,
     /// A key is written twice in one mapping.
     DoubledKey,
+    /// A text that names a watched image outside of every place that is edited.
+    Unmanaged,
 }
 
 /// Finds the references of a file. Never fails: what cannot be read is a [`Note`].
@@ -202,6 +226,8 @@ pub fn find(kind: FileKind, source: &[u8]) -> Findings {
     }
     let stream = match yaml::parse(text) {
         Ok(stream) => stream,
+        // Other formats have this ending, too: with comments, a value on each line.
+        Err(_) if kind == FileKind::Json => return Findings::default(),
         Err(error) if text.contains("{{") => {
             return whole(
                 NoteKind::Template,
@@ -267,14 +293,20 @@ impl Reference {
     /// text of the file and need not be a valid tag.
     pub fn tag(&self) -> Option<String> {
         if let Some(slot) = self.slot(ReferencePart::Tag) {
-            let tag = slot
-                .value
-                .split_once('@')
-                .map_or(slot.value.as_str(), |(tag, _)| tag);
-            return (!tag.is_empty()).then(|| tag.to_owned());
+            return self.tag_in(slot).map(str::to_owned);
         }
         let image = ImageRef::new(&self.slot(ReferencePart::Whole)?.value).ok()?;
         image.tag.map(|tag| tag.as_str().to_owned())
+    }
+
+    /// Returns the tag in the scalar of a tag. A marked scalar may have other text around it.
+    pub(crate) fn tag_in<'s>(&self, slot: &'s ReferenceSlot) -> Option<&'s str> {
+        if self.policy().is_some() {
+            return tag_text::range(&slot.value).map(|range| &slot.value[range]);
+        }
+        let value = slot.value.trim();
+        let tag = value.split_once('@').map_or(value, |(tag, _)| tag);
+        Some(tag).filter(|tag| !tag.is_empty())
     }
 
     /// The digest that stands there now, valid or not; an empty scalar is none.
@@ -308,7 +340,11 @@ impl ReferenceSlot {
             line: node.line(),
             column: node.column(),
             anchored: node.anchored(),
-            value: node.value().unwrap_or_default().to_owned(),
+            value: node
+                .value()
+                .filter(|_| !node.is_null())
+                .unwrap_or_default()
+                .to_owned(),
         }
     }
 }

@@ -90,7 +90,7 @@ fn marker_belongs_to_the_scalar_on_its_line() {
             "marker(ns/n) 0:a [whole=x/b:1@1:4]",
         ),
         (
-            "a: \"x/b:1\"\t# note {\"$imagepolicy\": \"ns:n\"} more\n",
+            "a: \"x/b:1\"\t# {\"$imagepolicy\": \"ns:n\"}\n",
             "marker(ns/n) 0:a [whole=x/b:1@1:4]",
         ),
     ] {
@@ -188,7 +188,11 @@ fn references_found_in_kubernetes_objects() {
         "- {apiVersion: v1, kind: Pod, spec: {containers: [{image: a:1}]}}\n",
         &["image 0:[0].spec.containers[0].image [whole=a:1@1:59]"],
     );
-    check(FileKind::Yaml, "services: {web: {image: a/b:1}}\n", &[]);
+    check(
+        FileKind::Yaml,
+        "services: {web: {image: a/b:1}}\n",
+        &["helm 0:services.web.image [whole=a/b:1@1:25]"],
+    );
     let twice = "apiVersion: v1\nkind: Pod\nspec:\n  a: {image: x/y:1, image: x/y:2}\n  containers: [{name: c, image: x/y:1}, {name: c, image: x/y:2}]\n";
     check(
         FileKind::Yaml,
@@ -220,7 +224,7 @@ fn references_join_kustomize_and_helm_parts() {
         FileKind::Yaml,
         values,
         &[
-            "helm 0:image [tag=v1@4:8]",
+            "helm 0:image [tag=v1@4:8 digest=@5:11]",
             "helm 0:sideImage [tag=2@6:39]",
             "helm 0:third [tag=@8:29]",
         ],
@@ -375,4 +379,43 @@ fn references_scan_takes_linear_time() {
     );
     let strays = format!("a: |\n{}", "  $imagepolicy\n".repeat(20_000));
     assert_eq!(find(FileKind::Yaml, strays.as_bytes()).notes.len(), 20_000);
+}
+
+/// A comment counts as a marker only if it is nothing else; the others are named.
+#[test]
+fn marker_with_text_around_is_none() {
+    let marker = "{\"$imagepolicy\": \"ns:n:tag\"}";
+    for (text, expected) in [
+        (
+            format!("# tag: 1.2.3 # {marker}\npullPolicy: Always\n"),
+            "MarkerInText 1:1",
+        ),
+        (
+            format!("# image: app:v1 # {marker}\nname: app:v2\n"),
+            "MarkerInText 1:1",
+        ),
+        (format!("# OFF {marker}\ntag: a\n"), "MarkerInText 1:1"),
+        (
+            format!("tag: a # pinned for INC-1; was {marker}\n"),
+            "MarkerInText 1:8",
+        ),
+        (
+            format!("tag: a # {marker} until Friday\n"),
+            "MarkerInText 1:8",
+        ),
+        (format!("tag: a ## {marker}\n"), "MarkerInText 1:8"),
+    ] {
+        check(FileKind::Yaml, &text, &[expected]);
+    }
+    for text in [
+        format!("tag: a #{marker}\n"),
+        format!("tag: a #  {marker} \t\n"),
+        format!("tag: a # {marker}\r\n"),
+        format!("# {marker}\ntag: a\n"),
+    ] {
+        let found = find(FileKind::Yaml, text.as_bytes());
+        assert_eq!(found.references.len(), 1, "{text}: {:?}", found.notes);
+    }
+    let prose = "# written by $imagepolicy markers\ntag: a\n";
+    check(FileKind::Yaml, prose, &[]);
 }

@@ -1,8 +1,8 @@
 //! The walk over a file's trees, which asks each kind of reference at each mapping.
 
 use super::{
-    FileKind, Findings, Note, NoteKind, Reference, ReferenceOrigin, ReferencePart, ReferenceSlot,
-    helm, image_field, kustomize, locator, marker, siblings::Siblings,
+    DigestPlace, FileKind, Findings, Note, NoteKind, Reference, ReferenceOrigin, ReferencePart,
+    ReferenceSlot, embedded, helm, image_field, kustomize, locator, marker, siblings::Siblings,
 };
 use crate::core::{
     image::ImageRef,
@@ -39,6 +39,8 @@ struct Position {
     top: bool,
     /// Inside a Kubernetes object, where an `image:` counts.
     object: bool,
+    /// The same without Flux's own kinds, where `repository` beside `tag` counts.
+    custom: bool,
     /// True inside Helm values, where `repository` beside `tag` counts.
     values: bool,
     /// At the top or in the `spec` of something with `images` as kustomize has them.
@@ -49,6 +51,29 @@ struct Position {
     spec: bool,
     /// Beneath a key that ends in `image`.
     under_image: bool,
+    /// The mapping under Argo CD's `helm`.
+    argo_helm: bool,
+    /// The list under Argo CD's `helm.parameters`.
+    parameters: bool,
+    /// The mapping under Argo CD's `kustomize`.
+    argo_kustomize: bool,
+    /// The list under Argo CD's `kustomize.images`, or an item of it.
+    image_texts: bool,
+    /// Beneath the patches of a kustomization.
+    patches: bool,
+    /// Beneath `helmCharts` of a kustomization.
+    chart: bool,
+}
+
+/// Returns whether the `image` of values has its tag in a key of its own.
+fn is_split(siblings: &Siblings<'_>, place: Position) -> bool {
+    place.values
+        && (siblings.tag.is_some() || siblings.digest.is_some())
+        && siblings
+            .image
+            .and_then(Node::value)
+            .and_then(|image| ImageRef::new(image).ok())
+            .is_some_and(|image| image.tag.is_none() && image.digest.is_none())
 }
 
 struct ReferenceWalker<'t> {
@@ -88,6 +113,9 @@ impl<'t> ReferenceWalker<'t> {
         if node.is_mapping() {
             self.mapping(node, place);
         } else if node.is_sequence() {
+            if place.parameters {
+                self.parameters(node);
+            }
             for (index, item) in node.items().enumerate() {
                 let step = self.path.enter_item(index, item);
                 self.node(
@@ -100,8 +128,39 @@ impl<'t> ReferenceWalker<'t> {
                 self.path.back(step);
             }
         } else {
+            if place.image_texts && !self.markers.contains_key(&node.id()) {
+                let reference = kustomize::image_text(node, || self.path.locator());
+                self.found.references.extend(reference);
+            }
+            if place.patches {
+                self.embedded(node);
+            }
             self.alone(node);
         }
+    }
+
+    /// The references of Argo CD's Helm parameters, but marked ones.
+    fn parameters(&mut self, list: Node<'t>) {
+        let path = &mut self.path;
+        let found = helm::parameters(list, |index, item| {
+            let step = path.enter_item(index, item);
+            let locator = path.locator();
+            path.back(step);
+            locator
+        });
+        let markers = &self.markers;
+        let unmarked = found
+            .into_iter()
+            .filter(|(tag, _)| !markers.contains_key(&tag.id()));
+        self.found
+            .references
+            .extend(unmarked.map(|(_, reference)| reference));
+    }
+
+    /// The references in the YAML of a block scalar.
+    fn embedded(&mut self, node: Node<'t>) {
+        let found = embedded::references(node, &self.path.locator());
+        self.found.references.extend(found);
     }
 
     fn mapping(&mut self, mapping: Node<'t>, mut place: Position) {
@@ -124,6 +183,7 @@ impl<'t> ReferenceWalker<'t> {
         } else if is_object {
             place = Position {
                 object: !is_policy,
+                custom: !is_policy && !group.ends_with("toolkit.fluxcd.io"),
                 under_image: place.under_image,
                 ..Position::default()
             };
@@ -135,15 +195,22 @@ impl<'t> ReferenceWalker<'t> {
         }
         self.here(mapping, &siblings, place);
         for (key, value) in mapping.entries() {
+            let name = key.value().unwrap_or_default();
             if !value.is_mapping() && !value.is_sequence() {
+                if place.patches && name == "patch" || place.argo_helm && name == "values" {
+                    let step = self.path.enter_key(key);
+                    self.embedded(value);
+                    self.path.back(step);
+                }
                 continue;
             }
-            let name = key.value().unwrap_or_default();
             let mut inner = Position {
                 top: false,
                 entry: false,
                 spec: false,
                 kustomizes: false,
+                argo_helm: false,
+                argo_kustomize: false,
                 ..place
             };
             inner.under_image = name.len() >= 5
@@ -155,6 +222,16 @@ impl<'t> ReferenceWalker<'t> {
                 }
                 "spec" if is_object => (inner.spec, inner.kustomizes) = (true, true),
                 "values" if place.spec => inner.values = true,
+                "valuesInline" if place.chart => inner.values = true,
+                "helmCharts" if place.kustomizes => inner.chart = true,
+                "patches" | "patchesStrategicMerge" | "patchesJson6902" if place.kustomizes => {
+                    inner.patches = true;
+                }
+                "helm" if place.object => inner.argo_helm = true,
+                "valuesObject" if place.argo_helm => inner.values = true,
+                "parameters" if place.argo_helm => inner.parameters = true,
+                "kustomize" if place.object => inner.argo_kustomize = true,
+                "images" if place.argo_kustomize => inner.image_texts = true,
                 "images" if place.kustomizes && value.is_sequence() => inner.entry = true,
                 _ => {}
             }
@@ -174,8 +251,9 @@ impl<'t> ReferenceWalker<'t> {
                 .collect(),
         };
         let is_entry = place.entry && (siblings.is_kustomize() || siblings.digest.is_some());
-        let has_image = place.object && siblings.image.is_some();
-        let has_helm = place.values && siblings.repository.is_some();
+        let has_image = place.object && siblings.image.is_some() && !is_split(siblings, place);
+        let has_helm = place.values && siblings.names_image()
+            || place.custom && siblings.repository.is_some() && siblings.tag.is_some();
         if let Some(note) = siblings
             .doubled_note()
             .filter(|_| is_entry || has_image || has_helm || !marked.is_empty())
@@ -200,6 +278,27 @@ impl<'t> ReferenceWalker<'t> {
                 .is_some_and(|node| self.markers.contains_key(&node.id()))
         {
             automatic.extend(image_field::reference(siblings, || self.path.locator()));
+        }
+        let texts = [
+            siblings
+                .image
+                .filter(|_| place.values && !has_image)
+                .map(|node| (node, "image")),
+            siblings
+                .image_name
+                .filter(|_| place.object)
+                .map(|node| (node, "imageName")),
+            siblings
+                .reference
+                .filter(|_| place.object && place.under_image)
+                .map(|node| (node, "reference")),
+            siblings.patched_image().map(|node| (node, "value")),
+        ];
+        for (node, key) in texts.into_iter().flatten() {
+            if !self.markers.contains_key(&node.id()) {
+                let locator = || format!("{}.{key}", self.path.locator());
+                automatic.extend(helm::whole_reference(node, locator));
+            }
         }
         for alias in [
             siblings.image.filter(|_| has_image),
@@ -243,6 +342,10 @@ impl<'t> ReferenceWalker<'t> {
                     && reference.slot(ReferencePart::Whole).is_none()
                     && reference.slot(marker.part).is_none()
             }) {
+                // A marked digest is asked for, whatever the policy pins.
+                if slot.part == ReferencePart::Digest {
+                    reference.digest_place = DigestPlace::None;
+                }
                 reference.slots.push(slot);
                 continue;
             }
@@ -265,21 +368,21 @@ impl<'t> ReferenceWalker<'t> {
             };
             let mut slots = vec![slot];
             // Keeping the digest beside a marked tag would pin the old image under the new tag.
-            let digest = siblings
+            let digest_is_marked = siblings
                 .digest
-                .filter(|digest| !marked.iter().any(|(_, other)| other.id() == digest.id()));
-            if marker.part == ReferencePart::Tag && shared {
-                slots.extend(
-                    digest
-                        .filter(|digest| digest.value().is_some_and(|value| !value.is_empty()))
-                        .map(|digest| ReferenceSlot::new(ReferencePart::Digest, digest)),
-                );
+                .is_some_and(|digest| marked.iter().any(|(_, other)| other.id() == digest.id()));
+            let mut digest_place = DigestPlace::None;
+            if marker.part == ReferencePart::Tag && shared && !digest_is_marked {
+                let (digest, place) = siblings.digest_slot(true);
+                slots.extend(digest);
+                digest_place = place;
             }
             self.found.references.push(Reference {
                 why,
                 repository,
                 registry,
                 slots,
+                digest_place,
                 locator,
             });
         }
@@ -307,6 +410,7 @@ impl<'t> ReferenceWalker<'t> {
             repository,
             registry: None,
             slots: vec![slot],
+            digest_place: DigestPlace::None,
             locator: self.path.locator(),
         });
     }

@@ -47,6 +47,8 @@ pub enum LeaveReason {
     NoTag,
     /// The scalar is no image reference and does not hold exactly one of the policy's repository.
     NotAReference,
+    /// The scalar of a tag has other text in it, and not exactly one piece that looks like a tag.
+    NotATag,
     NoPolicy,
     /// The marker names a policy that does not exist here.
     UnknownPolicy,
@@ -78,6 +80,7 @@ impl LeaveReason {
             LeaveReason::EmptyTag => "empty-tag",
             LeaveReason::NoTag => "no-tag",
             LeaveReason::NotAReference => "not-a-reference",
+            LeaveReason::NotATag => "not-a-tag",
             LeaveReason::NoPolicy => "no-policy",
             LeaveReason::UnknownPolicy => "unknown-policy",
             LeaveReason::SeveralPolicies(_) => "several-policies",
@@ -126,6 +129,9 @@ impl fmt::Display for LeaveReason {
             LeaveReason::NotAReference => f.write_str(
                 "it is no image reference and does not hold exactly one of the policy's repository",
             ),
+            LeaveReason::NotATag => {
+                f.write_str("it is no tag and does not hold exactly one piece that looks like one")
+            }
             LeaveReason::NoPolicy => f.write_str("no policy is for this repository"),
             LeaveReason::UnknownPolicy => {
                 f.write_str("the marker names a policy that does not exist here")

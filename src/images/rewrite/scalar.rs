@@ -1,7 +1,10 @@
 //! Writes a text as a scalar in the style of the present one.
 
 use super::TextEdit;
-use crate::{core::yaml::NodeStyle, images::references::ReferenceSlot};
+use crate::{
+    core::yaml::{NodeStyle, is_null},
+    images::references::ReferenceSlot,
+};
 use regex::Regex;
 use std::ops::Range;
 use std::sync::LazyLock;
@@ -63,7 +66,9 @@ pub(crate) fn raw<'s>(source: &'s [u8], slot: &ReferenceSlot) -> Option<&'s str>
     match slot.style {
         // A value left out has no bytes to replace.
         NodeStyle::Plain => (!written.is_empty()
-            && (written == slot.value || written.contains('\n')))
+            && (written == slot.value
+                || written.contains('\n')
+                || slot.value.is_empty() && is_null(written)))
         .then_some(written),
         NodeStyle::SingleQuoted => between('\'').then_some(written),
         NodeStyle::DoubleQuoted => between('"').then_some(written),

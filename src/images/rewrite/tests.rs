@@ -363,6 +363,247 @@ fn rewrite_part_markers_write_their_part() {
     }
 }
 
+/// A `:tag` marker replaces a tag, or the only piece of the text that looks like one.
+#[test]
+fn rewrite_tag_marker_keeps_text_around_it() {
+    for (before, after) in [
+        ("--tag=1.1", Ok("--tag=1.5")),
+        ("'--tag=1.1'", Ok("'--tag=1.5'")),
+        ("APP_VERSION=1.1", Ok("APP_VERSION=1.5")),
+        ("JAVA8_TAG=1.1", Ok("JAVA8_TAG=1.5")),
+        ("\"app:1.1\"", Ok("\"app:1.5\"")),
+        ("1.1", Ok("\"1.5\"")),
+        ("latest", Ok("\"1.5\"")),
+        ("null", Ok("\"1.5\"")),
+        ("''", Ok("'1.5'")),
+        ("--tag=1.5", Err("up-to-date")),
+        ("--tag=latest", Err("not-a-tag")),
+        ("${TAG}", Err("not-a-tag")),
+        ("from 1.1 to 1.2", Err("not-a-tag")),
+        ("\"\\x31.1 = v\"", Err("unwritable")),
+    ] {
+        let file = |value: &str| format!("- {value} # {{\"$imagepolicy\": \"ns:n:tag\"}}\n");
+        let (expected, left) = match after {
+            Ok(after) => (file(after), vec![]),
+            Err(reason) => (file(before), vec![reason]),
+        };
+        check(
+            FileKind::Yaml,
+            &file(before),
+            &expected,
+            &left,
+            vec![decision("1.5")],
+        );
+    }
+    let block = |tag: &str| format!("x: |- # {{\"$imagepolicy\": \"ns:n:tag\"}}\n  APP={tag}\n");
+    check(
+        FileKind::Yaml,
+        &block("1.1"),
+        &block("1.5"),
+        &[],
+        vec![decision("1.5")],
+    );
+    let flow = |tag: &str| {
+        format!("- {{name: image.tag, value: {tag}}} # {{\"$imagepolicy\": \"ns:n:tag\"}}\n")
+    };
+    check(
+        FileKind::Yaml,
+        &flow("1.1"),
+        &flow("\"1.5\""),
+        &[],
+        vec![decision("1.5")],
+    );
+}
+
+/// A policy that pins writes the digest into an empty `digest:`, or behind the tag.
+#[test]
+fn rewrite_pin_finds_a_place_beside_a_tag() {
+    let two = TWO.as_str();
+    let pinning = |reflection, tag| {
+        let mut decision = decision(tag);
+        decision.digest = Some(Digest::new(two).unwrap());
+        decision.digest_reflection = reflection;
+        decision
+    };
+    let values = "{repository: ghcr.io/a/b, tag: ";
+    let kustomize = "images: [{name: ghcr.io/a/b, newTag: ";
+    for (kind, before, after) in [
+        (
+            FileKind::Yaml,
+            format!("i: {values}'1.5'}}\n"),
+            format!("i: {values}'1.5@{two}'}}\n"),
+        ),
+        (
+            FileKind::Yaml,
+            format!("i: {values}'1.1', digest: \"\"}}\n"),
+            format!("i: {values}'1.5', digest: \"{two}\"}}\n"),
+        ),
+        (
+            FileKind::Yaml,
+            format!("i: {values}'1.5', digest: null}}\n"),
+            format!("i: {values}'1.5', digest: {two}}}\n"),
+        ),
+        (
+            FileKind::Yaml,
+            format!("i: {values}'1.5', digest: ~}}\n"),
+            format!("i: {values}'1.5', digest: {two}}}\n"),
+        ),
+        (
+            FileKind::Yaml,
+            format!("i: {values}'1.5', digest: {}}}\n", *ONE),
+            format!("i: {values}'1.5', digest: {two}}}\n"),
+        ),
+        (
+            FileKind::Kustomization,
+            format!("{kustomize}'1.1'}}]\n"),
+            format!("{kustomize}'1.5@{two}'}}]\n"),
+        ),
+        (
+            FileKind::Kustomization,
+            format!("{kustomize}'1.1', digest: ''}}]\n"),
+            format!("{kustomize}'1.5', digest: '{two}'}}]\n"),
+        ),
+    ] {
+        let always = vec![pinning(DigestReflection::Always, "1.5")];
+        check(kind, &before, &after, &[], always);
+    }
+    let marked = |tag: &str, digest: &str| {
+        format!(
+            "i:\n  repository: ghcr.io/a/b\n  tag: '{tag}' # {{\"$imagepolicy\": \"ns:n:tag\"}}\n  digest: {digest}\n"
+        )
+    };
+    check(
+        FileKind::Yaml,
+        &marked("1.5", "''"),
+        &marked("1.5", &format!("'{two}'")),
+        &[],
+        vec![pinning(DigestReflection::Always, "1.5")],
+    );
+    for never in ["''", "null"] {
+        check(
+            FileKind::Yaml,
+            &marked("1.1", never),
+            &marked("1.5", never),
+            &[],
+            vec![pinning(DigestReflection::Never, "1.5")],
+        );
+    }
+    // A marked tag that is no part of an image stays a tag alone.
+    let label = |tag: &str| format!("version: '{tag}' # {{\"$imagepolicy\": \"ns:n:tag\"}}\n");
+    check(
+        FileKind::Yaml,
+        &label("1.1"),
+        &label("1.5"),
+        &[],
+        vec![pinning(DigestReflection::Always, "1.5")],
+    );
+}
+
+/// Every form that names an image without a marker.
+#[test]
+fn rewrite_finds_the_forms_without_markers() {
+    const ARGO: &str = "apiVersion: argoproj.io/v1alpha1\nkind: Application\nmetadata: {name: a}\nspec:\n  source:\n";
+    let values = |text: &str| (FileKind::Yaml, text.to_owned());
+    let object = |kind: &str, spec: &str| {
+        let text = format!(
+            "apiVersion: example.org/v1\nkind: {kind}\nmetadata: {{name: a}}\nspec:\n{spec}"
+        );
+        (FileKind::Yaml, text)
+    };
+    let argo = |source: &str| (FileKind::Yaml, format!("{ARGO}{source}"));
+    let kustomization = |text: &str| (FileKind::Kustomization, text.to_owned());
+    for (kind, text) in [
+        values("web: {image: 'ghcr.io/a/b:@'}\n"),
+        values("web: {image: ghcr.io/a/b, tag: '@'}\n"),
+        values("web: {name: ghcr.io/a/b, tag: '@'}\n"),
+        values("web: {imageRepository: ghcr.io/a/b, imageTag: '@'}\n"),
+        values("web: {repository: 'ghcr.io/a/b:@'}\n"),
+        values("base: &base {repository: ghcr.io/a/b}\nweb:\n  <<: *base\n  tag: '@'\n"),
+        values("services:\n  web:\n    image: \"ghcr.io/a/b:@\"\n"),
+        object("HelmRelease", "  values:\n    image: {repository: ghcr.io/a/b, tag: '@'}\n"),
+        object("HelmRelease", "  values:\n    image: 'ghcr.io/a/b:@'\n"),
+        object("HelmRelease", "  values:\n    web: {image: ghcr.io/a/b, tag: '@'}\n"),
+        object("Custom", "  proxy: {repository: ghcr.io/a/b, tag: '@'}\n"),
+        object("Cluster", "  imageName: 'ghcr.io/a/b:@'\n"),
+        object("Pod", "  volumes:\n  - {name: v, image: {reference: 'ghcr.io/a/b:@'}}\n"),
+        kustomization(
+            "patches:\n- target: {kind: Deployment}\n  patch: |-\n    - op: replace\n      path: /spec/template/spec/containers/0/image\n      value: 'ghcr.io/a/b:@'\n",
+        ),
+        kustomization(
+            "patches:\n- patch: |\n\n    apiVersion: apps/v1\n    kind: Deployment\n    metadata: {name: é}\n    spec:\n      containers:\n      - image: 'ghcr.io/a/b:@' # é\n",
+        ),
+        kustomization(
+            "patchesStrategicMerge:\n- |\n  apiVersion: v1\n  kind: Pod\n  metadata: {name: a}\n  spec: {containers: [{image: 'ghcr.io/a/b:@'}]}\n",
+        ),
+        kustomization("helmCharts:\n- name: web\n  valuesInline: {image: {repository: ghcr.io/a/b, tag: '@'}}\n"),
+        argo("    helm:\n      valuesObject: {image: {repository: ghcr.io/a/b, tag: '@'}}\n"),
+        argo("    helm:\n      values: |\n        image:\n          repository: ghcr.io/a/b\n          tag: '@'\n"),
+        argo("    helm:\n      parameters:\n      - {name: image.tag, value: '@'}\n      - {name: image.repository, value: ghcr.io/a/b}\n"),
+        argo("    kustomize:\n      images: ['ghcr.io/a/b:@']\n"),
+        argo("    kustomize:\n      images: ['web=ghcr.io/a/b:@']\n"),
+        (
+            FileKind::Json,
+            "{\n\t\"apiVersion\": \"v1\", \"kind\": \"Pod\",\n\t\"spec\": {\"containers\": [{\"image\": \"ghcr.io/a/b:@\"}]}\n}\n"
+                .to_owned(),
+        ),
+    ] {
+        check(
+            kind,
+            &text.replace('@', "1.1"),
+            &text.replace('@', "1.5"),
+            &[],
+            vec![decision("1.5")],
+        );
+    }
+    // What only looks like one of them.
+    for (kind, text, left) in [
+        (
+            FileKind::Yaml,
+            "web: {name: web, tag: '1.1'}\n",
+            &["no-policy"][..],
+        ),
+        (FileKind::Yaml, "web: {image: ghcr.io/a/b}\n", &[]),
+        (
+            FileKind::Yaml,
+            "base: &base {repository: ghcr.io/a/b}\nweb: {<<: *base, note: x}\n",
+            &[],
+        ),
+        (
+            FileKind::Json,
+            "// image: ghcr.io/a/b:1.1\n{\"a\": 1,}}\n",
+            &[],
+        ),
+    ] {
+        check(kind, text, text, left, vec![decision("1.5")]);
+    }
+}
+
+/// A YAML null is an absent value, like an empty text.
+#[test]
+fn rewrite_null_is_an_absent_value() {
+    for null in ["null", "~", "Null", "NULL", "''"] {
+        let text = format!("i: {{repository: ghcr.io/a/b, tag: {null}}}\n");
+        check(
+            FileKind::Yaml,
+            &text,
+            &text,
+            &["empty-tag"],
+            vec![decision("1.5")],
+        );
+        let file =
+            |tag: &str| format!("i: {{registry: {null}, repository: ghcr.io/a/b, tag: '{tag}'}}\n");
+        check(
+            FileKind::Yaml,
+            &file("1.1"),
+            &file("1.5"),
+            &[],
+            vec![decision("1.5")],
+        );
+    }
+    let pod = "apiVersion: v1\nkind: Pod\nspec: {containers: [{image: null}, {image: ~}]}\n";
+    assert_eq!(find(FileKind::Yaml, pod.as_bytes()).references, []);
+}
+
 #[test]
 fn rewrite_unmarked_needs_exactly_one_policy() {
     let pod = |tag: &str| {

@@ -6,7 +6,9 @@ use super::{
 };
 use crate::{
     core::image::{Digest, ImageRef, ImageRepository},
-    images::references::{Reference, ReferencePart, ReferenceSlot},
+    images::references::{
+        DigestPlace, Reference, ReferenceOrigin, ReferencePart, ReferenceSlot, is_tag, only_piece,
+    },
 };
 
 /// The new texts of a reference, at least one, and what they come from.
@@ -35,7 +37,7 @@ pub(crate) fn new_values(
         .position(|slot| slot.part == ReferencePart::Whole)
     {
         Some(slot) => whole(source, reference, slot, decision),
-        None => parts(reference, decision),
+        None => parts(source, reference, decision),
     }
 }
 
@@ -51,7 +53,10 @@ fn whole(
     let value = scalar.value.trim();
     let (image, inside) = match ImageRef::new(value) {
         Ok(image) => (image, None),
-        Err(_) if !marker => return Err(LeaveReason::NotAReference),
+        // Argo CD writes `name=repo:tag` into a list of kustomize's images.
+        Err(_) if !marker && reference.why != ReferenceOrigin::Kustomize => {
+            return Err(LeaveReason::NotAReference);
+        }
         Err(_) => {
             let (_, image) = inside::only(&scalar.value, &decision.repository)
                 .ok_or(LeaveReason::NotAReference)?;
@@ -112,7 +117,11 @@ fn whole(
 }
 
 /// Scalars that hold the name, the tag and the digest each.
-fn parts(reference: &Reference, decision: &RewriteDecision<'_>) -> Result<NewValues, LeaveReason> {
+fn parts(
+    source: &[u8],
+    reference: &Reference,
+    decision: &RewriteDecision<'_>,
+) -> Result<NewValues, LeaveReason> {
     let parts = ReferenceParts::find(reference);
     let name = parts.new_name(reference, decision)?;
     let changes = parts.changes(name.is_some(), decision)?;
@@ -120,7 +129,11 @@ fn parts(reference: &Reference, decision: &RewriteDecision<'_>) -> Result<NewVal
     let mut written = None;
     if let Some((slot, present)) = parts.tag {
         let (value, digest) = parts.new_tag(changes, decision)?;
-        if value != present.value.trim() {
+        if parts.has_text_around {
+            if changes {
+                texts.push(piece(source, slot, present, value)?);
+            }
+        } else if value != present.value.trim() {
             texts.push(ScalarText::whole(slot, value));
         }
         written = digest;
@@ -143,6 +156,30 @@ fn parts(reference: &Reference, decision: &RewriteDecision<'_>) -> Result<NewVal
     })
 }
 
+/// The new text of a scalar in which the tag is one piece among others.
+fn piece(
+    source: &[u8],
+    slot: usize,
+    present: &ReferenceSlot,
+    tag: String,
+) -> Result<ScalarText, LeaveReason> {
+    let range = only_piece(&present.value).ok_or(LeaveReason::NotATag)?;
+    // The same piece must be in the bytes, where escapes or line folds could hide it.
+    let written = scalar::raw(source, present).ok_or(LeaveReason::Unwritable)?;
+    let inside = only_piece(written).ok_or(LeaveReason::Unwritable)?;
+    if written[inside.clone()] != present.value[range.clone()] {
+        return Err(LeaveReason::Unwritable);
+    }
+    let mut value = present.value.clone();
+    value.replace_range(range, &tag);
+    Ok(ScalarText {
+        slot,
+        value,
+        inside: Some(inside),
+        piece: tag,
+    })
+}
+
 /// A scalar with its place in [`Reference::slots`].
 type PartSlot<'r> = Option<(usize, &'r ReferenceSlot)>;
 
@@ -156,6 +193,9 @@ struct ReferenceParts<'r> {
     old_tag: Option<&'r str>,
     /// The digest behind it, in the same scalar.
     glued: Option<&'r str>,
+    /// The tag is one piece of its scalar's text.
+    has_text_around: bool,
+    digest_place: DigestPlace,
 }
 
 impl<'r> ReferenceParts<'r> {
@@ -169,7 +209,14 @@ impl<'r> ReferenceParts<'r> {
         };
         let marker = reference.policy().is_some();
         let tag = find(ReferencePart::Tag);
-        let (old_tag, glued) = tag.map_or((None, None), |(_, slot)| split(slot));
+        let old_tag = tag.and_then(|(_, slot)| reference.tag_in(slot));
+        let has_text_around = tag.is_some_and(|(_, slot)| {
+            marker && !slot.value.trim().is_empty() && !is_tag(&slot.value)
+        });
+        let glued = tag
+            .filter(|_| !has_text_around)
+            .and_then(|(_, slot)| slot.value.trim().split_once('@'))
+            .map(|(_, digest)| digest);
         Self {
             marker,
             name: find(ReferencePart::Name).filter(|_| marker),
@@ -177,6 +224,8 @@ impl<'r> ReferenceParts<'r> {
             digest: find(ReferencePart::Digest),
             old_tag,
             glued,
+            has_text_around,
+            digest_place: reference.digest_place,
         }
     }
 
@@ -215,6 +264,9 @@ impl<'r> ReferenceParts<'r> {
         if self.tag.is_some() && self.old_tag.is_none() && !self.marker {
             return Err(LeaveReason::EmptyTag);
         }
+        if self.has_text_around && self.old_tag.is_none() {
+            return Err(LeaveReason::NotATag);
+        }
         let present_digest = self.present_digest();
         // A version of another repository says nothing about this one's order.
         if renamed {
@@ -238,13 +290,12 @@ impl<'r> ReferenceParts<'r> {
         } else {
             self.old_tag.unwrap_or_default()
         };
-        let Some(glued) = self.glued else {
-            return Ok((tag.to_owned(), None));
-        };
-        Ok(match pin(true, false, changes, decision)? {
-            DigestPin::Set(digest) => (format!("{tag}@{digest}"), Some(digest)),
-            DigestPin::Keep => (format!("{tag}@{glued}"), None),
-            DigestPin::Drop => (tag.to_owned(), None),
+        let may_add = self.digest_place == DigestPlace::BehindTag;
+        let pin = pin(self.glued.is_some(), may_add, changes, decision)?;
+        Ok(match (pin, self.glued) {
+            (DigestPin::Set(digest), _) => (format!("{tag}@{digest}"), Some(digest)),
+            (DigestPin::Keep, Some(glued)) => (format!("{tag}@{glued}"), None),
+            (DigestPin::Keep, None) | (DigestPin::Drop, _) => (tag.to_owned(), None),
         })
     }
 
@@ -256,26 +307,20 @@ impl<'r> ReferenceParts<'r> {
         decision: &RewriteDecision<'_>,
     ) -> Result<DigestPin, LeaveReason> {
         let present = self.present_digest();
+        if present.is_none() && self.digest_place == DigestPlace::EmptyKey {
+            return pin(false, true, changes, decision);
+        }
         match (decision.unpin, &decision.digest, changes) {
             (true, None, true) => Err(LeaveReason::PinnedByKey),
             (_, None, true) => Err(LeaveReason::NeedsDigest),
             (_, Some(digest), true) => Ok(DigestPin::Set(digest.clone())),
-            // Only a marker finds an empty digest, and it asks for one.
+            // A marker at an empty digest asks for one.
             (false, None, false) if present.is_none() => Err(LeaveReason::NeedsDigest),
             (false, Some(digest), false) if present.is_none() => Ok(DigestPin::Set(digest.clone())),
             (true, _, false) => Ok(DigestPin::Keep),
             (false, _, false) => pin(present.is_some(), true, false, decision),
         }
     }
-}
-
-/// Tag and digest in the scalar of a tag.
-fn split(slot: &ReferenceSlot) -> (Option<&str>, Option<&str>) {
-    let value = slot.value.trim();
-    let (tag, digest) = value
-        .split_once('@')
-        .map_or((value, None), |(tag, digest)| (tag, Some(digest)));
-    (Some(tag).filter(|tag| !tag.is_empty()), digest)
 }
 
 /// The policy's repository for the scalar of a name: without the registry where that has a key of

@@ -83,7 +83,7 @@ pub fn rewrite(
 ) -> Result<SetReport, FileError> {
     let opened = fs::canonicalize(root).and_then(|root| fs::read_dir(&root).map(|_| root));
     let root = opened.map_err(|source| FileError::new("open", root, source))?;
-    let needles = (!options.parse_all).then(|| Needles::new(choices.repositories()));
+    let needles = Needles::new(choices.repositories());
     let pass = SetPass {
         root: &root,
         choices,
@@ -119,8 +119,7 @@ struct SetPass<'p, 'c> {
     root: &'p Path,
     choices: &'p Choices<'c>,
     options: SetOptions,
-    /// None if every file is parsed.
-    needles: Option<Needles>,
+    needles: Needles,
     report: Mutex<SetReport>,
     read: AtomicUsize,
     parsed: AtomicUsize,
@@ -164,15 +163,12 @@ impl SetPass<'_, '_> {
         let length = read(&mut file, buffer).map_err(failure("read"))?;
         let source = &buffer[..length];
         self.read.fetch_add(1, Ordering::Relaxed);
-        if self
-            .needles
-            .as_ref()
-            .is_some_and(|needles| !needles.hit(source))
-        {
+        if !self.options.parse_all && !self.needles.hit(source) {
             return Ok(None);
         }
         self.parsed.fetch_add(1, Ordering::Relaxed);
-        let found = references::find(kind, source);
+        let mut found = references::find(kind, source);
+        references::add_mentions(kind, source, &self.needles, &mut found);
         let outcome = rewrite::rewrite(source, &found.references, self.choices);
         let mut bytes = None;
         if !outcome.edits.is_empty() {

@@ -384,7 +384,9 @@ fn answer(
         written: query.write,
     };
     for (name, image) in given {
-        if !report.files.iter().any(|file| concerns(file, name, image)) {
+        // A file that could not be read or written may have had the reference.
+        let is_known = report.errors.is_empty();
+        if is_known && !report.files.iter().any(|file| concerns(file, name, image)) {
             answer.unmatched.push(UnmatchedChoice {
                 policy: name.clone(),
                 image: image.repository.clone(),
