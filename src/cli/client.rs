@@ -37,6 +37,7 @@ pub(super) fn ask<Q: TypedQuery>(
     if let Ok(stream) = UnixStream::connect(&socket) {
         let request = SocketRequest {
             query: query.clone().into(),
+            settings: context.identity.clone(),
             repository: settings.repository,
         };
         return ask_daemon::<Q>(&socket, stream, &request, screen);

@@ -137,8 +137,19 @@ async fn answer(stream: UnixStream, service: &Service) -> io::Result<()> {
     let mut read = BufReader::new(read.take(MAX_QUERY));
     let mut line = String::new();
     timeout(QUERY_TIMEOUT, read.read_line(&mut line)).await??;
-    let SocketRequest { query, repository } = serde_json::from_str(&line)?;
-    let service = service.for_repository(repository.as_deref());
+    let SocketRequest {
+        query,
+        settings,
+        repository,
+    } = serde_json::from_str(&line)?;
+    let service = match service.for_client(&settings, repository.as_deref()) {
+        Ok(service) => service,
+        Err(failure) => {
+            return write
+                .write_all(&line_of(&SocketReply::Failure(failure))?)
+                .await;
+        }
+    };
     let (sender, mut updates) = unbounded_channel();
     let progress = ProgressSender(sender);
     let result = {

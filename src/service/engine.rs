@@ -17,6 +17,7 @@ use crate::{
     spec::settings::{self, ConfigRepository, Settings},
     update::ImageUpdater,
 };
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::{
     fs,
@@ -34,6 +35,15 @@ pub struct SettingsFile {
     pub repository: Option<String>,
 }
 
+/// The identity of a process's settings.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SettingsIdentity {
+    /// The canonical path of the settings file.
+    pub path: PathBuf,
+    /// The SHA-256 of its content, in hexadecimal.
+    pub content: String,
+}
+
 /// The settings of a process.
 pub struct ServiceContext {
     /// The settings.
@@ -44,6 +54,8 @@ pub struct ServiceContext {
     pub warnings: Vec<String>,
     /// Delivers events to the sinks of this process.
     pub events: Recorder,
+    /// The settings file and its content, by which a daemon knows its own commands.
+    pub identity: SettingsIdentity,
     /// The folder of the store.
     folder: PathBuf,
     only: Option<String>,
@@ -93,9 +105,10 @@ impl ServiceContext {
             )));
         }
         let connect = Connect::new(file);
+        let identity = SettingsIdentity::of(file, &source);
         let folder = match &settings.store {
             Some(folder) => connect.path(folder),
-            None => default_folder(),
+            None => default_folder(&identity.path),
         };
         let warnings = warnings.iter().map(ToString::to_string).collect();
         Ok(Self {
@@ -103,6 +116,7 @@ impl ServiceContext {
             connect,
             warnings,
             events: Recorder::default(),
+            identity,
             folder,
             only: options.repository.clone(),
         })
@@ -266,31 +280,71 @@ impl ServiceContext {
     }
 }
 
-/// Returns the folder name of a repository's caches: its name for people, and a hash, since another
-/// URL or branch needs another mirror.
-fn folder_name(repository: &ConfigRepository) -> String {
-    let hash = Sha256::digest(format!("{}\n{}", repository.url, repository.branch));
-    let name: String = repository
-        .name
-        .chars()
-        .map(|c| {
-            if c.is_ascii_alphanumeric() || c == '-' {
-                c
-            } else {
-                '_'
-            }
-        })
-        .collect();
-    let short: String = hash
-        .iter()
-        .take(6)
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    format!("{name}-{short}")
+impl SettingsIdentity {
+    fn of(file: &Path, source: &str) -> Self {
+        Self {
+            // The file was just read, so that this fails only in a race with its removal.
+            path: fs::canonicalize(file).unwrap_or_else(|_| file.to_owned()),
+            content: hex(&Sha256::digest(source)),
+        }
+    }
+
+    /// Checks that a client has the settings of this daemon.
+    ///
+    /// # Errors
+    /// If it has another settings file, or the file was changed after the daemon has read it.
+    pub fn check(&self, client: &Self) -> Result<(), Failure> {
+        if self.path != client.path {
+            return Err(Failure::input(format!(
+                "the daemon that uses this store has the settings file {}, this command has {}",
+                self.path.display(),
+                client.path.display()
+            ))
+            .hint("Give each settings file a `store` of its own, or leave `store` out."));
+        }
+        if self.content != client.content {
+            return Err(Failure::input(format!(
+                "{} has changed since the daemon has read it",
+                self.path.display()
+            ))
+            .hint("Restart the daemon."));
+        }
+        Ok(())
+    }
 }
 
-/// Returns the user's cache folder (XDG Base Directory Specification).
-fn default_folder() -> PathBuf {
+/// Returns the folder name of a repository's caches. Another URL or branch needs another mirror.
+fn folder_name(repository: &ConfigRepository) -> String {
+    let key = format!("{}\n{}", repository.url, repository.branch);
+    keyed_name(&repository.name, key.as_bytes())
+}
+
+/// Returns a folder name: a name for people, and a hash of the key.
+fn keyed_name(name: &str, key: &[u8]) -> String {
+    let name: String = name
+        .chars()
+        .map(|c| match c {
+            c if c.is_ascii_alphanumeric() || c == '-' => c,
+            _ => '_',
+        })
+        .collect();
+    format!("{name}-{}", hex(&Sha256::digest(key)[..6]))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Returns the folder of a settings file below the user's cache folder (XDG Base Directory
+/// Specification). It is named after the folder that the file is in.
+fn default_folder(settings: &Path) -> PathBuf {
+    let parent = settings.parent().and_then(Path::file_name);
+    // The path of a socket has a hundred bytes in all.
+    let name: String = parent
+        .map_or("root".into(), |name| name.to_string_lossy())
+        .chars()
+        .take(24)
+        .collect();
     let absolute = |name: &str| {
         std::env::var_os(name)
             .map(PathBuf::from)
@@ -300,6 +354,7 @@ fn default_folder() -> PathBuf {
         .or_else(|| absolute("HOME").map(|home| home.join(".cache")))
         .unwrap_or_else(|| Path::new(".").to_owned())
         .join("tagboat")
+        .join(keyed_name(&name, settings.as_os_str().as_encoded_bytes()))
 }
 
 /// Builds the async runtime. Two workers suffice: Git and files have threads of their own.

@@ -46,7 +46,7 @@ pub use outcome::{Failure, Outcome};
 pub use progress::{NoProgress, Progress};
 
 use crate::{io::render::Renderer, reconcile::Reconciler, update::ImageUpdater};
-use engine::{Engine, ServiceContext};
+use engine::{Engine, ServiceContext, SettingsIdentity};
 use std::sync::Arc;
 use tokio::sync::OwnedMutexGuard;
 
@@ -77,8 +77,34 @@ impl Service {
         }
     }
 
+    /// Returns the same service for a client with these settings, and for one repository if it
+    /// names one.
+    ///
+    /// # Errors
+    /// If the client has other settings, or this process does not use the repository.
+    pub fn for_client(
+        &self,
+        settings: &SettingsIdentity,
+        repository: Option<&str>,
+    ) -> Result<Self, Failure> {
+        self.context.identity.check(settings)?;
+        let service = self.for_repository(repository);
+        match repository {
+            Some(name) if service.updaters.is_empty() => Err(Failure::input(format!(
+                "the daemon does not use the repository {name:?}; {}",
+                types::available(
+                    self.updaters
+                        .iter()
+                        .map(|updater| updater.repo.config.name.clone())
+                )
+            ))
+            .hint("Start the daemon without --repository.")),
+            _ => Ok(service),
+        }
+    }
+
     /// Returns the same service for one repository.
-    pub fn for_repository(&self, repository: Option<&str>) -> Self {
+    fn for_repository(&self, repository: Option<&str>) -> Self {
         let is_selected = |updater: &&Arc<ImageUpdater>| {
             repository.is_none_or(|name| updater.repo.config.name == name)
         };

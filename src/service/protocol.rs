@@ -4,6 +4,7 @@
 use super::{
     Failure, Progress, Service,
     diff::{DiffAnswer, DiffQuery, diff},
+    engine::SettingsIdentity,
     explain::{ExplainAnswer, ExplainQuery, explain},
     history::{HistoryAnswer, HistoryQuery, history},
     holds::{HoldsAnswer, HoldsQuery, holds},
@@ -27,6 +28,8 @@ use serde_json::Value;
 pub struct SocketRequest {
     /// The query.
     pub query: Query,
+    /// The settings of the client.
+    pub settings: SettingsIdentity,
     /// The only config repository to use; all if none.
     pub repository: Option<String>,
 }

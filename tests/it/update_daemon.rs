@@ -565,3 +565,65 @@ fn daemon_answers_during_a_large_pass() {
     assert!(daemon.ended().success());
     assert!(begun.elapsed() < AFTER_LOG, "{:?}", begun.elapsed());
 }
+
+/// A daemon answers only commands with its own settings: they would otherwise write to the
+/// repository of another project.
+#[test]
+fn daemon_refuses_commands_of_other_settings() {
+    let fleet = Fleet::new(&[
+        (
+            "p.yaml",
+            &(semver("web", "1.x", "") + &env("dev", "") + &env("prod", "")),
+        ),
+        (FILE, &deployment(&["web:1.0.0"])),
+    ]);
+    let before = fleet.log().len();
+    let mut daemon = Daemon::start(&fleet, "info");
+    let text = std::fs::read_to_string(fleet.config()).unwrap();
+    let suspend = |config: &std::path::Path| {
+        fleet
+            .tagboat(&["suspend", "env/dev"])
+            .env("TAGBOAT_CONFIG", config)
+            .assert()
+    };
+    // Another file with the same store.
+    let other = fleet.dir.path().join("other.yaml");
+    std::fs::write(&other, &text).unwrap();
+    let refused = suspend(&other).code(2);
+    let stderr = String::from_utf8_lossy(&refused.get_output().stderr).into_owned();
+    assert!(
+        stderr.contains("tagboat.yaml, this command has") && stderr.contains("other.yaml"),
+        "{stderr}"
+    );
+    // The daemon's own file, changed meanwhile.
+    std::fs::write(fleet.config(), format!("{text}# changed\n")).unwrap();
+    let refused = suspend(&fleet.config()).code(2);
+    let stderr = String::from_utf8_lossy(&refused.get_output().stderr).into_owned();
+    assert!(
+        stderr.contains("has changed since the daemon has read it"),
+        "{stderr}"
+    );
+    // Without `store`, each file has a store of its own.
+    let (one, two) = (fleet.dir.path().join("one"), fleet.dir.path().join("two"));
+    for folder in [&one, &two] {
+        std::fs::create_dir(folder).unwrap();
+        let own = text.replace("store: store\n", "");
+        std::fs::write(folder.join("tagboat.yaml"), own).unwrap();
+        fleet
+            .tagboat(&["holds"])
+            .env("TAGBOAT_CONFIG", folder.join("tagboat.yaml"))
+            .assert()
+            .code(0);
+    }
+    let stores = std::fs::read_dir(fleet.dir.path().join(".cache/tagboat"))
+        .unwrap()
+        .count();
+    assert_eq!(stores, 2);
+    assert_eq!(fleet.log().len(), before, "nothing was written");
+    // The path may be spelled differently.
+    std::fs::write(fleet.config(), &text).unwrap();
+    suspend(&fleet.dir.path().join("one/../tagboat.yaml")).code(0);
+    assert_eq!(fleet.log().len(), before + 1);
+    daemon.terminate();
+    assert!(daemon.child.ended().success());
+}
