@@ -47,6 +47,12 @@ fn text(answer: &ExplainAnswer, screen: &mut Screen) {
 fn decision(decision: &ExplainedDecision, screen: &mut Screen) {
     let present = print::present(&decision.present);
     screen.line(format_args!("  present   {present}"));
+    if !decision.unlisted.is_empty() {
+        let unlisted = print::present(&decision.unlisted);
+        screen.line(format_args!(
+            "  unlisted  {unlisted}: the registry does not list it any more"
+        ));
+    }
     match &decision.selected {
         Some(selected) => {
             let tag = screen.paint(Color::Green, &selected.tag);

@@ -5,6 +5,7 @@
 //! would have to repeat.
 
 mod applications;
+mod author;
 mod check;
 mod client;
 mod completions;

@@ -53,6 +53,9 @@ fn selected(environment: &PolicyInEnvironment) -> String {
         (None, Some(reason)) => format!("nothing: {reason}"),
         (None, None) => "-".to_owned(),
     };
+    for tag in &environment.unlisted {
+        text.push_str(&format!("; the registry does not list {tag} any more"));
+    }
     for held in &environment.held {
         text.push_str(&format!("; holds {held}"));
     }

@@ -1,14 +1,19 @@
 //! `tagboat release`.
 
-use super::{Failure, Outcome, Screen, client, print, settings::SettingsArguments};
+use super::{
+    Failure, Outcome, Screen, author::CommitArguments, client, print, safe,
+    settings::SettingsArguments,
+};
 use crate::{
     core::{name::Name, text::short_id},
     service::release::{ReleaseAnswer, ReleaseQuery},
 };
 
-/// Write a held version once, which lifts its hold
+/// Bring a held version back, which lifts its hold
 ///
-/// The version comes back with a commit of its own; from then on the policy decides again.
+/// Goes the way of the Environment: with `via: commit` the version is committed inside the window,
+/// with `via: pullRequest` a pull request proposes it, and merging it lifts the hold. Refuses a
+/// version that the policy does not choose. From then on the policy decides again.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     #[command(flatten)]
@@ -21,12 +26,21 @@ pub(super) struct Arguments {
     /// The policy, as ns/name
     #[arg(value_name = "NS/NAME")]
     policy: Name,
+
+    /// Commit outside the Environment's windows, too
+    #[arg(long)]
+    now: bool,
+
+    #[command(flatten)]
+    commit: CommitArguments,
 }
 
 pub(super) fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Outcome, Failure> {
     let query = ReleaseQuery {
         environment: arguments.environment.clone(),
         policy: arguments.policy.clone(),
+        ignore_windows: arguments.now,
+        commit: arguments.commit.commit(),
     };
     let answer = client::ask(&arguments.settings, &query, screen)?;
     screen.answer(&answer, text);
@@ -39,11 +53,23 @@ fn text(answer: &ReleaseAnswer, screen: &mut Screen) {
         policy,
         ..
     } = answer;
-    match (&answer.commit, &answer.version) {
-        (Some(commit), Some(version)) => screen.line(format_args!(
+    match (&answer.version, &answer.commit, &answer.pull_request) {
+        (Some(version), Some(commit), _) => screen.line(format_args!(
             "{environment}: {policy} is back at {version} in {}",
             short_id(commit)
         )),
+        (Some(version), None, Some(request)) => {
+            let place = match (request.number, &request.url) {
+                (Some(number), Some(url)) => format!("pull request #{number} ({})", safe(url)),
+                _ => "a pull request, which is not open yet".to_owned(),
+            };
+            screen.line(format_args!(
+                "{environment}: {policy} {version} is proposed by {place}; merging it lifts the hold"
+            ));
+            for reason in &request.waits {
+                screen.note(format_args!("  {}", safe(reason)));
+            }
+        }
         _ => screen.line(format_args!("{policy} holds nothing in {environment}")),
     }
     print::gaps(&answer.gaps, screen);

@@ -1,7 +1,8 @@
 //! `tagboat rollback`.
 
 use super::{
-    Failure, Outcome, Screen, client, counted, safe, screen::Color, settings::SettingsArguments,
+    Failure, Outcome, Screen, author::CommitArguments, client, counted, safe, screen::Color,
+    settings::SettingsArguments,
 };
 use crate::{
     core::{name::Name, text::short_id},
@@ -36,12 +37,16 @@ pub(super) struct Arguments {
     /// Restore the state at this commit of the branch, by its id or at least its first four digits
     #[arg(long, value_name = "REV")]
     to: Option<String>,
+
+    #[command(flatten)]
+    commit: CommitArguments,
 }
 
 pub(super) fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Outcome, Failure> {
     let query = RollbackQuery {
         application: arguments.application.clone(),
         to: arguments.to.clone(),
+        commit: arguments.commit.commit(),
     };
     let answer = client::ask(&arguments.settings, &query, screen)?;
     screen.answer(&answer, |answer, screen| text(&answer.rollback, screen));

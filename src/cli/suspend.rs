@@ -1,6 +1,8 @@
 //! `tagboat suspend` and `tagboat resume`.
 
-use super::{Failure, Outcome, Screen, client, settings::SettingsArguments};
+use super::{
+    Failure, Outcome, Screen, author::CommitArguments, client, settings::SettingsArguments,
+};
 use crate::{
     core::text::short_id,
     service::suspend::{SuspendAnswer, SuspendQuery},
@@ -36,6 +38,9 @@ pub(super) struct Suspend {
     /// env, app
     #[arg(value_name = "KIND/NAME")]
     declaration: DeclarationRef,
+
+    #[command(flatten)]
+    commit: CommitArguments,
 }
 
 /// Resume a suspended resource by a commit
@@ -52,12 +57,16 @@ pub(super) struct Resume {
     /// env, app
     #[arg(value_name = "KIND/NAME")]
     declaration: DeclarationRef,
+
+    #[command(flatten)]
+    commit: CommitArguments,
 }
 
 pub(super) fn suspend(arguments: &Suspend, screen: &mut Screen) -> Result<Outcome, Failure> {
     let query = SuspendQuery {
         declaration: arguments.declaration.clone(),
         suspend: true,
+        commit: arguments.commit.commit(),
     };
     run(&arguments.settings, &query, screen)
 }
@@ -66,6 +75,7 @@ pub(super) fn resume(arguments: &Resume, screen: &mut Screen) -> Result<Outcome,
     let query = SuspendQuery {
         declaration: arguments.declaration.clone(),
         suspend: false,
+        commit: arguments.commit.commit(),
     };
     run(&arguments.settings, &query, screen)
 }

@@ -5,7 +5,10 @@ use super::{
     references::{Findings, Reference, ReferenceOrigin},
 };
 use crate::{
-    core::{image::ImageRepository, name::Name},
+    core::{
+        image::{ImageRepository, Tag, TagList},
+        name::Name,
+    },
     spec::{Declarations, Environment, ImagePolicy, PolicyKind, ReferenceScope},
 };
 use gix::ObjectId;
@@ -39,7 +42,7 @@ pub struct EnvironmentScope {
 }
 
 /// A policy with the values of its references, each value once.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct PolicyUsage {
     pub policy: ImagePolicy,
     pub tags: BTreeSet<String>,
@@ -109,6 +112,21 @@ impl EnvironmentScope {
         }
     }
 
+    /// A copy with one policy alone.
+    pub fn only(&self, policy: &Name) -> Self {
+        Self {
+            environment: self.environment.clone(),
+            policies: self
+                .policies
+                .iter()
+                .filter(|(name, _)| *name == policy)
+                .map(|(name, usage)| (name.clone(), usage.clone()))
+                .collect(),
+            snapshot: Arc::clone(&self.snapshot),
+            members: self.members.clone(),
+        }
+    }
+
     /// The files of the Environment, in the order of their paths.
     pub fn files(&self) -> impl Iterator<Item = &ReferencedFile> {
         self.members.iter().map(|index| &self.snapshot[*index])
@@ -127,6 +145,15 @@ impl PolicyUsage {
             tags: BTreeSet::new(),
             digests: BTreeSet::new(),
         }
+    }
+
+    /// Returns the present tags that are not in a list of all tags. Text that no tag can be is none.
+    pub fn unlisted(&self, listed: &TagList) -> Vec<String> {
+        self.tags
+            .iter()
+            .filter(|tag| Tag::new(tag.as_str()).is_ok() && !listed.contains(tag))
+            .cloned()
+            .collect()
     }
 
     /// Returns the lowest present value that the policy can order.

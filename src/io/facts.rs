@@ -212,6 +212,17 @@ impl Scanner {
         Ok(())
     }
 
+    /// Fills in when tags appeared in the list, for policies with holds.
+    ///
+    /// # Errors
+    /// If the store refuses.
+    pub fn recall_listed(&self, scan: &mut RepositoryScan) -> Result<(), ScanError> {
+        for (tag, listed) in self.store.listed_since(&scan.repository)? {
+            scan.details.entry(tag).or_default().listed = Some(listed);
+        }
+        Ok(())
+    }
+
     /// Answers what a policy needs. What the registry does not have is answered, too: as a tag
     /// without a digest.
     ///

@@ -32,6 +32,16 @@ pub struct Marker {
     /// True if the text shows a refusal by a cluster. It describes only the text, which people can
     /// edit.
     pub refused: bool,
+    /// Held versions that `tagboat release` proposes here. Their holds rest while it is open.
+    pub released: Vec<ReleasedVersion>,
+}
+
+/// A held version that a person asked for again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReleasedVersion {
+    pub policy: Name,
+    /// A tag, or a digest for policies that follow one.
+    pub version: String,
 }
 
 /// The owner of a pull request among several updaters of one repository: each owns what it
@@ -58,6 +68,18 @@ pub struct Proposed {
     /// The digest written beside the tag.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<Digest>,
+}
+
+impl ReleasedVersion {
+    /// Returns whether a move brings this version.
+    pub fn is_in(&self, image: &ImageMove) -> bool {
+        image.policy == self.policy
+            && (image.new.as_str() == self.version
+                || image
+                    .digest
+                    .as_ref()
+                    .is_some_and(|digest| digest.as_str() == self.version))
+    }
 }
 
 /// A marker that a person has edited, or that a later version wrote.
@@ -89,6 +111,7 @@ impl Marker {
             content,
             again: false,
             refused: false,
+            released: Vec::new(),
         }
     }
 

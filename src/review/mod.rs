@@ -26,7 +26,7 @@ pub use body::{
 };
 pub use branch::{PREFIX, branch, folder};
 pub use group::{ChangeSet, FileChange, FileEdits, group, group_apart};
-pub use marker::{Marker, MarkerError, MarkerScope, Proposed};
+pub use marker::{Marker, MarkerError, MarkerScope, Proposed, ReleasedVersion};
 pub use message::{CommitMessage, CommitMessageError, TRAILER, subject};
 pub use preview::{
     ApplicationChange, ApplicationPreview, DryRunVerdict, ObjectChange, ObjectPreview, Preview,

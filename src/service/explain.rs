@@ -43,6 +43,8 @@ pub struct ExplainedDecision {
     pub environment: String,
     /// The tags in the files, each once.
     pub present: Vec<String>,
+    /// The tags in the files that the registry does not list any more.
+    pub unlisted: Vec<String>,
     /// The selected version.
     pub selected: Option<Selected>,
     /// The reason why nothing was selected.
@@ -118,6 +120,7 @@ pub async fn explain(
                 repository: updater.repo.config.name.clone(),
                 environment: scope.environment.name.clone(),
                 present: usage.tags.iter().cloned().collect(),
+                unlisted: usage.unlisted(&scan.tags),
                 selected,
                 reason,
                 free_at,

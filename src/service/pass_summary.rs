@@ -69,6 +69,8 @@ pub struct PolicySummary {
     pub image: ImageRepository,
     /// The tags in the files, each once.
     pub present: Vec<String>,
+    /// The tags in the files that the registry does not list any more.
+    pub unlisted: Vec<String>,
     /// The selected version.
     pub selected: Option<Selected>,
     /// The reason why nothing was selected.
@@ -207,6 +209,7 @@ impl From<&PolicyReport> for PolicySummary {
             name: report.name.clone(),
             image: report.repository.clone(),
             present: report.present.clone(),
+            unlisted: report.unlisted.clone(),
             selected: report.chosen.clone().map(|tag| Selected {
                 tag,
                 digest: report.digest.clone(),

@@ -55,6 +55,8 @@ pub struct PolicyInEnvironment {
     pub environment: String,
     /// The tags in the files, each once.
     pub present: Vec<String>,
+    /// The tags in the files that the registry does not list any more.
+    pub unlisted: Vec<String>,
     /// The selected version.
     pub selected: Option<Selected>,
     /// The reason why nothing was selected.
@@ -115,6 +117,7 @@ fn environments(pass: &PassSummary, policy: &Name) -> Vec<PolicyInEnvironment> {
         found.extend(here.map(|summary| PolicyInEnvironment {
             environment: environment.name.clone(),
             present: summary.present.clone(),
+            unlisted: summary.unlisted.clone(),
             selected: summary.selected.clone(),
             reason: summary.reason.clone(),
             held: summary.held.clone(),

@@ -1,30 +1,31 @@
-//! `release`: the commit that writes a held version and so lifts its hold.
+//! `release`: the commit or pull request that brings a held version back and so lifts its hold.
 
 use super::{
     Failure, Outcome, Progress, Service,
     types::{Gaps, ImageUpdate, Selected},
 };
 use crate::{
-    core::{
-        error::ErrorKind,
-        image::{Digest, Tag},
-        name::Name,
-    },
-    images::policy::{self, Chosen, Comparison, Hold, Holds},
-    spec::{ImagePolicy, PolicyKind},
-    update::{ImageUpdater, PassReport, ReleaseOutcome},
+    core::name::Name,
+    images::policy::{self, Comparison, Hold, Holds},
+    review::{ImageMove, ReleasedVersion},
+    spec::ImagePolicy,
+    update::{CommandCommit, ImageUpdater, PassReport, ReleaseOrder, RequestState},
 };
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Asks to write the held version of a policy.
+/// Asks for the held version of a policy.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ReleaseQuery {
     /// The Environment.
     pub environment: String,
     /// The policy.
     pub policy: Name,
+    /// Commits outside the Environment's windows, too.
+    pub ignore_windows: bool,
+    /// The person's part of the commit.
+    pub commit: CommandCommit,
 }
 
 /// The released version.
@@ -40,10 +41,12 @@ pub struct ReleaseAnswer {
     /// The version that was held: a tag, or a digest for policies that follow one. None if nothing
     /// was held.
     pub version: Option<String>,
-    /// The version written.
+    /// The tag and digest that are written.
     pub selected: Option<Selected>,
-    /// The commit.
+    /// The commit, where the Environment commits directly.
     pub commit: Option<String>,
+    /// The pull request, where the Environment goes by pull requests.
+    pub pull_request: Option<ReleasedRequest>,
     /// The image versions that changed.
     pub images: Vec<ImageUpdate>,
     /// The reasons why a hold may not have been seen.
@@ -51,59 +54,54 @@ pub struct ReleaseAnswer {
     pub gaps: Gaps,
 }
 
+/// The pull request that proposes a released version.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ReleasedRequest {
+    /// The number; none while it is not open.
+    pub number: Option<u64>,
+    /// The URL of its page.
+    pub url: Option<String>,
+    /// The state.
+    pub state: RequestState,
+    /// The reasons why it is not open or merged yet.
+    pub waits: Vec<String>,
+}
+
 impl ReleaseAnswer {
     /// Classifies the answer. Failures matter only if no hold was found: one may be unknown.
     pub fn outcome(&self) -> Outcome {
-        Outcome::partly_if(self.commit.is_none() && !self.gaps.failures.is_empty())
+        Outcome::partly_if(self.version.is_none() && !self.gaps.failures.is_empty())
     }
 }
 
-/// The most attempts of a release, each on the new head after another push came first.
-const ATTEMPTS: usize = 5;
-
-/// Writes the greatest held version, which also lifts every hold below it.
+/// Brings the greatest held version back, which also lifts every hold below it: by a commit inside
+/// the Environment's window, or by a pull request, as the Environment says.
 ///
 /// # Errors
-/// If the Environment or the policy does not exist, no reference can be edited, or a remote fails.
+/// If the Environment or the policy does not exist, its window is closed, the policy does not choose
+/// the version, no reference can be edited, or a remote fails.
 pub async fn release(
     service: &Service,
     query: &ReleaseQuery,
     progress: &dyn Progress,
 ) -> Result<ReleaseAnswer, Failure> {
     let _locks = service.lock_repositories().await;
-    let mut result = Ok(None);
-    for _ in 0..ATTEMPTS {
-        result = attempt(service, query, progress).await;
-        if !matches!(result, Ok(None)) {
-            break;
-        }
-    }
+    let result = in_any_repository(service, query, progress).await;
     service.fetch_after_write().await;
-    result?.ok_or_else(|| {
-        Failure::new(
-            ErrorKind::Conflict,
-            format!("cannot push the release: the branch moved {ATTEMPTS} times in a row"),
-        )
-    })
+    result
 }
 
-/// Tries once; none if the branch moved meanwhile.
-async fn attempt(
+async fn in_any_repository(
     service: &Service,
     query: &ReleaseQuery,
     progress: &dyn Progress,
-) -> Result<Option<ReleaseAnswer>, Failure> {
-    let mut conflict = false;
+) -> Result<ReleaseAnswer, Failure> {
     for updater in &service.updaters {
         progress.update(&format!("releasing in {}", updater.repo.config.name));
-        match in_repository(updater, query).await? {
-            RepositoryRelease::NoSuchEnvironment => {}
-            RepositoryRelease::Conflict => conflict = true,
-            RepositoryRelease::Finished(answer) => return Ok(Some(*answer)),
+        if let Some(answer) = in_repository(updater, query).await? {
+            return Ok(answer);
         }
-    }
-    if conflict {
-        return Ok(None);
     }
     Err(Failure::input(format!(
         "no Environment {}",
@@ -111,19 +109,15 @@ async fn attempt(
     )))
 }
 
-enum RepositoryRelease {
-    NoSuchEnvironment,
-    Conflict,
-    Finished(Box<ReleaseAnswer>),
-}
-
+/// Releases in one repository; none if it does not have the Environment.
 async fn in_repository(
     updater: &ImageUpdater,
     query: &ReleaseQuery,
-) -> Result<RepositoryRelease, Failure> {
+) -> Result<Option<ReleaseAnswer>, Failure> {
     let ReleaseQuery {
         environment,
         policy,
+        ..
     } = query;
     let now = Timestamp::now();
     let mut report = PassReport::default();
@@ -135,7 +129,7 @@ async fn in_repository(
         .into_iter()
         .find(|scope| scope.environment.name == *environment)
     else {
-        return Ok(RepositoryRelease::NoSuchEnvironment);
+        return Ok(None);
     };
     if !scope.policies.contains_key(policy) {
         return Err(Failure::input(format!(
@@ -149,36 +143,90 @@ async fn in_repository(
         version: None,
         selected: None,
         commit: None,
+        pull_request: None,
         images: Vec::new(),
         gaps,
     };
     let declared = &snapshot.declared.policies[policy];
     let mut holds = updater.holds(&snapshot, &scope, now).await?;
     let Some(hold) = greatest(declared, &holds.remove(policy).unwrap_or_default()) else {
-        return Ok(RepositoryRelease::Finished(Box::new(answer)));
+        return Ok(Some(answer));
     };
-    let chosen = chosen(declared, &hold)?;
-    answer.selected = Some(Selected::from(&chosen));
+    let order = ReleaseOrder {
+        environment: environment.clone(),
+        version: ReleasedVersion {
+            policy: policy.clone(),
+            version: hold.value.clone(),
+        },
+        ignore_windows: query.ignore_windows,
+        commit: query.commit.clone(),
+    };
     answer.version = Some(hold.value);
-    match updater
-        .release(&snapshot, &scope, policy, chosen, now)
-        .await?
-    {
-        ReleaseOutcome::Done { commit, images } => {
-            answer.commit = Some(commit);
-            answer.images = images.iter().map(ImageUpdate::from).collect();
-            Ok(RepositoryRelease::Finished(Box::new(answer)))
+    let report = updater.release(&order, now).await;
+    answer.read(&report, &order.version)?;
+    Ok(Some(answer))
+}
+
+impl ReleaseAnswer {
+    /// Fills in what the pass of a release did.
+    fn read(&mut self, report: &PassReport, released: &ReleasedVersion) -> Result<(), Failure> {
+        if let Some(failure) = report.failures.first() {
+            return Err(Failure {
+                error: failure.message.clone(),
+                kind: failure.kind,
+                hint: failure.hint.clone(),
+            });
         }
-        ReleaseOutcome::Nothing => Err(Failure::input(format!(
-            "cannot edit any reference of {policy} in {environment}"
+        let row = report
+            .environments
+            .iter()
+            .find(|row| row.name == self.environment);
+        let brings = |images: &[ImageMove]| images.iter().any(|image| released.is_in(image));
+        let mut rows = row.iter().flat_map(|row| &row.commits);
+        let commit = rows.find(|commit| brings(&commit.images));
+        let mut rows = row.iter().flat_map(|row| &row.requests);
+        let request = rows.find(|request| brings(&request.images));
+        let images = match (commit, request) {
+            (Some(commit), _) if commit.id.is_some() => {
+                self.commit.clone_from(&commit.id);
+                &commit.images
+            }
+            (Some(_), _) => return Err(self.window_is_closed(row.and_then(|row| row.until))),
+            (None, Some(request)) => {
+                self.pull_request = Some(ReleasedRequest {
+                    number: request.number,
+                    url: request.url.clone(),
+                    state: request.state,
+                    waits: request.waits.clone(),
+                });
+                &request.images
+            }
+            (None, None) => {
+                return Err(Failure::input(format!(
+                    "cannot edit any reference of {} in {}",
+                    self.policy, self.environment
+                ))
+                .hint("Run `tagboat plan` for the reasons."));
+            }
+        };
+        let image = images.iter().find(|image| released.is_in(image));
+        self.selected = image.map(|image| Selected {
+            tag: image.new.clone(),
+            digest: image.digest.clone(),
+        });
+        self.images = images.iter().map(ImageUpdate::from).collect();
+        Ok(())
+    }
+
+    fn window_is_closed(&self, until: Option<Timestamp>) -> Failure {
+        let next = until.map_or(String::new(), |next| {
+            format!(" until {}", next.strftime("%Y-%m-%d %H:%M UTC"))
+        });
+        Failure::input(format!(
+            "the window of Environment {} is closed{next}: {} stays held",
+            self.environment, self.policy
         ))
-        .hint("Run `tagboat plan` for the reasons.")),
-        ReleaseOutcome::Unknown(failure) => Err(Failure {
-            error: failure.message,
-            kind: ErrorKind::Remote,
-            hint: failure.hint,
-        }),
-        ReleaseOutcome::Conflict => Ok(RepositoryRelease::Conflict),
+        .hint("Release it when the window is open, or pass --now.")
     }
 }
 
@@ -189,22 +237,4 @@ fn greatest(policy: &ImagePolicy, holds: &Holds) -> Option<Hold> {
             _ => greatest,
         }
     })
-}
-
-/// Returns what to write for a hold: a held digest goes beside the tag that it was written with.
-fn chosen(policy: &ImagePolicy, hold: &Hold) -> Result<Chosen, Failure> {
-    let tag = match &policy.choice {
-        PolicyKind::Digest(followed) => Some(followed.clone()),
-        _ => hold.tag.clone().map(Tag::new).transpose()?,
-    };
-    match (Digest::new(hold.value.as_str()), tag) {
-        (Ok(digest), Some(tag)) => Ok(Chosen {
-            tag,
-            digest: Some(digest),
-        }),
-        _ => Ok(Chosen {
-            tag: Tag::new(hold.value.as_str())?,
-            digest: None,
-        }),
-    }
 }

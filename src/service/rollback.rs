@@ -4,7 +4,10 @@ use super::{
     Failure, Progress, Service,
     suspend::{application, declaring_repository},
 };
-use crate::{core::name::Name, update::RollbackOutcome};
+use crate::{
+    core::name::Name,
+    update::{CommandCommit, RollbackOutcome},
+};
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -17,6 +20,8 @@ pub struct RollbackQuery {
     /// The commit to restore, or the first digits of its id; none for the state before the last
     /// change.
     pub to: Option<String>,
+    /// The person's part of the commit.
+    pub commit: CommandCommit,
 }
 
 /// The rollback.
@@ -53,7 +58,7 @@ async fn commit(service: &Service, query: &RollbackQuery) -> Result<RollbackAnsw
         None => None,
     };
     let rollback = updater
-        .roll_back(&query.application, to, Timestamp::now())
+        .roll_back(&query.application, to, &query.commit, Timestamp::now())
         .await?;
     Ok(RollbackAnswer {
         repository: updater.repo.config.name.clone(),

@@ -4,7 +4,7 @@ use super::{Failure, Progress, Service};
 use crate::{
     core::name::Name,
     spec::SourcePlace,
-    update::{DeclarationRef, ImageUpdater},
+    update::{CommandCommit, DeclarationRef, ImageUpdater},
 };
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -18,6 +18,8 @@ pub struct SuspendQuery {
     pub declaration: DeclarationRef,
     /// True to suspend, false to resume.
     pub suspend: bool,
+    /// The person's part of the commit.
+    pub commit: CommandCommit,
 }
 
 /// The suspended or resumed declaration.
@@ -59,7 +61,12 @@ pub async fn suspend(
 async fn commit(service: &Service, query: &SuspendQuery) -> Result<SuspendAnswer, Failure> {
     let updater = declaring_repository(service, &query.declaration).await?;
     let outcome = updater
-        .suspend(&query.declaration, query.suspend, Timestamp::now())
+        .suspend(
+            &query.declaration,
+            query.suspend,
+            &query.commit,
+            Timestamp::now(),
+        )
         .await?;
     Ok(SuspendAnswer {
         repository: updater.repo.config.name.clone(),

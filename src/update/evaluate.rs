@@ -17,7 +17,10 @@ use crate::{
         rewrite::{self, Choices, LeaveReason, RewriteDecision, UpdateDirection},
         scope::{EnvironmentScope, PolicyUsage, ReferencedFile},
     },
-    io::facts::{RepositoryScan, ScanError, Scanner},
+    io::{
+        facts::{RepositoryScan, ScanError, Scanner},
+        git::RepoPath,
+    },
     review::FileEdits,
     spec::{Declarations, ImagePolicy, PolicyKind, ReferenceScope},
 };
@@ -112,6 +115,9 @@ pub(super) fn choose(
     let goes_by_time = policy.minimum_age.is_some() || matches!(policy.choice, PolicyKind::Newest);
     if first && goes_by_time {
         scanner.recall(scan)?;
+    }
+    if first && !holds.is_empty() {
+        scanner.recall_listed(scan)?;
     }
     Ok(
         match policy::choose(&input(usage, holds, now), &facts(scan)) {
@@ -268,7 +274,22 @@ pub(super) fn edit<E>(
                     policy: left.policy,
                 }),
         );
-        if !outcome.edits.is_empty() {
+        if outcome.edits.is_empty() {
+            continue;
+        }
+        // A file that cannot be written is left alone; the others go on.
+        if let Err(error) = RepoPath::new(&file.path) {
+            edits
+                .left
+                .extend(outcome.changes.into_iter().map(|change| LeftReport {
+                    file: file.path.clone(),
+                    line: change.line,
+                    column: change.column,
+                    code: LeaveReason::Unwritable.code(),
+                    reason: format!("its file cannot be written: {error}"),
+                    policy: Some(change.policy),
+                }));
+        } else {
             edits.files.push(FileEdits {
                 path: file.path.clone(),
                 source: bytes,
@@ -411,6 +432,7 @@ pub(crate) fn policy_report(
         name: policy.name.clone(),
         repository: policy.image.clone(),
         present: usage.tags.iter().cloned().collect(),
+        unlisted: scan.map_or_else(Vec::new, |scan| usage.unlisted(&scan.tags)),
         chosen: None,
         digest: None,
         reason: None,

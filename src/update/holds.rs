@@ -13,7 +13,8 @@ use crate::{
         scope::EnvironmentScope,
     },
     io::git::GitError,
-    spec::{ImagePolicy, PolicyKind, ReferenceScope},
+    review::ReleasedVersion,
+    spec::{Environment, ImagePolicy, PolicyKind, ReferenceScope, WriteMode},
 };
 use jiff::Timestamp;
 use std::sync::Arc;
@@ -28,7 +29,10 @@ pub(crate) async fn read(
     now: Timestamp,
 ) -> Result<HoldsByPolicy, GitError> {
     let mirror = Arc::clone(&repo.mirror);
-    let ended = requests.lock().ended.clone();
+    let (ended, released) = {
+        let cache = requests.lock();
+        (cache.ended.clone(), cache.released.clone())
+    };
     let (snapshot, scope) = (snapshot.clone(), Arc::clone(scope));
     let mut history = Arc::clone(history).lock_owned().await;
     blocking(move || {
@@ -50,11 +54,29 @@ pub(crate) async fn read(
             };
             let moves = history.moves(&filter);
             let moves = with_requests(moves, &ended, &environment.name, policy, base);
-            held.insert(name.clone(), holds(policy, &moves));
+            let mut holds = holds(policy, &moves);
+            for version in released_in(environment, policy, &released) {
+                holds.lift(policy, version);
+            }
+            held.insert(name.clone(), holds);
         }
         Ok(held)
     })
     .await
+}
+
+/// Returns the held versions of a policy that open pull requests of an Environment propose again.
+fn released_in<'r>(
+    environment: &Environment,
+    policy: &ImagePolicy,
+    released: &'r [(String, ReleasedVersion)],
+) -> impl Iterator<Item = &'r str> {
+    let by_request = environment.via != WriteMode::Commit;
+    let (environment, policy) = (environment.name.clone(), policy.name.clone());
+    released
+        .iter()
+        .filter(move |(of, version)| by_request && *of == environment && version.policy == policy)
+        .map(|(_, version)| version.version.as_str())
 }
 
 /// Adds what people refused by closing pull requests, and marks the merges of the bot's own.
@@ -71,7 +93,8 @@ fn with_requests(
     for refused in ended.refused(environment, policy, base) {
         let index = moves
             .iter()
-            .position(|row| row.time > refused.time)
+            // Commits have whole seconds, so that one in the same second came later.
+            .position(|row| row.time.as_second() >= refused.time.as_second())
             .unwrap_or(moves.len());
         moves.insert(index, refused);
     }

@@ -31,12 +31,15 @@ mod scan;
 pub(crate) mod snapshot;
 
 pub use crate::images::scope::{EnvironmentScope, PolicyUsage, ReferencedFile, concerns};
-pub use commands::release::ReleaseOutcome;
+pub use commands::release::ReleaseOrder;
 pub use commands::rollback::{
     FileChangeKind, HeldVersion, RestoredFile, RevertedCommit, RollbackOutcome,
 };
 pub use commands::suspend::SuspendOutcome;
-pub use commands::{CommandError, DeclarationKind, DeclarationRef, DeclarationRefError};
+pub use commands::{
+    CommandAuthor, CommandCommit, CommandError, DeclarationKind, DeclarationRef,
+    DeclarationRefError,
+};
 pub use evaluate::{PolicyDecision, rewrite_decision};
 pub use explain::{ExplainedPolicy, explain};
 pub use follower::RepoFollower;
@@ -51,7 +54,7 @@ pub use snapshot::{RepoSnapshot, SnapshotCache, declared_in, read};
 
 use crate::{
     core::{image::ImageRepository, name::Name},
-    images::policy::{Chosen, Holds, TagFacts},
+    images::policy::{Holds, TagFacts},
     io::{
         blocking,
         facts::{RepositoryScan, Scanner},
@@ -201,21 +204,6 @@ impl ImageUpdater {
         holds::read(repo, history, &self.requests, snapshot, scope, now).await
     }
 
-    /// Writes the held version of a policy once, which lifts the hold.
-    ///
-    /// # Errors
-    /// If the remote cannot be reached, or the push fails.
-    pub async fn release(
-        &self,
-        snapshot: &RepoSnapshot,
-        scope: &Arc<EnvironmentScope>,
-        policy: &Name,
-        chosen: Chosen,
-        now: Timestamp,
-    ) -> Result<ReleaseOutcome, GitError> {
-        commands::release::release(self, snapshot, scope, policy, chosen, now).await
-    }
-
     /// Commits `suspend: true` (or `false`) in a declaration, and nothing else.
     ///
     /// # Errors
@@ -224,9 +212,11 @@ impl ImageUpdater {
         &self,
         declaration: &DeclarationRef,
         suspend: bool,
+        commit: &CommandCommit,
         now: Timestamp,
     ) -> Result<SuspendOutcome, CommandError> {
-        commands::suspend::suspend(&self.repo, &self.publisher, declaration, suspend, now).await
+        let (repo, publisher) = (&self.repo, &self.publisher);
+        commands::suspend::suspend(repo, publisher, declaration, suspend, commit, now).await
     }
 
     /// Restores the folder of an Application as it was at `to`, a commit in the history of the
@@ -240,9 +230,10 @@ impl ImageUpdater {
         &self,
         application: &Name,
         to: Option<ObjectId>,
+        commit: &CommandCommit,
         now: Timestamp,
     ) -> Result<RollbackOutcome, CommandError> {
-        commands::rollback::roll_back(self, application, to, now).await
+        commands::rollback::roll_back(self, application, to, commit, now).await
     }
 
     /// What the work on pull requests needs; none without a forge.

@@ -2,7 +2,7 @@
 
 use super::{
     Confirmed, EnvironmentReport, EnvironmentState, FailureReport, ImageUpdater, PassMode,
-    PassReport, RepoSnapshot, Rescan, blocking,
+    PassReport, ReleaseOrder, RepoSnapshot, Rescan, blocking,
     commit::{
         CommitText, PublishOutcome, PushRace, PushTarget, edit_files, lost_race, undone,
         window_is_closed,
@@ -23,7 +23,7 @@ use crate::{
 };
 use jiff::Timestamp;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     sync::{Arc, PoisonError, atomic::Ordering},
 };
 
@@ -31,12 +31,31 @@ impl ImageUpdater {
     /// Runs one pass. It never fails as a whole: failures stand in the report beside what
     /// succeeded.
     pub async fn pass(&self, mode: PassMode, rescan: &Rescan, now: Timestamp) -> PassReport {
+        self.finish(PassState::new(mode, rescan, now), now).await
+    }
+
+    /// Runs a pass that brings a held version back and changes nothing else. Failures stand in the
+    /// report.
+    pub async fn release(&self, order: &ReleaseOrder, now: Timestamp) -> PassReport {
+        let declared = self.repo.declared();
+        let due = declared
+            .and_then(|declared| Some(declared.policies.get(&order.version.policy)?.image.clone()));
+        let rescan = Rescan::Only {
+            due: due.into_iter().collect(),
+            backing_off: HashSet::new(),
+        };
+        let mut pass = PassState::new(PassMode::Write, &rescan, now);
+        pass.release = Some(order);
+        self.finish(pass, now).await
+    }
+
+    /// Runs a pass to its end.
+    async fn finish(&self, mut pass: PassState<'_>, now: Timestamp) -> PassReport {
         let mut report = PassReport {
             repository: self.repo.config.name.clone(),
             ..PassReport::default()
         };
         let before = self.scanner.registries.stats();
-        let mut pass = PassState::new(mode, rescan, now);
         self.run(&mut pass, &mut report).await;
         if report.failures.is_empty()
             && let Err(error) = self.repo.compact().await
@@ -50,10 +69,15 @@ impl ImageUpdater {
             report.warnings.push(error.to_string());
         }
         let confirmed: Confirmed = pass.scans.into_iter().filter_map(confirmed).collect();
-        *self
+        let mut known = self
             .confirmed
             .lock()
-            .unwrap_or_else(PoisonError::into_inner) = confirmed;
+            .unwrap_or_else(PoisonError::into_inner);
+        match pass.release {
+            Some(_) => known.extend(confirmed),
+            None => *known = confirmed,
+        }
+        drop(known);
         add_published(&mut report, pass.pushed, pass.progress);
         let after = self.scanner.registries.stats();
         report.requests.listings = after.total(RequestKind::Tags) - before.total(RequestKind::Tags);
@@ -126,8 +150,15 @@ impl ImageUpdater {
             }
         }
         report.environments.clear();
-        let (scopes, findings) = snapshot.lint().await;
+        let (mut scopes, findings) = snapshot.lint().await;
         report.findings = findings;
+        if let Some(order) = pass.release {
+            scopes.retain(|scope| scope.environment.name == order.environment);
+            scopes = scopes
+                .into_iter()
+                .map(|scope| order.narrow(scope))
+                .collect();
+        }
         if let Some(context) = self.request_context() {
             requests::list::once(context, snapshot, pass, report).await?;
         }
@@ -174,13 +205,16 @@ impl ImageUpdater {
         } = prepared;
         let environment = snapshot.declared.environments.get(&row.name);
         // Without changes there is nothing that could wait for a window.
-        let closed = !sets.is_empty() && window_is_closed(environment, pass.clock.now(), &mut row);
+        let ignores_windows = pass.release.is_some_and(|order| order.ignore_windows);
+        let closed = !sets.is_empty()
+            && !ignores_windows
+            && window_is_closed(environment, pass.clock.now(), &mut row);
         let blocked = closed
             || self.request_context().is_some_and(|context| {
                 closed_store::blocks_commits(context, &sets, &mut row, report)
             });
         for set in sets {
-            let planned = match self.describe(&set).await {
+            let planned = match self.describe(&set, pass.release).await {
                 Ok(planned) => planned,
                 Err(failure) => {
                     row.state = EnvironmentState::Failed;
@@ -203,9 +237,10 @@ impl ImageUpdater {
                 row.commits.push(planned);
                 break;
             }
+            let person = pass.release.and_then(|order| order.commit.person());
             let text = CommitText {
                 message: &planned.message,
-                author: author.as_ref(),
+                author: person.as_ref().or(author.as_ref()),
                 now: pass.now,
             };
             let make = edit_files(set.files.clone())?;
@@ -239,15 +274,23 @@ impl ImageUpdater {
     }
 
     /// Writes the message of a change set, which a template may make long.
-    async fn describe(&self, set: &Arc<ChangeSet>) -> Result<CommitReport, FailureReport> {
+    async fn describe(
+        &self,
+        set: &Arc<ChangeSet>,
+        release: Option<&ReleaseOrder>,
+    ) -> Result<CommitReport, FailureReport> {
         let message = CommitMessage::new(self.repo.config.message.clone());
-        let set = Arc::clone(set);
+        let (set, release) = (Arc::clone(set), release.cloned());
         blocking(move || {
+            let message = message
+                .of(&set)
+                .map_err(|error| FailureReport::new(&error))?;
             Ok(CommitReport {
                 id: None,
-                message: message
-                    .of(&set)
-                    .map_err(|error| FailureReport::new(&error))?,
+                message: match release {
+                    Some(order) => order.describe(&message),
+                    None => message,
+                },
                 images: set.moves.clone(),
                 files: set.files.clone(),
             })

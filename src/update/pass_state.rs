@@ -1,7 +1,8 @@
 //! State of a pass: the types that its stages share.
 
 use super::{
-    EnvironmentReport, PassMode, RequestReport, RequestState, Rescan, Scans, report::CommitReport,
+    EnvironmentReport, PassMode, ReleaseOrder, RequestReport, RequestState, Rescan, Scans,
+    report::CommitReport,
 };
 use crate::{
     core::image::ImageRepository,
@@ -23,6 +24,8 @@ use std::{
 pub(crate) struct PassState<'p> {
     pub(crate) mode: PassMode,
     pub(crate) rescan: &'p Rescan,
+    /// A held version that a person has released; then the pass does nothing else.
+    pub(crate) release: Option<&'p ReleaseOrder>,
     /// The start of the pass, from which ages in texts are counted.
     pub(crate) now: Timestamp,
     pub(crate) clock: PassClock,
@@ -42,6 +45,7 @@ impl<'p> PassState<'p> {
         Self {
             mode,
             rescan,
+            release: None,
             now,
             clock: PassClock::new(now),
             scans: Scans::new(),

@@ -2,8 +2,8 @@
 //! back what people have reverted.
 
 use super::{
-    EnvironmentReport, EnvironmentState, HoldHistory, PassReport, PolicyReport, RepoFollower,
-    RepoSnapshot, blocking,
+    EnvironmentReport, EnvironmentState, HoldHistory, PassReport, PolicyReport, ReleaseOrder,
+    RepoFollower, RepoSnapshot, blocking,
     evaluate::{self, Decisions, Evaluation, HoldsByPolicy, PolicyDecision, ScopeEdits},
     holds,
     pass_state::{PassState, PreparedEnvironment},
@@ -20,7 +20,7 @@ use crate::{
         facts::Scanner,
         git::{GitError, Mirror, Person},
     },
-    review::{group, group_apart},
+    review::{ReleasedVersion, group, group_apart},
     spec::WriteMode,
 };
 use std::sync::Arc;
@@ -73,7 +73,11 @@ pub(crate) async fn prepare(
             snapshot,
             ..
         } = inputs;
-        held = Arc::new(holds::read(repo, history, requests, snapshot, scope, pass.now).await?);
+        let mut all = holds::read(repo, history, requests, snapshot, scope, pass.now).await?;
+        if let Some(order) = pass.release {
+            lift(&mut all, order, scope);
+        }
+        held = Arc::new(all);
         if held.values().any(|holds| !holds.is_empty()) {
             (decisions, edits) = decide(inputs, scope, pass, &held, report).await?;
         }
@@ -99,6 +103,7 @@ pub(crate) async fn prepare(
     })
     .await;
     row.left = left;
+    row.released = released(inputs, pass, &environment.name);
     pass.scans = scans;
     row.policies = policies;
     for policy in &mut row.policies {
@@ -108,11 +113,49 @@ pub(crate) async fn prepare(
     if row.policies.iter().any(|policy| policy.unknown) {
         row.state = EnvironmentState::Unknown;
     }
+    let refusal = pass.release.and_then(|order| order.refusal(&row));
+    let sets = match refusal {
+        Some(refusal) => {
+            row.state = EnvironmentState::Failed;
+            report.add_failure(refusal);
+            Vec::new()
+        }
+        None => sets.into_iter().map(Arc::new).collect(),
+    };
     Ok(PreparedEnvironment {
         report: row,
-        sets: sets.into_iter().map(Arc::new).collect(),
+        sets,
         author,
     })
+}
+
+/// Lifts the hold of a version that a person released.
+fn lift(held: &mut HoldsByPolicy, order: &ReleaseOrder, scope: &EnvironmentScope) {
+    let ReleasedVersion { policy, version } = &order.version;
+    if scope.environment.name == order.environment
+        && let (Some(holds), Some(usage)) = (held.get_mut(policy), scope.policies.get(policy))
+    {
+        holds.lift(&usage.policy, version);
+    }
+}
+
+/// Returns the released versions of an Environment: of open pull requests, and of this pass.
+fn released(
+    inputs: PlanInputs<'_>,
+    pass: &PassState<'_>,
+    environment: &str,
+) -> Vec<ReleasedVersion> {
+    let known = inputs.requests.lock().released.clone();
+    let ordered = pass
+        .release
+        .map(|order| (order.environment.clone(), order.version.clone()));
+    let mut all: Vec<ReleasedVersion> = Vec::new();
+    for (of, version) in known.into_iter().chain(ordered) {
+        if of == environment && !all.contains(&version) {
+            all.push(version);
+        }
+    }
+    all
 }
 
 /// Decides all policies of an Environment and edits its files.
@@ -173,7 +216,7 @@ async fn add_digest(scanner: &Scanner, evaluation: &mut Evaluation, name: &Name)
                 .and_then(|details| details.digest.clone());
             let hold = digest.as_ref().and_then(|digest| {
                 let holds = evaluation.held.get(name)?;
-                holds.holding(&usage.policy, digest.as_str())
+                holds.of(digest.as_str())
             });
             match hold {
                 Some(hold) => {

@@ -6,7 +6,7 @@ use crate::{
         image::{Digest, ImageRepository, Tag},
         name::Name,
     },
-    review::{FileChange, ImageMove},
+    review::{FileChange, ImageMove, ReleasedVersion},
     spec::Diagnostic,
 };
 use jiff::Timestamp;
@@ -66,6 +66,9 @@ pub struct EnvironmentReport {
     pub requests: Vec<RequestReport>,
     /// References that were not edited; those without any policy are not listed.
     pub left: Vec<LeftReport>,
+    /// Held versions that the change sets bring back because a person released them.
+    #[serde(skip)]
+    pub released: Vec<ReleasedVersion>,
 }
 
 /// State of an Environment after a pass.
@@ -100,6 +103,9 @@ pub struct PolicyReport {
     pub chosen: Option<Tag>,
     /// Digest of the chosen tag, if it was read.
     pub digest: Option<Digest>,
+    /// Present tags that the registry does not list any more.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unlisted: Vec<String>,
     /// Why nothing was chosen.
     pub reason: Option<String>,
     /// The best few refused tags above the chosen or the present one.
@@ -293,6 +299,7 @@ impl EnvironmentReport {
             commits: Vec::new(),
             requests: Vec::new(),
             left: Vec::new(),
+            released: Vec::new(),
         }
     }
 }

@@ -243,18 +243,47 @@ fn closed_request_holds_and_commands_show_it() {
         )),
         "{text}"
     );
-    // After `release`, it is committed once.
-    reviewed
-        .fleet
-        .tagboat(&["release", "prod", "default/web"])
-        .assert()
-        .success();
-    assert_eq!(reviewed.fleet.text(FILE), deployment(&["web:1.1.0"]));
-    let output = reviewed.fleet.tagboat(&["holds"]).assert().success();
-    assert_eq!(
-        String::from_utf8_lossy(&output.get_output().stdout),
-        "nothing is held\n"
+}
+
+/// `release` proposes the held version in a pull request. While that is open its hold rests; closed
+/// it holds again, merged it lifts the hold.
+#[test]
+fn release_goes_through_a_pull_request() {
+    let reviewed = Reviewed::new("");
+    let out = |arguments: &[&str]| {
+        let assert = reviewed.fleet.tagboat(arguments).assert().success();
+        String::from_utf8_lossy(&assert.get_output().stdout).into_owned()
+    };
+    reviewed.pass(hours_ago(6));
+    reviewed.forge.close(1, "ann").unwrap();
+    reviewed.pass(hours_ago(5));
+    reviewed.forge.set_clock(None);
+    let released = out(&["release", "prod", "default/web"]);
+    assert!(
+        released.starts_with("prod: default/web 1.1.0 is proposed by pull request #2 ("),
+        "{released}"
     );
+    assert_eq!(reviewed.fleet.text(FILE), deployment(&["web:1.0.0"]));
+    assert_eq!(out(&["holds"]), "nothing is held\n");
+    for _ in 0..2 {
+        let report = reviewed.pass(Timestamp::now());
+        assert_eq!(environment(&report, "prod").requests[0].number, Some(2));
+        assert_eq!(reviewed.open().len(), 1);
+    }
+    reviewed.forge.close(2, "ann").unwrap();
+    reviewed.pass(Timestamp::now());
+    assert!(reviewed.open().is_empty());
+    let holds = out(&["holds"]);
+    assert!(
+        holds.contains("ann closed pull request #2 (1.1.0)"),
+        "{holds}"
+    );
+
+    out(&["release", "prod", "default/web"]);
+    reviewed.forge.merge(3, ("Ann", "ann@example.org")).unwrap();
+    reviewed.pass(Timestamp::now());
+    assert_eq!(reviewed.fleet.text(FILE), deployment(&["web:1.1.0"]));
+    assert_eq!(out(&["holds"]), "nothing is held\n");
 }
 
 #[test]

@@ -121,6 +121,31 @@ fn store_equal_list_is_not_written_again() {
 }
 
 #[test]
+fn store_remembers_when_a_tag_appeared() {
+    let (_folder, path) = folder();
+    let (store, _) = Store::open(&path).unwrap();
+    let list = |tags: &[&str], time: &str| {
+        let tags: TagList = tags.iter().copied().collect();
+        store.put_tags(&app(), &tags, None, at(time)).unwrap();
+    };
+    let appeared = || store.listed_since(&app()).unwrap();
+    list(&["1.0", "1.1"], "10:00:00");
+    assert_eq!(appeared(), [], "the first listing says nothing");
+    list(&["1.0", "1.1", "1.2"], "10:05:00");
+    list(&["1.0", "1.1", "1.2", "1.3"], "10:10:00");
+    list(&["1.0", "1.2", "1.3"], "10:15:00");
+    let expected = [("1.2", "10:05:00"), ("1.3", "10:10:00")];
+    assert_eq!(
+        appeared(),
+        expected.map(|(tag, time)| (tag.to_owned(), at(time)))
+    );
+    list(&["1.0", "1.3"], "10:20:00");
+    assert_eq!(appeared(), [("1.3".to_owned(), at("10:10:00"))]);
+    let other = ImageRepository::new("ghcr.io/acme/app2").unwrap();
+    assert_eq!(store.listed_since(&other).unwrap(), []);
+}
+
+#[test]
 fn store_changed_digest_restarts_the_age() {
     let (_folder, path) = folder();
     let (store, _) = Store::open(&path).unwrap();

@@ -31,7 +31,7 @@ fn reverted() -> Fleet {
 
 fn reverted_at(time: Timestamp) -> Fleet {
     let fleet = fleet(&semver("web", "1.x", ""), "web:1.0.0");
-    fleet.publish("team/web", &["1.0.0", "1.1.0"]);
+    fleet.publish("team/web", &["1.0.0", "1.0.5", "1.1.0"]);
     assert_eq!(state(&fleet.pass(now())), EnvironmentState::Committed);
     fleet.person_at(
         time,
@@ -60,13 +60,16 @@ fn revert_holds_until_a_newer_version() {
             "{row:#?}"
         );
     }
-    // A version between does not lift the hold, one beyond does.
-    fleet.publish("team/web", &["1.0.5"]);
-    assert_eq!(
-        state(&fleet.pass(hours(3))),
-        EnvironmentState::UpToDate,
-        "versions up to the held one are held"
+    // 1.0.5 was known before the revert, so it is held, too. A version that appears between does
+    // not lift the hold, one beyond does.
+    fleet.publish("team/web", &["1.0.6"]);
+    let report = fleet.pass(hours(3));
+    assert!(
+        state(&report) == EnvironmentState::Committed
+            && policy(&report, "dev", "default/web").held.len() == 1,
+        "{report:#?}"
     );
+    assert_eq!(fleet.text(FILE), deployment(&["web:1.0.6"]));
     fleet.publish("team/web", &["1.1.1"]);
     assert_eq!(state(&fleet.pass(hours(4))), EnvironmentState::Committed);
     assert_eq!(fleet.text(FILE), deployment(&["web:1.1.1"]));
@@ -176,6 +179,74 @@ fn release_writes_the_held_version_once() {
     assert_eq!(fleet.log().len(), 4);
     fleet.tagboat(&["run", "--once"]).assert().code(0);
     assert_eq!(fleet.log().len(), 4);
+}
+
+/// A release waits for the window, and carries the person's name and words.
+#[test]
+fn release_outside_the_window_needs_now() {
+    let declared = semver("web", "1.x", "")
+        + &env("dev", "windows: [{cron: '0 0 30 2 *', duration: 1h}]")
+        + &env("prod", "");
+    let fleet = Fleet::new(&[("p.yaml", &declared), (FILE, &deployment(&["web:1.1.0"]))]);
+    fleet.publish("team/web", &["1.0.0", "1.1.0"]);
+    fleet.person_at(
+        Timestamp::now(),
+        &[(FILE, &deployment(&["web:1.0.0"]))],
+        "back",
+    );
+    let refused = fleet
+        .tagboat(&["release", "dev", "default/web"])
+        .assert()
+        .code(2);
+    let text = String::from_utf8_lossy(&refused.get_output().stderr).into_owned();
+    assert!(
+        text.contains("the window of Environment dev is closed") && text.contains("--now"),
+        "{text}"
+    );
+    assert_eq!(fleet.text(FILE), deployment(&["web:1.0.0"]));
+    fleet
+        .tagboat(&[
+            "release",
+            "dev",
+            "default/web",
+            "--now",
+            "-m",
+            "INC-7 is over",
+        ])
+        .env("GIT_AUTHOR_NAME", "Bea")
+        .env("GIT_AUTHOR_EMAIL", "bea@example.org")
+        .assert()
+        .code(0);
+    assert_eq!(fleet.text(FILE), deployment(&["web:1.1.0"]));
+    let last = fleet.log().pop().unwrap();
+    assert_eq!(last.author, "Bea");
+    assert!(
+        last.message
+            .contains("\n\nINC-7 is over\n\nReleased by hand: the hold of 1.1.0 is lifted.\n")
+            && last.message.contains("\nTagboat-Update: dev\n"),
+        "{last:?}"
+    );
+}
+
+/// What the policy would not choose is not written, hold or not.
+#[test]
+fn release_refuses_what_the_policy_refuses() {
+    let fleet = reverted_at(Timestamp::now());
+    let declared =
+        semver("web", "1.x", "  ignoreTags: ['1.1.0']\n") + &env("dev", "") + &env("prod", "");
+    fleet.person_at(Timestamp::now(), &[("p.yaml", &declared)], "ignore it");
+    let refused = fleet
+        .tagboat(&["release", "dev", "default/web"])
+        .assert()
+        .code(2);
+    let text = String::from_utf8_lossy(&refused.get_output().stderr).into_owned();
+    assert!(
+        text.contains(
+            "cannot release 1.1.0: default/web refuses it, because it is listed in ignoreTags"
+        ),
+        "{text}"
+    );
+    assert_eq!(fleet.text(FILE), deployment(&["web:1.0.0"]));
 }
 
 #[test]

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use tagboat::{
     io::git::ObjectId,
     service::Outcome,
-    update::{CommandError, EnvironmentState, FileChangeKind, RollbackOutcome},
+    update::{CommandCommit, CommandError, EnvironmentState, FileChangeKind, RollbackOutcome},
 };
 
 const FILE: &str = "envs/dev/web/a.yaml";
@@ -41,7 +41,12 @@ fn roll_back(fleet: &Fleet, to: Option<&str>) -> Result<RollbackOutcome, Command
             None => None,
         };
         updater
-            .roll_back(&"dev/web".parse().unwrap(), to, now())
+            .roll_back(
+                &"dev/web".parse().unwrap(),
+                to,
+                &CommandCommit::default(),
+                now(),
+            )
             .await
     })
 }
@@ -166,12 +171,6 @@ fn rollback_holds_until_a_newer_version() {
         holds.starts_with("dev default/web: versions up to 1.1.0 — ")
             && holds.contains(&commit.id[..10]),
         "{holds}"
-    );
-    fleet.publish("team/web", &["1.0.5"]);
-    assert_eq!(
-        fleet.good_pass(later(3)).pushed(),
-        0,
-        "versions between stay held"
     );
     fleet.publish("team/web", &["1.2.0"]);
     assert_eq!(fleet.good_pass(later(4)).pushed(), 1);

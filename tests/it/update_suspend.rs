@@ -3,7 +3,7 @@
 use super::update_support::{Act, Fleet, Setup, deployment, env, hours, now, semver};
 use tagboat::{
     service::Outcome,
-    update::{CommandError, EnvironmentState},
+    update::{CommandCommit, CommandError, EnvironmentState},
 };
 
 const FILE: &str = "envs/dev/a.yaml";
@@ -169,7 +169,12 @@ fn suspend_with_concurrent_push_loses_nothing() {
     let engine = fleet.engine();
     let done = fleet
         .runtime
-        .block_on(engine.updaters[0].suspend(&"app/dev/web".parse().unwrap(), true, now()))
+        .block_on(engine.updaters[0].suspend(
+            &"app/dev/web".parse().unwrap(),
+            true,
+            &CommandCommit::default(),
+            now(),
+        ))
         .unwrap();
     assert_eq!(done.commit.as_ref(), Some(&fleet.log().pop().unwrap().id));
     assert_eq!(
@@ -192,7 +197,12 @@ fn suspend_with_lost_response_reports_its_commit() {
     let engine = fleet.engine();
     let done = fleet
         .runtime
-        .block_on(engine.updaters[0].suspend(&"app/dev/web".parse().unwrap(), true, now()))
+        .block_on(engine.updaters[0].suspend(
+            &"app/dev/web".parse().unwrap(),
+            true,
+            &CommandCommit::default(),
+            now(),
+        ))
         .unwrap();
     assert_eq!(
         done.commit,
@@ -218,7 +228,12 @@ fn suspend_on_protected_branch_has_reason() {
     let engine = fleet.engine();
     let error = fleet
         .runtime
-        .block_on(engine.updaters[0].suspend(&"app/dev/web".parse().unwrap(), true, now()))
+        .block_on(engine.updaters[0].suspend(
+            &"app/dev/web".parse().unwrap(),
+            true,
+            &CommandCommit::default(),
+            now(),
+        ))
         .unwrap_err();
     assert!(
         matches!(error, CommandError::Git(_)) && error.to_string().contains("push"),

@@ -16,7 +16,7 @@ use crate::{
     objects::object::Object,
     reconcile::{ApplicationState, ApplicationStatus, ReconcileMode, Reconciler},
     service::{Failure, engine::Engine},
-    update::{ImageUpdater, PassMode, PassReport},
+    update::{CommandCommit, ImageUpdater, PassMode, PassReport},
 };
 use jiff::Timestamp;
 use std::{sync::Arc, time::Duration};
@@ -255,7 +255,9 @@ impl DeployChapter<'_> {
         let name = name.map_err(servers::setup_failure)?;
         let before = servers.head()?;
         let start = Instant::now();
-        let rollback = updater.roll_back(&name, None, Timestamp::now()).await?;
+        let rollback = updater
+            .roll_back(&name, None, &CommandCommit::default(), Timestamp::now())
+            .await?;
         let is_synced = self.wait_until_synced().await?;
         let time = ms(start.elapsed());
         let is_pushed = rollback.commit == Some(servers.head()?) && rollback.from == before;

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     core::image::{Digest, Tag},
-    spec::TagFilter,
+    spec::{ImagePolicy, TagFilter},
 };
 
 pub(super) struct FollowedTag<'p>(pub(super) &'p Tag);
@@ -52,12 +52,8 @@ impl Rule for FollowedTag<'_> {
         Comparison::Unorderable
     }
 
-    fn orders(&self, _filter: &TagFilter, _value: &str) -> bool {
-        false
-    }
-
-    fn orders_by_text(&self) -> bool {
-        false
+    fn admits(&self, _policy: &ImagePolicy, tag: &str) -> bool {
+        tag == self.0.as_str()
     }
 
     fn wanted(&self) -> String {
@@ -73,7 +69,7 @@ impl FollowedTag<'_> {
     /// Checks the digest. A hold and the age concern the digest, since the tag is always the same.
     fn eligible(&self, question: &PolicyInput<'_>, details: &TagFacts) -> Result<(), Ineligible> {
         let digest = details.digest.as_ref().map(Digest::as_str);
-        let held = digest.and_then(|digest| eligibility::held(question, digest));
+        let held = digest.and_then(|digest| eligibility::held_digest(question, digest));
         let waiting = question
             .policy
             .minimum_age

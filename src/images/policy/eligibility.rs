@@ -2,7 +2,7 @@
 
 use super::{
     Chosen, Comparison, MissingFacts, PolicyInput, PolicyOutcome, Refusal, Refusals, RegistryFacts,
-    TagFacts, standing, wanted,
+    TagFacts, admits, standing, wanted,
 };
 use crate::{
     core::image::{Platform, Tag},
@@ -76,7 +76,7 @@ pub(super) fn confirm(
     match (fresh, digest) {
         (None, _) => PolicyOutcome::Needs(MissingFacts::of_digests(vec![tag])),
         (Some(_), None) => PolicyOutcome::nothing(format!("the tag {tag} {}", Refusal::Vanished)),
-        (Some(_), Some(digest)) => match held(question, digest.as_str()) {
+        (Some(_), Some(digest)) => match held_digest(question, digest.as_str()) {
             Some(refusal) => PolicyOutcome::nothing(format!("the digest of {tag} {refusal}")),
             None => PolicyOutcome::Chosen(Chosen {
                 tag,
@@ -121,7 +121,7 @@ fn eligible(
     facts: &RegistryFacts<'_>,
     tag: &str,
 ) -> Result<(), Ineligible> {
-    if let Some(refusal) = held(question, tag) {
+    if let Some(refusal) = held(question, facts, tag) {
         return Err(Ineligible::Refused(refusal));
     }
     let unknown = TagFacts::default();
@@ -135,9 +135,25 @@ fn eligible(
     on_platforms(question.policy, tag, details)
 }
 
-/// Returns the refusal of a tag or digest that a hold keeps back.
-pub(super) fn held(question: &PolicyInput<'_>, value: &str) -> Option<Refusal> {
-    let hold = question.holds.holding(question.policy, value)?;
+/// Returns the refusal of a tag that a hold keeps back.
+///
+/// A hold covers its version, and the tags below it down to the present one that were known before
+/// the revert. It covers itself alone if the policy could not choose its version any more: then
+/// nothing says that the tags below were meant.
+fn held(question: &PolicyInput<'_>, facts: &RegistryFacts<'_>, tag: &str) -> Option<Refusal> {
+    let listed = facts.details.get(tag).and_then(|details| details.listed);
+    let hold = question.holds.holding(question.policy, tag, |hold| {
+        is_above_present(question, tag)
+            && listed.is_none_or(|listed| listed <= hold.time)
+            && facts.tags.contains(&hold.value)
+            && admits(question.policy, &hold.value)
+    })?;
+    Some(Refusal::Held(Box::new(hold.clone())))
+}
+
+/// Returns the refusal of a digest that a hold keeps back.
+pub(super) fn held_digest(question: &PolicyInput<'_>, digest: &str) -> Option<Refusal> {
+    let hold = question.holds.of(digest)?;
     Some(Refusal::Held(Box::new(hold.clone())))
 }
 

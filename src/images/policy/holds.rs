@@ -1,7 +1,8 @@
 //! Holds: versions that a person reverted.
 //!
-//! A reverted version stays away until something newer appears or a person brings it back. The
-//! first-parent history of the branch is the only source.
+//! A reverted version stays away until something newer appears or a person brings it back: a higher
+//! version, or one that the registry first listed after the revert. The first-parent history of the
+//! branch and the closed pull requests are the only sources.
 
 use super::{Comparison, orders_by_text, standing};
 use crate::{
@@ -37,8 +38,8 @@ pub struct HeldMove {
 /// A held value, and whose commit holds it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hold {
-    /// The reverted version. Everything up to it is held; without an order, only the version
-    /// itself.
+    /// The reverted version. It is held, and what lies between it and the present version
+    /// ([`Holds::holding`]); without an order, only the version itself.
     pub value: String,
     /// The value that replaced it.
     pub instead: String,
@@ -68,12 +69,34 @@ impl Holds {
         self.all.iter()
     }
 
-    /// The hold that keeps a value back, if one does. Digests are held one by one, since nothing
-    /// orders them.
-    pub fn holding(&self, policy: &ImagePolicy, value: &str) -> Option<&Hold> {
-        self.all.iter().find(|hold| {
-            hold.value == value
-                || (ordered(policy, &[value, &hold.value]) && not_below(policy, value, &hold.value))
+    /// Removes the hold of a value, and those below it.
+    pub fn lift(&mut self, policy: &ImagePolicy, value: &str) {
+        self.all.retain(|hold| {
+            let is_below =
+                ordered(policy, &[value, &hold.value]) && not_below(policy, &hold.value, value);
+            hold.value != value && !is_below
+        });
+    }
+
+    /// The hold of this very value.
+    pub fn of(&self, value: &str) -> Option<&Hold> {
+        self.all.iter().find(|hold| hold.value == value)
+    }
+
+    /// The hold that keeps a value back, if one does: its own, or that of a higher value for which
+    /// `reaches_down` is true. Digests are held one by one, since nothing orders them.
+    pub fn holding(
+        &self,
+        policy: &ImagePolicy,
+        value: &str,
+        reaches_down: impl Fn(&Hold) -> bool,
+    ) -> Option<&Hold> {
+        self.of(value).or_else(|| {
+            self.all.iter().find(|hold| {
+                ordered(policy, &[value, &hold.value])
+                    && not_below(policy, value, &hold.value)
+                    && reaches_down(hold)
+            })
         })
     }
 }
@@ -123,7 +146,7 @@ pub fn holds(policy: &ImagePolicy, moves: &[HeldMove]) -> Holds {
                 request,
                 ..
             } = step.clone();
-            all.push(Hold {
+            let hold = Hold {
                 value: old,
                 instead: new,
                 commit,
@@ -131,7 +154,11 @@ pub fn holds(policy: &ImagePolicy, moves: &[HeldMove]) -> Holds {
                 time,
                 tag,
                 request,
-            });
+            };
+            // A commit that reverts several files is one hold.
+            if !all.contains(&hold) {
+                all.push(hold);
+            }
         }
     }
     Holds { all }

@@ -70,6 +70,9 @@ pub struct TagFacts {
     pub fresh: bool,
     /// Since when it was seen with this digest.
     pub since: Option<Timestamp>,
+    /// When it appeared in the list of tags; none if it was there when the repository was first
+    /// listed.
+    pub listed: Option<Timestamp>,
     /// The creation date of the image; `Some(None)` if the image has no credible date.
     pub created: Option<Option<Timestamp>>,
     pub platforms: Option<Vec<Platform>>,
@@ -230,6 +233,11 @@ pub fn standing(policy: &ImagePolicy, present: &str, chosen: &str) -> Comparison
 /// Returns whether the policy can order this value.
 pub fn orders(policy: &ImagePolicy, value: &str) -> bool {
     with_rule(policy, |rule| rule.orders(&policy.filter, value))
+}
+
+/// Returns whether the policy's filters and rule take this tag.
+fn admits(policy: &ImagePolicy, tag: &str) -> bool {
+    with_rule(policy, |rule| rule.admits(policy, tag))
 }
 
 /// Returns whether the policy orders values by their text, so that a hold covers a range of them.

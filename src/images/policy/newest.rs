@@ -4,7 +4,10 @@ use super::{
     Comparison, MissingFacts, PolicyInput, PolicyOutcome, Refusal, Refusals, RegistryFacts,
     eligibility, filter::compared_text, rule::Rule,
 };
-use crate::{core::image::Tag, spec::TagFilter};
+use crate::{
+    core::image::Tag,
+    spec::{ImagePolicy, TagFilter},
+};
 use jiff::Timestamp;
 
 /// The number of dates one question asks for: a batch that takes seconds at some ten requests a
@@ -54,12 +57,8 @@ impl Rule for Newest {
         Comparison::Newer
     }
 
-    fn orders(&self, _filter: &TagFilter, _value: &str) -> bool {
-        false
-    }
-
-    fn orders_by_text(&self) -> bool {
-        false
+    fn admits(&self, policy: &ImagePolicy, tag: &str) -> bool {
+        compared_text(policy, tag).is_ok()
     }
 
     fn wanted(&self) -> String {

@@ -84,6 +84,10 @@ impl<O: TagOrder> Rule for O {
         present_text(filter, value).is_ok_and(|text| self.key(text).is_ok())
     }
 
+    fn admits(&self, policy: &ImagePolicy, tag: &str) -> bool {
+        Candidate::read(self, policy, tag).is_ok()
+    }
+
     fn orders_by_text(&self) -> bool {
         true
     }

@@ -1,7 +1,7 @@
 //! The interface of a policy kind.
 
 use super::{PolicyInput, PolicyOutcome, Refusals, RegistryFacts};
-use crate::spec::TagFilter;
+use crate::spec::{ImagePolicy, TagFilter};
 use std::cmp::Ordering;
 
 /// One kind of policy: how it chooses among tags and compares two of them.
@@ -17,11 +17,18 @@ pub(super) trait Rule {
     /// Compares two different values. Neither need be one that the rule would choose.
     fn compare(&self, filter: &TagFilter, present: &str, chosen: &str) -> Comparison;
 
-    /// Returns whether the rule can order this value.
-    fn orders(&self, filter: &TagFilter, value: &str) -> bool;
+    /// Returns whether the rule can order this value. Kinds that do not order by text order none.
+    fn orders(&self, _filter: &TagFilter, _value: &str) -> bool {
+        false
+    }
+
+    /// Returns whether the filters and the rule take this tag, whatever the other conditions say.
+    fn admits(&self, policy: &ImagePolicy, tag: &str) -> bool;
 
     /// Returns whether values are ordered by their text, without facts of the registry.
-    fn orders_by_text(&self) -> bool;
+    fn orders_by_text(&self) -> bool {
+        false
+    }
 
     /// The condition as a clause that completes a sentence.
     fn wanted(&self) -> String;

@@ -426,11 +426,7 @@ fn policy_closed_request_holds_its_proposal() {
         "the best tag 1.1.0 is held: Ada closed pull request #12 (1.1.0) on 2026-06-01"
     );
     let newest = policy("policy: {newest: {}}");
-    assert!(
-        super::holds(&newest, &[closed("b", "a")])
-            .holding(&newest, "b")
-            .is_some()
-    );
+    assert!(super::holds(&newest, &[closed("b", "a")]).of("b").is_some());
 }
 
 #[test]
@@ -486,7 +482,8 @@ fn policy_reverted_version_held_until_newer() {
     let spec = "policy: {semver: {range: '*'}}";
     assert_eq!(
         chosen(&ask(spec, "1.0.0 1.0.5 1.1.0", &[], Some("1.0.0"), &holds)),
-        "nothing"
+        "1.0.0",
+        "the present version is not held"
     );
     assert_eq!(
         chosen(&ask(
@@ -505,6 +502,80 @@ fn policy_reverted_version_held_until_newer() {
         reason,
         "the best tag 1.1.0 is held: Ada went back from 1.1.0 to 1.0.0 in 0123456789 of 2026-06-01"
     );
+}
+
+/// A hold reaches down to versions that were known before the revert, and only while the policy
+/// could choose the held version.
+#[test]
+fn policy_hold_ends_at_what_is_newer() {
+    let listed = |tag: &'static str, time: &str| {
+        (
+            tag,
+            TagFacts {
+                listed: Some(at(time)),
+                ..TagFacts::default()
+            },
+        )
+    };
+    // The files followed 0.999.0, which a person took back on 1 June.
+    let any = "policy: {semver: {range: '*'}}";
+    let holds = holds(&policy(any), &[step("0.999.0", "0.110.3", false)]);
+    let before = [listed("0.110.4", "2026-05-31T00:00:00Z")];
+    let after = [listed("0.110.4", "2026-06-02T00:00:00Z")];
+    let all = "0.110.2 0.110.3 0.110.4 0.999.0";
+    for (spec, tags, facts, expected) in [
+        (any, all, &[][..], "0.110.3"),
+        (any, all, &before[..], "0.110.3"),
+        (any, all, &after[..], "0.110.4"),
+        (any, "0.110.3 0.110.4", &[][..], "0.110.4"),
+        (
+            "ignoreTags: ['0.999.0'], policy: {semver: {range: '*'}}",
+            all,
+            &[][..],
+            "0.110.4",
+        ),
+        (
+            "policy: {semver: {range: '<0.900.0'}}",
+            all,
+            &[][..],
+            "0.110.4",
+        ),
+        (
+            "filterTags: {exclude: ['999']}, policy: {semver: {range: '*'}}",
+            all,
+            &[][..],
+            "0.110.4",
+        ),
+    ] {
+        let outcome = ask(spec, tags, facts, Some("0.110.3"), &holds);
+        assert_eq!(chosen(&outcome), expected, "{spec}: {tags}");
+    }
+    let policy = policy(any);
+    let tags: TagList = all.split(' ').collect();
+    let question = PolicyInput {
+        policy: &policy,
+        present: Some("0.110.3"),
+        holds: &holds,
+        now: at(NOW),
+    };
+    let facts = RegistryFacts {
+        tags: &tags,
+        details: &HashMap::new(),
+    };
+    let held: Vec<String> = explain(&question, &facts)
+        .1
+        .into_iter()
+        .filter(|(_, refusal)| matches!(refusal, Refusal::Held(_)))
+        .map(|(tag, _)| tag)
+        .collect();
+    assert_eq!(held, ["0.110.4", "0.999.0"], "neither running nor older");
+}
+
+#[test]
+fn policy_revert_of_several_files_is_one_hold() {
+    let moves = [step("1.1.0", "1.0.0", false), step("1.1.0", "1.0.0", false)];
+    let semver = policy("policy: {semver: {range: '*'}}");
+    assert_eq!(holds(&semver, &moves).iter().count(), 1);
 }
 
 #[test]

@@ -19,7 +19,7 @@ use std::{
 
 /// The version of the table layout. A file of another version is replaced, since all of it can be
 /// fetched again.
-const VERSION: u64 = 1;
+const VERSION: u64 = 2;
 /// Pages kept in memory. The daemon reads one list at a time; redb's own default is 1 GiB.
 const CACHE: usize = 8 * 1024 * 1024;
 

@@ -8,8 +8,9 @@ use crate::{
     core::image::{Digest, ImageRepository, Tag, TagList},
     io::registry::{ImageDescription, Validator},
 };
-use jiff::Timestamp;
-use redb::{TableDefinition, WriteTransaction};
+use jiff::{SignedDuration, Timestamp};
+use redb::{ReadableTable, TableDefinition, WriteTransaction};
+use std::collections::HashSet;
 
 pub(crate) const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
 /// Repository → its tags, a line each.
@@ -17,6 +18,11 @@ const TAGS: TableDefinition<&str, &str> = TableDefinition::new("tags");
 /// Repository → time of the last listing (milliseconds) and its validator (empty: none); apart from
 /// `TAGS`, so that an unchanged list is not written again.
 const LISTED: TableDefinition<&str, (i64, &str)> = TableDefinition::new("listed");
+/// Repository and tag → when the tag appeared in the list (milliseconds). Without a row it was there
+/// in the first listing, or it appeared too long ago to matter.
+const APPEARED: TableDefinition<(&str, &str), i64> = TableDefinition::new("appeared");
+/// How long the appearance of a tag is kept: as long as reverts count.
+const APPEARED_KEPT: SignedDuration = SignedDuration::from_hours(180 * 24);
 /// Repository and digest → [`ImageDescription`] as JSON.
 const FACTS: TableDefinition<(&str, &str), &[u8]> = TableDefinition::new("facts");
 /// Repository and tag → digest, and since when the tag has had it (milliseconds).
@@ -27,6 +33,7 @@ const AREA: TableDefinition<(&str, &str), &[u8]> = TableDefinition::new("area");
 pub(crate) fn create_all(transaction: &WriteTransaction, version: u64) -> Result<(), RedbError> {
     transaction.open_table(TAGS).map_err(any)?;
     transaction.open_table(LISTED).map_err(any)?;
+    transaction.open_table(APPEARED).map_err(any)?;
     transaction.open_table(FACTS).map_err(any)?;
     transaction.open_table(SEEN).map_err(any)?;
     transaction.open_table(AREA).map_err(any)?;
@@ -110,11 +117,13 @@ impl Store {
         let validator = validator.map_or("", |validator| &validator.0);
         self.write(!same, |transaction| {
             if !same {
-                transaction
-                    .open_table(TAGS)
-                    .map_err(any)?
+                let mut table = transaction.open_table(TAGS).map_err(any)?;
+                let old = table
                     .insert(repository.as_str(), tags.as_lines())
                     .map_err(any)?;
+                if let Some(old) = old {
+                    note_appeared(transaction, repository, old.value(), tags, fetched)?;
+                }
             }
             let row = (fetched.as_millisecond(), validator);
             transaction
@@ -125,6 +134,31 @@ impl Store {
             Ok(())
         })?;
         Ok(!same)
+    }
+
+    /// Returns the tags of `repository` that appeared in its list after the first listing, with the
+    /// time of the listing they appeared in. Those of half a year at most.
+    pub fn listed_since(
+        &self,
+        repository: &ImageRepository,
+    ) -> Result<Vec<(String, Timestamp)>, StoreError> {
+        self.read(|transaction| {
+            let table = transaction.open_table(APPEARED).map_err(any)?;
+            let mut rows = Vec::new();
+            for row in table.range((repository.as_str(), "")..).map_err(any)? {
+                let (key, time) = row.map_err(any)?;
+                let (of, tag) = key.value();
+                if of != repository.as_str() {
+                    break;
+                }
+                rows.extend(
+                    Timestamp::from_millisecond(time.value())
+                        .ok()
+                        .map(|time| (tag.to_owned(), time)),
+                );
+            }
+            Ok(rows)
+        })
     }
 
     /// Notes that the kept list is still the registry's. Left to a later commit: losing it costs
@@ -289,6 +323,46 @@ impl Store {
             Ok(keys)
         })
     }
+}
+
+/// Notes the tags that are in the new list and not in the old one; forgets those that left the list
+/// or appeared long ago, so that the rows are bounded by the list.
+fn note_appeared(
+    transaction: &WriteTransaction,
+    repository: &ImageRepository,
+    old: &str,
+    new: &TagList,
+    now: Timestamp,
+) -> Result<(), RedbError> {
+    let old: HashSet<&str> = old.lines().collect();
+    let listed: HashSet<&str> = new.iter().collect();
+    let forgotten = now
+        .checked_sub(APPEARED_KEPT)
+        .unwrap_or(Timestamp::UNIX_EPOCH)
+        .as_millisecond();
+    let mut table = transaction.open_table(APPEARED).map_err(any)?;
+    let mut stale = Vec::new();
+    for row in table.range((repository.as_str(), "")..).map_err(any)? {
+        let (key, time) = row.map_err(any)?;
+        let (of, tag) = key.value();
+        if of != repository.as_str() {
+            break;
+        }
+        if time.value() < forgotten || !listed.contains(tag) {
+            stale.push(tag.to_owned());
+        }
+    }
+    for tag in stale {
+        table
+            .remove((repository.as_str(), tag.as_str()))
+            .map_err(any)?;
+    }
+    for tag in new.iter().filter(|tag| !old.contains(tag)) {
+        table
+            .insert((repository.as_str(), tag), now.as_millisecond())
+            .map_err(any)?;
+    }
+    Ok(())
 }
 
 fn state((fetched, validator): (i64, &str)) -> TagsState {

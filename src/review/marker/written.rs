@@ -1,6 +1,6 @@
 //! Compact form of a marker: a text on GitHub has little room, and moves that do not fit are lost.
 
-use super::{Marker, MarkerScope, Proposed};
+use super::{Marker, MarkerScope, Proposed, ReleasedVersion};
 use crate::core::image::Digest;
 use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
 use serde::{Deserialize, Serialize};
@@ -35,6 +35,8 @@ pub(crate) struct SerializedMarker {
     again: bool,
     #[serde(default, skip_serializing_if = "is_false")]
     refused: bool,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    released: Vec<ReleasedVersion>,
 }
 
 /// Policy, repository, present value, tag, digest.
@@ -70,6 +72,7 @@ impl From<Marker> for SerializedMarker {
             content,
             again,
             refused,
+            released,
         } = marker;
         let mut prefixes = Vec::new();
         let row = |row: Proposed| {
@@ -98,6 +101,7 @@ impl From<Marker> for SerializedMarker {
             content,
             again,
             refused,
+            released,
         }
     }
 }
@@ -118,6 +122,7 @@ impl TryFrom<SerializedMarker> for Marker {
             content,
             again,
             refused,
+            released,
         } = written;
         let moves = match version {
             1 => moves.ok_or("missing field `moves`")?,
@@ -141,6 +146,7 @@ impl TryFrom<SerializedMarker> for Marker {
             content,
             again,
             refused,
+            released,
         })
     }
 }

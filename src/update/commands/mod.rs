@@ -14,15 +14,66 @@ use crate::{
     core::{
         error::{Classify, ErrorKind},
         name::{Name, NameError, is_subdomain},
-        text::without_controls,
+        text::{without_controls, without_controls_but_lines},
     },
     images::rewrite::SuspendError,
-    io::git::{GitError, ObjectId, PushRejection},
+    io::git::{GitError, ObjectId, Person, PushRejection},
     spec::{self, Declarations, SourcePlace},
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr};
+
+/// The part of a command's commit that comes from the person who runs it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommandCommit {
+    /// The author; the bot if there is none.
+    pub author: Option<CommandAuthor>,
+    /// Text for the message.
+    pub message: Option<String>,
+}
+
+/// Name and address of a person, as Git has them configured.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommandAuthor {
+    pub name: String,
+    pub email: String,
+}
+
+impl CommandCommit {
+    /// Bytes of the person's text: more is cut.
+    const MOST_BYTES: usize = 16 << 10;
+
+    /// Returns the author; none if Git could not write the name.
+    pub(crate) fn person(&self) -> Option<Person> {
+        let author = self.author.as_ref()?;
+        Person::new(&author.name, &author.email).ok()
+    }
+
+    /// Puts the person's text below the subject of a message.
+    pub(crate) fn describe(&self, message: &str) -> String {
+        let Some(text) = &self.message else {
+            return message.to_owned();
+        };
+        let text = text.get(..text.floor_char_boundary(Self::MOST_BYTES));
+        let text = without_controls_but_lines(text.unwrap_or_default());
+        match text.trim() {
+            "" => message.to_owned(),
+            text => below_subject(message, text),
+        }
+    }
+}
+
+/// Puts a paragraph between the subject and the rest of a message.
+pub(crate) fn below_subject(message: &str, paragraph: &str) -> String {
+    match message.split_once('\n') {
+        Some((subject, rest)) => format!(
+            "{subject}\n\n{paragraph}\n\n{}",
+            rest.trim_start_matches('\n')
+        ),
+        None => format!("{message}\n\n{paragraph}\n"),
+    }
+}
 
 /// A declaration, by kind and name: `application/dev/podinfo`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
@@ -328,10 +379,11 @@ pub(crate) trait BranchCommand: Send {
 pub(crate) async fn push_command<C: BranchCommand>(
     repo: &RepoFollower,
     publisher: &Publisher,
+    commit: &CommandCommit,
     now: Timestamp,
     command: C,
 ) -> Result<(C::Outcome, Option<ObjectId>), CommandError> {
-    let done = push_loop(repo, publisher, now, command).await;
+    let done = push_loop(repo, publisher, commit, now, command).await;
     publisher.end();
     done
 }
@@ -339,6 +391,7 @@ pub(crate) async fn push_command<C: BranchCommand>(
 async fn push_loop<C: BranchCommand>(
     repo: &RepoFollower,
     publisher: &Publisher,
+    by: &CommandCommit,
     now: Timestamp,
     mut command: C,
 ) -> Result<(C::Outcome, Option<ObjectId>), CommandError> {
@@ -364,9 +417,10 @@ async fn push_loop<C: BranchCommand>(
                 make,
                 outcome,
             } => {
+                let (message, person) = (by.describe(&message), by.person());
                 let text = CommitText {
                     message: &message,
-                    author: None,
+                    author: person.as_ref(),
                     now,
                 };
                 match publisher.push(PushTarget::Followed, text, make).await? {

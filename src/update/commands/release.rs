@@ -1,132 +1,79 @@
-//! `tagboat release`: writes a held version once, which lifts its hold.
+//! `tagboat release`: a pass over one Environment in which a hold is lifted.
+//!
+//! It goes the Environment's own way: with `via: commit` the held version is committed inside the
+//! window, with `via: pullRequest` a pull request proposes it. Its marker names the version, so that
+//! the hold rests while the pull request is open; merging it lifts the hold for good, and closing it
+//! holds the version again.
 
+use super::{CommandCommit, below_subject};
 use crate::{
-    core::name::Name,
-    images::policy::Chosen,
-    io::{facts::RepositoryScan, git::GitError},
-    review::{CommitMessage, ImageMove, group},
-    spec::ChangeGroup,
-    update::{
-        EnvironmentScope, FailureReport, ImageUpdater, PolicyDecision, RepoSnapshot, Scans,
-        commit::{CommitText, PublishOutcome, PushTarget, edit_files},
-        evaluate::{Decisions, ScopeEdits},
-        plan,
-    },
+    core::{error::ErrorKind, image::Digest},
+    images::scope::EnvironmentScope,
+    review::ReleasedVersion,
+    spec::WriteMode,
+    update::{EnvironmentReport, FailureReport, PolicyReport},
 };
-use jiff::Timestamp;
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
-/// Outcome of a release.
-#[derive(Debug)]
-pub enum ReleaseOutcome {
-    /// The version was written.
-    Done {
-        commit: String,
-        images: Vec<ImageMove>,
-    },
-    /// No reference of the policy could be edited.
-    Nothing,
-    /// The branch moved first.
-    Conflict,
-    /// A registry or the Git server refused.
-    Unknown(FailureReport),
+/// A held version that a person wants back.
+#[derive(Debug, Clone)]
+pub struct ReleaseOrder {
+    pub environment: String,
+    pub version: ReleasedVersion,
+    /// Commits outside the Environment's windows, too.
+    pub ignore_windows: bool,
+    pub commit: CommandCommit,
 }
 
-/// Writes the held version of a policy once in an Environment.
-///
-/// A policy that follows a digest holds digests: then `chosen` has one.
-///
-/// # Errors
-/// If the remote cannot be reached, or the push fails.
-pub(crate) async fn release(
-    updater: &ImageUpdater,
-    snapshot: &RepoSnapshot,
-    scope: &Arc<EnvironmentScope>,
-    policy: &Name,
-    mut chosen: Chosen,
-    now: Timestamp,
-) -> Result<ReleaseOutcome, GitError> {
-    let Some(usage) = scope.policies.get(policy) else {
-        return Ok(ReleaseOutcome::Nothing);
-    };
-    let version = chosen
-        .digest
-        .as_ref()
-        .map_or(chosen.tag.as_str(), |digest| digest.as_str())
-        .to_owned();
-    let image = &usage.policy.image;
-    let mut edits = ScopeEdits::default();
-    for _ in 0..2 {
-        edits = edit(updater, snapshot, scope, policy, &chosen).await?;
-        if edits.needs_digest.is_empty() {
-            break;
-        }
-        let registries = &updater.scanner.registries;
-        match registries.digest(image, &chosen.tag).await {
-            Ok(digest) => chosen.digest = Some(digest),
-            Err(error) => return Ok(ReleaseOutcome::Unknown(FailureReport::new(&error))),
+impl ReleaseOrder {
+    /// Narrows an Environment to the released policy where it commits directly, so that nothing else
+    /// is committed along. A pull request has all changes of its group in it, as always.
+    pub(crate) fn narrow(&self, scope: Arc<EnvironmentScope>) -> Arc<EnvironmentScope> {
+        match scope.environment.via {
+            WriteMode::Commit => Arc::new(scope.only(&self.version.policy)),
+            WriteMode::PullRequest { .. } => scope,
         }
     }
-    let environment = &scope.environment.name;
-    let Some(set) = group(environment, ChangeGroup::All, &edits.files)
-        .into_iter()
-        .next()
-    else {
-        return Ok(ReleaseOutcome::Nothing);
-    };
-    let message = CommitMessage::default().of(&set).unwrap_or_default();
-    let message = message.replacen(
-        '\n',
-        &format!("\n\nReleased by hand: the hold of {version} is lifted.\n"),
-        1,
-    );
-    let text = CommitText {
-        message: &message,
-        author: None,
-        now,
-    };
-    let make = edit_files(set.files)?;
-    match updater
-        .publisher
-        .push(PushTarget::Followed, text, make)
-        .await?
-    {
-        PublishOutcome::Done(commit) => Ok(ReleaseOutcome::Done {
-            commit: commit.to_string(),
-            images: set.moves,
-        }),
-        PublishOutcome::Conflict | PublishOutcome::Unsure(_) => Ok(ReleaseOutcome::Conflict),
-        PublishOutcome::Refused(refusal) => {
-            Ok(ReleaseOutcome::Unknown(FailureReport::new(&refusal)))
+
+    /// Adds to the message of the commit that its version was released, and what the person says.
+    pub(crate) fn describe(&self, message: &str) -> String {
+        let note = format!(
+            "Released by hand: the hold of {} is lifted.",
+            self.version.version
+        );
+        self.commit.describe(&below_subject(message, &note))
+    }
+
+    /// Returns why the version cannot be written, if the policy does not choose it without its hold.
+    pub(crate) fn refusal(&self, row: &EnvironmentReport) -> Option<FailureReport> {
+        let ReleasedVersion { policy, version } = &self.version;
+        let row = row.policies.iter().find(|row| row.name == *policy)?;
+        let chosen = row.chosen.as_ref().map(|tag| tag.as_str());
+        let digest = row.digest.as_ref().map(Digest::as_str);
+        if [chosen, digest].contains(&Some(version.as_str())) {
+            return None;
         }
+        Some(FailureReport {
+            kind: ErrorKind::Config,
+            message: format!(
+                "cannot release {version}: {policy} {}",
+                instead(row, version)
+            ),
+            hint: Some(format!("Run `tagboat explain {policy}` for all reasons.")),
+            repository: None,
+            retry_after: None,
+            forge: false,
+        })
     }
 }
 
-/// Edits the files as if the policy had chosen this version.
-async fn edit(
-    updater: &ImageUpdater,
-    snapshot: &RepoSnapshot,
-    scope: &Arc<EnvironmentScope>,
-    policy: &Name,
-    chosen: &Chosen,
-) -> Result<ScopeEdits, GitError> {
-    let Some(usage) = scope.policies.get(policy) else {
-        return Ok(ScopeEdits::default());
-    };
-    let image = usage.policy.image.clone();
-    let scan = RepositoryScan {
-        repository: image.clone(),
-        tags: Arc::new([chosen.tag.as_str()].into_iter().collect()),
-        hostile: 0,
-        details: HashMap::new(),
-        remembered: false,
-    };
-    let scans = Scans::from([(image, scan)]);
-    let decision = PolicyDecision::Chosen(chosen.clone());
-    let decisions = Decisions::from([(policy.clone(), decision)]);
-    let (snapshot, scope) = (snapshot.clone(), Arc::clone(scope));
-    updater
-        .repo
-        .read(move |mirror| plan::edit_files(mirror, &snapshot, &scope, &decisions, &scans))
-        .await
+/// Completes a sentence about a policy that does not choose a version.
+fn instead(row: &PolicyReport, version: &str) -> String {
+    let refused = row.refused.iter().find(|refused| refused.tag == version);
+    match (refused, &row.chosen, &row.reason) {
+        (Some(refused), ..) => format!("refuses it, because it {}", refused.reason),
+        (None, Some(chosen), _) => format!("chooses {chosen}"),
+        (None, None, Some(reason)) => format!("chooses nothing: {reason}"),
+        (None, None, None) => "chooses nothing".to_owned(),
+    }
 }

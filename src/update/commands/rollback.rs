@@ -11,8 +11,8 @@ mod outcome;
 pub use outcome::{FileChangeKind, HeldVersion, RestoredFile, RevertedCommit, RollbackOutcome};
 
 use super::{
-    BranchCommand, CommandError, CommandPlan, DeclarationKind, DeclarationRef, push_command,
-    subject,
+    BranchCommand, CommandCommit, CommandError, CommandPlan, DeclarationKind, DeclarationRef,
+    push_command, subject,
 };
 use crate::update::{ImageUpdater, RepoFollower, RepoSnapshot, commit::MakeDraft};
 use crate::{
@@ -57,6 +57,7 @@ pub(crate) async fn roll_back(
     updater: &ImageUpdater,
     name: &Name,
     to: Option<ObjectId>,
+    commit: &CommandCommit,
     now: Timestamp,
 ) -> Result<RollbackOutcome, CommandError> {
     let command = RollbackCommand {
@@ -66,7 +67,7 @@ pub(crate) async fn roll_back(
         first_seen: None,
     };
     let (mut outcome, commit) =
-        push_command(&updater.repo, &updater.publisher, now, command).await?;
+        push_command(&updater.repo, &updater.publisher, commit, now, command).await?;
     if let Some(commit) = commit {
         outcome.commit = Some(commit.to_string());
         match held_by(updater, &commit.to_string(), now).await {

@@ -1,8 +1,8 @@
 //! `tagboat suspend` and `tagboat resume`: one commit that sets `suspend` in a declaration.
 
 use super::{
-    BranchCommand, CommandError, CommandPlan, DeclarationKind, DeclarationRef, push_command,
-    subject,
+    BranchCommand, CommandCommit, CommandError, CommandPlan, DeclarationKind, DeclarationRef,
+    push_command, subject,
 };
 use crate::{
     images::rewrite,
@@ -36,6 +36,7 @@ pub(crate) async fn suspend(
     publisher: &Publisher,
     declaration: &DeclarationRef,
     suspend: bool,
+    commit: &CommandCommit,
     now: Timestamp,
 ) -> Result<SuspendOutcome, CommandError> {
     let command = SuspendCommand {
@@ -43,7 +44,7 @@ pub(crate) async fn suspend(
         declaration,
         suspend,
     };
-    let (outcome, commit) = push_command(repo, publisher, now, command).await?;
+    let (outcome, commit) = push_command(repo, publisher, commit, now, command).await?;
     Ok(SuspendOutcome {
         commit: commit.map(|commit| commit.to_string()),
         ..outcome

@@ -130,6 +130,12 @@ pub(crate) async fn compose(context: RequestContext<'_>, inputs: &BodyInputs<'_>
         &set.moves,
         inputs.content.to_owned(),
     );
+    marker.released = row
+        .released
+        .iter()
+        .filter(|released| set.moves.iter().any(|image| released.is_in(image)))
+        .cloned()
+        .collect();
     marker.refused = preview.as_ref().is_some_and(Preview::is_refused);
     // A refusal may end, too: the cluster's policies change.
     marker.again = gathered.may_tell_more

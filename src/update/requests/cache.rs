@@ -1,7 +1,7 @@
 //! Memory of a process about pull requests, kept between passes. All of it can be read again.
 
 use super::{closed::EndedRequests, merge_refusals::MergeRefusal, state::OwnedCommits};
-use crate::{io::git::ObjectId, update::previews::PreviewSummaries};
+use crate::{io::git::ObjectId, review::ReleasedVersion, update::previews::PreviewSummaries};
 use jiff::Timestamp;
 use std::{
     collections::HashMap,
@@ -15,6 +15,8 @@ pub(crate) struct SharedRequestCache(Arc<Mutex<RequestCache>>);
 #[derive(Debug, Default)]
 pub(crate) struct RequestCache {
     pub(crate) ended: EndedRequests,
+    /// Held versions that open pull requests propose again, with their Environments.
+    pub(crate) released: Vec<(String, ReleasedVersion)>,
     /// Notes on open pull requests, by number.
     pub(crate) notes: HashMap<u64, RequestNotes>,
     pub(crate) previews: PreviewSummaries,

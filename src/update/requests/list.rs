@@ -11,7 +11,7 @@ use crate::{
         forge::{self, Forge, ForgeError, ForgeProblem, RequestFilter, RequestList},
         git::GitError,
     },
-    review::PREFIX,
+    review::{Marker, PREFIX},
     update::{
         FailureReport, PassReport, RepoSnapshot,
         pass_state::{PassState, RequestPhase},
@@ -48,8 +48,11 @@ pub(crate) async fn once(
             }
         };
     }
-    // Ownership depends on the declarations, so it is read again for every snapshot.
-    ownership::read(context, snapshot, &[]).await.map(drop)
+    let open = match &pass.requests {
+        RequestPhase::Listed(open) => Some(&open[..]),
+        _ => None,
+    };
+    learn_released(context, snapshot, open).await
 }
 
 /// Lists the forge's pull requests for commands that show holds.
@@ -61,10 +64,37 @@ pub(crate) async fn for_holds(
     snapshot: &RepoSnapshot,
     report: &mut PassReport,
 ) -> Result<(), GitError> {
-    if let Err(error) = list(context, report, Timestamp::now()).await {
-        report.failures.push(FailureReport::at_forge(&error));
+    let open = list(context, report, Timestamp::now()).await;
+    if let Err(error) = &open {
+        report.failures.push(FailureReport::at_forge(error));
     }
-    ownership::read(context, snapshot, &[]).await.map(drop)
+    learn_released(context, snapshot, open.as_deref().ok()).await
+}
+
+/// Reads the ownership of pull requests, which depends on the declarations and so on the snapshot,
+/// and the held versions that the open ones propose again. If these could not be listed, what was
+/// known before stays.
+async fn learn_released(
+    context: RequestContext<'_>,
+    snapshot: &RepoSnapshot,
+    open: Option<&[forge::PullRequest]>,
+) -> Result<(), GitError> {
+    let ownership = ownership::read(context, snapshot, open.unwrap_or_default()).await?;
+    if let Some(open) = open {
+        let mut released = Vec::new();
+        for marker in open
+            .iter()
+            .filter(|request| request.base == context.target())
+            .filter_map(Marker::of)
+            .filter(|marker| ownership.is_ours(marker))
+        {
+            let environment = marker.environment;
+            let versions = marker.released.into_iter();
+            released.extend(versions.map(|version| (environment.clone(), version)));
+        }
+        context.cache.lock().released = released;
+    }
+    Ok(())
 }
 
 /// Returns the open pull requests, and remembers those that have ended.

@@ -121,7 +121,7 @@ impl RequestOwnership {
 
     /// Tells whether the Environment of a marker is this updater's. Markers of older versions do
     /// not name a file; they count as its own.
-    fn is_ours(&self, marker: &Marker) -> bool {
+    pub(crate) fn is_ours(&self, marker: &Marker) -> bool {
         marker.scope.as_ref().is_none_or(|scope| {
             self.reads(&scope.file)
                 || self
