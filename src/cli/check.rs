@@ -11,12 +11,17 @@ use std::path::PathBuf;
 ///
 /// Reads declarations (also those of Flux), all other YAML files and tagboat.yaml, without any
 /// network. Reads a repository as a whole, from the nearest folder above with a .git or from PATH
-/// itself, and reports on the files below PATH. Exits with 1 if there is anything to report.
+/// itself, and reports on the files below PATH. Exits with 1 if there is an error, with --strict also
+/// if there is a warning.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// Folders or files to report on
     #[arg(value_name = "PATH", default_value = ".")]
     paths: Vec<PathBuf>,
+
+    /// Exit with 1 for warnings, too
+    #[arg(long)]
+    strict: bool,
 }
 
 pub(super) fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Outcome, Failure> {
@@ -25,7 +30,7 @@ pub(super) fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Outcome,
     };
     let answer = check::check(&query, &screen.spinner())?;
     screen.answer(&answer, text);
-    Ok(answer.outcome())
+    Ok(answer.outcome(arguments.strict))
 }
 
 fn text(answer: &CheckAnswer, screen: &mut Screen) {

@@ -1,11 +1,11 @@
 //! Text output that several commands share: passes, pull requests, gaps, diffs, tables.
 
-use super::{Screen, safe, screen::Color};
+use super::{Screen, counted, safe, screen::Color};
 use crate::{
     core::text::short_id,
     service::{
         pass_summary::{
-            CommitSummary, EnvironmentSummary, FileDiff, PassSummary, PolicySummary,
+            CommitSummary, EnvironmentSummary, FileDiff, LeftReference, PassSummary, PolicySummary,
             PullRequestSummary,
         },
         types::{Gaps, PartialFailure, Selected},
@@ -105,19 +105,26 @@ fn environment(environment: &EnvironmentSummary, detail: Detail, screen: &mut Sc
     if detail == Detail::Results {
         return;
     }
-    let is_notable = |code: &str| !matches!(code, "up-to-date" | "nothing-chosen");
-    for left in environment
-        .left
-        .iter()
-        .filter(|left| is_notable(&left.code))
-    {
+    for left in notable(environment) {
         let place = place(&left.file, left.line, left.column, screen);
         screen.line(format_args!("    left alone {place}: {}", left.reason));
     }
 }
 
+/// The references left alone for another reason than that they are up to date.
+fn notable(environment: &EnvironmentSummary) -> impl Iterator<Item = &LeftReference> {
+    let is_notable =
+        |left: &&LeftReference| !matches!(left.code.as_str(), "up-to-date" | "nothing-chosen");
+    environment.left.iter().filter(is_notable)
+}
+
 fn state(environment: &EnvironmentSummary) -> String {
+    let left_alone = notable(environment).count();
     let text = match environment.state {
+        EnvironmentState::UpToDate if left_alone > 0 => {
+            let references = counted(left_alone, "reference");
+            return format!("nothing to write, {references} left alone");
+        }
         EnvironmentState::UpToDate if environment.policies.is_empty() => "nothing to update",
         EnvironmentState::UpToDate => "up to date",
         EnvironmentState::Unknown => "unknown: some registries could not be asked",
@@ -204,6 +211,12 @@ fn policy(policy: &PolicySummary, detail: Detail, screen: &mut Screen) {
             let line = format!("      not {tag}: it {}", refused.reason);
             screen.line(screen.paint(Color::Dim, line));
         }
+    }
+    if !policy.unlisted.is_empty() {
+        screen.line(format_args!(
+            "    {name}: the registry does not list {} any more",
+            self::present(&policy.unlisted)
+        ));
     }
     for held in &policy.held {
         screen.line(format_args!("    {name} holds {held}"));

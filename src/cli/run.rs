@@ -15,10 +15,7 @@ use crate::{
 };
 use clap::ValueEnum;
 use std::{io::IsTerminal, sync::Arc};
-use tracing_subscriber::{
-    EnvFilter,
-    filter::{LevelFilter, ParseError},
-};
+use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
 /// Keep config repositories up to date and clusters synced, as a daemon or in one pass
 #[derive(Debug, clap::Args)]
@@ -40,7 +37,7 @@ pub(super) struct Arguments {
     )]
     log_format: LogFormat,
 
-    /// Log this level (error, warn, info, debug or trace), or a level per module as in
+    /// Log this level (off, error, warn, info, debug or trace), or a level per module as in
     /// tagboat::io=debug
     #[arg(
         long,
@@ -112,11 +109,35 @@ fn log_to_stderr(arguments: &Arguments) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Parses a log filter. A bare level is that of tagboat's own modules: below `info`, libraries log
+/// every step of a request. Without this, a misspelt level would count as the name of a module.
+fn levels(text: &str) -> Result<String, String> {
+    let directive = |directive: &str| {
+        let directive = directive.trim();
+        if directive.contains(['=', '[']) {
+            return Ok(directive.to_owned());
+        }
+        match directive.parse::<LevelFilter>() {
+            Ok(level) if !directive.is_empty() && level > LevelFilter::INFO => {
+                Ok(format!("info,tagboat={level}"))
+            }
+            Ok(level) if !directive.is_empty() => Ok(level.to_string()),
+            _ => Err(format!(
+                "{directive:?} is no level: write off, error, warn, info, debug or trace, or MODULE=LEVEL"
+            )),
+        }
+    };
+    let directives: Result<Vec<String>, String> = text.split(',').map(directive).collect();
+    Ok(directives?.join(","))
+}
+
 /// Parses a log filter, and mutes the Kubernetes client library unless the user names it. The
 /// library warns of every watch that ends, which each does every few minutes, and of every failed
 /// request, which tagboat reports itself.
-fn filter(text: &str) -> Result<EnvFilter, ParseError> {
-    let filter = EnvFilter::try_new(text)?;
+fn filter(text: &str) -> Result<EnvFilter, String> {
+    let text = levels(text)?;
+    let parse = |text: &str| EnvFilter::try_new(text).map_err(|error| error.to_string());
+    let filter = parse(&text)?;
     let is_quieter = filter
         .max_level_hint()
         .is_some_and(|level| level < LevelFilter::WARN);
@@ -124,7 +145,7 @@ fn filter(text: &str) -> Result<EnvFilter, ParseError> {
         return Ok(filter);
     }
     // Only the library itself reports certificates that it cannot reload.
-    EnvFilter::try_new(format!(
+    parse(&format!(
         "{text},kube_client::client=error,kube_client::client::tls=warn"
     ))
 }
@@ -181,6 +202,21 @@ mod tests {
             let logged: Vec<&str> = logged.split_whitespace().collect();
             assert_eq!(logged.join(" "), expected, "{text}");
         }
-        assert!(filter("tagboat=loud").is_err());
+        for wrong in ["tagboat=loud", "bogus", "", "info,loud", "warn;debug"] {
+            assert!(filter(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn log_level_is_that_of_tagboat() {
+        for (text, expected) in [
+            ("info", "info"),
+            ("debug", "info,tagboat=debug"),
+            ("warn, tagboat::io=trace", "warn,tagboat::io=trace"),
+            ("trace", "info,tagboat=trace"),
+            ("off", "off"),
+        ] {
+            assert_eq!(levels(text).as_deref(), Ok(expected), "{text}");
+        }
     }
 }

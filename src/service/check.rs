@@ -38,12 +38,13 @@ pub struct CheckAnswer {
 }
 
 impl CheckAnswer {
-    /// Classifies the answer.
-    pub fn outcome(&self) -> Outcome {
+    /// Classifies the answer; with `strict`, warnings count as errors do.
+    pub fn outcome(&self, strict: bool) -> Outcome {
+        let counts = |found: &Diagnostic| strict || found.severity == Severity::Error;
         if self.unreadable > 0 {
             Outcome::Partly
         } else {
-            Outcome::findings_if(!self.diagnostics.is_empty())
+            Outcome::findings_if(self.diagnostics.iter().any(counts))
         }
     }
 }
