@@ -11,8 +11,8 @@ use std::path::PathBuf;
 ///
 /// Reads declarations (also those of Flux), all other YAML files and tagboat.yaml, without any
 /// network. Reads a repository as a whole, from the nearest folder above with a .git or from PATH
-/// itself, and reports on the files below PATH. Exits with 1 if there is an error, with --strict also
-/// if there is a warning.
+/// itself, and reports on the files below PATH. Exits with 1 if there is an error, with --strict
+/// also if there is a warning.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// Folders or files to report on

@@ -11,8 +11,8 @@ use std::{
     sync::Arc,
 };
 
-/// Returns the events of a pass but its findings and warnings. A pass that changes nothing has none above
-/// `debug`.
+/// Returns the events of a pass but its findings and warnings. A pass that changes nothing has none
+/// above `debug`.
 pub(super) fn of(report: &PassReport) -> Vec<Event> {
     let mut events = Vec::new();
     for environment in &report.environments {
@@ -84,8 +84,8 @@ fn request_event(request: &RequestReport) -> Option<Event> {
 /// Warnings that are remembered as recorded; after that many they may be recorded again.
 const MOST_WARNINGS: usize = 10_000;
 
-/// The findings of passes over a repository, each recorded when it appears, and their warnings, each
-/// recorded once.
+/// The findings of passes over a repository, each recorded when it appears, and their warnings,
+/// each recorded once.
 #[derive(Debug, Default)]
 pub(super) struct FindingEvents {
     /// The findings of the last pass.

@@ -147,7 +147,8 @@ impl PolicyUsage {
         }
     }
 
-    /// Returns the present tags that are not in a list of all tags. Text that no tag can be is none.
+    /// Returns the present tags that are not in a list of all tags. Text that no tag can be is
+    /// none.
     pub fn unlisted(&self, listed: &TagList) -> Vec<String> {
         self.tags
             .iter()

@@ -79,8 +79,8 @@ impl ReleaseAnswer {
 /// the Environment's window, or by a pull request, as the Environment says.
 ///
 /// # Errors
-/// If the Environment or the policy does not exist, its window is closed, the policy does not choose
-/// the version, no reference can be edited, or a remote fails.
+/// If the Environment or the policy does not exist, its window is closed, the policy does not
+/// choose the version, no reference can be edited, or a remote fails.
 pub async fn release(
     service: &Service,
     query: &ReleaseQuery,

@@ -1,18 +1,23 @@
 //! YAML inside a literal block scalar: inline patches of kustomize, Helm values of Argo CD.
 
-use super::{FileKind, Findings, Reference, ReferenceSlot, walk};
-use crate::core::yaml::{self, Node, NodeStyle};
+use super::{Findings, Reference, ReferenceSlot};
+use crate::core::yaml::{self, Node, NodeStyle, YamlStream};
 
-/// Returns the references in the YAML that a block scalar holds, with the places of the file that
-/// the scalar is in. Markers do not count: no reader of the outer file sees those comments.
-pub(super) fn references(outer: Node<'_>, outer_locator: &str) -> Vec<Reference> {
+/// Returns the references that `find` finds in the YAML that a block scalar holds, with the places
+/// of the file that the scalar is in. Markers do not count: no reader of the outer file sees those
+/// comments.
+pub(super) fn references(
+    outer: Node<'_>,
+    outer_locator: &str,
+    find: impl Fn(&YamlStream<'_>) -> Findings,
+) -> Vec<Reference> {
     let (Some(NodeStyle::Literal), Some(text)) = (outer.style(), outer.value()) else {
         return Vec::new();
     };
     let Ok(stream) = yaml::parse(text) else {
         return Vec::new();
     };
-    let Findings { references, .. } = walk::walk(FileKind::Yaml, &stream);
+    let Findings { references, .. } = find(&stream);
     let lines = BlockLines::of(outer, text);
     references
         .into_iter()

@@ -81,8 +81,8 @@ impl Needles {
     }
 
     /// Returns whether the notes about a file with these bytes are relevant: whether it can have a
-    /// relevant reference; of a chart's template, whether it has a marker or the literal `image:` of
-    /// a watched repository.
+    /// relevant reference; of a chart's template, whether it has a marker or the literal `image:`
+    /// of a watched repository.
     pub fn notes_count(&self, kind: FileKind, source: &[u8]) -> bool {
         if kind != FileKind::ChartTemplate {
             return self.hit(source);

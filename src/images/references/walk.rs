@@ -159,7 +159,8 @@ impl<'t> ReferenceWalker<'t> {
 
     /// The references in the YAML of a block scalar.
     fn embedded(&mut self, node: Node<'t>) {
-        let found = embedded::references(node, &self.path.locator());
+        let inner = |stream: &YamlStream<'_>| walk(FileKind::Yaml, stream);
+        let found = embedded::references(node, &self.path.locator(), inner);
         self.found.references.extend(found);
     }
 

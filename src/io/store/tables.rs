@@ -18,8 +18,8 @@ const TAGS: TableDefinition<&str, &str> = TableDefinition::new("tags");
 /// Repository → time of the last listing (milliseconds) and its validator (empty: none); apart from
 /// `TAGS`, so that an unchanged list is not written again.
 const LISTED: TableDefinition<&str, (i64, &str)> = TableDefinition::new("listed");
-/// Repository and tag → when the tag appeared in the list (milliseconds). Without a row it was there
-/// in the first listing, or it appeared too long ago to matter.
+/// Repository and tag → when the tag appeared in the list (milliseconds). Without a row it was
+/// there in the first listing, or it appeared too long ago to matter.
 const APPEARED: TableDefinition<(&str, &str), i64> = TableDefinition::new("appeared");
 /// How long the appearance of a tag is kept: as long as reverts count.
 const APPEARED_KEPT: SignedDuration = SignedDuration::from_hours(180 * 24);

@@ -1,9 +1,9 @@
 //! `tagboat release`: a pass over one Environment in which a hold is lifted.
 //!
 //! It goes the Environment's own way: with `via: commit` the held version is committed inside the
-//! window, with `via: pullRequest` a pull request proposes it. Its marker names the version, so that
-//! the hold rests while the pull request is open; merging it lifts the hold for good, and closing it
-//! holds the version again.
+//! window, with `via: pullRequest` a pull request proposes it. Its marker names the version, so
+//! that the hold rests while the pull request is open; merging it lifts the hold for good, and
+//! closing it holds the version again.
 
 use super::{CommandCommit, below_subject};
 use crate::{
@@ -26,8 +26,8 @@ pub struct ReleaseOrder {
 }
 
 impl ReleaseOrder {
-    /// Narrows an Environment to the released policy where it commits directly, so that nothing else
-    /// is committed along. A pull request has all changes of its group in it, as always.
+    /// Narrows an Environment to the released policy where it commits directly, so that nothing
+    /// else is committed along. A pull request has all changes of its group in it, as always.
     pub(crate) fn narrow(&self, scope: Arc<EnvironmentScope>) -> Arc<EnvironmentScope> {
         match scope.environment.via {
             WriteMode::Commit => Arc::new(scope.only(&self.version.policy)),
@@ -44,7 +44,8 @@ impl ReleaseOrder {
         self.commit.describe(&below_subject(message, &note))
     }
 
-    /// Returns why the version cannot be written, if the policy does not choose it without its hold.
+    /// Returns why the version cannot be written, if the policy does not choose it without its
+    /// hold.
     pub(crate) fn refusal(&self, row: &EnvironmentReport) -> Option<FailureReport> {
         let ReleasedVersion { policy, version } = &self.version;
         let row = row.policies.iter().find(|row| row.name == *policy)?;
