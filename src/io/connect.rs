@@ -202,7 +202,7 @@ impl Connect {
                 .proxy
                 .as_ref()
                 .map_or(Proxy::System, |proxy| Proxy::Url(Secret::new(proxy))),
-            timing: forge::ForgeTimeouts::default(),
+            timeouts: forge::TIMEOUTS,
         };
         forge::connect(&config)
             .map(Some)

@@ -9,9 +9,12 @@ use tagboat::{
         error::Classify,
         image::{Digest, ImageRepository, Tag},
     },
-    io::registry::{
-        Listing, Registries, RegistryError, RegistryLogin, RegistryProblem, RegistryTimeouts,
-        RequestKind, Tags, Validator,
+    io::{
+        http::HttpTimeouts,
+        registry::{
+            Listing, Registries, RegistryError, RegistryLogin, RegistryProblem, RegistryTimeouts,
+            RequestKind, Tags, Validator,
+        },
     },
 };
 
@@ -343,10 +346,13 @@ async fn transient_errors_are_retried_within_bounds() {
 #[tokio::test]
 async fn slow_connection_times_out() {
     let short = RegistryTimeouts {
-        headers: Duration::from_millis(300),
-        idle: Duration::from_millis(300),
-        body: Duration::from_millis(900),
-        attempts: 1,
+        http: HttpTimeouts {
+            headers: Duration::from_millis(300),
+            idle: Duration::from_millis(300),
+            body: Duration::from_millis(900),
+            attempts: 1,
+            ..timing().http
+        },
         ..timing()
     };
     for (manner, expected) in [

@@ -6,9 +6,9 @@ use tagboat::{
     core::{error::Classify as _, secret::Secret},
     io::{
         forge::{
-            CommitStatus, Forge, ForgeConfig, ForgeLogin, ForgeTimeouts, MergeCommand, Mergeable,
-            NewRequest, Proxy, PullRequest, RequestFilter, RequestLabel, RequestPatch,
-            RequestStatus, RequestedReviewer, StatusState,
+            CommitStatus, Forge, ForgeConfig, ForgeLogin, MergeCommand, Mergeable, NewRequest,
+            Proxy, PullRequest, RequestFilter, RequestLabel, RequestPatch, RequestStatus,
+            RequestedReviewer, StatusState, TIMEOUTS,
         },
         git::{CommitMeta, Mirror, Person, RefUpdate, Remote, RemoteAccess},
     },
@@ -255,7 +255,7 @@ fn connect(server: &SandboxForge, token: &str) -> Arc<dyn Forge> {
         credentials,
         ca_file: None,
         proxy: Proxy::System,
-        timing: ForgeTimeouts::default(),
+        timeouts: TIMEOUTS,
     })
     .unwrap()
 }

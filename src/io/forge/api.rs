@@ -102,7 +102,7 @@ impl ForgeApi {
             ca_file: config.ca_file.as_deref(),
             plain: base.scheme() == "http",
             loopback: is_loopback(&host),
-            connect: config.timing.connect,
+            connect: config.timeouts.connect,
         };
         let client = route.client().map_err(setup)?;
         let auth = match &config.credentials {
@@ -121,7 +121,7 @@ impl ForgeApi {
             repository: config.forge.project.clone(),
             base,
             client,
-            timeouts: config.timing.http(),
+            timeouts: config.timeouts,
             auth,
             host: HttpHost::new(None, FLIGHT, THROTTLING),
             cache: Mutex::default(),

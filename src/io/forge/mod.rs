@@ -23,7 +23,7 @@ mod bot_comments;
 mod releases;
 mod pass_cache;
 
-pub use crate::io::http::{Proxy, SecretLocation};
+pub use crate::io::http::{HttpTimeouts, Proxy, SecretLocation};
 pub use crate::review::types::{
     Approvals, Check, CheckState, Checks, ChecksState, CommentOutcome, CommitStatus, ForgeRelease,
     MergeCommand, Mergeable, NOTES, NewRequest, OpenedRequest, PullRequest, RequestEnd,
@@ -32,10 +32,7 @@ pub use crate::review::types::{
 };
 pub use error::{ForgeError, ForgeOperation, ForgeProblem};
 
-use crate::{
-    io::http::HttpTimeouts,
-    spec::{self, ForgeKind},
-};
+use crate::spec::{self, ForgeKind};
 use async_trait::async_trait;
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
@@ -48,7 +45,7 @@ pub struct ForgeConfig {
     /// PEM file of further certificate authorities.
     pub ca_file: Option<PathBuf>,
     pub proxy: Proxy,
-    pub timing: ForgeTimeouts,
+    pub timeouts: HttpTimeouts,
 }
 
 /// The sign-in of a forge. Nothing is read before the first call, and files are read again for
@@ -66,48 +63,11 @@ pub enum ForgeLogin {
     },
 }
 
-/// Timeouts. [`Default`] suits real forges; tests shorten them.
-#[derive(Debug, Clone, Copy)]
-pub struct ForgeTimeouts {
-    /// To connect, TLS included.
-    pub connect: Duration,
-    /// From the request sent to the headers of its answer: a merge takes its time.
-    pub headers: Duration,
-    /// Between two pieces of a body.
-    pub idle: Duration,
-    pub body: Duration,
-    /// Before the first repetition; doubled each time, ±50 %.
-    pub backoff: Duration,
-    /// Tries of one read when the connection fails or the server answers 5xx.
-    pub attempts: u32,
-}
-
-impl ForgeTimeouts {
-    /// Returns the timeouts of one HTTP call.
-    pub(crate) fn http(&self) -> HttpTimeouts {
-        HttpTimeouts {
-            connect: self.connect,
-            headers: self.headers,
-            idle: self.idle,
-            body: self.body,
-            backoff: self.backoff,
-            attempts: self.attempts,
-        }
-    }
-}
-
-impl Default for ForgeTimeouts {
-    fn default() -> Self {
-        Self {
-            connect: Duration::from_secs(10),
-            headers: Duration::from_secs(60),
-            idle: Duration::from_secs(20),
-            body: Duration::from_secs(120),
-            backoff: Duration::from_millis(250),
-            attempts: 3,
-        }
-    }
-}
+/// The time limits that suit real forges: a merge takes its time.
+pub const TIMEOUTS: HttpTimeouts = HttpTimeouts {
+    headers: Duration::from_secs(60),
+    ..HttpTimeouts::DEFAULT
+};
 
 /// The forge of one repository, signed in.
 ///

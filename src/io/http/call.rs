@@ -83,10 +83,10 @@ impl HttpCall {
     }
 }
 
-/// The time limits of a call, and its repetition.
+/// The time limits of a call, and its repetition. Tests shorten them.
 #[derive(Debug, Clone, Copy)]
 pub struct HttpTimeouts {
-    /// To connect, TLS included; only named in errors, since the client already has it.
+    /// To connect, TLS included. The client has it from [`super::HostRoute`].
     pub connect: Duration,
     /// From the request sent to the headers of its response.
     pub headers: Duration,
@@ -100,6 +100,16 @@ pub struct HttpTimeouts {
 }
 
 impl HttpTimeouts {
+    /// The limits that suit real registries.
+    pub const DEFAULT: Self = Self {
+        connect: Duration::from_secs(10),
+        headers: Duration::from_secs(30),
+        idle: Duration::from_secs(20),
+        body: Duration::from_secs(120),
+        backoff: Duration::from_millis(250),
+        attempts: 3,
+    };
+
     /// Runs `attempt` until it succeeds, fails for good, or has no attempt left. A call that is not
     /// idempotent has one.
     ///

@@ -66,49 +66,21 @@ pub enum RegistryLogin {
     },
 }
 
-/// Timeouts. [`Default`] suits real registries; tests shorten them.
+/// Time limits. [`Default`] suits a daemon with real registries.
 #[derive(Debug, Clone, Copy)]
 pub struct RegistryTimeouts {
-    /// To connect, TLS included.
-    pub connect: Duration,
-    /// From the request sent to the headers of its answer.
-    pub headers: Duration,
-    /// Between two pieces of a body.
-    pub idle: Duration,
-    pub body: Duration,
+    /// Of one request.
+    pub http: HttpTimeouts,
     pub helper: Duration,
-    /// Before the first repetition; doubled each time, ±50 %.
-    pub backoff: Duration,
-    /// Tries of one request when the connection fails or the server answers 5xx.
-    pub attempts: u32,
     /// The lifetime of resolved credentials before they are read again.
     pub credentials: Duration,
-}
-
-impl RegistryTimeouts {
-    /// Returns the timeouts of one HTTP call.
-    pub(crate) fn http(&self) -> HttpTimeouts {
-        HttpTimeouts {
-            connect: self.connect,
-            headers: self.headers,
-            idle: self.idle,
-            body: self.body,
-            backoff: self.backoff,
-            attempts: self.attempts,
-        }
-    }
 }
 
 impl Default for RegistryTimeouts {
     fn default() -> Self {
         Self {
-            connect: Duration::from_secs(10),
-            headers: Duration::from_secs(30),
-            idle: Duration::from_secs(20),
-            body: Duration::from_secs(120),
+            http: HttpTimeouts::DEFAULT,
             helper: Duration::from_secs(10),
-            backoff: Duration::from_millis(250),
-            attempts: 3,
             credentials: Duration::from_secs(300),
         }
     }

@@ -129,7 +129,7 @@ impl RequestSender<'_> {
         if let Some(value) = authorization {
             request.call.headers.insert(AUTHORIZATION, value.clone());
         }
-        let timeouts = self.timing.http();
+        let timeouts = self.timing.http;
         timeouts
             .retry(
                 request.call.idempotent,

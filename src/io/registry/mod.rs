@@ -31,7 +31,7 @@ mod manifest;
 mod session;
 mod tag_json;
 
-pub use crate::io::http::{Proxy, SecretLocation};
+pub use crate::io::http::{HttpTimeouts, Proxy, SecretLocation};
 pub use config::{RegistryConfig, RegistryLogin, RegistryTimeouts};
 pub use error::{RegistryError, RegistryProblem};
 pub use facts::{ImageDescription, ManifestHead};
@@ -224,7 +224,7 @@ impl PrefixEntry {
             ca_file: config.ca_file.as_deref(),
             plain: config.insecure,
             loopback: is_loopback(config.prefix.split('/').next().unwrap_or_default()),
-            connect: timing.connect,
+            connect: timing.http.connect,
         };
         let client = way.client().map_err(|why| {
             RegistryProblem::Setup(why).about(format!("registry {}", config.prefix))

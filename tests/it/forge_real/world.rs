@@ -14,8 +14,8 @@ use std::{
 use tagboat::{
     core::secret::Secret,
     io::forge::{
-        Forge, ForgeConfig, ForgeLogin, ForgeTimeouts, MergeCommand, NewRequest, Proxy,
-        PullRequest, RequestLabel,
+        Forge, ForgeConfig, ForgeLogin, MergeCommand, NewRequest, Proxy, PullRequest, RequestLabel,
+        TIMEOUTS,
     },
     spec::{self, ForgeCredentials, ForgeKind},
 };
@@ -193,7 +193,7 @@ pub(super) fn forge_of(gitea: &Gitea, project: &str, token: &str) -> Arc<dyn For
         credentials,
         ca_file: None,
         proxy: Proxy::System,
-        timing: ForgeTimeouts::default(),
+        timeouts: TIMEOUTS,
     })
     .unwrap()
 }

@@ -5,7 +5,9 @@ use serde_json::Value;
 use std::{sync::Arc, time::Duration};
 use tagboat::{
     core::secret::Secret,
-    io::forge::{Forge, ForgeConfig, ForgeLogin, ForgeTimeouts, MergeCommand, NewRequest, Proxy},
+    io::forge::{
+        Forge, ForgeConfig, ForgeLogin, HttpTimeouts, MergeCommand, NewRequest, Proxy, TIMEOUTS,
+    },
     spec::{self, ForgeCredentials, ForgeKind},
 };
 
@@ -38,17 +40,17 @@ pub(crate) fn connect(
         project: project.to_owned(),
         credentials: ForgeCredentials::Anonymous,
     };
-    let timing = ForgeTimeouts {
+    let timeouts = HttpTimeouts {
         backoff: Duration::from_millis(1),
         headers: Duration::from_secs(10),
-        ..ForgeTimeouts::default()
+        ..TIMEOUTS
     };
     tagboat::io::forge::connect(&ForgeConfig {
         forge: place,
         credentials,
         ca_file: None,
         proxy: Proxy::Direct,
-        timing,
+        timeouts,
     })
     .unwrap()
 }

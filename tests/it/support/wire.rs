@@ -8,7 +8,10 @@ use std::{
 };
 use tagboat::{
     core::image::ImageRepository,
-    io::registry::{Proxy, Registries, RegistryConfig, RegistryLogin, RegistryTimeouts},
+    io::{
+        http::HttpTimeouts,
+        registry::{Proxy, Registries, RegistryConfig, RegistryLogin, RegistryTimeouts},
+    },
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -156,10 +159,13 @@ pub(crate) fn config(prefix: &str, credentials: RegistryLogin) -> RegistryConfig
 /// Bounds short enough for a test, long enough for a busy machine.
 pub(crate) fn timing() -> RegistryTimeouts {
     RegistryTimeouts {
-        headers: Duration::from_secs(10),
-        idle: Duration::from_secs(10),
-        body: Duration::from_secs(20),
-        backoff: Duration::from_millis(1),
+        http: HttpTimeouts {
+            headers: Duration::from_secs(10),
+            idle: Duration::from_secs(10),
+            body: Duration::from_secs(20),
+            backoff: Duration::from_millis(1),
+            ..HttpTimeouts::DEFAULT
+        },
         ..RegistryTimeouts::default()
     }
 }
