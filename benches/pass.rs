@@ -33,6 +33,7 @@ use std::{
 };
 use tagboat::{
     core::image::{ImageRepository, Tag},
+    io::registry::RegistryTimeouts,
     sandbox::{
         git::BareRepository,
         registry::{SandboxImage, SandboxRegistry},
@@ -87,7 +88,7 @@ fn engine(dir: &Path) -> Engine {
         repository: None,
     };
     ServiceContext::read(&options)
-        .and_then(|context| context.open())
+        .and_then(|context| context.open(RegistryTimeouts::default()))
         .unwrap_or_else(|failure| panic!("{:#}", failure.error))
 }
 

@@ -31,7 +31,7 @@ use std::{
 };
 use tagboat::{
     core::image::Tag,
-    io::forge::ForgeOperation,
+    io::{forge::ForgeOperation, registry::RegistryTimeouts},
     sandbox::registry::{SandboxImage, SandboxRegistry},
     service::engine::{Engine, ServiceContext, SettingsFile},
     update::{PassMode, PassReport, RequestState, Rescan},
@@ -215,7 +215,7 @@ impl<'r> World<'r> {
             repository: None,
         };
         ServiceContext::read(&options)
-            .and_then(|context| context.open())
+            .and_then(|context| context.open(RegistryTimeouts::default()))
             .unwrap_or_else(|failure| panic!("{:#}", failure.error))
     }
 

@@ -7,6 +7,7 @@
 use super::{Failure, Screen, settings::SettingsArguments};
 use crate::{
     core::error::ErrorKind,
+    io::registry::RegistryTimeouts,
     service::{
         Progress, Service,
         engine::{self, ServiceContext},
@@ -42,7 +43,7 @@ pub(super) fn ask<Q: TypedQuery>(
         };
         return ask_daemon::<Q>(&socket, stream, &request, screen);
     }
-    let engine = context.open()?;
+    let engine = context.open(RegistryTimeouts::one_shot())?;
     for warning in &engine.warnings {
         screen.warning(warning);
     }

@@ -7,6 +7,7 @@ use super::{
 };
 use crate::{
     daemon,
+    io::registry::RegistryTimeouts,
     service::{
         Service,
         engine::{self, ServiceContext},
@@ -62,7 +63,12 @@ pub(super) fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Outcome,
     if !arguments.once {
         log_to_stderr(arguments)?;
     }
-    let engine = context.open()?;
+    let timeouts = if arguments.once {
+        RegistryTimeouts::one_shot()
+    } else {
+        RegistryTimeouts::default()
+    };
+    let engine = context.open(timeouts)?;
     let runtime = engine::runtime()?;
     if !arguments.once {
         let outcome = runtime.block_on(daemon::run(engine, &context));

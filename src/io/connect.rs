@@ -16,7 +16,7 @@ use crate::{
     },
     spec::{
         ForgeCredentials, SecretSource,
-        settings::{ConfigRepository, GitAccess, RegistryCredentials, Settings},
+        settings::{ConfigRepository, GitAccess, RegistryCredentials, RegistrySettings},
     },
 };
 use std::{
@@ -101,9 +101,13 @@ impl Connect {
     ///
     /// # Errors
     /// If a secret is missing, or a CA file or proxy cannot be used.
-    pub fn registries(&self, process: &Settings) -> Result<Registries, ConnectError> {
-        let mut configs = Vec::with_capacity(process.registries.len());
-        for registry in &process.registries {
+    pub fn registries(
+        &self,
+        registries: &[RegistrySettings],
+        timeouts: RegistryTimeouts,
+    ) -> Result<Registries, ConnectError> {
+        let mut configs = Vec::with_capacity(registries.len());
+        for registry in registries {
             let what = format!("registry {}", registry.prefix);
             let mut config = RegistryConfig::new(&registry.prefix);
             config.credentials = match &registry.credentials {
@@ -135,7 +139,7 @@ impl Connect {
             config.push_time = registry.push_time;
             configs.push(config);
         }
-        Ok(Registries::new(configs, RegistryTimeouts::default())?)
+        Ok(Registries::new(configs, timeouts)?)
     }
 
     /// The remote of a config repository.

@@ -8,13 +8,17 @@ use crate::{
         connect::Connect,
         facts::Scanner,
         git::Mirror,
+        registry::RegistryTimeouts,
         render::Renderer,
         store::{OpenReport, Store},
     },
     preview::{PreviewClusters, Previewer, RevisionFiles},
     reconcile::{ReconcileMode, Reconciler},
     review,
-    spec::settings::{self, ConfigRepository, Settings},
+    spec::{
+        Diagnostic,
+        settings::{self, ConfigRepository, Settings},
+    },
     update::ImageUpdater,
 };
 use serde::{Deserialize, Serialize};
@@ -80,20 +84,9 @@ impl ServiceContext {
     /// If the file cannot be read, is invalid, or has no repository of the given name.
     pub fn read(options: &SettingsFile) -> Result<Self, Failure> {
         let file = &options.config;
-        let source = fs::read_to_string(file).map_err(|error| {
-            let failure = Failure::input(format!("{}: {error}", file.display()));
-            match error.kind() {
-                std::io::ErrorKind::NotFound => failure.hint(
-                    "Name the settings file with --config, or draft one with `tagboat init`.",
-                ),
-                _ => failure,
-            }
-        })?;
         let name = file.display().to_string();
-        let (settings, warnings) = settings::read(&name, &source).map_err(|diagnostics| {
-            let lines: Vec<String> = diagnostics.iter().map(ToString::to_string).collect();
-            Failure::input(format!("{name} is invalid:\n{}", lines.join("\n")))
-        })?;
+        let source = read_file(file)?;
+        let (settings, warnings) = parse(file, &source, settings::read)?;
         let mut names = settings.repositories.iter().map(|one| &one.name);
         if let Some(only) = &options.repository
             && names.all(|name| name != only)
@@ -140,9 +133,12 @@ impl ServiceContext {
     ///
     /// # Errors
     /// If a secret is missing, or another process has the store open.
-    pub fn open(&self) -> Result<Engine, Failure> {
+    pub fn open(&self, timeouts: RegistryTimeouts) -> Result<Engine, Failure> {
         let mut warnings = self.warnings.clone();
-        let registries = Arc::new(self.connect.registries(&self.settings)?);
+        let registries = self
+            .connect
+            .registries(&self.settings.registries, timeouts)?;
+        let registries = Arc::new(registries);
         fs::create_dir_all(&self.folder)
             .map_err(|error| Failure::input(format!("store {}: {error}", self.folder.display())))?;
         let (store, opened) = Store::open(&self.folder.join("store.redb"))?;
@@ -311,6 +307,43 @@ impl SettingsIdentity {
         }
         Ok(())
     }
+}
+
+/// Reads a settings file, or a part of it.
+///
+/// # Errors
+/// If the file cannot be read or that part is invalid.
+pub(super) fn read_settings<T>(
+    file: &Path,
+    read: impl FnOnce(&str, &str) -> Result<(T, Vec<Diagnostic>), Vec<Diagnostic>>,
+) -> Result<(T, Vec<Diagnostic>), Failure> {
+    let source = read_file(file)?;
+    parse(file, &source, read)
+}
+
+/// Reads the text of a settings file.
+fn read_file(file: &Path) -> Result<String, Failure> {
+    fs::read_to_string(file).map_err(|error| {
+        let failure = Failure::input(format!("{}: {error}", file.display()));
+        match error.kind() {
+            std::io::ErrorKind::NotFound => failure
+                .hint("Name the settings file with --config, or draft one with `tagboat init`."),
+            _ => failure,
+        }
+    })
+}
+
+/// Parses the text of a settings file, or a part of it.
+fn parse<T>(
+    file: &Path,
+    source: &str,
+    read: impl FnOnce(&str, &str) -> Result<(T, Vec<Diagnostic>), Vec<Diagnostic>>,
+) -> Result<(T, Vec<Diagnostic>), Failure> {
+    let name = file.display().to_string();
+    read(&name, source).map_err(|diagnostics| {
+        let lines: Vec<String> = diagnostics.iter().map(ToString::to_string).collect();
+        Failure::input(format!("{name} is invalid:\n{}", lines.join("\n")))
+    })
 }
 
 /// Returns the folder name of a repository's caches. Another URL or branch needs another mirror.

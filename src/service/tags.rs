@@ -1,16 +1,16 @@
 //! `tags`: the tags of an image in its registry.
 
-use super::{
-    Failure, Outcome, Progress,
-    engine::{ServiceContext, SettingsFile},
-    survey::SETTINGS_FILE,
-};
+use super::{Failure, Outcome, Progress, engine::read_settings, survey::SETTINGS_FILE};
 use crate::{
     core::{
         image::{Digest, ImageRef, ImageRepository, Platform, Tag},
         version::Version,
     },
-    io::registry::{Registries, RegistryConfig, RegistryError, RegistryTimeouts, Tags},
+    io::{
+        connect::Connect,
+        registry::{Registries, RegistryConfig, RegistryError, RegistryTimeouts, Tags},
+    },
+    spec::settings,
 };
 use futures::{StreamExt, stream};
 use jiff::Timestamp;
@@ -150,16 +150,18 @@ fn registries(
     };
     let config = query.config.clone().or_else(default);
     if let Some(config) = config.filter(|_| !query.insecure) {
-        let context = ServiceContext::read(&SettingsFile {
-            config,
-            repository: None,
-        })?;
-        let registries = context.connect.registries(&context.settings)?;
-        return Ok((registries, context.warnings));
+        // The file of a CI job may have registries and nothing else.
+        let (declared, warnings) = read_settings(&config, settings::read_registries)?;
+        let connect = Connect::new(&config);
+        let registries = connect.registries(&declared, RegistryTimeouts::one_shot())?;
+        return Ok((
+            registries,
+            warnings.iter().map(ToString::to_string).collect(),
+        ));
     }
     let mut config = RegistryConfig::new(repository.registry());
     config.insecure = query.insecure;
-    let registries = Registries::new(vec![config], RegistryTimeouts::default())?;
+    let registries = Registries::new(vec![config], RegistryTimeouts::one_shot())?;
     Ok((registries, Vec::new()))
 }
 

@@ -1,6 +1,7 @@
 //! The settings file, `tagboat.yaml`: how to reach things and who may use them. It holds no policy
 //! and no secret.
 
+mod registry;
 mod repository;
 
 use super::{
@@ -12,11 +13,13 @@ use super::{
     settings_raw as raw,
 };
 use crate::core::{schedule, yaml};
+use registry::registry;
 pub use repository::message_sample;
 use repository::repository;
 use std::{collections::BTreeSet, path::PathBuf, sync::LazyLock, time::Duration};
 
 static PROCESS: LazyLock<SpecSchema> = LazyLock::new(SpecSchema::of::<raw::RawSettings>);
+static REGISTRIES: LazyLock<SpecSchema> = LazyLock::new(SpecSchema::of::<raw::RawRegistries>);
 
 pub(crate) fn schema() -> serde_json::Value {
     let mut schema = PROCESS.value.clone();
@@ -208,6 +211,37 @@ pub const TAKE_OVER: [&str; 9] = [
 /// # Errors
 /// Every mistake, if one of them is an error.
 pub fn read(file: &str, source: &str) -> Result<(Settings, Vec<Diagnostic>), Vec<Diagnostic>> {
+    read_document(file, source, |at| {
+        at.shape(&PROCESS).and_then(|raw| check(at, raw))
+    })
+}
+
+/// Reads only the registries of a settings file, which may have nothing else.
+///
+/// # Errors
+/// Every mistake in them, if one of them is an error.
+pub fn read_registries(
+    file: &str,
+    source: &str,
+) -> Result<(Vec<RegistrySettings>, Vec<Diagnostic>), Vec<Diagnostic>> {
+    read_document(file, source, |at| {
+        let raw: raw::RawRegistries = at.shape(&REGISTRIES)?;
+        let registries: Vec<Option<RegistrySettings>> = raw
+            .registries
+            .into_iter()
+            .enumerate()
+            .map(|(index, raw)| registry(at, &format!("/registries/{index}"), raw))
+            .collect();
+        registries.into_iter().collect()
+    })
+}
+
+/// Reads the one document of a file; `check` returns none after a mistake.
+fn read_document<T>(
+    file: &str,
+    source: &str,
+    check: impl FnOnce(&mut SpecReader<'_>) -> Option<T>,
+) -> Result<(T, Vec<Diagnostic>), Vec<Diagnostic>> {
     let whole = |line, column, message| {
         vec![Diagnostic {
             place: SourcePlace {
@@ -236,15 +270,15 @@ pub fn read(file: &str, source: &str) -> Result<(Settings, Vec<Diagnostic>), Vec
     };
     let document = SpecDocument::new(file, root, source).map_err(|mistake| vec![mistake])?;
     let mut at = SpecReader::new(&document);
-    let process = at.shape(&PROCESS).and_then(|raw| check(&mut at, raw));
+    let checked = check(&mut at);
     let mistakes = at.mistakes;
-    match process {
-        Some(process)
+    match checked {
+        Some(checked)
             if !mistakes
                 .iter()
                 .any(|mistake| mistake.severity == Severity::Error) =>
         {
-            Ok((process, mistakes))
+            Ok((checked, mistakes))
         }
         _ => Err(mistakes),
     }
@@ -398,85 +432,4 @@ pub fn default_author() -> CommitAuthor {
         name: "tagboat".to_owned(),
         email: "tagboat@localhost".to_owned(),
     }
-}
-
-fn registry(
-    at: &mut SpecReader<'_>,
-    pointer: &str,
-    raw: raw::RawRegistry,
-) -> Option<RegistrySettings> {
-    let raw::RawRegistry {
-        prefix,
-        credentials,
-        insecure,
-        ca_file,
-        proxy,
-        requests_per_second,
-        concurrency,
-        repositories,
-        push_time,
-    } = raw;
-    if prefix.is_empty() || prefix.contains("://") || prefix.contains(' ') {
-        at.error(
-            &format!("{pointer}/prefix"),
-            format!("{prefix:?} must be a host, or a host and a path, without a scheme: \"ghcr.io/acme\""),
-        );
-    }
-    let credentials = match credentials {
-        None => Some(RegistryCredentials::Anonymous),
-        Some(raw::RawCredentials {
-            basic: Some(raw::RawBasic { username, password }),
-            token: None,
-            docker_config: None,
-            helper: None,
-        }) => Some(RegistryCredentials::Basic { username, password }),
-        Some(raw::RawCredentials {
-            basic: None,
-            token: Some(token),
-            docker_config: None,
-            helper: None,
-        }) => Some(RegistryCredentials::Token(token)),
-        Some(raw::RawCredentials {
-            basic: None,
-            token: None,
-            docker_config: Some(path),
-            helper: None,
-        }) => Some(RegistryCredentials::DockerConfig(path)),
-        Some(raw::RawCredentials {
-            basic: None,
-            token: None,
-            docker_config: None,
-            helper: Some(helper),
-        }) => {
-            if !helper
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
-                || helper.is_empty()
-            {
-                at.error(
-                    &format!("{pointer}/credentials/helper"),
-                    "write the name after docker-credential-, as \"ecr-login\"",
-                );
-            }
-            Some(RegistryCredentials::Helper(helper))
-        }
-        Some(_) => {
-            at.error(
-                &format!("{pointer}/credentials"),
-                "write exactly one of basic, token, dockerConfig, helper",
-            );
-            None
-        }
-    };
-    Some(RegistrySettings {
-        prefix,
-        credentials: credentials?,
-        insecure,
-        ca_file,
-        proxy,
-        requests_per_second,
-        concurrency: concurrency.map(|concurrency| concurrency as usize),
-        repositories,
-        push_time,
-    })
 }

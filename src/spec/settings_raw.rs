@@ -30,6 +30,13 @@ pub(super) struct RawSettings {
     pub notifications: Vec<RawNotification>,
 }
 
+/// The registries of a settings file, whatever else is in it.
+#[derive(Debug, Deserialize, JsonSchema)]
+pub(super) struct RawRegistries {
+    #[serde(default)]
+    pub registries: Vec<RawRegistry>,
+}
+
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(rename = "Repository")]

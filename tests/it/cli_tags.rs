@@ -52,8 +52,8 @@ async fn tags_are_listed_and_described() {
         case.run("tags [REGISTRY]/team/nothing --insecure -o json");
         case.replace(&nobody, "[NOBODY]");
         assert_eq!(case.run("tags [NOBODY]/app --insecure").exit, 3);
-        // The settings file says how to reach it.
-        let process = format!("repositories: [{{url: 'file:///nowhere'}}]\nregistries: [{{prefix: '{host}', insecure: true}}]\n");
+        // The settings file says how to reach it, and needs no config repository for that.
+        let process = format!("registries: [{{prefix: '{host}', insecure: true}}]\n");
         case.file("tagboat.yaml", &process);
         case.file("other.yaml", process.replace("insecure", "insecur"));
         case.run("tags [REGISTRY]/team/app --limit 1");
@@ -61,7 +61,9 @@ async fn tags_are_listed_and_described() {
         case.run("tags [REGISTRY]/team/app -c none.yaml");
         case.run("tags [REGISTRY]/team/app --limit 1 --all");
         case.run("tags Nginx");
-        case.run("tags nginx@sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa");
+        case.run(
+            "tags nginx@sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+        );
         case.finish();
     })
     .await

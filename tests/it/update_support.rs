@@ -28,6 +28,7 @@ use tagboat::{
         image::{Digest, Tag},
         secret::Secret,
     },
+    io::registry::RegistryTimeouts,
     sandbox::{
         git::{BareRepository, GitServer},
         registry::{SandboxImage, SandboxRegistry},
@@ -272,7 +273,7 @@ impl Fleet {
             config: config.to_owned(),
             repository: None,
         })
-        .and_then(|context| context.open())
+        .and_then(|context| context.open(RegistryTimeouts::default()))
         .unwrap_or_else(|failure| panic!("{:#}", failure.error))
     }
 

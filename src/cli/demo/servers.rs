@@ -7,7 +7,7 @@ use crate::{
         image::{Platform, Tag},
         secret::Secret,
     },
-    io::registry::Tags,
+    io::registry::{RegistryTimeouts, Tags},
     sandbox::{
         forge::SandboxForge,
         git::BareRepository,
@@ -98,7 +98,7 @@ store: store
 
     /// Opens what `tagboat run --config tagboat.yaml` opens, with the same code.
     pub(super) fn open(&self) -> Result<Engine, Failure> {
-        self.context()?.open()
+        self.context()?.open(RegistryTimeouts::default())
     }
 
     pub(super) fn context(&self) -> Result<ServiceContext, Failure> {

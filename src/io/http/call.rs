@@ -22,6 +22,12 @@ use std::{
 };
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+/// The reason of a failed connection to a server that does not speak TLS.
+pub const PLAIN_HTTP: &str = "it answers in plain HTTP, not TLS";
+
+/// What rustls says when the first bytes of the other side are no TLS record.
+const NO_TLS_RECORD: &str = "InvalidContentType";
+
 /// Most bytes of an error's body: only its beginning is useful.
 const ERROR_BODY: usize = 16 * 1024;
 
@@ -292,7 +298,11 @@ fn transport(error: reqwest::Error) -> HttpFailure {
     while let Some(inner) = reason.source() {
         reason = inner;
     }
-    HttpFailure::Transport(reason.to_string().chars().take(300).collect())
+    let reason = reason.to_string();
+    if reason.contains(NO_TLS_RECORD) {
+        return HttpFailure::Transport(PLAIN_HTTP.to_owned());
+    }
+    HttpFailure::Transport(reason.chars().take(300).collect())
 }
 
 /// A response, read whole.

@@ -2,11 +2,13 @@
 //!
 //! Each client (`registry`, `forge`) adds its own sign-in and the meaning of its responses.
 
+mod address;
 pub mod budget;
 mod call;
 pub mod link;
 
-pub use call::{HttpBody, HttpCall, HttpFailure, HttpHost, HttpResponse, HttpTimeouts};
+pub use address::{is_loopback, is_private};
+pub use call::{HttpBody, HttpCall, HttpFailure, HttpHost, HttpResponse, HttpTimeouts, PLAIN_HTTP};
 
 use crate::core::secret::Secret;
 use reqwest::{Client, Url};
@@ -119,20 +121,6 @@ impl HostRoute<'_> {
     }
 }
 
-/// Returns whether a host, with or without a port, is this machine by name: `localhost` or an
-/// address like `127.0.0.1` or `[::1]`.
-pub fn is_loopback(host: &str) -> bool {
-    let port = host
-        .rfind(':')
-        .filter(|at| host[at + 1..].bytes().all(|byte| byte.is_ascii_digit()));
-    let name = port.map_or(host, |at| &host[..at]);
-    let address = name
-        .trim_start_matches('[')
-        .trim_end_matches(']')
-        .parse::<std::net::IpAddr>();
-    name.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
-}
-
 /// `host[:port]` of a URL: the name of a budget.
 pub fn host_of(url: &Url) -> String {
     let host = url.host_str().unwrap_or("?");
@@ -146,33 +134,4 @@ pub fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex
         .lock()
         .unwrap_or_else(std::sync::PoisonError::into_inner)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn loopback_hosts_table() {
-        for host in [
-            "localhost",
-            "localhost:5000",
-            "LOCALHOST:5000",
-            "127.0.0.1",
-            "127.3.2.1:80",
-            "[::1]",
-            "[::1]:5000",
-        ] {
-            assert!(is_loopback(host), "{host}");
-        }
-        for host in [
-            "",
-            "ghcr.io",
-            "localhost.example.org",
-            "128.0.0.1:5000",
-            "[::2]:1",
-        ] {
-            assert!(!is_loopback(host), "{host}");
-        }
-    }
 }

@@ -15,6 +15,7 @@ use crate::{
 use base64::Engine;
 use reqwest::{Method, Url, header::HeaderValue};
 use serde::Deserialize;
+use serde_json::Value;
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex},
@@ -274,7 +275,8 @@ fn sensitive(text: &str, origin: &str) -> Result<HeaderValue, RegistryProblem> {
 struct TokenAnswer {
     token: Option<String>,
     access_token: Option<String>,
-    expires_in: Option<f64>,
+    /// A number, which some services write as text.
+    expires_in: Option<Value>,
 }
 
 /// Requests a token from a token service.
@@ -404,11 +406,19 @@ fn read_token(response: &HttpResponse) -> Result<(Secret, Duration), RegistryPro
         .or(body.access_token)
         .filter(|token| !token.is_empty());
     let text = text.ok_or_else(|| wrong("no token in it"))?;
-    let lifetime = body
-        .expires_in
-        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
-        .filter(|lifetime| !lifetime.is_zero());
+    let lifetime = body.expires_in.as_ref().and_then(lifetime);
     Ok((Secret::new(text), lifetime.unwrap_or(LIFETIME).min(LONGEST)))
+}
+
+/// Reads a lifetime in seconds; none if it is no positive number.
+fn lifetime(seconds: &Value) -> Option<Duration> {
+    let seconds = match seconds {
+        Value::String(text) => text.trim().parse().ok()?,
+        other => other.as_f64()?,
+    };
+    Duration::try_from_secs_f64(seconds)
+        .ok()
+        .filter(|lifetime| !lifetime.is_zero())
 }
 
 #[cfg(test)]
@@ -432,6 +442,25 @@ mod tests {
             (None, None),
         ] {
             assert_eq!(actions(scope, &repository), expected, "{scope:?}");
+        }
+    }
+
+    #[test]
+    fn auth_lifetime_is_a_number_or_its_text() {
+        for (json, expected) in [
+            ("300", Some(300.0)),
+            ("299.5", Some(299.5)),
+            ("\"300\"", Some(300.0)),
+            ("\" 60 \"", Some(60.0)),
+            ("0", None),
+            ("-1", None),
+            ("\"soon\"", None),
+            ("\"inf\"", None),
+            ("null", None),
+            ("[300]", None),
+        ] {
+            let found = lifetime(&serde_json::from_str(json).unwrap());
+            assert_eq!(found, expected.map(Duration::from_secs_f64), "{json}");
         }
     }
 

@@ -74,6 +74,19 @@ pub struct RegistryTimeouts {
     pub helper: Duration,
     /// The lifetime of resolved credentials before they are read again.
     pub credentials: Duration,
+    /// The longest `Retry-After` that a request waits out. Zero for a daemon: its schedule waits,
+    /// so that no pass stands still.
+    pub retry_after: Duration,
+}
+
+impl RegistryTimeouts {
+    /// The limits for a command that runs once: nothing would send its requests again later.
+    pub fn one_shot() -> Self {
+        Self {
+            retry_after: Duration::from_secs(60),
+            ..Self::default()
+        }
+    }
 }
 
 impl Default for RegistryTimeouts {
@@ -82,6 +95,7 @@ impl Default for RegistryTimeouts {
             http: HttpTimeouts::DEFAULT,
             helper: Duration::from_secs(10),
             credentials: Duration::from_secs(300),
+            retry_after: Duration::ZERO,
         }
     }
 }

@@ -1,8 +1,11 @@
 //! Errors of registries.
 
-use crate::core::{
-    error::{Classify, ErrorKind},
-    image::{Digest, shown},
+use crate::{
+    core::{
+        error::{Classify, ErrorKind},
+        image::{Digest, shown},
+    },
+    io::http::PLAIN_HTTP,
 };
 use std::time::Duration;
 
@@ -162,6 +165,9 @@ impl Classify for RegistryError {
             RegistryProblem::NotFound { .. } => Some("Check the name; some registries hide a private repository this way.".to_owned()),
             RegistryProblem::Content { why, .. } if why.contains("HTML") => {
                 Some("A proxy or sign-in page may stand in front of the registry; or the host is none.".to_owned())
+            }
+            RegistryProblem::Transport { why, .. } if why == PLAIN_HTTP => {
+                Some("Write `insecure: true` for it under `registries` in tagboat.yaml; `tagboat tags` takes --insecure.".to_owned())
             }
             RegistryProblem::Transport { why, .. } if why.contains("certificate") || why.contains("UnknownIssuer") => {
                 Some("Name the registry's certificate authority with `caFile` under `registries` in tagboat.yaml.".to_owned())

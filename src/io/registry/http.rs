@@ -11,6 +11,10 @@ use reqwest::{
     Client, StatusCode, Url,
     header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue},
 };
+use std::time::Duration;
+
+/// Added to each wait for a rate limit.
+const WAIT_MARGIN: Duration = Duration::from_millis(100);
 
 /// The purpose of a request; requests are counted by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -114,8 +118,8 @@ pub(crate) struct RequestSender<'a> {
 }
 
 impl RequestSender<'_> {
-    /// Sends a request and reads its response, again if the connection fails or the server answers
-    /// 5xx.
+    /// Sends a request and reads its response, again if the connection fails, the server answers
+    /// 5xx, or a short `Retry-After` has passed.
     ///
     /// # Errors
     /// Any [`RegistryProblem`] but those of meaning: the caller judges the status, which is neither
@@ -130,13 +134,26 @@ impl RequestSender<'_> {
             request.call.headers.insert(AUTHORIZATION, value.clone());
         }
         let timeouts = self.timing.http;
-        timeouts
-            .retry(
-                request.call.idempotent,
-                || self.attempt(&request, &timeouts),
-                RegistryProblem::is_transient,
-            )
-            .await
+        let mut patience = self.timing.retry_after;
+        loop {
+            let result = timeouts
+                .retry(
+                    request.call.idempotent,
+                    || self.attempt(&request, &timeouts),
+                    RegistryProblem::is_transient,
+                )
+                .await;
+            let Err(RegistryProblem::Throttled { retry_after, .. }) = result else {
+                return result;
+            };
+            // The margin covers the rounding of the host's clock, and bounds the number of waits.
+            let wait = retry_after + WAIT_MARGIN;
+            match patience.checked_sub(retry_after.max(WAIT_MARGIN)) {
+                Some(rest) => patience = rest,
+                None => return result,
+            }
+            tokio::time::sleep(wait).await;
+        }
     }
 
     async fn attempt(

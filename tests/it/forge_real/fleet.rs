@@ -25,7 +25,10 @@ use std::{
 };
 use tagboat::{
     core::image::Tag,
-    io::forge::{CommitStatus, PullRequest, RequestLabel, RequestStatus, StatusState},
+    io::{
+        forge::{CommitStatus, PullRequest, RequestLabel, RequestStatus, StatusState},
+        registry::RegistryTimeouts,
+    },
     sandbox::registry::{SandboxImage, SandboxRegistry},
     service::engine::{Engine, ServiceContext, SettingsFile},
     update::{EnvironmentReport, PassMode, PassReport, RequestReport, RequestState, Rescan},
@@ -143,7 +146,7 @@ impl Fleet {
             config: self.config(store),
             repository: None,
         })
-        .and_then(|context| context.open())
+        .and_then(|context| context.open(RegistryTimeouts::default()))
         .unwrap_or_else(|failure| panic!("{:#}", failure.error))
     }
 
