@@ -80,9 +80,13 @@ impl ImageUpdater {
         drop(known);
         add_published(&mut report, pass.pushed, pass.progress);
         let after = self.scanner.registries.stats();
-        report.requests.listings = after.total(RequestKind::Tags) - before.total(RequestKind::Tags);
-        report.requests.heads = after.total(RequestKind::Head) - before.total(RequestKind::Head);
-        report.requests.registry = after.all() - before.all();
+        report.requests.listings = after
+            .total(RequestKind::Tags)
+            .saturating_sub(before.total(RequestKind::Tags));
+        report.requests.heads = after
+            .total(RequestKind::Head)
+            .saturating_sub(before.total(RequestKind::Head));
+        report.requests.registry = after.all().saturating_sub(before.all());
         self.publisher.end();
         report
     }

@@ -37,6 +37,7 @@ mod preview;
 mod registry;
 mod reference;
 mod registry_faults;
+mod registry_lists;
 mod registry_real;
 mod registry_sign_in;
 #[cfg(feature = "demo")]

@@ -11,7 +11,7 @@ pub enum LinkError {
     Unreadable,
 }
 
-/// The next page that `headers` of the page at `page` name, resolved against it.
+/// Returns the URL of the next page that `headers` of the page at `page` name.
 ///
 /// # Errors
 /// If there is one that leaves the origin (scheme, host and port) or cannot be read: the list would
@@ -20,6 +20,26 @@ pub fn next<'a>(
     headers: impl Iterator<Item = &'a str>,
     page: &Url,
 ) -> Result<Option<Url>, LinkError> {
+    let Some(target) = next_target(headers)? else {
+        return Ok(None);
+    };
+    let url = page.join(target).map_err(|_| LinkError::Unreadable)?;
+    if url.origin() == page.origin() && url.username().is_empty() && url.password().is_none() {
+        Ok(Some(url))
+    } else {
+        Err(LinkError::Elsewhere(
+            url.host_str().unwrap_or("?").to_owned(),
+        ))
+    }
+}
+
+/// Returns the reference to the next page as the server wrote it.
+///
+/// # Errors
+/// [`LinkError::Unreadable`] if a reference has no end.
+pub fn next_target<'a>(
+    headers: impl Iterator<Item = &'a str>,
+) -> Result<Option<&'a str>, LinkError> {
     for header in headers {
         let mut rest = header;
         while let Some(open) = rest.find('<') {
@@ -29,17 +49,7 @@ pub fn next<'a>(
             let (target, after) = (&rest[open + 1..close], &rest[close + 1..]);
             let end = after.find('<').unwrap_or(after.len());
             if is_next(&after[..end]) {
-                let url = page.join(target).map_err(|_| LinkError::Unreadable)?;
-                return if url.origin() == page.origin()
-                    && url.username().is_empty()
-                    && url.password().is_none()
-                {
-                    Ok(Some(url))
-                } else {
-                    Err(LinkError::Elsewhere(
-                        url.host_str().unwrap_or("?").to_owned(),
-                    ))
-                };
+                return Ok(Some(target));
             }
             rest = &after[end..];
         }

@@ -41,7 +41,11 @@ impl RegistryStats {
 /// Bounds of a host: requests a second, requests in flight.
 type HostLimits = (Option<u32>, usize);
 
-/// All hosts; bounded by the policies and their token services.
+/// Hosts beyond which those without a request in flight or a rate limit are forgotten: redirects
+/// may name a new one each time.
+const MOST_HOSTS: usize = 1024;
+
+/// All hosts.
 pub(crate) struct Hosts {
     limits: HashMap<String, HostLimits>,
     hosts: Mutex<HashMap<String, Arc<Host>>>,
@@ -72,6 +76,13 @@ impl Hosts {
         let mut hosts = lock(&self.hosts);
         if let Some(host) = hosts.get(name) {
             return host.clone();
+        }
+        if hosts.len() >= MOST_HOSTS {
+            hosts.retain(|name, host| {
+                self.limits.contains_key(name)
+                    || Arc::strong_count(host) > 1
+                    || host.http.parked().is_some()
+            });
         }
         let (rate, flight) = self.limits.get(name).copied().unwrap_or((None, UNNAMED));
         let host = Arc::new(Host {

@@ -7,10 +7,7 @@ use super::{
     session::Session,
     tag_json::{InvalidNames, read_page},
 };
-use crate::{
-    core::image::TagList,
-    io::http::link::{self, LinkError},
-};
+use crate::{core::image::TagList, io::http::link};
 use reqwest::{Url, header::HeaderValue};
 use std::collections::HashSet;
 
@@ -21,6 +18,8 @@ const MOST_BYTES: usize = 64 * 1024 * 1024;
 const PAGE_BYTES: usize = 32 * 1024 * 1024;
 /// At 50 a page, the smallest known, that is the largest list above.
 const MOST_PAGES: usize = 40_000;
+/// Positions in a list are tags or opaque tokens of at most some two kilobytes.
+const LONGEST_QUERY: usize = 8 * 1024;
 
 /// An `ETag`. Sent back in a conditional request, it lets the registry answer 304 Not Modified.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -84,19 +83,18 @@ pub(crate) async fn list(
             .get_all("link")
             .iter()
             .map(|value| value.to_str().unwrap_or("<"));
-        let next = link::next(named, &answer.url).map_err(|why| match why {
-            LinkError::Elsewhere(to) => RegistryProblem::Redirect {
-                host: answer.host(),
-                what: "the next page of a tag list",
-                to,
-                why: "it leaves the registry",
-            },
-            LinkError::Unreadable => RegistryProblem::Content {
-                host: answer.host(),
-                what: WHAT,
-                why: "the link to the next page cannot be read".to_owned(),
-            },
-        })?;
+        let lost = |why: &str| RegistryProblem::Content {
+            host: answer.host(),
+            what: WHAT,
+            why: format!("the link to the next page {why}"),
+        };
+        let next = match link::next_target(named).map_err(|_| lost("cannot be read"))? {
+            None => None,
+            Some(target) => Some(
+                next_page(target, &answer.url)
+                    .ok_or_else(|| lost("says no position in the list"))?,
+            ),
+        };
         let repeated = page.first.is_some_and(|first| !firsts.insert(first));
         let next = match next {
             Some(next) if repeated => {
@@ -110,7 +108,7 @@ pub(crate) async fn list(
             // links.
             None if Some(page.names) == size && tags.len() > before && !repeated => {
                 let last = tags.iter().last().unwrap_or_default().to_owned();
-                match after(session, size, &last, &tags).await? {
+                match after(session, &answer.url, &last, &tags).await? {
                     None => break,
                     Some(more) => {
                         answer = more;
@@ -156,7 +154,7 @@ async fn first_page(
     let known = host.page();
     for (place, size) in PAGES.into_iter().enumerate().skip(known.unwrap_or(0)) {
         let mut request = RegistryRequest::get(
-            sized(session, size, None),
+            sized(session, size),
             "application/json",
             RequestKind::Tags,
             WHAT,
@@ -186,11 +184,11 @@ async fn first_page(
 /// was whole).
 async fn after(
     session: &Session<'_>,
-    size: Option<usize>,
+    page: &Url,
     last: &str,
     have: &TagList,
 ) -> Result<Option<HttpResponse>, RegistryProblem> {
-    let url = sized(session, size, Some(last));
+    let url = page_after(page, last);
     let answer = session
         .send(&RegistryRequest::get(
             url,
@@ -212,14 +210,42 @@ async fn after(
         .then_some(answer))
 }
 
-fn sized(session: &Session<'_>, size: Option<usize>, last: Option<&str>) -> Url {
+fn sized(session: &Session<'_>, size: Option<usize>) -> Url {
     let mut url = session.url("tags/list");
     if let Some(size) = size {
         url.query_pairs_mut().append_pair("n", &size.to_string());
     }
-    if let Some(last) = last {
-        url.query_pairs_mut().append_pair("last", last);
-    }
+    url
+}
+
+/// Returns the URL of the next page: the page's own, with the query of its link.
+///
+/// Scheme, host and path of a link are often wrong: Artifactory leaves out the virtual repository,
+/// Nexus and registries behind a proxy name their inner address. Ignoring them keeps the list to
+/// one repository, whatever the link says. None if the link has no query, or none that is a
+/// position.
+fn next_page(target: &str, page: &Url) -> Option<Url> {
+    let target = target.split('#').next().unwrap_or_default();
+    let (_, query) = target.split_once('?')?;
+    (1..=LONGEST_QUERY).contains(&query.len()).then(|| {
+        let mut url = page.clone();
+        url.set_query(Some(query));
+        url
+    })
+}
+
+/// Returns the URL of the page that begins after a tag, in the size of `page`.
+fn page_after(page: &Url, last: &str) -> Url {
+    let mut url = page.clone();
+    let kept: Vec<(String, String)> = url
+        .query_pairs()
+        .into_owned()
+        .filter(|(name, _)| name != "last")
+        .collect();
+    url.query_pairs_mut()
+        .clear()
+        .extend_pairs(kept)
+        .append_pair("last", last);
     url
 }
 
@@ -248,5 +274,69 @@ fn unreadable(answer: &HttpResponse, error: &serde_json::Error) -> RegistryProbl
         host: answer.host(),
         what: WHAT,
         why,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn next_page_takes_only_the_query_of_a_link() {
+        let page: Url = "https://r.example/v2/virtual/app/tags/list?n=2"
+            .parse()
+            .unwrap();
+        let next = |query: &str| {
+            Some(format!(
+                "https://r.example/v2/virtual/app/tags/list?{query}"
+            ))
+        };
+        for (target, expected) in [
+            ("/v2/virtual/app/tags/list?last=b&n=2", next("last=b&n=2")),
+            ("?last=b", next("last=b")),
+            // Artifactory leaves out the virtual repository.
+            ("/v2/app/tags/list?last=b&n=2", next("last=b&n=2")),
+            // Nexus, and registries behind a proxy.
+            (
+                "http://nexus.internal:8081/repository/docker/v2/app/tags/list?last=b",
+                next("last=b"),
+            ),
+            (
+                "http://r.example/v2/virtual/app/tags/list?last=b",
+                next("last=b"),
+            ),
+            (
+                "https://r.example:5000/v2/virtual/app/tags/list?last=b",
+                next("last=b"),
+            ),
+            ("//evil.example/v2/secret/tags/list?last=b", next("last=b")),
+            ("http://[?last=b", next("last=b")),
+            ("/v2/other/tags/list?last=b#?last=c", next("last=b")),
+            ("?last=a b\u{e9}", next("last=a%20b%C3%A9")),
+            ("/v2/virtual/app/tags/list", None),
+            ("/v2/virtual/app/tags/list?", None),
+            ("#?last=b", None),
+        ] {
+            let url = next_page(target, &page).map(String::from);
+            assert_eq!(url, expected, "{target}");
+        }
+        assert_eq!(
+            next_page(&format!("?last={}", "x".repeat(9000)), &page),
+            None
+        );
+    }
+
+    #[test]
+    fn next_page_after_a_tag_keeps_the_size() {
+        for (page, expected) in [
+            ("https://r.example/l?n=2", "https://r.example/l?n=2&last=b"),
+            (
+                "https://r.example/l?n=2&last=a",
+                "https://r.example/l?n=2&last=b",
+            ),
+            ("https://r.example/l", "https://r.example/l?last=b"),
+        ] {
+            assert_eq!(page_after(&page.parse().unwrap(), "b").as_str(), expected);
+        }
     }
 }

@@ -4,9 +4,9 @@
 use super::{
     RegistryProblem, SignIn,
     challenge::Challenge,
-    http::{ErrorBody, HttpResponse, RegistryRequest, RequestKind, RequestSender, host_of},
+    http::{ErrorBody, HttpResponse, RegistryRequest, RequestSender, host_of},
 };
-use crate::core::image::ImageRepository;
+use crate::{core::image::ImageRepository, io::http::is_private};
 use reqwest::{Url, header::WWW_AUTHENTICATE};
 
 /// Hops of one request. Storage redirects are one hop.
@@ -33,15 +33,18 @@ impl Session<'_> {
         url
     }
 
-    /// Sends a request, signed in if the registry wants it, and follows redirects: within the
-    /// registry always, elsewhere only for content that its digest verifies, and then without
-    /// credentials.
+    /// Sends a request, signed in if the registry wants it, and follows redirects.
+    ///
+    /// To another origin it goes without credentials, never from TLS to plain HTTP, and never from
+    /// a public registry into a private network.
+    ///
+    /// A request that begins at another origin is a further page of a list that was redirected.
     pub(crate) async fn send(
         &self,
         request: &RegistryRequest,
     ) -> Result<HttpResponse, RegistryProblem> {
         let mut request = request.clone();
-        let mut elsewhere = false;
+        let mut elsewhere = self.is_elsewhere(&request.call.url);
         for _ in 0..=HOPS {
             let response = if elsewhere {
                 self.sender.send(&request, None).await?
@@ -60,14 +63,10 @@ impl Session<'_> {
             let target = response
                 .location()
                 .ok_or_else(|| refuse("?", "the place cannot be read"))?;
-            let to = host_of(&target);
-            if target.origin() != self.base.origin() {
-                if request.kind == RequestKind::Tags {
-                    return Err(refuse(&to, "a tag list comes from its own host"));
-                }
-                if target.scheme() != "https" && !(self.insecure && target.scheme() == "http") {
-                    return Err(refuse(&to, "the new place is not reached over TLS"));
-                }
+            if self.is_elsewhere(&target) {
+                self.check_redirect(&target)
+                    .await
+                    .map_err(|why| refuse(&host_of(&target), why))?;
                 elsewhere = true;
             }
             request.call.url = target;
@@ -78,6 +77,27 @@ impl Session<'_> {
             to: host_of(&request.call.url),
             why: "too many in a row",
         })
+    }
+
+    /// Returns whether a URL has another scheme, host or port than the registry's API.
+    fn is_elsewhere(&self, url: &Url) -> bool {
+        url.origin() != self.base.origin()
+    }
+
+    /// Checks the target of a redirect to another origin.
+    async fn check_redirect(&self, target: &Url) -> Result<(), &'static str> {
+        match target.scheme() {
+            "https" => {}
+            "http" if self.insecure => {}
+            _ => return Err("the new place is not reached over TLS"),
+        }
+        if !target.username().is_empty() || target.password().is_some() {
+            return Err("the URL carries credentials");
+        }
+        if is_private(target).await && !is_private(&self.base).await {
+            return Err("it leads from a public registry into a private network");
+        }
+        Ok(())
     }
 
     async fn send_signed(
@@ -142,6 +162,58 @@ impl Session<'_> {
             status: answer.status.as_u16(),
             credentials: self.sign_in.origin(self.repository).await,
             message: answer.message(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Registries, RegistryConfig, RegistryTimeouts};
+    use crate::core::image::ImageRepository;
+
+    #[tokio::test]
+    async fn redirect_to_a_worse_place_is_refused() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let mut plain = RegistryConfig::new("192.0.2.1:5000");
+        plain.insecure = true;
+        let registries = Registries::new(vec![plain], RegistryTimeouts::default()).unwrap();
+        for (repository, target, expected) in [
+            ("198.51.100.1/a/b", "https://198.51.100.2/x", None),
+            ("198.51.100.1/a/b", "http://198.51.100.1/x", Some("TLS")),
+            ("198.51.100.1/a/b", "ftp://198.51.100.1/x", Some("TLS")),
+            (
+                "198.51.100.1/a/b",
+                "https://u:p@198.51.100.2/x",
+                Some("credentials"),
+            ),
+            (
+                "198.51.100.1/a/b",
+                "https://u@198.51.100.2/x",
+                Some("credentials"),
+            ),
+            (
+                "198.51.100.1/a/b",
+                "https://169.254.169.254/x",
+                Some("private"),
+            ),
+            (
+                "198.51.100.1/a/b",
+                "https://127.0.0.1:8443/x",
+                Some("private"),
+            ),
+            ("198.51.100.1/a/b", "https://localhost/x", Some("private")),
+            ("10.0.0.1/a/b", "https://10.0.0.2/x", None),
+            ("192.0.2.1:5000/a/b", "http://192.0.2.2/x", None),
+            ("192.0.2.1:5000/a/b", "http://10.0.0.2/x", Some("private")),
+        ] {
+            let name = ImageRepository::new(repository).unwrap();
+            let session = registries.session(&name).unwrap();
+            let refused = session.check_redirect(&target.parse().unwrap()).await.err();
+            let fits = match (refused, expected) {
+                (Some(why), Some(part)) => why.contains(part),
+                (refused, expected) => refused == expected,
+            };
+            assert!(fits, "{repository} to {target}: {refused:?}");
         }
     }
 }
