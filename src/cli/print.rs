@@ -26,12 +26,14 @@ pub(super) enum Detail {
 
 /// Prints a pass.
 pub(super) fn pass(pass: &PassSummary, detail: Detail, screen: &mut Screen) {
-    let revision = pass.revision.as_deref().map_or("unread", short_id);
-    screen.line(format_args!(
-        "{} {}",
-        screen.paint(Color::Bold, &pass.repository),
-        screen.paint(Color::Dim, format_args!("at {revision}"))
-    ));
+    let name = screen.paint(Color::Bold, &pass.repository);
+    match pass.revision.as_deref() {
+        Some(revision) => screen.line(format_args!(
+            "{name} {}",
+            screen.paint(Color::Dim, format_args!("at {}", short_id(revision)))
+        )),
+        None => screen.line(format_args!("{name}: could not be read")),
+    }
     for environment in &pass.environments {
         self::environment(environment, detail, screen);
     }

@@ -5,7 +5,10 @@
 //! tags are listed once, a digest is confirmed once.
 
 use crate::{
-    core::image::{Digest, ImageRepository, Tag, TagList},
+    core::{
+        image::{Digest, ImageRepository, Tag, TagList},
+        schedule,
+    },
     images::policy::{MissingFacts, TagFacts},
     io::{
         blocking,
@@ -17,7 +20,11 @@ use crate::{
 };
 use futures::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+/// The time limit of a scan where no policy writes one: a list of 100,000 tags at 100 a page takes
+/// half of it at a slow registry.
+pub const SCAN_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Concurrent requests for one repository; the registry client also bounds them by host.
 const AT_ONCE: usize = 8;
@@ -41,6 +48,12 @@ pub enum ScanError {
         "{repository}: the registry answered \"not modified\" to a question that was not asked"
     )]
     Unasked { repository: ImageRepository },
+    /// The registry answers, but not fast enough.
+    #[error("{repository}: the scan took longer than {}", schedule::show(*after))]
+    Deadline {
+        repository: ImageRepository,
+        after: Duration,
+    },
     /// The settings file does not let this config repository use the registry.
     #[error(
         "{repository}: registries[] with prefix {prefix:?} in tagboat.yaml does not list the repository {config:?}"
@@ -58,14 +71,19 @@ impl crate::core::error::Classify for ScanError {
             ScanError::Registry(error) => error.kind(),
             ScanError::Store(error) => error.kind(),
             ScanError::Forbidden { .. } => crate::core::error::ErrorKind::Config,
-            ScanError::Unasked { .. } => crate::core::error::ErrorKind::Remote,
+            ScanError::Unasked { .. } | ScanError::Deadline { .. } => {
+                crate::core::error::ErrorKind::Remote
+            }
         }
     }
 
-    fn retry_after(&self) -> Option<std::time::Duration> {
+    fn retry_after(&self) -> Option<Duration> {
         match self {
             ScanError::Registry(error) => error.retry_after(),
-            ScanError::Store(_) | ScanError::Forbidden { .. } | ScanError::Unasked { .. } => None,
+            ScanError::Store(_)
+            | ScanError::Forbidden { .. }
+            | ScanError::Unasked { .. }
+            | ScanError::Deadline { .. } => None,
         }
     }
 
@@ -73,6 +91,10 @@ impl crate::core::error::Classify for ScanError {
         match self {
             ScanError::Registry(error) => error.hint(),
             ScanError::Store(error) => error.hint(),
+            ScanError::Deadline { .. } => Some(
+                "Write a longer `timeout` in the ImagePolicy (of Flux: in the ImageRepository)."
+                    .to_owned(),
+            ),
             ScanError::Forbidden { .. } | ScanError::Unasked { .. } => None,
         }
     }
@@ -90,6 +112,8 @@ pub struct RepositoryScan {
     /// True if the facts are from an earlier pass: good enough to see that nothing changes, not to
     /// change anything.
     pub remembered: bool,
+    /// The time limit of the scan, and of each later question.
+    pub timeout: Duration,
 }
 
 impl Scanner {
@@ -113,17 +137,23 @@ impl Scanner {
     /// Lists the tags, with `If-None-Match` where the registry offered an `ETag` before.
     ///
     /// # Errors
-    /// If the list is not whole and certain, or the store refuses.
+    /// If the list is not whole and certain, takes longer than `timeout`, or the store refuses.
     pub async fn scan(
         &self,
         repository: &ImageRepository,
+        timeout: Duration,
         now: Timestamp,
     ) -> Result<RepositoryScan, ScanError> {
         let kept = self.stored_tags(repository).await?;
         let validator: Option<&Validator> =
             kept.as_ref().and_then(|kept| kept.state.validator.as_ref());
         let (tags, hostile) = match (
-            self.registries.list_tags(repository, validator).await?,
+            within(
+                repository,
+                timeout,
+                self.registries.list_tags(repository, validator),
+            )
+            .await?,
             &kept,
         ) {
             (
@@ -161,6 +191,7 @@ impl Scanner {
             hostile,
             details: HashMap::new(),
             remembered: false,
+            timeout,
         })
     }
 
@@ -181,6 +212,7 @@ impl Scanner {
             hostile: 0,
             details: HashMap::new(),
             remembered: false,
+            timeout: SCAN_TIMEOUT,
         };
         Ok(Some((scan, kept.state.fetched)))
     }
@@ -227,8 +259,19 @@ impl Scanner {
     /// without a digest.
     ///
     /// # Errors
-    /// If the registry cannot be asked: then the policy must not decide.
+    /// If the registry cannot be asked, or not within the scan's time limit: then the policy must
+    /// not decide. Descriptions that were fetched until then are kept for the next question.
     pub async fn answer(
+        &self,
+        scan: &mut RepositoryScan,
+        needs: &MissingFacts,
+        now: Timestamp,
+    ) -> Result<(), ScanError> {
+        let (repository, timeout) = (scan.repository.clone(), scan.timeout);
+        within(&repository, timeout, self.fetch_facts(scan, needs, now)).await
+    }
+
+    async fn fetch_facts(
         &self,
         scan: &mut RepositoryScan,
         needs: &MissingFacts,
@@ -368,6 +411,21 @@ impl Scanner {
             }) => Ok(None),
             Err(error) => Err(error.into()),
         }
+    }
+}
+
+/// Runs requests to a registry within a time limit.
+async fn within<T, E: Into<ScanError>>(
+    repository: &ImageRepository,
+    timeout: Duration,
+    requests: impl Future<Output = Result<T, E>>,
+) -> Result<T, ScanError> {
+    match tokio::time::timeout(timeout, requests).await {
+        Ok(result) => result.map_err(Into::into),
+        Err(_) => Err(ScanError::Deadline {
+            repository: repository.clone(),
+            after: timeout,
+        }),
     }
 }
 

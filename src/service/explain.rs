@@ -6,6 +6,7 @@ use super::{
 };
 use crate::{
     core::name::Name,
+    io::facts::SCAN_TIMEOUT,
     update::{self, ExplainedPolicy, PassReport, PolicyDecision},
 };
 use jiff::Timestamp;
@@ -96,7 +97,10 @@ pub async fn explain(
         let Some(policy) = snapshot.declared.policies.get(name) else {
             continue;
         };
-        let mut scan = updater.scanner.scan(&policy.image, now).await?;
+        let mut scan = updater
+            .scanner
+            .scan(&policy.image, policy.timeout.unwrap_or(SCAN_TIMEOUT), now)
+            .await?;
         let (scopes, _) = snapshot.lint().await;
         for scope in &scopes {
             let Some(usage) = scope.policies.get(name) else {

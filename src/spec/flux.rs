@@ -4,7 +4,7 @@
 //!
 //! | kind | honoured | replaced by tagboat.yaml (warning) | refused |
 //! |---|---|---|---|
-//! | ImageRepository | image, interval, exclusionList, suspend | secretRef, proxySecretRef, certSecretRef, serviceAccountName, provider, insecure, timeout, accessFrom | – |
+//! | ImageRepository | image, interval, timeout, exclusionList, suspend | secretRef, proxySecretRef, certSecretRef, serviceAccountName, provider, insecure, accessFrom | – |
 //! | ImagePolicy | imageRepositoryRef, policy, filterTags, digestReflectionPolicy, interval, suspend | – | – |
 //! | ImageUpdateAutomation | update.path, policySelector, git.commit.author, suspend | sourceRef, interval, signingKey, messageTemplate, messageTemplateValues, push.options | push.branch other than the branch checked out, push.refspec, strategies other than Setters |
 
@@ -45,6 +45,7 @@ const EXCLUDED: &str = r"^.*\.sig$";
 struct ScanTarget {
     image: ImageRepository,
     interval: Duration,
+    timeout: Option<Duration>,
     exclude: Vec<Regex>,
     suspend: bool,
     place: Option<SourcePlace>,
@@ -161,12 +162,6 @@ impl FluxImport {
                 );
             }
         }
-        if timeout.is_some() {
-            at.warn(
-                "/spec/timeout",
-                "timeout is not read; every call to a registry has its own limit",
-            );
-        }
         if access_from.is_some() {
             at.warn("/spec/accessFrom", "accessFrom is not read; all policies of a repository may use its ImageRepositories");
         }
@@ -175,6 +170,7 @@ impl FluxImport {
         let interval = interval.map_or(Some(Duration::from_secs(300)), |text| {
             at.check("/spec/interval", schedule::duration(&text))
         });
+        let timeout = timeout.map(|text| at.check("/spec/timeout", schedule::duration(&text)));
         let exclude = exclusion_list.unwrap_or_else(|| vec![EXCLUDED.to_owned()]);
         let exclude = exclude
             .iter()
@@ -196,6 +192,7 @@ impl FluxImport {
                 ScanTarget {
                     image,
                     interval,
+                    timeout: timeout.flatten(),
                     exclude,
                     suspend,
                     place,
@@ -289,6 +286,7 @@ impl FluxImport {
                 platforms: Vec::new(),
                 minimum_age: None,
                 ignore: Vec::new(),
+                timeout: None,
                 suspend,
                 repository: Some(target.clone()),
             },
@@ -307,6 +305,7 @@ impl FluxImport {
             let lone = ScanTarget {
                 image: policy.image.clone(),
                 interval: Duration::from_secs(300),
+                timeout: None,
                 exclude,
                 suspend: false,
                 place: None,
@@ -357,6 +356,7 @@ impl FluxImport {
             };
             policy.image = found.image.clone();
             policy.scan = Schedule::Every(interval);
+            policy.timeout = found.timeout;
             policy.filter.exclude = found.exclude.clone();
             policy.suspend |= found.suspend;
             policies.push(policy);

@@ -34,6 +34,8 @@ pub struct ImagePolicy {
     pub minimum_age: Option<Duration>,
     /// Tags never to choose.
     pub ignore: Vec<Tag>,
+    /// The time limit of one scan, where it is not the usual one.
+    pub timeout: Option<Duration>,
     pub suspend: bool,
     /// The Flux ImageRepository it refers to, which can suspend it.
     pub repository: Option<Name>,
@@ -175,6 +177,7 @@ pub(crate) fn read(at: &mut SpecReader<'_>, raw: Declaration<PolicySpec>) -> Opt
         platforms,
         minimum_age,
         ignore_tags,
+        timeout,
         suspend,
     } = raw.spec;
     let name = name_of(at, &raw.metadata);
@@ -220,6 +223,7 @@ pub(crate) fn read(at: &mut SpecReader<'_>, raw: Declaration<PolicySpec>) -> Opt
         .enumerate()
         .map(|(index, tag)| at.check(&format!("/spec/ignoreTags/{index}"), Tag::new(tag)))
         .collect::<Option<Vec<_>>>();
+    let timeout = timeout.map(|text| at.check("/spec/timeout", schedule::duration(&text)));
     if at.failed() {
         return None;
     }
@@ -235,6 +239,7 @@ pub(crate) fn read(at: &mut SpecReader<'_>, raw: Declaration<PolicySpec>) -> Opt
         platforms: platforms?,
         minimum_age: minimum_age.flatten(),
         ignore: ignore?,
+        timeout: timeout.flatten(),
         suspend,
         repository: None,
     })

@@ -77,6 +77,9 @@ pub(crate) struct PolicySpec {
     /// Tags never to choose, word for word.
     #[serde(default)]
     pub ignore_tags: Vec<String>,
+    /// The longest time for which one scan of the repository may take; "2m" if unset. Of several
+    /// policies for one repository the longest counts.
+    pub timeout: Option<String>,
     /// Stop scanning and updating.
     #[serde(default)]
     pub suspend: bool,

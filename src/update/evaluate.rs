@@ -28,6 +28,7 @@ use jiff::Timestamp;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::Instant,
 };
 
 /// Rounds of missing facts that one policy gets in a pass: twenty batches of dates, or as many tags
@@ -143,8 +144,9 @@ pub(crate) struct Evaluation {
     pub(crate) decisions: Decisions,
     /// Failures of registries and the store, once for each repository.
     pub(crate) failures: Vec<FailureReport>,
-    /// Rounds of the policy that comes next.
+    /// Rounds of the policy that comes next, and their start.
     rounds: usize,
+    since: Instant,
 }
 
 impl Evaluation {
@@ -162,6 +164,7 @@ impl Evaluation {
             decisions: Decisions::new(),
             failures: Vec::new(),
             rounds: 0,
+            since: Instant::now(),
         }
     }
 
@@ -188,7 +191,11 @@ impl Evaluation {
                     self.decided(&name, decision);
                 }
             }
-            if self.rounds == ROUNDS {
+            let is_late = self
+                .scans
+                .get(&repository)
+                .is_some_and(|scan| self.since.elapsed() > scan.timeout);
+            if self.rounds == ROUNDS || self.rounds > 0 && is_late {
                 self.decided(&name, PolicyDecision::nothing(COLLECTING));
             }
         }
@@ -221,6 +228,7 @@ impl Evaluation {
     pub(crate) fn decided(&mut self, name: &Name, decision: PolicyDecision) {
         self.decisions.insert(name.clone(), decision);
         self.rounds = 0;
+        self.since = Instant::now();
     }
 
     /// Notes a failure, and returns the decision that follows from it.

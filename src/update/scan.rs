@@ -5,17 +5,20 @@ use super::{FailureReport, ImageUpdater, PassReport, Rescan, Scans, pass_state::
 use crate::{
     core::image::ImageRepository,
     images::{policy::TagFacts, scope::EnvironmentScope},
-    io::facts::{RepositoryScan, ScanError, Scanner},
+    io::facts::{RepositoryScan, SCAN_TIMEOUT, ScanError, Scanner},
 };
 use futures::{StreamExt, stream};
 use jiff::Timestamp;
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, HashMap},
     sync::{Arc, PoisonError},
+    time::Duration,
 };
 
-/// Repositories scanned at once. Each registry has a bound of its own beside that.
-const CONCURRENT_SCANS: usize = 16;
+/// Repositories of one registry scanned at once: its requests in flight by default.
+const CONCURRENT_SCANS: usize = 8;
+/// Registries scanned at once. A slow one delays no other.
+const CONCURRENT_HOSTS: usize = 64;
 
 /// Confirmed tags of a repository that are kept between its scans: those of three policies with
 /// ages. A repository with more is asked again, so that memory stays small.
@@ -33,24 +36,39 @@ pub(crate) async fn repositories(
         pass.scans.contains_key(repository) || pass.failed.contains(repository)
     };
     let scanner = &updater.scanner;
-    let mut wanted: BTreeSet<ImageRepository> = scopes
+    let mut wanted: BTreeMap<ImageRepository, Option<Duration>> = BTreeMap::new();
+    for usage in scopes
         .iter()
         .filter(|scope| !scope.environment.suspend)
         .flat_map(|scope| scope.policies.values())
         .filter(|usage| !usage.policy.suspend && !is_known(&usage.policy.image))
-        .map(|usage| usage.policy.image.clone())
-        .collect();
+    {
+        let longest = wanted.entry(usage.policy.image.clone()).or_default();
+        *longest = usage.policy.timeout.max(*longest);
+    }
     for repository in unusable(scanner, &wanted, rescan).await {
         wanted.remove(&repository);
     }
-    let results: Vec<(ImageRepository, Result<RepositoryScan, ScanError>)> = stream::iter(wanted)
-        .map(|repository| async move {
-            let result = scan(updater, &repository, rescan, now).await;
-            (repository, result)
-        })
-        .buffer_unordered(CONCURRENT_SCANS)
-        .collect()
-        .await;
+    let mut by_host: BTreeMap<String, Vec<(ImageRepository, Duration)>> = BTreeMap::new();
+    for (repository, timeout) in wanted {
+        let host = repository.registry().to_owned();
+        let timeout = timeout.unwrap_or(SCAN_TIMEOUT);
+        by_host.entry(host).or_default().push((repository, timeout));
+    }
+    let results: Vec<(ImageRepository, Result<RepositoryScan, ScanError>)> =
+        stream::iter(by_host.into_values())
+            .map(|repositories| {
+                let scans = stream::iter(repositories)
+                    .map(|(repository, timeout)| async move {
+                        let result = scan(updater, &repository, timeout, rescan, now).await;
+                        (repository, result)
+                    })
+                    .buffer_unordered(CONCURRENT_SCANS);
+                Box::pin(scans)
+            })
+            .flatten_unordered(CONCURRENT_HOSTS)
+            .collect()
+            .await;
     let mut failed = Vec::new();
     for (repository, result) in results {
         match result {
@@ -78,14 +96,14 @@ pub(crate) async fn repositories(
 /// Returns the repositories that are in back-off and have no earlier scan to go by.
 async fn unusable(
     scanner: &Scanner,
-    wanted: &BTreeSet<ImageRepository>,
+    wanted: &BTreeMap<ImageRepository, Option<Duration>>,
     rescan: &Rescan,
 ) -> Vec<ImageRepository> {
     let Rescan::Only { backing_off, .. } = rescan else {
         return Vec::new();
     };
     let mut unusable = Vec::new();
-    for repository in wanted.iter().filter(|one| backing_off.contains(*one)) {
+    for repository in wanted.keys().filter(|one| backing_off.contains(*one)) {
         if scanner
             .last(repository)
             .await
@@ -100,6 +118,7 @@ async fn unusable(
 async fn scan(
     updater: &ImageUpdater,
     repository: &ImageRepository,
+    timeout: Duration,
     rescan: &Rescan,
     now: Timestamp,
 ) -> Result<RepositoryScan, ScanError> {
@@ -117,6 +136,7 @@ async fn scan(
         && !due.contains(repository)
         && let Some((mut scan, _)) = scanner.last(repository).await?
     {
+        scan.timeout = timeout;
         let confirmed = updater
             .confirmed
             .lock()
@@ -126,7 +146,7 @@ async fn scan(
         }
         return Ok(scan);
     }
-    scanner.scan(repository, now).await
+    scanner.scan(repository, timeout, now).await
 }
 
 /// Returns the tags that a registry confirmed in this pass, for the passes until the next scan.
