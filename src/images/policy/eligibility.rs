@@ -124,6 +124,9 @@ fn eligible(
     if let Some(refusal) = held(question, facts, tag) {
         return Err(Ineligible::Refused(refusal));
     }
+    if facts.has_vanished(tag) {
+        return Err(Ineligible::Refused(Refusal::Vanished));
+    }
     let unknown = TagFacts::default();
     let details = facts.details.get(tag).unwrap_or(&unknown);
     // The present value and everything below it do not wait again.
@@ -177,8 +180,6 @@ fn aged(now: Timestamp, age: Duration, tag: &str, details: &TagFacts) -> Result<
                 tag,
             )?]))),
         },
-        // Confirmed, yet without a digest: the tag vanished between listing and asking.
-        _ if details.fresh => Err(Ineligible::Refused(Refusal::Vanished)),
         _ => Err(Ineligible::Refused(Refusal::NoClock)),
     }
 }

@@ -62,6 +62,14 @@ pub struct RegistryFacts<'a> {
     pub details: &'a HashMap<String, TagFacts>,
 }
 
+impl RegistryFacts<'_> {
+    /// Returns whether the registry lists the tag and does not have it.
+    fn has_vanished(&self, tag: &str) -> bool {
+        // Most passes ask for no single tag at all.
+        !self.details.is_empty() && self.details.get(tag).is_some_and(TagFacts::is_vanished)
+    }
+}
+
 /// The facts about one tag.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct TagFacts {
@@ -73,9 +81,19 @@ pub struct TagFacts {
     /// When it appeared in the list of tags; none if it was there when the repository was first
     /// listed.
     pub listed: Option<Timestamp>,
-    /// The creation date of the image; `Some(None)` if the image has no credible date.
+    /// The creation date of the image; `Some(None)` if it has none that can be believed. More than
+    /// a day ahead of the clock is not.
     pub created: Option<Option<Timestamp>>,
     pub platforms: Option<Vec<Platform>>,
+    /// The kind of artifact behind the tag, if it is known to be no image: "a Helm chart".
+    pub artifact: Option<String>,
+}
+
+impl TagFacts {
+    /// Returns whether the registry was asked for the tag in this pass and does not have it.
+    fn is_vanished(&self) -> bool {
+        self.fresh && self.digest.is_none()
+    }
 }
 
 /// The question to a policy.
@@ -135,7 +153,7 @@ pub struct MissingFacts {
 }
 
 impl MissingFacts {
-    fn of_digests(digests: Vec<Tag>) -> Self {
+    pub fn of_digests(digests: Vec<Tag>) -> Self {
         Self {
             digests,
             ..Self::default()

@@ -26,11 +26,13 @@ impl Rule for Newest {
         let mut tags = Vec::new();
         for tag in facts.tags.iter() {
             match compared_text(question.policy, tag) {
+                Ok(_) if facts.has_vanished(tag) => refusals.add(tag, || Refusal::Vanished),
                 Ok(_) => tags.push(tag),
                 Err(refusal) => refusals.add(tag, || refusal),
             }
         }
-        let created = |tag: &str| facts.details.get(tag).and_then(|details| details.created);
+        let details = |tag: &str| facts.details.get(tag);
+        let created = |tag: &str| details(tag).and_then(|details| details.created);
         // The tag that sorts last was most often pushed last, so it is fetched first.
         let undated = tags.iter().rev().filter(|tag| created(tag).is_none());
         let missing: Vec<Tag> = undated
@@ -42,9 +44,11 @@ impl Rule for Newest {
         }
         let mut dated: Vec<(Timestamp, &str)> = Vec::new();
         for tag in tags {
-            match created(tag).flatten() {
-                Some(time) => dated.push((time, tag)),
-                None => refusals.add(tag, || Refusal::NoDate),
+            let artifact = details(tag).and_then(|details| details.artifact.as_ref());
+            match (artifact, created(tag).flatten()) {
+                (Some(kind), _) => refusals.add(tag, || Refusal::NoImage { kind: kind.clone() }),
+                (None, Some(time)) => dated.push((time, tag)),
+                (None, None) => refusals.add(tag, || Refusal::NoDate),
             }
         }
         dated.sort_unstable_by(|left, right| right.cmp(left));

@@ -6,10 +6,7 @@ use super::{
     filter::{compared_text, present_text},
     rule::Rule,
 };
-use crate::{
-    core::image::TagList,
-    spec::{ImagePolicy, TagFilter},
-};
+use crate::spec::{ImagePolicy, TagFilter};
 use std::{borrow::Cow, cmp::Ordering};
 
 /// A kind that orders tags by a key in their text. Every such kind is a [`Rule`].
@@ -55,7 +52,7 @@ impl<O: TagOrder> Rule for O {
             && policy.platforms.is_empty()
             && question.holds.is_empty();
         if only_order_decides && !refusals.are_collected() {
-            return match greatest(self, policy, facts.tags) {
+            return match greatest(self, policy, facts) {
                 Some(tag) => eligibility::confirm(question, facts, tag),
                 None => eligibility::none_eligible(question, facts),
             };
@@ -125,11 +122,11 @@ impl<'a, O: TagOrder> Candidate<'a, O> {
 fn greatest<'a, O: TagOrder>(
     order: &O,
     policy: &ImagePolicy,
-    tags: &'a TagList,
+    facts: &RegistryFacts<'a>,
 ) -> Option<&'a str> {
     let compares_tags = policy.filter.extract.is_none();
     let mut best: Option<Candidate<'a, O>> = None;
-    for tag in tags.iter() {
+    for tag in facts.tags.iter() {
         let best_key = best.as_ref().map(|best| &best.key);
         if !policy.filter.may_match(tag) || compares_tags && order.surely_loses(tag, best_key) {
             continue;
@@ -140,6 +137,7 @@ fn greatest<'a, O: TagOrder>(
         if best
             .as_ref()
             .is_none_or(|best| candidate.rank(order, best) == Ordering::Greater)
+            && !facts.has_vanished(tag)
         {
             best = Some(candidate);
         }

@@ -38,6 +38,10 @@ pub enum Refusal {
     },
     /// The image has no credible creation date.
     NoDate,
+    /// The tag names another artifact: a signature, a chart.
+    NoImage {
+        kind: String,
+    },
     /// The tag has not been seen for long enough.
     TooYoung {
         /// Since when it was seen with its digest.
@@ -123,6 +127,7 @@ impl fmt::Display for Refusal {
                 "is compared as {}, which is no whole decimal number",
                 shown(text)
             ),
+            Refusal::NoImage { kind } => write!(f, "is {kind}, not an image"),
             Refusal::NoDate => f.write_str("has no creation date that can be believed"),
             Refusal::TooYoung {
                 since,

@@ -63,6 +63,27 @@ fn ask(
     outcome
 }
 
+/// The reason of every refused tag.
+fn explained(spec: &str, tags: &str, details: &[(&str, TagFacts)]) -> HashMap<String, String> {
+    let policy = policy(spec);
+    let tags: TagList = tags.split(' ').collect();
+    let owned = |(tag, details): &(&str, TagFacts)| ((*tag).to_owned(), details.clone());
+    let details = details.iter().map(owned).collect();
+    let facts = RegistryFacts {
+        tags: &tags,
+        details: &details,
+    };
+    let question = PolicyInput {
+        policy: &policy,
+        present: None,
+        holds: &Holds::default(),
+        now: at(NOW),
+    };
+    let (_, refusals) = explain(&question, &facts);
+    let text = |(tag, refusal): (String, Refusal)| (tag, refusal.to_string());
+    refusals.into_iter().map(text).collect()
+}
+
 fn chosen(outcome: &PolicyOutcome) -> &str {
     match outcome {
         PolicyOutcome::Chosen(chosen) => chosen.tag.as_str(),
@@ -296,6 +317,64 @@ fn policy_newest_ignores_implausible_dates() {
         panic!()
     };
     assert_eq!(needs.dates.len(), 50, "one question is bounded");
+}
+
+#[test]
+fn policy_newest_refuses_what_is_no_image() {
+    let spec = "policy: {newest: {}}";
+    let old = TagFacts {
+        created: Some(Some(at("2026-01-01T00:00:00Z"))),
+        ..TagFacts::default()
+    };
+    let chart = TagFacts {
+        created: Some(Some(at("2026-02-01T00:00:00Z"))),
+        artifact: Some("a Helm chart".to_owned()),
+        ..TagFacts::default()
+    };
+    let gone = TagFacts {
+        fresh: true,
+        created: Some(None),
+        ..TagFacts::default()
+    };
+    let details = [("a", old), ("b", chart), ("c", gone)];
+    let outcome = ask(spec, "a b c", &details, None, &Holds::default());
+    assert_eq!(chosen(&outcome), "a");
+    let refusals = explained(spec, "a b c", &details);
+    assert_eq!(refusals["b"], "is a Helm chart, not an image");
+    assert_eq!(
+        refusals["c"],
+        "is listed by the registry, which does not have it"
+    );
+}
+
+/// A dangling tag is refused alone, whatever else the policy asks for.
+#[test]
+fn policy_vanished_tag_gives_way_to_the_next() {
+    let gone = TagFacts {
+        fresh: true,
+        ..TagFacts::default()
+    };
+    for spec in [
+        "policy: {semver: {range: '*'}}",
+        "policy: {numerical: {}}, filterTags: {pattern: '^1\\.(\\d)\\.0$', extract: $1}",
+        "policy: {alphabetical: {}}",
+        "policy: {semver: {range: '*'}}, minimumAge: 1h",
+        "policy: {semver: {range: '*'}}, digestReflectionPolicy: Always",
+    ] {
+        let details = [
+            ("1.2.0", gone.clone()),
+            ("1.1.0", seen('a', "2026-01-01T00:00:00Z", true)),
+            ("1.0.0", seen('b', "2026-01-01T00:00:00Z", true)),
+        ];
+        let tags = "1.0.0 1.1.0 1.2.0";
+        let outcome = ask(spec, tags, &details, None, &Holds::default());
+        assert_eq!(chosen(&outcome), "1.1.0", "{spec}");
+        assert_eq!(
+            explained(spec, tags, &details)["1.2.0"],
+            "is listed by the registry, which does not have it",
+            "{spec}"
+        );
+    }
 }
 
 #[test]

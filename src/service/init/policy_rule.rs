@@ -212,7 +212,7 @@ fn any_number(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::{
-        core::image::TagList,
+        core::image::{Digest, TagList},
         images::policy::{
             Holds, PolicyInput, PolicyOutcome, RegistryFacts, TagFacts, choose, orders,
         },
@@ -293,6 +293,7 @@ mod tests {
 
     fn selected(policy: &ImagePolicy, present: &str, tags: &[&str]) -> String {
         let facts = TagFacts {
+            digest: Digest::new(format!("sha256:{}", "0".repeat(64))).ok(),
             fresh: true,
             ..TagFacts::default()
         };
