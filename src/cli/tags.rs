@@ -101,9 +101,10 @@ fn table(tags: &[DescribedTag], screen: &mut Screen) {
             Some(created) => print::minute(created),
             None => "unknown".to_owned(),
         };
-        let platforms = match described.platforms.as_slice() {
-            [] => "unknown".to_owned(),
-            platforms => platforms.join(" "),
+        let platforms = match (&described.artifact, described.platforms.as_slice()) {
+            (Some(kind), _) => kind.clone(),
+            (None, []) => "unknown".to_owned(),
+            (None, platforms) => platforms.join(" "),
         };
         screen.line(format_args!(
             "{tag}  {digest:19}  {created:20}  {platforms}"

@@ -19,12 +19,16 @@ use crate::{
     },
 };
 use futures::{StreamExt, TryStreamExt, stream};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 /// The time limit of a scan where no policy writes one: a list of 100,000 tags at 100 a page takes
 /// half of it at a slow registry.
 pub const SCAN_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// The furthest ahead of this clock that a creation date is believed: a day covers wrong time
+/// zones.
+const CLOCK_SKEW: SignedDuration = SignedDuration::from_hours(24);
 
 /// Concurrent requests for one repository; the registry client also bounds them by host.
 const AT_ONCE: usize = 8;
@@ -222,7 +226,7 @@ impl Scanner {
     ///
     /// # Errors
     /// If the store refuses.
-    pub fn recall(&self, scan: &mut RepositoryScan) -> Result<(), ScanError> {
+    pub fn recall(&self, scan: &mut RepositoryScan, now: Timestamp) -> Result<(), ScanError> {
         for text in scan.tags.iter() {
             let Ok(tag) = Tag::new(text) else { continue };
             if scan.details.contains_key(text) {
@@ -236,7 +240,7 @@ impl Scanner {
                 ..TagFacts::default()
             };
             if let Some(description) = self.store.description(&scan.repository, &seen.digest)? {
-                describe(&mut details, description);
+                describe(&mut details, description, now);
             }
             details.digest = Some(seen.digest);
             scan.details.insert(text.to_owned(), details);
@@ -320,6 +324,7 @@ impl Scanner {
             describe(
                 scan.details.entry(tag).or_default(),
                 description.unwrap_or_default(),
+                now,
             );
         }
         Ok(())
@@ -364,7 +369,10 @@ impl Scanner {
                 continue;
             };
             if details.digest.as_ref() != Some(&head.digest) {
-                (details.created, details.platforms) = (None, None);
+                // A tag that was pushed again is dated again.
+                details.created = None;
+                details.platforms = None;
+                details.artifact = None;
             }
             let first_seen = seen.next().map_or(now, |seen| seen.since);
             details.since = Some(
@@ -429,7 +437,9 @@ async fn within<T, E: Into<ScanError>>(
     }
 }
 
-fn describe(details: &mut TagFacts, description: ImageDescription) {
-    details.created = Some(description.created);
+fn describe(details: &mut TagFacts, description: ImageDescription, now: Timestamp) {
+    let latest = now.checked_add(CLOCK_SKEW).unwrap_or(Timestamp::MAX);
+    details.created = Some(description.created.filter(|created| *created <= latest));
+    details.artifact = description.artifact;
     details.platforms = Some(description.platforms);
 }

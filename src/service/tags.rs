@@ -65,6 +65,8 @@ pub struct DescribedTag {
     pub platforms: Vec<String>,
     /// The labels.
     pub labels: BTreeMap<String, String>,
+    /// The kind of artifact, if the tag names no image: `a Helm chart`, `a signature`.
+    pub artifact: Option<String>,
     /// The reason why the tag could not be described.
     pub error: Option<String>,
 }
@@ -126,6 +128,7 @@ pub async fn tags(query: &TagsQuery, progress: &dyn Progress) -> Result<TagsAnsw
             created: None,
             platforms: Vec::new(),
             labels: BTreeMap::new(),
+            artifact: None,
             error: Some(error.to_string()),
         })
     };
@@ -179,6 +182,7 @@ async fn describe(
         created: description.created,
         platforms: platforms.collect(),
         labels: description.labels.into_iter().collect(),
+        artifact: description.artifact,
         error: None,
     })
 }

@@ -111,7 +111,7 @@ pub(crate) struct RawChoice {
     pub numerical: Option<RawOrdered>,
     /// The last or first in the order of bytes.
     pub alphabetical: Option<RawOrdered>,
-    /// The most recently created image.
+    /// The most recently created image, by the date that it states.
     pub newest: Option<RawNewest>,
     /// Follow the current digest of one tag.
     pub digest: Option<RawFollowDigest>,

@@ -115,7 +115,7 @@ pub(super) fn choose(
     }
     let goes_by_time = policy.minimum_age.is_some() || matches!(policy.choice, PolicyKind::Newest);
     if first && goes_by_time {
-        scanner.recall(scan)?;
+        scanner.recall(scan, now)?;
     }
     if first && !holds.is_empty() {
         scanner.recall_listed(scan)?;

@@ -35,6 +35,7 @@ mod git_wire;
 mod preview;
 #[cfg(feature = "demo")]
 mod registry;
+mod registry_artifacts;
 mod reference;
 mod registry_faults;
 mod registry_lists;

@@ -43,6 +43,7 @@ fn store_keeps_everything_over_a_restart() {
             "1".to_owned(),
         )]
         .into(),
+        artifact: None,
     };
     {
         let (store, opened) = Store::open(&path).unwrap();

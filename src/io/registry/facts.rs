@@ -3,7 +3,7 @@
 use super::{
     RegistryProblem,
     http::{ErrorBody, HttpResponse, RegistryRequest, RequestKind, media_type},
-    manifest::{self, OciManifest, digest_of},
+    manifest::{self, ManifestContent, OciManifest, digest_of},
     session::Session,
 };
 use crate::core::image::{Digest, Platform, Tag, shown};
@@ -35,6 +35,8 @@ pub struct ImageDescription {
     /// Source, revision and version by their annotation names (`org.opencontainers.image.…`), as
     /// far as they lay on the way to the date and the platforms.
     pub labels: BTreeMap<String, String>,
+    /// The kind of artifact, if it is no image: "a Helm chart", "an index of referrers".
+    pub artifact: Option<String>,
 }
 
 pub(crate) async fn head(
@@ -142,15 +144,26 @@ pub(crate) async fn describe(
                 created,
                 labels,
                 config,
+                content,
             } => {
                 described.created = described.created.or(created);
                 merge(&mut described.labels, labels);
+                let is_image = !described.platforms.is_empty();
+                if let (ManifestContent::Artifact(kind), false) = (&content, is_image) {
+                    described.artifact = Some((*kind).to_owned());
+                    break;
+                }
                 if described.created.is_none() || described.platforms.is_empty() {
                     let config = manifest::read_config(
                         &fetch(session, "blobs", &config, RequestKind::Blob, "a config").await?,
                     );
                     described.created = described.created.or(config.created);
                     merge(&mut described.labels, config.labels);
+                    if let (ManifestContent::Unknown(kind), None, false) =
+                        (content, &config.platform, is_image)
+                    {
+                        described.artifact = Some(format!("an artifact of type {kind}"));
+                    }
                     if level == 0 {
                         described.platforms.extend(config.platform);
                     }
@@ -161,6 +174,7 @@ pub(crate) async fn describe(
                 created,
                 labels,
                 children,
+                has_referrers,
             } => {
                 described.created = described.created.or(created);
                 merge(&mut described.labels, labels);
@@ -168,6 +182,15 @@ pub(crate) async fn describe(
                     if !described.platforms.contains(platform) {
                         described.platforms.push(platform.clone());
                     }
+                }
+                if described.platforms.is_empty() && (has_referrers || children.is_empty()) {
+                    let kind = if has_referrers {
+                        "an index of referrers"
+                    } else {
+                        "an index without images"
+                    };
+                    described.artifact = Some(kind.to_owned());
+                    break;
                 }
                 let next = children
                     .iter()

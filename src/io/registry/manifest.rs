@@ -10,6 +10,62 @@ use std::collections::BTreeMap;
 pub(crate) const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, \
      application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.docker.distribution.manifest.v2+json";
 
+/// The media types of the config of an image.
+const IMAGE_CONFIGS: [&str; 2] = [
+    "application/vnd.oci.image.config.v1+json",
+    "application/vnd.docker.container.image.v1+json",
+];
+/// Parts of media types, and the kinds of artifacts that have them.
+const ARTIFACTS: [(&str, &str); 11] = [
+    ("simplesigning", "a signature"),
+    ("cosign", "a signature"),
+    ("sigstore", "a signature"),
+    ("notary", "a signature"),
+    ("in-toto", "an attestation"),
+    ("dsse", "an attestation"),
+    ("helm", "a Helm chart"),
+    (".flux", "a Flux artifact"),
+    ("spdx", "an SBOM"),
+    ("cyclonedx", "an SBOM"),
+    ("syft", "an SBOM"),
+];
+
+/// The content of a manifest that is no index, as far as its media types tell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum ManifestContent {
+    Image,
+    /// An artifact of this kind: "a Helm chart".
+    Artifact(&'static str),
+    /// Another type, escaped; an image only if its config names a platform.
+    Unknown(String),
+}
+
+impl ManifestContent {
+    /// Reads it from the type of the artifact, of the config, and of the layers. The signatures of
+    /// cosign have the config of an image, so that only their layers tell.
+    fn read<'a>(
+        artifact: Option<&'a str>,
+        config: Option<&'a str>,
+        layers: impl Iterator<Item = &'a str>,
+    ) -> Self {
+        let config_is_image = config.is_some_and(|kind| IMAGE_CONFIGS.contains(&kind));
+        let types = artifact.into_iter().chain(config).chain(layers);
+        match types.filter_map(artifact_kind).next() {
+            Some(kind) => Self::Artifact(kind),
+            None if config_is_image => Self::Image,
+            None => {
+                let written = artifact.filter(|kind| !kind.is_empty()).or(config);
+                Self::Unknown(crate::core::image::shown(written.unwrap_or_default()))
+            }
+        }
+    }
+}
+
+fn artifact_kind(media_type: &str) -> Option<&'static str> {
+    let known = |(part, _): &&(&str, &str)| media_type.contains(part);
+    ARTIFACTS.iter().find(known).map(|(_, kind)| *kind)
+}
+
 /// A body that is one or the other.
 #[derive(Debug)]
 pub(crate) enum OciManifest {
@@ -17,11 +73,14 @@ pub(crate) enum OciManifest {
         created: Option<Timestamp>,
         labels: OciLabels,
         children: Vec<ChildManifest>,
+        /// True if it lists what refers to an image: signatures, attestations.
+        has_referrers: bool,
     },
     Image {
         created: Option<Timestamp>,
         labels: OciLabels,
         config: Digest,
+        content: ManifestContent,
     },
 }
 
@@ -59,15 +118,25 @@ const LONGEST_LABEL: usize = 512;
 #[serde(rename_all = "camelCase")]
 struct RawManifest {
     media_type: Option<String>,
+    artifact_type: Option<String>,
     manifests: Option<Vec<RawChild>>,
     config: Option<RawDescriptor>,
+    layers: Option<Vec<RawLayer>>,
     #[serde(default)]
     annotations: Option<BTreeMap<String, String>>,
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct RawDescriptor {
     digest: Digest,
+    media_type: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RawLayer {
+    media_type: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -75,6 +144,7 @@ struct RawDescriptor {
 struct RawChild {
     digest: Digest,
     media_type: Option<String>,
+    artifact_type: Option<String>,
     platform: Option<RawPlatform>,
     #[serde(default)]
     annotations: Option<BTreeMap<String, String>>,
@@ -140,11 +210,19 @@ pub(crate) fn read(body: &[u8]) -> Result<OciManifest, String> {
                 .unwrap_or_default();
             Err(format!("neither an index nor an image{kind}"))
         }
-        (None, Some(config)) => Ok(OciManifest::Image {
-            created,
-            labels,
-            config: config.digest,
-        }),
+        (None, Some(config)) => {
+            let layers = raw.layers.unwrap_or_default();
+            let layers = layers
+                .iter()
+                .filter_map(|layer| layer.media_type.as_deref());
+            let written = raw.artifact_type.as_deref();
+            Ok(OciManifest::Image {
+                created,
+                labels,
+                content: ManifestContent::read(written, config.media_type.as_deref(), layers),
+                config: config.digest,
+            })
+        }
         (Some(children), None) if children.len() > MOST_CHILDREN => Err(format!(
             "an index of {} images; at most {MOST_CHILDREN} are read",
             children.len()
@@ -152,8 +230,19 @@ pub(crate) fn read(body: &[u8]) -> Result<OciManifest, String> {
         (Some(children), None) => Ok(OciManifest::Index {
             created,
             labels,
+            has_referrers: children.iter().any(RawChild::is_referrer),
             children: children.into_iter().filter_map(child).collect(),
         }),
+    }
+}
+
+impl RawChild {
+    /// Returns whether it refers to an image: only then has a descriptor another type than that of
+    /// an image's config (OCI distribution specification, "referrers tag schema").
+    fn is_referrer(&self) -> bool {
+        self.artifact_type
+            .as_deref()
+            .is_some_and(|kind| !kind.is_empty() && !IMAGE_CONFIGS.contains(&kind))
     }
 }
 
@@ -327,6 +416,7 @@ mod tests {
             labels,
             children,
             created,
+            ..
         } = read(body.to_string().as_bytes()).unwrap()
         else {
             panic!("an index")
@@ -356,6 +446,88 @@ mod tests {
             ]
         );
         assert_eq!(created, None);
+    }
+
+    #[test]
+    fn manifest_content_is_told_by_media_types() {
+        const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+        const LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+        const EMPTY: &str = "application/vnd.oci.empty.v1+json";
+        let unknown = |kind: &str| ManifestContent::Unknown(crate::core::image::shown(kind));
+        for (artifact, config, layer, expected) in [
+            ("", CONFIG, LAYER, ManifestContent::Image),
+            ("", CONFIG, "", ManifestContent::Image),
+            (
+                "",
+                "application/vnd.docker.container.image.v1+json",
+                "application/vnd.docker.image.rootfs.diff.tar.gzip",
+                ManifestContent::Image,
+            ),
+            (
+                "",
+                CONFIG,
+                "application/vnd.dev.cosign.simplesigning.v1+json",
+                ManifestContent::Artifact("a signature"),
+            ),
+            (
+                "",
+                CONFIG,
+                "application/vnd.dsse.envelope.v1+json",
+                ManifestContent::Artifact("an attestation"),
+            ),
+            (
+                "",
+                CONFIG,
+                "application/vnd.in-toto+json",
+                ManifestContent::Artifact("an attestation"),
+            ),
+            (
+                "application/vnd.dev.sigstore.bundle.v0.3+json",
+                EMPTY,
+                "application/vnd.dev.sigstore.bundle.v0.3+json",
+                ManifestContent::Artifact("a signature"),
+            ),
+            (
+                "application/vnd.cncf.notary.signature",
+                EMPTY,
+                "application/jose+json",
+                ManifestContent::Artifact("a signature"),
+            ),
+            (
+                "",
+                "application/vnd.cncf.helm.config.v1+json",
+                "application/vnd.cncf.helm.chart.content.v1.tar+gzip",
+                ManifestContent::Artifact("a Helm chart"),
+            ),
+            (
+                "",
+                "application/vnd.cncf.flux.config.v1+json",
+                "application/vnd.cncf.flux.content.v1.tar+gzip",
+                ManifestContent::Artifact("a Flux artifact"),
+            ),
+            (
+                "",
+                "application/vnd.wasm.config.v0+json",
+                "",
+                unknown("application/vnd.wasm.config.v0+json"),
+            ),
+            ("text/x", EMPTY, "", unknown("text/x")),
+            ("", "", "", unknown("")),
+        ] {
+            let body = serde_json::json!({
+                "artifactType": (!artifact.is_empty()).then_some(artifact),
+                "config": {
+                    "digest": digest_of(b"", None),
+                    "mediaType": (!config.is_empty()).then_some(config),
+                },
+                "layers": (!layer.is_empty()).then(|| vec![serde_json::json!({"mediaType": layer})]),
+            });
+            let OciManifest::Image { content, .. } = read(body.to_string().as_bytes()).unwrap()
+            else {
+                panic!("a manifest")
+            };
+            assert_eq!(content, expected, "{body}");
+        }
     }
 
     #[test]
