@@ -16,6 +16,7 @@
 
 mod commands;
 mod commit;
+mod confirm;
 mod evaluate;
 mod explain;
 mod follower;
@@ -65,6 +66,7 @@ use crate::{
     spec::settings::ConfigRepository,
 };
 use commit::Publisher;
+use confirm::ConfirmedChoices;
 use jiff::Timestamp;
 use requests::{RequestContext, cache::SharedRequestCache};
 use std::{
@@ -89,6 +91,7 @@ pub struct ImageUpdater {
     publisher: Publisher,
     history: Arc<tokio::sync::Mutex<HoldHistory>>,
     confirmed: Mutex<Confirmed>,
+    choices: ConfirmedChoices,
     requests: SharedRequestCache,
     /// Set when a pass shall end at its next safe point.
     ending: AtomicBool,
@@ -141,6 +144,7 @@ impl ImageUpdater {
             merged: watch::Sender::new(Arc::default()),
             history: Arc::default(),
             confirmed: Mutex::default(),
+            choices: ConfirmedChoices::default(),
             requests: SharedRequestCache::default(),
             ending: AtomicBool::default(),
         }

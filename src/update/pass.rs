@@ -172,6 +172,7 @@ impl ImageUpdater {
             scanner: &self.scanner,
             history: &self.history,
             requests: &self.requests,
+            choices: &self.choices,
             snapshot,
         };
         let (mut committed, mut proposed) = (Vec::new(), Vec::new());

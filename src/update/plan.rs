@@ -4,6 +4,7 @@
 use super::{
     EnvironmentReport, EnvironmentState, HoldHistory, PassReport, PolicyReport, ReleaseOrder,
     RepoFollower, RepoSnapshot, blocking,
+    confirm::{Confirmation, ConfirmedChoices, confirm},
     evaluate::{self, Decisions, Evaluation, HoldsByPolicy, PolicyDecision, ScopeEdits},
     holds,
     pass_state::{PassState, PreparedEnvironment},
@@ -32,6 +33,7 @@ pub(crate) struct PlanInputs<'a> {
     pub(crate) scanner: &'a Scanner,
     pub(crate) history: &'a Arc<tokio::sync::Mutex<HoldHistory>>,
     pub(crate) requests: &'a SharedRequestCache,
+    pub(crate) choices: &'a ConfirmedChoices,
     pub(crate) snapshot: &'a RepoSnapshot,
 }
 
@@ -39,7 +41,7 @@ pub(crate) struct PlanInputs<'a> {
 ///
 /// It decides first as if nothing had ever been reverted and no tag had moved since its scan. Only
 /// if that changes something, digests are confirmed again, the history is read, and the policies
-/// decide again under its holds.
+/// decide again under its holds. New choices are confirmed last.
 pub(crate) async fn prepare(
     inputs: PlanInputs<'_>,
     scope: &Arc<EnvironmentScope>,
@@ -81,6 +83,12 @@ pub(crate) async fn prepare(
         if held.values().any(|holds| !holds.is_empty()) {
             (decisions, edits) = decide(inputs, scope, pass, &held, report).await?;
         }
+    }
+    if !edits.files.is_empty() {
+        let mut evaluation = evaluation(scope, pass, &held);
+        evaluation.decisions = decisions;
+        let (evaluation, edited) = confirm_choices(inputs, evaluation, edits).await;
+        (decisions, edits) = end(evaluation, edited, pass, report)?;
     }
     let (task, now) = (Arc::clone(scope), pass.now);
     let scans = std::mem::take(&mut pass.scans);
@@ -159,8 +167,6 @@ fn released(
 }
 
 /// Decides all policies of an Environment and edits its files.
-///
-/// Digests that only the files ask for are fetched in between.
 async fn decide(
     inputs: PlanInputs<'_>,
     scope: &Arc<EnvironmentScope>,
@@ -168,12 +174,68 @@ async fn decide(
     held: &Arc<HoldsByPolicy>,
     report: &mut PassReport,
 ) -> Result<(Decisions, ScopeEdits), GitError> {
+    let evaluation = evaluation(scope, pass, held).run(inputs.scanner).await;
+    let (evaluation, edits) = edit_with_digests(inputs, evaluation).await;
+    end(evaluation, edits, pass, report)
+}
+
+/// Confirms new choices, and decides again without the tags that a registry lists and does not
+/// have.
+async fn confirm_choices(
+    inputs: PlanInputs<'_>,
+    mut evaluation: Evaluation,
+    mut edits: ScopeEdits,
+) -> (Evaluation, Result<ScopeEdits, GitError>) {
+    let (scanner, choices) = (inputs.scanner, inputs.choices);
+    for round in 0.. {
+        match confirm(scanner, choices, &mut evaluation, &edits, round).await {
+            Confirmation::Confirmed => break,
+            Confirmation::Refused => {}
+            Confirmation::DecideAgain => {
+                evaluation.decisions.clear();
+                evaluation = evaluation.run(scanner).await;
+            }
+        }
+        let edited;
+        (evaluation, edited) = edit_with_digests(inputs, evaluation).await;
+        match edited {
+            Ok(edited) => edits = edited,
+            Err(error) => return (evaluation, Err(error)),
+        }
+    }
+    (evaluation, Ok(edits))
+}
+
+/// Begins an evaluation, which takes the scans of the pass until its end.
+fn evaluation(
+    scope: &Arc<EnvironmentScope>,
+    pass: &mut PassState<'_>,
+    held: &Arc<HoldsByPolicy>,
+) -> Evaluation {
     let scans = std::mem::take(&mut pass.scans);
-    let mut evaluation = Evaluation::new(scope, scans, held, pass.now)
-        .run(inputs.scanner)
-        .await;
-    let mut edits;
-    (evaluation, edits) = edit(inputs, evaluation).await;
+    Evaluation::new(scope, scans, held, pass.now)
+}
+
+/// Ends an evaluation: the pass gets the scans back, and the report its failures.
+fn end(
+    evaluation: Evaluation,
+    edits: Result<ScopeEdits, GitError>,
+    pass: &mut PassState<'_>,
+    report: &mut PassReport,
+) -> Result<(Decisions, ScopeEdits), GitError> {
+    pass.scans = evaluation.scans;
+    for failure in evaluation.failures {
+        report.add_failure(failure);
+    }
+    Ok((evaluation.decisions, edits?))
+}
+
+/// Edits the files of an Environment, and fetches the digests that only the files ask for.
+async fn edit_with_digests(
+    inputs: PlanInputs<'_>,
+    evaluation: Evaluation,
+) -> (Evaluation, Result<ScopeEdits, GitError>) {
+    let (mut evaluation, mut edits) = edit(inputs, evaluation).await;
     if let Ok(first) = &mut edits
         && !first.needs_digest.is_empty()
     {
@@ -183,11 +245,7 @@ async fn decide(
         // A reference whose digest is still missing is left alone with that reason.
         (evaluation, edits) = edit(inputs, evaluation).await;
     }
-    pass.scans = evaluation.scans;
-    for failure in evaluation.failures {
-        report.add_failure(failure);
-    }
-    Ok((evaluation.decisions, edits?))
+    (evaluation, edits)
 }
 
 /// Fetches the digest of a choice, which may be held.
@@ -203,10 +261,7 @@ async fn add_digest(scanner: &Scanner, evaluation: &mut Evaluation, name: &Name)
     let Some(scan) = evaluation.scans.get_mut(repository) else {
         return;
     };
-    let missing = MissingFacts {
-        digests: vec![chosen.tag.clone()],
-        ..MissingFacts::default()
-    };
+    let missing = MissingFacts::of_digests(vec![chosen.tag.clone()]);
     let decision = match scanner.answer(scan, &missing, evaluation.now).await {
         Err(error) => evaluation.failed(repository, &error),
         Ok(()) => {

@@ -72,6 +72,8 @@ mod talking;
 #[cfg(feature = "demo")]
 mod talking_fleet;
 #[cfg(feature = "demo")]
+mod update_choices;
+#[cfg(feature = "demo")]
 mod update_conflicts;
 #[cfg(feature = "demo")]
 mod update_daemon;

@@ -430,8 +430,12 @@ fn hostile_tags_are_escaped_everywhere() {
         "1.1.0",
     ];
     let body = serde_json::json!({"name": "team/db", "tags": hostile}).to_string();
-    spoil(&fleet.images, move || {
-        reply(200, &[("content-type", "application/json")], &body)
+    fleet.images.rule(move |line| {
+        if line.contains("/team/db/tags") {
+            reply(200, &[("content-type", "application/json")], &body)
+        } else {
+            Act::Pass
+        }
     });
     let assert = fleet.tagboat(&["run", "--once"]).assert().code(0);
     let output = assert.get_output();
