@@ -82,7 +82,7 @@ fn main() {
 fn open(dir: &Path) -> Mirror {
     let remote = Remote::new(
         &format!("file://{}", dir.join("fleet.git").display()),
-        "main",
+        Some("main"),
         RemoteAccess::default(),
     )
     .unwrap();

@@ -169,7 +169,7 @@ impl Connect {
                 access.ssh.known_hosts = known_hosts.as_deref().map(|path| self.path(path));
             }
         }
-        Remote::new(&repository.url, &repository.branch, access)
+        Remote::new(&repository.url, repository.branch.as_deref(), access)
             .map_err(|source| ConnectError::Git { what, source })
     }
 

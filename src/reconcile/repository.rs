@@ -19,7 +19,7 @@ pub struct RepositoryId {
 impl From<&ConfigRepository> for RepositoryId {
     fn from(config: &ConfigRepository) -> Self {
         let folder = config.policies.iter().map(|folder| format!(":{folder}"));
-        let part = std::iter::once(config.branch.clone())
+        let part = std::iter::once(config.branch.clone().unwrap_or_else(|| "HEAD".to_owned()))
             .chain(folder)
             .collect();
         Self {

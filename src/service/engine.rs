@@ -348,7 +348,8 @@ fn parse<T>(
 
 /// Returns the folder name of a repository's caches. Another URL or branch needs another mirror.
 fn folder_name(repository: &ConfigRepository) -> String {
-    let key = format!("{}\n{}", repository.url, repository.branch);
+    let branch = repository.branch.as_deref().unwrap_or("HEAD");
+    let key = format!("{}\n{branch}", repository.url);
     keyed_name(&repository.name, key.as_bytes())
 }
 

@@ -50,8 +50,8 @@ pub struct ConfigRepository {
     pub name: String,
     /// The URL, without a secret.
     pub url: String,
-    /// The branch that is read and written.
-    pub branch: String,
+    /// The branch that is read and written; that of the remote's HEAD if none is written.
+    pub branch: Option<String>,
     /// The folder of declarations; the whole repository if unset.
     pub policies: Option<String>,
     pub author: CommitAuthor,

@@ -45,7 +45,7 @@ pub(super) struct RawRepository {
     pub name: Option<String>,
     /// https://…, ssh://…, git@host:path or file://…, without user and password.
     pub url: String,
-    /// The branch to read and write: "main" if none is written.
+    /// The branch to read and write: that of the remote's HEAD if none is written.
     pub branch: Option<String>,
     /// The folder of declarations; everywhere if none is written.
     pub policies: Option<String>,

@@ -459,7 +459,8 @@ fn mirror_broken_is_cloned_again_with_warning() {
 fn mirror_is_locked_by_one_process() {
     let sandbox = Sandbox::new(FILES);
     let mirror = sandbox.mirror("m");
-    let remote = || Remote::new(&sandbox.server.url(), "main", RemoteAccess::default()).unwrap();
+    let remote =
+        || Remote::new(&sandbox.server.url(), Some("main"), RemoteAccess::default()).unwrap();
     let error = Mirror::open(mirror.dir(), remote()).unwrap_err();
     assert!(matches!(error, GitError::InUse { .. }), "{error}");
     // A child process that is just starting holds the lock a moment longer.
@@ -520,7 +521,12 @@ fn credentials_are_required_and_never_shown() {
 #[test]
 fn fetch_missing_branch_is_named() {
     let sandbox = Sandbox::new(FILES);
-    let remote = Remote::new(&sandbox.server.url(), "release", RemoteAccess::default()).unwrap();
+    let remote = Remote::new(
+        &sandbox.server.url(),
+        Some("release"),
+        RemoteAccess::default(),
+    )
+    .unwrap();
     let error = Mirror::open(&sandbox.dir.path().join("m"), remote)
         .unwrap()
         .fetch()
@@ -534,6 +540,29 @@ fn fetch_missing_branch_is_named() {
         BareRepository::create(sandbox.repository.dir(), FILES, ANN, NOW, "again").is_err(),
         "a folder that is not empty"
     );
+}
+
+/// Without a branch in the settings, that of the remote's HEAD is read.
+#[test]
+fn fetch_without_a_branch_takes_that_of_head() {
+    let sandbox = Sandbox::new(FILES);
+    let dir = sandbox.repository.dir();
+    let main = fs::read(dir.join("refs/heads/main")).unwrap();
+    fs::write(dir.join("refs/heads/trunk"), main).unwrap();
+    fs::write(dir.join("HEAD"), "ref: refs/heads/trunk\n").unwrap();
+    let open = || {
+        let remote = Remote::new(&sandbox.server.url(), None, RemoteAccess::default()).unwrap();
+        Mirror::open(&sandbox.dir.path().join("m"), remote).unwrap()
+    };
+    let mirror = open();
+    assert_eq!(mirror.remote().branch(), "HEAD");
+    assert!(mirror.fetch().unwrap().changed);
+    assert_eq!(mirror.remote().branch(), "trunk");
+    assert!(!mirror.fetch().unwrap().changed);
+    drop(mirror);
+    let mirror = open();
+    assert!(mirror.head().is_some(), "what was fetched before counts");
+    assert!(!mirror.fetch().unwrap().changed);
 }
 
 #[test]

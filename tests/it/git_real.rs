@@ -10,7 +10,7 @@ use tagboat::{
     },
     io::git::{
         Checkout, CommitMeta, CommitSigner, GitError, Mirror, ObjectId, PushOutcome, RefUpdate,
-        RemoteAccess, RemoteCredentials, SshCommand, TreeRestore,
+        Remote, RemoteAccess, RemoteCredentials, SshCommand, TreeRestore,
     },
 };
 
@@ -113,6 +113,74 @@ fn round_trip_over_file() {
     .fetch()
     .unwrap_err();
     assert!(error.to_string().contains("/nowhere/at/all.git"), "{error}");
+}
+
+/// A remote that cannot be followed says so in its own words, and leaves no damaged mirror.
+#[test]
+#[ignore = "needs git: run tests/run git"]
+fn unsupported_remotes_are_named_as_such() {
+    let dir = tempfile::tempdir().unwrap();
+    let bare = seed(dir.path(), FILES);
+    let work = dir.path().join("checkout");
+    git(
+        dir.path(),
+        &["clone", "-q", bare.to_str().unwrap(), "checkout"],
+    )
+    .ok();
+    git(&work, &["commit", "-q", "--allow-empty", "-m", "two"]).ok();
+    git(&work, &["push", "-q", "origin", "main"]).ok();
+    let url = format!("file://{}", bare.display());
+    git(
+        dir.path(),
+        &["clone", "-q", "--depth", "1", &url, "shallow"],
+    )
+    .ok();
+    let shallow = dir.path().join("shallow");
+    let mirror = mirror(
+        &dir.path().join("m"),
+        &format!("file://{}", shallow.display()),
+        RemoteAccess::default(),
+    );
+    for _ in 0..2 {
+        let error = mirror.fetch().unwrap_err();
+        assert!(error.to_string().contains("is a shallow clone"), "{error}");
+        assert!(error.hint().unwrap().contains("fetch-depth: 0"), "{error}");
+    }
+    // A checkout of a CI job has a detached HEAD.
+    git(&work, &["checkout", "-q", "--detach"]).ok();
+    let remote = Remote::new(
+        &format!("file://{}", work.display()),
+        None,
+        RemoteAccess::default(),
+    );
+    let error = Mirror::open(&dir.path().join("d"), remote.unwrap())
+        .and_then(|mirror| mirror.fetch())
+        .unwrap_err();
+    assert!(
+        error.to_string().contains("its HEAD names no branch"),
+        "{error}"
+    );
+    git(&shallow, &["fetch", "-q", "--unshallow"]).ok();
+    assert!(mirror.fetch().unwrap().changed);
+    git(
+        dir.path(),
+        &["init", "-q", "--object-format=sha256", "-b", "main", "long"],
+    )
+    .ok();
+    let long = dir.path().join("long");
+    git(&long, &["commit", "-q", "--allow-empty", "-m", "one"]).ok();
+    let error = super::git_support::mirror(
+        &dir.path().join("n"),
+        &format!("file://{}", long.display()),
+        RemoteAccess::default(),
+    )
+    .fetch()
+    .unwrap_err();
+    assert!(
+        error.to_string().contains("has SHA-256 object ids"),
+        "{error}"
+    );
+    assert_eq!(error.kind(), ErrorKind::Config);
 }
 
 #[test]

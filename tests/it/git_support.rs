@@ -75,7 +75,7 @@ pub(super) fn runtime() -> tokio::runtime::Runtime {
 }
 
 pub(super) fn mirror(dir: &Path, url: &str, access: RemoteAccess) -> Mirror {
-    Mirror::open(dir, Remote::new(url, "main", access).unwrap()).unwrap()
+    Mirror::open(dir, Remote::new(url, Some("main"), access).unwrap()).unwrap()
 }
 
 pub(super) fn edit(path: &str, bytes: &str) -> FileEdit {

@@ -277,7 +277,7 @@ async fn sandbox_forge_behaves_like_gitea() {
         .unwrap();
     let mirror = Mirror::open(
         &dir.path().join("mirror"),
-        Remote::new(&server.clone_url(), "main", RemoteAccess::default()).unwrap(),
+        Remote::new(&server.clone_url(), Some("main"), RemoteAccess::default()).unwrap(),
     )
     .unwrap();
     let push = |branch: &str| {

@@ -34,6 +34,12 @@ pub enum GitError {
         remote: String,
         branch: String,
     },
+    /// The remote itself is a shallow clone. Without its history no revert can be seen.
+    #[error("git remote {remote}: is a shallow clone, whose history is cut off")]
+    Shallow {
+        /// The URL, without credentials.
+        remote: String,
+    },
     /// A folder that the settings file names is not in a commit.
     #[error(
         "git remote {remote}: commit {} has no folder {folder:?}, which repositories[].policies names",
@@ -113,12 +119,15 @@ pub enum GitError {
     },
 }
 
+const UNSHALLOW: &str = "Fetch the whole history there: `git fetch --unshallow`, or fetch-depth: 0 where a CI job checks out.";
+
 impl Classify for GitError {
     fn kind(&self) -> ErrorKind {
         match self {
             Self::Remote { .. }
             | Self::File { .. }
             | Self::NoBranch { .. }
+            | Self::Shallow { .. }
             | Self::NoFolder { .. }
             | Self::Checkout { .. } => ErrorKind::Config,
             Self::Path { .. } | Self::Revision { .. } | Self::Key(_) | Self::Commit { .. } => {
@@ -143,9 +152,8 @@ impl Classify for GitError {
                 "Check the URL and the credentials: servers answer \"not found\" for what an account may not see.".into()
             }
             Self::Broken { dir, .. } => format!("The mirror is a cache: delete {} and it is cloned again.", dir.display()),
-            Self::Revision { why, .. } if why.contains("shallow") => {
-                "Fetch the whole history: `git fetch --unshallow`, or fetch-depth: 0 where a CI job checks out.".into()
-            }
+            Self::Shallow { .. } => UNSHALLOW.into(),
+            Self::Revision { why, .. } if why.contains("shallow") => UNSHALLOW.into(),
             Self::Revision { .. } => "`git log --first-parent` lists the commits that the branch has been at.".into(),
             Self::InUse { .. } => "Stop the other process, or give this one a folder of its own.".into(),
             _ => return None,

@@ -5,7 +5,7 @@ use super::{
     remote::Remote,
     revision::Revision,
 };
-use gix::ObjectId;
+use gix::{ObjectId, protocol::handshake::Ref, remote::fetch::refmap};
 use std::{
     collections::BTreeMap,
     fs,
@@ -136,7 +136,7 @@ impl Mirror {
         let repo = self.local();
         let transport = self.remote.transport(gix_transport::Protocol::V2)?;
         let tracking = tracking(&self.remote);
-        let mut specs = vec![format!("+{}:{tracking}", self.remote.reference())];
+        let mut specs = vec![format!("+{}:{tracking}", self.remote.source())];
         specs.extend(
             self.prefix
                 .as_ref()
@@ -164,14 +164,18 @@ impl Mirror {
                 gix::remote::ref_map::Options::default(),
             )
             .map_err(wire)?;
-        let reference = self.remote.reference();
+        let source = self.remote.source();
         let (mut commit, mut branches) = (None, BTreeMap::new());
         for mapping in &prepared.ref_map().mappings {
             let (Some(name), Some(id)) = (mapping.remote.as_name(), mapping.remote.as_id()) else {
                 continue;
             };
             match std::str::from_utf8(name) {
-                Ok(name) if name == reference => commit = Some(id.to_owned()),
+                Ok(name) if name == source => {
+                    self.remote
+                        .set_default_branch(symbolic_target(&mapping.remote))?;
+                    commit = Some(id.to_owned());
+                }
                 Ok(name) => drop(branches.insert(
                     name.strip_prefix(HEADS).unwrap_or(name).to_owned(),
                     id.to_owned(),
@@ -203,6 +207,13 @@ impl Mirror {
         prepared
             .receive(gix::progress::Discard, &AtomicBool::new(false))
             .map_err(wire)?;
+        if repo.is_shallow().map_err(wire)? {
+            // What was received has no parents, and would not get them by a later fetch.
+            self.rebuild()?;
+            return Err(GitError::Shallow {
+                remote: self.remote.shown().to_owned(),
+            });
+        }
         match self.head() {
             // Another push may have happened between the two responses: the received commit counts.
             Some(commit) => Ok(BranchHead {
@@ -316,9 +327,18 @@ pub(crate) fn cached(repo: &gix::ThreadSafeRepository) -> gix::Repository {
     repo
 }
 
-/// The reference that a fetch writes.
+/// The reference that a fetch writes. It is the same before the default branch has a name.
 fn tracking(remote: &Remote) -> String {
-    format!("refs/remotes/origin/{}", remote.branch())
+    let source = remote.source();
+    format!("{TRACKED}{}", source.strip_prefix(HEADS).unwrap_or(&source))
+}
+
+/// Returns the target of a symbolic reference of the remote.
+fn symbolic_target(source: &refmap::Source) -> Option<&[u8]> {
+    match source {
+        refmap::Source::Ref(Ref::Symbolic { target, .. }) => Some(target),
+        _ => None,
+    }
 }
 
 fn options() -> gix::open::Options {
@@ -372,6 +392,9 @@ fn usable(dir: &Path, tracking: &str) -> Result<gix::ThreadSafeRepository, Strin
     let local = repo.to_thread_local();
     if !local.is_bare() || local.object_hash() != gix::hash::Kind::Sha1 {
         return Err("it is no bare SHA-1 repository".into());
+    }
+    if local.is_shallow().map_err(|error| chain(&error))? {
+        return Err("its history is cut off".into());
     }
     if let Some(reference) = local
         .try_find_reference(tracking)

@@ -1,12 +1,14 @@
 //! The remote of a repository: URL, credentials, TLS, ssh.
 
+mod wire_error;
+
 use super::error::{GitError, chain, plain};
 use crate::core::secret::Secret;
 use gix::bstr::ByteSlice;
 use gix_transport::client::blocking_io::{Transport, connect, http, ssh};
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, OnceLock},
     time::Duration,
 };
 
@@ -15,7 +17,10 @@ use std::{
 pub struct Remote {
     url: gix::Url,
     shown: String,
-    branch: String,
+    /// True if the branch is the one that the remote's HEAD names.
+    follows_head: bool,
+    /// Empty until the first fetch, if it is.
+    branch: Arc<OnceLock<String>>,
     access: RemoteAccess,
 }
 
@@ -75,12 +80,16 @@ impl Default for GitTimeout {
 impl Remote {
     /// Checks the URL: `https://`, `http://`, `ssh://`, `user@host:path`, `file://` or an absolute
     /// path. A user and password inside it become [`RemoteCredentials::Basic`] if `access` has
-    /// none.
+    /// none. Without a branch, that of the remote's HEAD is followed.
     ///
     /// # Errors
     /// [`GitError::Remote`] for any other scheme (`git://` authenticates neither side), a relative
     /// path, and an invalid branch name.
-    pub fn new(url: &str, branch: &str, mut access: RemoteAccess) -> Result<Self, GitError> {
+    pub fn new(
+        url: &str,
+        branch: Option<&str>,
+        mut access: RemoteAccess,
+    ) -> Result<Self, GitError> {
         let mut parsed = gix::url::parse(url).map_err(|_| GitError::Remote {
             remote: plain(without_password(url)),
             why: "is no URL that Git knows".into(),
@@ -123,16 +132,18 @@ impl Remote {
             }
             _ => return refused("must be https, http, ssh or file"),
         }
-        if gix::validate::reference::name(format!("refs/heads/{branch}").as_str().into()).is_err() {
+        if let Some(branch) = branch.filter(|branch| !is_branch_name(branch)) {
             return refused(&format!(
                 "{} is no branch name",
                 crate::core::image::shown(branch)
             ));
         }
+        let named = branch.map(|branch| OnceLock::from(branch.to_owned()));
         Ok(Self {
             url: parsed,
             shown,
-            branch: branch.to_owned(),
+            follows_head: branch.is_none(),
+            branch: Arc::new(named.unwrap_or_default()),
             access,
         })
     }
@@ -142,14 +153,56 @@ impl Remote {
         &self.shown
     }
 
-    /// The branch, as `main`.
+    /// The branch, as `main`; `HEAD` until the first fetch has named the default branch.
     pub fn branch(&self) -> &str {
-        &self.branch
+        self.branch.get().map_or("HEAD", String::as_str)
     }
 
     /// The branch in full, as `refs/heads/main`.
     pub fn reference(&self) -> String {
-        format!("refs/heads/{}", self.branch)
+        format!("refs/heads/{}", self.branch())
+    }
+
+    /// The reference that is fetched: that of the branch, or HEAD.
+    pub(crate) fn source(&self) -> String {
+        if self.follows_head {
+            "HEAD".to_owned()
+        } else {
+            self.reference()
+        }
+    }
+
+    /// Takes the target of the remote's HEAD for the branch, if HEAD is followed.
+    ///
+    /// # Errors
+    /// If HEAD is detached, its target is no branch, or another one than at the first fetch: work
+    /// on the old branch may be under way.
+    pub(crate) fn set_default_branch(&self, target: Option<&[u8]>) -> Result<(), GitError> {
+        if !self.follows_head {
+            return Ok(());
+        }
+        let refused = |why: String| {
+            Err(GitError::Remote {
+                remote: self.shown.clone(),
+                why,
+            })
+        };
+        let name = target
+            .and_then(|target| std::str::from_utf8(target).ok())
+            .and_then(|target| target.strip_prefix("refs/heads/"))
+            .filter(|name| is_branch_name(name));
+        let Some(name) = name else {
+            return refused("its HEAD names no branch; write `branch` in tagboat.yaml".to_owned());
+        };
+        let branch = self.branch.get_or_init(|| name.to_owned());
+        if branch == name {
+            return Ok(());
+        }
+        refused(format!(
+            "its default branch was {} and is now {}; restart tagboat to follow it",
+            plain(branch),
+            plain(name)
+        ))
     }
 
     /// The URL as gix wants it: without credentials.
@@ -246,49 +299,6 @@ impl Remote {
             ..http::Options::default()
         })
     }
-
-    /// Classifies an error on the way to the server: access denied, or a failed connection.
-    pub(crate) fn wire(&self, doing: &'static str, error: &gix::Error) -> GitError {
-        let why = chain(error);
-        let unauthenticated = error.is_unauthenticated()
-            || error
-                .downcast_any_ref::<gix_transport::client::AuthenticationRequired>()
-                .is_some();
-        let remote = self.shown.clone();
-        if unauthenticated {
-            let why = match self.access.credentials {
-                RemoteCredentials::None if is_http(&self.url) => {
-                    "the server wants credentials and none are given (401)"
-                }
-                _ => "the credentials were not accepted (401)",
-            };
-            return GitError::Denied {
-                remote,
-                doing,
-                why: why.into(),
-            };
-        }
-        for (status, text) in [("403", "forbidden (403)"), ("404", "not found (404)")] {
-            if why.contains(&format!("HTTP status {status}")) {
-                return GitError::Denied {
-                    remote,
-                    doing,
-                    why: text.into(),
-                };
-            }
-        }
-        if why.contains("to indicate 'smart' protocol") {
-            return GitError::Wire {
-                remote,
-                doing,
-                why: "the answer is not Git's (a web page, or a proxy's sign-in?)".into(),
-            };
-        }
-        if why.contains("Permission denied") || why.contains("Host key verification failed") {
-            return GitError::Denied { remote, doing, why };
-        }
-        GitError::Wire { remote, doing, why }
-    }
 }
 
 impl RemoteCredentials {
@@ -339,6 +349,10 @@ impl RemoteAccess {
     }
 }
 
+fn is_branch_name(branch: &str) -> bool {
+    gix::validate::reference::name(format!("refs/heads/{branch}").as_str().into()).is_ok()
+}
+
 fn is_http(url: &gix::Url) -> bool {
     matches!(url.scheme, gix::url::Scheme::Https | gix::url::Scheme::Http)
 }
@@ -378,7 +392,10 @@ mod tests {
             ("ext::sh -c true", Err("must be")),
             ("", Err("is no URL")),
         ] {
-            match (Remote::new(url, "main", RemoteAccess::default()), shown) {
+            match (
+                Remote::new(url, Some("main"), RemoteAccess::default()),
+                shown,
+            ) {
                 (Ok(remote), Ok(shown)) => {
                     assert_eq!(remote.shown(), shown);
                     assert!(!format!("{remote:?}").contains("hunter2"));
@@ -391,10 +408,50 @@ mod tests {
         }
         for branch in ["", "a b", "a..b", "-x/", "x\n", "/x"] {
             assert!(
-                Remote::new("/srv/x", branch, RemoteAccess::default()).is_err(),
+                Remote::new("/srv/x", Some(branch), RemoteAccess::default()).is_err(),
                 "{branch:?}"
             );
         }
+    }
+
+    #[test]
+    fn remote_default_branch_is_the_target_of_head() {
+        let remote = || Remote::new("/srv/x", None, RemoteAccess::default()).unwrap();
+        for target in [
+            None,
+            Some("refs/tags/v1"),
+            Some("refs/heads/a..b"),
+            Some("x"),
+        ] {
+            let error = remote()
+                .set_default_branch(target.map(str::as_bytes))
+                .unwrap_err();
+            assert!(
+                error.to_string().contains("its HEAD names no branch"),
+                "{error}"
+            );
+        }
+        let remote = remote();
+        assert_eq!(
+            (remote.branch(), remote.source().as_str()),
+            ("HEAD", "HEAD")
+        );
+        let shared = remote.clone();
+        remote
+            .set_default_branch(Some(b"refs/heads/release/1"))
+            .unwrap();
+        assert_eq!(shared.reference(), "refs/heads/release/1");
+        assert_eq!(shared.source(), "HEAD");
+        let error = remote
+            .set_default_branch(Some(b"refs/heads/main"))
+            .unwrap_err();
+        assert!(
+            error.to_string().contains("was release/1 and is now main"),
+            "{error}"
+        );
+        let named = Remote::new("/srv/x", Some("main"), RemoteAccess::default()).unwrap();
+        named.set_default_branch(Some(b"refs/heads/other")).unwrap();
+        assert_eq!(named.source(), "refs/heads/main");
     }
 
     #[test]
@@ -407,7 +464,7 @@ mod tests {
             ("https://x-token-auth@example.org/a", "x-token-auth"),
             ("https://example.org/a", "x-access-token"),
         ] {
-            let account = Remote::new(url, "main", token())
+            let account = Remote::new(url, Some("main"), token())
                 .unwrap()
                 .access
                 .credentials

@@ -102,8 +102,9 @@ pub(super) fn repository(
     });
     check_author(at, pointer, &author);
     let name = name.unwrap_or_else(|| name_in(&url));
-    let branch = branch.unwrap_or_else(|| "main".to_owned());
-    check_branch(at, pointer, &branch);
+    if let Some(branch) = &branch {
+        check_branch(at, pointer, branch);
+    }
     Some(ConfigRepository {
         name,
         url,
