@@ -1,6 +1,6 @@
 //! `tagboat check`.
 
-use super::{Failure, Outcome, Screen, counted, print, safe};
+use super::{Failure, Outcome, Screen, counted, print, safe, screen::Color, unsupported};
 use crate::{
     service::check::{self, CheckAnswer, CheckQuery},
     spec::Severity,
@@ -40,12 +40,20 @@ fn text(answer: &CheckAnswer, screen: &mut Screen) {
         let message = safe(&diagnostic.message);
         screen.line(format_args!("{place}: {severity}: {message}"));
     }
+    for line in unsupported::lines(&answer.unsupported) {
+        let label = screen.paint(Color::Dim, "note:");
+        screen.line(format_args!("{label} {line}"));
+    }
     let files = counted(answer.files, "file");
     let folders = safe(&answer.folders.join(", "));
     if answer.diagnostics.is_empty() {
-        screen.note(format_args!(
-            "checked {files} in {folders}: nothing to report"
-        ));
+        screen.note(match answer.unsupported.total {
+            0 => format!("checked {files} in {folders}: nothing to report"),
+            total => format!(
+                "checked {files} in {folders}: nothing to correct, {} not handled yet",
+                unsupported::counted(total)
+            ),
+        });
         return;
     }
     let errors = answer

@@ -36,6 +36,7 @@ mod status;
 mod suspend;
 mod sync;
 mod tags;
+mod unsupported;
 
 use crate::{
     core::text::escape_control as safe,

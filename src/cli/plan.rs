@@ -4,6 +4,7 @@ use super::{
     Failure, Outcome, Screen, client,
     print::{self, Detail},
     settings::SettingsArguments,
+    unsupported,
 };
 use crate::service::plan::{PlanAnswer, PlanQuery};
 
@@ -32,6 +33,11 @@ pub(super) fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Outcome,
 fn text(answer: &PlanAnswer, screen: &mut Screen) {
     for pass in &answer.passes {
         print::pass(pass, Detail::Reasons, screen);
+    }
+    for repository in &answer.unsupported {
+        for line in unsupported::lines(&repository.findings) {
+            screen.note(format_args!("note: {}: {line}", repository.repository));
+        }
     }
     let is_quiet = answer.passes.iter().all(|pass| pass.failures.is_empty());
     if is_quiet && !answer.has_changes() {

@@ -3,6 +3,7 @@
 use super::{
     Failure, Outcome, Progress,
     survey::{self, Survey},
+    unsupported::UnsupportedFindings,
 };
 use crate::{
     images::lint,
@@ -35,6 +36,8 @@ pub struct CheckAnswer {
     pub files: usize,
     /// The number of files and folders that could not be read.
     pub unreadable: usize,
+    /// The charts and units that are not handled yet. They are no mistakes.
+    pub unsupported: UnsupportedFindings,
 }
 
 impl CheckAnswer {
@@ -68,17 +71,29 @@ pub fn check(query: &CheckQuery, progress: &dyn Progress) -> Result<CheckAnswer,
         folders: roots.keys().map(|root| relative(&here, root)).collect(),
         files: 0,
         unreadable: 0,
+        unsupported: UnsupportedFindings::default(),
     };
+    let mut unsupported = Vec::new();
     for (root, paths) in &roots {
         progress.update(&format!("reading {}", relative(&here, root)));
-        let survey = survey::survey(root)?;
+        let mut survey = survey::survey(root)?;
         answer.files += survey.parsed;
         answer.unreadable += survey.errors.len();
+        let shown = |file: &str| {
+            let file = root.join(file);
+            let is_asked = paths.iter().any(|path| file.starts_with(path));
+            is_asked.then(|| relative(&here, &file))
+        };
         for mut diagnostic in diagnostics(&survey) {
-            let file = root.join(&diagnostic.place.file);
-            if paths.iter().any(|path| file.starts_with(path)) {
-                diagnostic.place.file = relative(&here, &file);
+            if let Some(file) = shown(&diagnostic.place.file) {
+                diagnostic.place.file = file;
                 answer.diagnostics.push(diagnostic);
+            }
+        }
+        for mut item in std::mem::take(&mut survey.unsupported) {
+            if let Some(file) = shown(&item.file) {
+                item.file = file;
+                unsupported.push(item);
             }
         }
         answer.diagnostics.extend(survey.errors.iter().map(|error| {
@@ -92,6 +107,7 @@ pub fn check(query: &CheckQuery, progress: &dyn Progress) -> Result<CheckAnswer,
     }
     answer.diagnostics.sort();
     answer.diagnostics.dedup();
+    answer.unsupported = UnsupportedFindings::new(unsupported);
     Ok(answer)
 }
 

@@ -41,6 +41,7 @@ pub mod suspend;
 pub mod sync;
 pub mod tags;
 pub mod types;
+pub mod unsupported;
 
 pub use outcome::{Failure, Outcome};
 pub use progress::{NoProgress, Progress};

@@ -3,11 +3,16 @@
 use super::{
     Failure, Outcome, Progress, Service,
     pass_summary::{self, PassSummary},
+    unsupported::{self, UnsupportedFindings},
 };
-use crate::update::{PassMode, Rescan};
+use crate::{
+    io::{blocking, git::GitError},
+    update::{ImageUpdater, PassMode, Rescan},
+};
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// Asks for the changes that a pass would make.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -19,6 +24,18 @@ pub struct PlanQuery {}
 pub struct PlanAnswer {
     /// A planned pass for each config repository.
     pub passes: Vec<PassSummary>,
+    /// The charts and units of each config repository that are not handled yet.
+    pub unsupported: Vec<RepositoryUnsupported>,
+}
+
+/// The charts and units of a config repository that are not handled yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RepositoryUnsupported {
+    /// The config repository.
+    pub repository: String,
+    /// The charts and units.
+    pub findings: UnsupportedFindings,
 }
 
 impl PlanAnswer {
@@ -43,14 +60,41 @@ pub async fn plan(
     progress: &dyn Progress,
 ) -> Result<PlanAnswer, Failure> {
     let _locks = service.lock_repositories().await;
-    let mut passes = Vec::new();
+    let (mut passes, mut unsupported) = (Vec::new(), Vec::new());
     for updater in &service.updaters {
         progress.update(&format!(
             "reading {} and its registries",
             updater.repo.config.name
         ));
         let report = updater.pass(PassMode::Plan, &Rescan::All, Timestamp::now());
-        passes.push(PassSummary::from(&report.await));
+        let mut pass = PassSummary::from(&report.await);
+        match find_unsupported(updater).await {
+            Ok(findings) if findings.total > 0 => unsupported.push(RepositoryUnsupported {
+                repository: pass.repository.clone(),
+                findings,
+            }),
+            Ok(_) => {}
+            Err(error) => pass.warnings.push(error.to_string()),
+        }
+        passes.push(pass);
     }
-    Ok(PlanAnswer { passes })
+    Ok(PlanAnswer {
+        passes,
+        unsupported,
+    })
+}
+
+/// Finds the charts and units of the revision that the pass has read; none if it could not.
+async fn find_unsupported(updater: &ImageUpdater) -> Result<UnsupportedFindings, GitError> {
+    let commit = updater
+        .repo
+        .revisions
+        .borrow()
+        .as_ref()
+        .map(|last| last.commit);
+    let Some(commit) = commit else {
+        return Ok(UnsupportedFindings::default());
+    };
+    let mirror = Arc::clone(&updater.repo.mirror);
+    blocking(move || unsupported::at(&mirror, commit)).await
 }

@@ -6,7 +6,11 @@
 
 use super::file_error::FileError;
 use crate::{
-    images::references::{self, FileKind, Needles},
+    images::{
+        includes::{self, Includes},
+        references::{self, FileKind, Needles},
+        unsupported::{self, Unsupported},
+    },
     spec::{self, Declarations},
     update::ReferencedFile,
 };
@@ -33,6 +37,10 @@ pub struct Survey {
     pub errors: Vec<FileError>,
     /// The number of parsed files.
     pub parsed: usize,
+    /// The files that include others, or rename images.
+    pub includes: Vec<Includes>,
+    /// The charts and units that are not handled yet.
+    pub unsupported: Vec<Unsupported>,
 }
 
 /// Reads a folder.
@@ -60,6 +68,12 @@ pub fn survey(root: &Path) -> Result<Survey, FileError> {
             regular: true,
             findings,
         });
+        survey
+            .includes
+            .extend(includes::read(&relative, kind, &bytes));
+        survey
+            .unsupported
+            .extend(unsupported::find(&relative, kind, &bytes));
         if relative.rsplit('/').next() == Some(SETTINGS_FILE) {
             survey.settings.push((relative, bytes));
         } else if spec::may_declare(&relative, &bytes) {

@@ -23,7 +23,11 @@ spec: {environment: dev, path: envs/dev, cluster: test, targetNamespace: dev, wa
 fn fleet() -> (Fleet, SandboxCluster) {
     provider();
     let declared = semver("web", "1.x", "") + &env("dev", "") + APPLICATION;
-    let files = [("p.yaml", declared.as_str()), (FILE, CONFIG)];
+    let files = [
+        ("p.yaml", declared.as_str()),
+        (FILE, CONFIG),
+        ("charts/web/Chart.yaml", CHART),
+    ];
     let fleet = Fleet::with(&files, &Setup::default());
     let cluster = fleet
         .runtime
@@ -36,6 +40,8 @@ fn fleet() -> (Fleet, SandboxCluster) {
     fleet.publish("team/web", &["1.0.0", "1.1.0"]);
     (fleet, cluster)
 }
+
+const CHART: &str = "name: web\ndependencies:\n- name: redis\n  version: 18.6.1\n";
 
 const CONFIG: &str = "\
 apiVersion: v1
@@ -84,6 +90,16 @@ fn service_answers_follow_their_schemas() {
     let planned = ask(&fleet, &["plan"]);
     let policy = &planned["passes"][0]["environments"][0]["policies"][0];
     assert_eq!(policy["selected"]["tag"], "1.1.0");
+    assert_eq!(
+        planned["unsupported"][0]["findings"]["items"],
+        serde_json::json!([{
+            "file": "charts/web/Chart.yaml",
+            "line": 4,
+            "kind": "chartDependency",
+            "name": "redis",
+            "version": "18.6.1",
+        }])
+    );
     assert_eq!(
         ask(&fleet, &["requests"])["pullRequests"],
         Value::Array(vec![])
