@@ -1,17 +1,21 @@
 //! `tagboat init`.
 
-use super::{Failure, Outcome, Screen, counted, safe, screen::Color};
+use super::{Failure, Outcome, Screen, counted, safe, screen::Color, unsupported};
 use crate::{
     core::name::Name,
-    service::init::{self, DraftFile, DraftState, FoundImage, InitAnswer, InitQuery, abbreviated},
+    service::init::{
+        self, DraftFile, DraftState, DraftedEnvironment, FoundImage, InitAnswer, InitQuery,
+        WriteVia, abbreviated,
+    },
 };
 use std::path::PathBuf;
 
 /// Draft policies and Environments for a config repository from the images in its files
 ///
-/// Lists the images, guesses a policy for each from its tags, and takes folders such as envs/* or
-/// clusters/* for Environments. Prints the drafts, or with --write saves them as policies/*.yaml
-/// and tagboat.yaml. Overwrites no file, and uses no network.
+/// Lists the images, guesses a policy for each from its tags where their order is sure, and takes
+/// Environments from the names of folders and files, such as prod or values-staging.yaml.
+/// Production is drafted with pull requests. Prints the drafts, or with --write saves them as
+/// policies/*.yaml and tagboat.yaml. Overwrites no file, and uses no network.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// The folder of the repository
@@ -47,13 +51,14 @@ fn text(answer: &InitAnswer, arguments: &Arguments, screen: &mut Screen) {
         self::image(image, lead, screen);
     }
     for environment in &answer.environments {
-        let name = screen.paint(Color::Bold, &environment.name);
-        let paths = environment.paths.join(" ");
-        screen.line(format_args!("{lead}Environment {name}: {paths}"));
+        self::environment(environment, lead, screen);
     }
     if !answer.declared_environments.is_empty() {
         let names = answer.declared_environments.join(", ");
         screen.line(format_args!("{lead}declared Environments: {names}"));
+    }
+    for line in unsupported::lines(&answer.unsupported) {
+        screen.line(format_args!("{lead}{line}"));
     }
     for file in &answer.files {
         self::file(file, screen);
@@ -63,7 +68,13 @@ fn text(answer: &InitAnswer, arguments: &Arguments, screen: &mut Screen) {
     }
     match answer.count(DraftState::Drafted) {
         0 if answer.count(DraftState::Written) > 0 => {
-            screen.note("Read the drafts, set the URL in tagboat.yaml, then run: tagboat check");
+            let has_todo = answer.files.iter().any(|file| file.text.contains("# TODO"));
+            screen.note(match has_todo {
+                true => {
+                    "Read the drafts, fill in each TODO of tagboat.yaml, then run: tagboat check"
+                }
+                false => "Read the drafts, then run: tagboat check",
+            });
         }
         0 if answer.files.is_empty() && !answer.images.is_empty() => {
             screen.note("nothing to draft");
@@ -87,20 +98,31 @@ fn image(image: &FoundImage, lead: &str, screen: &mut Screen) {
     screen.line(format_args!("{lead}  in {files}; {}", policies(image)));
 }
 
-/// Lists the policies of an image, or gives the reason why it has none.
+fn environment(environment: &DraftedEnvironment, lead: &str, screen: &mut Screen) {
+    let name = screen.paint(Color::Bold, &environment.name);
+    let paths = environment.paths.join(" ");
+    let via = match environment.via {
+        WriteVia::Commit => "",
+        WriteVia::PullRequest => " by pull request",
+    };
+    screen.line(format_args!("{lead}Environment {name}{via}: {paths}"));
+}
+
+/// Lists the policies of an image, and the reasons why it lacks some.
 fn policies(image: &FoundImage) -> String {
     let join = |names: &[Name]| {
         let names: Vec<String> = names.iter().map(Name::to_string).collect();
         names.join(", ")
     };
-    let (declared, drafted) = (join(&image.declared), join(&image.drafted));
-    match (declared.as_str(), drafted.as_str()) {
-        ("", "") if image.present.is_empty() => "no policy: the files have no tag".to_owned(),
-        ("", "") => "no policy: its marker is also beside another image".to_owned(),
-        ("", drafted) => format!("drafted {drafted}"),
-        (declared, "") => format!("declared {declared}"),
-        (declared, drafted) => format!("declared {declared}, drafted {drafted}"),
+    let mut parts = Vec::new();
+    for (verb, names) in [("declared", &image.declared), ("drafted", &image.drafted)] {
+        if !names.is_empty() {
+            parts.push(format!("{verb} {}", join(names)));
+        }
     }
+    let reasons = image.reasons.iter();
+    parts.extend(reasons.map(|reason| format!("no policy: {reason}")));
+    parts.join(", ")
 }
 
 fn file(file: &DraftFile, screen: &mut Screen) {

@@ -210,6 +210,60 @@ fn init_drafts_pass_check() {
     }
 }
 
+/// Settings of a clone go to its remote, without the secret in its URL.
+#[test]
+fn init_drafts_forge_of_origin() {
+    for (url, expected) in [
+        (
+            "https://bot:secret@github.com/acme/fleet.git",
+            "  - url: https://github.com/acme/fleet.git\n    branch: trunk\n    policies: policies\n    \
+             # TODO: set GITHUB_TOKEN, a secret of the environment, or write {file: PATH}\n    \
+             forge: {kind: github, token: {env: GITHUB_TOKEN}}   # for pull requests\n    \
+             token: {env: GITHUB_TOKEN}   # for pushes\n",
+        ),
+        (
+            "git@gitlab.com:acme/fleet.git",
+            "  - url: 'git@gitlab.com:acme/fleet.git'\n    branch: trunk\n    policies: policies\n    \
+             # TODO: set GITLAB_TOKEN, a secret of the environment, or write {file: PATH}\n    \
+             forge: {kind: gitlab, token: {env: GITLAB_TOKEN}}   # for pull requests\n",
+        ),
+        (
+            "https://code.example.com/acme/fleet",
+            "  - url: https://code.example.com/acme/fleet\n    branch: trunk\n    policies: policies\n    \
+             # TODO: the forge that opens pull requests: github, gitlab or gitea\n    \
+             # forge: {kind: github, token: {env: FORGE_TOKEN}}\n",
+        ),
+    ] {
+        let mut case = Case::new("no-case-of-this-name");
+        case.file(".git/HEAD", "ref: refs/heads/trunk\n");
+        case.file(".git/objects/info/x", "");
+        case.file(".git/refs/heads/x", "");
+        case.file(
+            ".git/config",
+            format!("[core]\n\trepositoryformatversion = 0\n[remote \"origin\"]\n\turl = {url}\n"),
+        );
+        case.file("envs/prod/a.yaml", MARKED.split(" #").next().unwrap());
+        case.file(
+            "envs/prod/b.yaml",
+            "kind: Pod\napiVersion: v1\nspec:\n  containers: [{image: ghcr.io/a/b:1.1.0}]\n",
+        );
+        let written = case.run("init --write");
+        assert_eq!(written.exit, 0, "{}", written.err);
+        let read = |path: &str| fs::read_to_string(case.work().join(path)).unwrap();
+        let settings = read("tagboat.yaml");
+        assert!(settings.contains(expected), "{settings}");
+        assert!(!settings.contains("secret@"), "{settings}");
+        assert!(read("policies/environments.yaml").contains("    via: pullRequest\n"));
+        let checked = case.run("check");
+        assert_eq!(
+            (checked.exit, checked.out.as_str()),
+            (0, ""),
+            "{}",
+            checked.err
+        );
+    }
+}
+
 #[test]
 fn completions_and_schemas_are_printed() {
     let mut case = Case::new("no-case-of-this-name");

@@ -1,6 +1,11 @@
 //! Drafts as text: policies, Environments, settings. All of it passes `tagboat check`.
 
-use super::{PolicyDraft, environments::EnvironmentDraft};
+use super::{
+    PolicyDraft,
+    environments::{EnvironmentDraft, ReviewReason},
+    origin::Origin,
+};
+use crate::spec::ForgeKind;
 use std::fmt::Write;
 
 /// Returns the declaration of a policy; its notes become comments.
@@ -66,38 +71,90 @@ pub(super) fn environments(drafts: &[EnvironmentDraft]) -> String {
             scalar(&draft.name),
             paths.join(", ")
         );
-        if draft.is_production() {
-            text.push_str("    # With a forge in tagboat.yaml, prefer via: pullRequest here.\n");
-        }
-        text.push_str("    via: commit\n");
-        text.push_str(
-            "    # windows: [{cron: '0 9 * * 1-5', duration: 8h, timeZone: Europe/Berlin}]   \
-             # commit only then\n",
+        let (via, verb) = match draft.review {
+            Some(ReviewReason::Production) => ("pullRequest", "merge"),
+            Some(ReviewReason::IncludedByProduction) => {
+                text.push_str("    # Production includes files of it.\n");
+                ("pullRequest", "merge")
+            }
+            None => ("commit", "commit"),
+        };
+        let _ = write!(
+            text,
+            "    via: {via}\n    \
+             # windows: [{{cron: '0 9 * * 1-5', duration: 8h, timeZone: Europe/Berlin}}]   \
+             # {verb} only then\n",
         );
     }
     text
 }
 
 /// Returns settings with places to fill in. `in_folder` is true if all declarations lie below
-/// `policies/`.
-pub(super) fn settings(in_folder: bool) -> String {
-    let policies = if in_folder {
-        "    policies: policies\n"
-    } else {
-        ""
-    };
-    format!(
+/// `policies/`; `needs_forge` if an Environment opens pull requests.
+pub(super) fn settings(in_folder: bool, origin: Option<&Origin>, needs_forge: bool) -> String {
+    let mut text = String::from(
         "# Drafted by tagboat init: how to reach everything.\n\
          # Next: tagboat plan, tagboat run --once, tagboat run.\n\
-         repositories:\n\
-         \x20 - url: https://git.example.com/team/config.git   # TODO: the URL of this repository\n\
-         \x20   branch: main\n\
-         {policies}\
-         \x20   # token: {{env: GIT_TOKEN}}   # a secret of the environment, or {{file: PATH}}\n\
-         # registries:                   # those that need more than anonymous HTTPS\n\
+         repositories:\n",
+    );
+    let url = match origin {
+        Some(origin) => scalar(&origin.url),
+        None => "https://git.example.com/team/config.git   # TODO: the URL of this repository"
+            .to_owned(),
+    };
+    let branch = origin
+        .and_then(|origin| origin.branch.as_deref())
+        .unwrap_or("main");
+    let _ = write!(text, "  - url: {url}\n    branch: {}\n", scalar(branch));
+    if in_folder {
+        text.push_str("    policies: policies\n");
+    }
+    let forge = origin.and_then(|origin| origin.forge);
+    match forge.filter(|_| needs_forge) {
+        Some(kind) => {
+            let _ = write!(
+                text,
+                "    # TODO: set {variable}, a secret of the environment, or write {{file: PATH}}\n    \
+                 forge: {{kind: {kind}, token: {{env: {variable}}}}}   # for pull requests\n",
+                kind = kind.as_str(),
+                variable = token_variable(kind),
+            );
+        }
+        None if needs_forge => text.push_str(
+            "    # TODO: the forge that opens pull requests: github, gitlab or gitea\n    \
+             # forge: {kind: github, token: {env: FORGE_TOKEN}}\n",
+        ),
+        None => {}
+    }
+    let is_ssh = origin.is_some_and(|origin| !origin.url.starts_with("http"));
+    match forge.filter(|_| needs_forge) {
+        _ if is_ssh => {}
+        Some(kind) => {
+            let _ = writeln!(
+                text,
+                "    token: {{env: {}}}   # for pushes",
+                token_variable(kind)
+            );
+        }
+        None => text.push_str(
+            "    # token: {env: GIT_TOKEN}   # a secret of the environment, or {file: PATH}\n",
+        ),
+    }
+    text.push_str(
+        "# registries:                   # those that need more than anonymous HTTPS\n\
          #   - prefix: ghcr.io/acme\n\
-         #     credentials: {{token: {{env: REGISTRY_TOKEN}}}}\n"
-    )
+         #     credentials: {token: {env: REGISTRY_TOKEN}}\n",
+    );
+    text
+}
+
+/// The environment variable that a forge's own tools read their token from.
+fn token_variable(kind: ForgeKind) -> &'static str {
+    match kind {
+        ForgeKind::Github => "GITHUB_TOKEN",
+        ForgeKind::Gitlab => "GITLAB_TOKEN",
+        ForgeKind::Gitea => "GITEA_TOKEN",
+    }
 }
 
 /// Returns a plain scalar where every YAML reader takes that for a string, else a quoted one.

@@ -5,6 +5,10 @@ use crate::{
         image::{ImageRepository, Tag},
         name::Name,
     },
+    images::{
+        includes::{IncludeGraph, Reached},
+        references::{Reference, ReferenceOrigin},
+    },
     service::survey::Survey,
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,13 +21,22 @@ const FLUX_COMPONENTS: &str = "gotk-components.yaml";
 pub(super) struct ImageUsage {
     pub tags: BTreeSet<String>,
     pub files: BTreeSet<String>,
-    /// Policies that markers name and no file declares.
-    pub markers: BTreeSet<Name>,
+    /// The tags of references without a marker.
+    pub unmarked: BTreeSet<String>,
+    /// Policies that markers name and no file declares, with the tags at these markers.
+    pub markers: BTreeMap<Name, BTreeSet<String>>,
     pub declared: Vec<Name>,
+    /// The images that kustomize puts in place of it. References that it replaces have no tags
+    /// here.
+    pub replaced_by: BTreeSet<ImageRepository>,
 }
 
 /// Collects the images of all files.
-pub(super) fn find(survey: &Survey) -> BTreeMap<ImageRepository, ImageUsage> {
+pub(super) fn find(
+    survey: &Survey,
+    graph: &IncludeGraph<'_>,
+) -> BTreeMap<ImageRepository, ImageUsage> {
+    let renames = Renames::new(survey, graph);
     let mut images: BTreeMap<ImageRepository, ImageUsage> = BTreeMap::new();
     for file in survey.files.iter() {
         if file.path.ends_with(FLUX_COMPONENTS) {
@@ -36,12 +49,16 @@ pub(super) fn find(survey: &Survey) -> BTreeMap<ImageRepository, ImageUsage> {
             let image = images.entry(repository.clone()).or_default();
             image.files.insert(file.path.clone());
             let tag = reference.tag();
-            image
-                .tags
-                .extend(tag.filter(|tag| Tag::new(tag.as_str()).is_ok()));
-            let is_undeclared = |name: &&Name| !survey.declared.policies.contains_key(*name);
-            let marker = reference.policy().filter(is_undeclared);
-            image.markers.extend(marker.cloned());
+            let tag = tag.filter(|tag| Tag::new(tag.as_str()).is_ok());
+            image.tags.extend(tag.clone());
+            match reference.policy() {
+                Some(policy) if survey.declared.policies.contains_key(policy) => {}
+                Some(policy) => image.markers.entry(policy.clone()).or_default().extend(tag),
+                None => match renames.of(reference, &file.path) {
+                    Some(new_name) => drop(image.replaced_by.insert(new_name.clone())),
+                    None => image.unmarked.extend(tag),
+                },
+            }
         }
     }
     for policy in survey.declared.policies.values() {
@@ -50,6 +67,41 @@ pub(super) fn find(survey: &Survey) -> BTreeMap<ImageRepository, ImageUsage> {
         }
     }
     images
+}
+
+/// The renames of kustomizations, with the files that each of them reaches.
+struct Renames<'s> {
+    by_image: BTreeMap<&'s ImageRepository, Vec<(usize, &'s ImageRepository)>>,
+    reached: Vec<Reached<'s>>,
+}
+
+impl<'s> Renames<'s> {
+    fn new(survey: &'s Survey, graph: &IncludeGraph<'s>) -> Self {
+        let mut by_image: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        let mut reached = Vec::new();
+        for includes in survey.includes.iter().filter(|one| !one.renames.is_empty()) {
+            for (name, new_name) in &includes.renames {
+                by_image
+                    .entry(name)
+                    .or_default()
+                    .push((reached.len(), new_name));
+            }
+            reached.push(graph.reached_from([includes.file.as_str()].into_iter()));
+        }
+        Self { by_image, reached }
+    }
+
+    /// Returns the image that a kustomization puts in place of a reference.
+    fn of(&self, reference: &Reference, file: &str) -> Option<&'s ImageRepository> {
+        if reference.why != ReferenceOrigin::ImageField {
+            return None;
+        }
+        let renames = self.by_image.get(reference.repository.as_ref()?)?;
+        let found = renames
+            .iter()
+            .find(|(index, _)| self.reached[*index].contains(file));
+        found.map(|(_, new_name)| *new_name)
+    }
 }
 
 /// Returns an unused name for the policy of a repository: its last word, with more of the words

@@ -3,15 +3,22 @@
 mod draft;
 mod environments;
 mod images;
+mod origin;
 mod policy_rule;
 
 use super::{
     Failure, Outcome,
     survey::{self, SETTINGS_FILE, Survey},
+    unsupported::UnsupportedFindings,
 };
-use crate::core::{image::ImageRepository, name::Name};
+use crate::{
+    core::{image::ImageRepository, name::Name},
+    images::includes::IncludeGraph,
+    spec::Environment,
+};
 use environments::EnvironmentDraft;
 use images::ImageUsage;
+use origin::Origin;
 use policy_rule::PolicyRule;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -46,6 +53,8 @@ pub struct InitAnswer {
     pub errors: Vec<String>,
     /// The number of files that were read.
     pub files_read: usize,
+    /// The charts and units that are not handled yet.
+    pub unsupported: UnsupportedFindings,
 }
 
 /// An image that files refer to.
@@ -62,6 +71,8 @@ pub struct FoundImage {
     pub declared: Vec<Name>,
     /// The drafted policies for it.
     pub drafted: Vec<Name>,
+    /// The reasons why policies are missing, a sentence each.
+    pub reasons: Vec<String>,
 }
 
 /// A drafted Environment.
@@ -71,6 +82,18 @@ pub struct DraftedEnvironment {
     pub name: String,
     /// The globs of its files.
     pub paths: Vec<String>,
+    /// The way changes reach the branch.
+    pub via: WriteVia,
+}
+
+/// The way changes reach the branch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum WriteVia {
+    /// A commit on the branch itself.
+    Commit,
+    /// A pull request.
+    PullRequest,
 }
 
 /// A drafted file.
@@ -133,10 +156,12 @@ pub fn init(query: &InitQuery) -> Result<InitAnswer, Failure> {
         )));
     }
     let survey = survey::survey(&query.folder)?;
-    let images = images::find(&survey);
-    let drafts = policy_drafts(&survey, &images);
-    let environments = environment_drafts(&survey, &images, &drafts);
-    let mut files = files(&survey, &drafts, &environments);
+    let graph = IncludeGraph::new(&survey.includes);
+    let images = images::find(&survey, &graph);
+    let PolicyDrafts { drafts, reasons } = policy_drafts(&survey, &images);
+    let environments = environment_drafts(&survey, &images, &drafts, &graph);
+    let origin = Origin::of(&query.folder);
+    let mut files = files(&survey, &drafts, &environments, origin.as_ref());
     for file in &mut files {
         let path = query.folder.join(&file.path);
         if path.symlink_metadata().is_ok() {
@@ -151,28 +176,40 @@ pub fn init(query: &InitQuery) -> Result<InitAnswer, Failure> {
             }
         }
     }
-    let found = images.into_iter().map(|(image, usage)| FoundImage {
+    let found = images.iter().map(|(image, usage)| FoundImage {
         drafted: drafts
             .iter()
-            .filter(|draft| draft.image == image)
+            .filter(|draft| draft.image == *image)
             .map(|draft| draft.name.clone())
             .collect(),
-        image,
-        present: usage.tags.into_iter().collect(),
-        files: usage.files.into_iter().collect(),
-        declared: usage.declared,
+        image: image.clone(),
+        present: usage.tags.iter().cloned().collect(),
+        files: usage.files.iter().cloned().collect(),
+        declared: usage.declared.clone(),
+        reasons: reasons.get(image).cloned().unwrap_or_default(),
     });
     Ok(InitAnswer {
         images: found.collect(),
-        environments: environments
-            .into_iter()
-            .map(|EnvironmentDraft { name, paths }| DraftedEnvironment { name, paths })
-            .collect(),
+        environments: environments.iter().map(DraftedEnvironment::from).collect(),
         declared_environments: survey.declared.environments.keys().cloned().collect(),
         files,
         errors: survey.errors.iter().map(ToString::to_string).collect(),
         files_read: survey.parsed,
+        unsupported: UnsupportedFindings::new(survey.unsupported),
     })
+}
+
+impl From<&EnvironmentDraft> for DraftedEnvironment {
+    fn from(draft: &EnvironmentDraft) -> Self {
+        Self {
+            name: draft.name.clone(),
+            paths: draft.paths.clone(),
+            via: match draft.review {
+                Some(_) => WriteVia::PullRequest,
+                None => WriteVia::Commit,
+            },
+        }
+    }
 }
 
 /// Creates a file and its folder; an existing file is an error, also if it came in between.
@@ -183,52 +220,111 @@ fn write(path: &Path, text: &str) -> io::Result<()> {
     io::Write::write_all(&mut fs::File::create_new(path)?, text.as_bytes())
 }
 
+/// Drafted policies, and the reasons why others are missing.
+#[derive(Default)]
+struct PolicyDrafts {
+    drafts: Vec<PolicyDraft>,
+    reasons: BTreeMap<ImageRepository, Vec<String>>,
+}
+
 /// Drafts a policy for each image with a tag and without a policy, and for each marker whose policy
-/// is not declared.
-fn policy_drafts(
-    survey: &Survey,
-    images: &BTreeMap<ImageRepository, ImageUsage>,
-) -> Vec<PolicyDraft> {
+/// is not declared: a marker's policy from the tags at its markers alone, since another marker may
+/// follow another kind of tag of the same image.
+fn policy_drafts(survey: &Survey, images: &BTreeMap<ImageRepository, ImageUsage>) -> PolicyDrafts {
     let mut taken: BTreeSet<Name> = survey.declared.policies.keys().cloned().collect();
-    let markers = images.values().flat_map(|image| &image.markers);
-    taken.extend(markers.cloned());
-    let mut drafts: Vec<PolicyDraft> = Vec::new();
+    taken.extend(
+        images
+            .values()
+            .flat_map(|image| image.markers.keys().cloned()),
+    );
+    let mut all = PolicyDrafts::default();
     for (repository, image) in images {
-        let Some(rule) = policy_rule::guess(&image.tags) else {
-            continue;
-        };
-        let mut names: Vec<Name> = image.markers.iter().cloned().collect();
-        if names.is_empty() && image.declared.is_empty() {
-            names.push(images::free_name(repository, &taken));
-        }
-        let is_other = |tag: &&str| *tag != rule.from;
-        let others: Vec<&str> = image
-            .tags
+        let mut wanted: Vec<(Name, &BTreeSet<String>)> = image
+            .markers
             .iter()
-            .map(String::as_str)
-            .filter(is_other)
+            .map(|(name, tags)| (name.clone(), tags))
             .collect();
-        let mut notes = Vec::new();
-        if !others.is_empty() {
-            notes.push(format!(
-                "The files also have {}: check that one policy fits all of them.",
-                abbreviated(&others)
+        let is_replaced = image.unmarked.is_empty() && !image.replaced_by.is_empty();
+        if wanted.is_empty() && image.declared.is_empty() && !is_replaced {
+            wanted.push((images::free_name(repository, &taken), &image.unmarked));
+        }
+        let reasons = all.reasons.entry(repository.clone()).or_default();
+        let replaced_by: Vec<&str> = image
+            .replaced_by
+            .iter()
+            .map(ImageRepository::as_str)
+            .collect();
+        if is_replaced {
+            reasons.push(format!(
+                "kustomize replaces it with {}",
+                abbreviated(&replaced_by)
             ));
         }
-        for name in names {
+        let is_shared = wanted.len() > 1;
+        for (name, tags) in wanted {
             // A marker may name one policy beside two images: the first one gets it.
-            if drafts.iter().all(|draft| draft.name != name) {
-                taken.insert(name.clone());
-                drafts.push(PolicyDraft {
-                    name,
-                    image: repository.clone(),
-                    rule: rule.clone(),
-                    notes: notes.clone(),
-                });
+            if all.drafts.iter().any(|draft| draft.name == name) {
+                reasons.push(format!("the marker of {name} is also beside another image"));
+                continue;
+            }
+            match policy_rule::guess(tags) {
+                Err(why) if why.is_empty() && image.tags.is_empty() => {
+                    reasons.push("the files have no tag".to_owned());
+                }
+                Err(why) if why.is_empty() => {
+                    reasons.push("its markers name policies for other images".to_owned());
+                }
+                Err(why) => reasons.push(why),
+                Ok(guessed) => {
+                    let mut notes = guessed.notes;
+                    notes.extend(unmarked_note(image, is_shared));
+                    notes.extend(automation_note(survey, image));
+                    taken.insert(name.clone());
+                    all.drafts.push(PolicyDraft {
+                        name,
+                        image: repository.clone(),
+                        rule: guessed.rule,
+                        notes,
+                    });
+                }
             }
         }
     }
-    drafts
+    all
+}
+
+/// Returns a note about references without a marker to an image that has markers.
+fn unmarked_note(image: &ImageUsage, is_shared: bool) -> Option<String> {
+    if image.markers.is_empty() || image.unmarked.is_empty() {
+        return None;
+    }
+    let tags: Vec<&str> = image.unmarked.iter().map(String::as_str).collect();
+    let tags = abbreviated(&tags);
+    Some(match is_shared {
+        true => format!(
+            "References without a marker have {tags}: mark them, since several policies are for \
+             this image."
+        ),
+        false => format!("References without a marker have {tags}: this policy is for them, too."),
+    })
+}
+
+/// Returns a note about an image without markers whose files all belong to automations of Flux,
+/// which go by markers.
+fn automation_note(survey: &Survey, image: &ImageUsage) -> Option<String> {
+    let environments = &survey.declared.environments;
+    let owner = |file: &String| {
+        let mut imported = environments.values().filter(|one| one.imported);
+        imported.find(|one| one.paths.contains(file))
+    };
+    let owners: Option<Vec<&Environment>> = image.files.iter().map(owner).collect();
+    let owner = owners?.into_iter().next()?;
+    image.markers.is_empty().then(|| {
+        format!(
+            "The ImageUpdateAutomation {} goes by markers: write one beside each reference.",
+            owner.name
+        )
+    })
 }
 
 /// Joins up to three values; of more, the first two and the number of the others.
@@ -239,13 +335,16 @@ pub fn abbreviated(values: &[&str]) -> String {
     }
 }
 
-/// Drafts the Environments of the files with policies; none where some are declared.
+/// Drafts the Environments of the files with policies; none where the user has declared some.
+/// Imported automations of Flux go by markers and keep the files below their paths.
 fn environment_drafts(
     survey: &Survey,
     images: &BTreeMap<ImageRepository, ImageUsage>,
     drafts: &[PolicyDraft],
+    graph: &IncludeGraph<'_>,
 ) -> Vec<EnvironmentDraft> {
-    if !survey.declared.environments.is_empty() {
+    let declared: Vec<&Environment> = survey.declared.environments.values().collect();
+    if declared.iter().any(|environment| !environment.imported) {
         return Vec::new();
     }
     let has_policy = |(repository, image): &(&ImageRepository, &ImageUsage)| {
@@ -256,17 +355,19 @@ fn environment_drafts(
         .filter(has_policy)
         .flat_map(|(_, image)| image.files.iter().map(String::as_str))
         .collect();
-    if files.is_empty() {
-        Vec::new()
-    } else {
-        environments::find(files)
-    }
+    let including: Vec<&str> = survey
+        .includes
+        .iter()
+        .map(|one| one.file.as_str())
+        .collect();
+    environments::find(files, &declared, graph, &including)
 }
 
 fn files(
     survey: &Survey,
     drafts: &[PolicyDraft],
     environments: &[EnvironmentDraft],
+    origin: Option<&Origin>,
 ) -> Vec<DraftFile> {
     let file = |path: String, text: String| DraftFile {
         path,
@@ -291,11 +392,13 @@ fn files(
     let declared = &survey.declared;
     if survey.settings.is_empty() && (!files.is_empty() || !declared.policies.is_empty()) {
         let policies = declared.policies.values().map(|policy| &policy.place);
-        let environments = declared.environments.values().map(|one| &one.place);
+        let declared_environments = declared.environments.values().map(|one| &one.place);
         let in_folder = policies
-            .chain(environments)
+            .chain(declared_environments)
             .all(|place| place.file.starts_with("policies/"));
-        files.push(file(SETTINGS_FILE.to_owned(), draft::settings(in_folder)));
+        let needs_forge = environments.iter().any(|one| one.review.is_some());
+        let text = draft::settings(in_folder, origin, needs_forge);
+        files.push(file(SETTINGS_FILE.to_owned(), text));
     }
     files
 }
