@@ -28,7 +28,11 @@ pub fn add(kind: FileKind, source: &[u8], needles: &Needles, findings: &mut Find
         kind,
         FileKind::Yaml | FileKind::Kustomization | FileKind::Json
     );
-    let Some(text) = std::str::from_utf8(source).ok().filter(|_| is_parsed) else {
+    let is_encrypted = |note: &Note| note.kind == NoteKind::Encrypted;
+    let Some(text) = std::str::from_utf8(source)
+        .ok()
+        .filter(|_| is_parsed && !findings.notes.iter().any(is_encrypted))
+    else {
         return;
     };
     let mut spans: Vec<Range<usize>> = findings
@@ -75,6 +79,14 @@ pub fn add(kind: FileKind, source: &[u8], needles: &Needles, findings: &mut Find
         .filter(|(at, _)| !is_comment(comments, *at))
     {
         let (line, column) = stream.line_column(at);
+        // What is wrong on the line explains the mention, too.
+        if findings
+            .notes
+            .iter()
+            .any(|note| note.line == line && note.kind != NoteKind::Unmanaged)
+        {
+            continue;
+        }
         findings.notes.push(Note {
             kind: NoteKind::Unmanaged,
             line,
