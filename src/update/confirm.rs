@@ -175,7 +175,7 @@ async fn ask(
     outcome
 }
 
-/// What a registry answered about tags of one repository.
+/// The answer of a registry about tags of one repository.
 struct HeadAnswer {
     scan: RepositoryScan,
     /// The digests that were known before.

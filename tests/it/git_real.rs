@@ -115,7 +115,7 @@ fn round_trip_over_file() {
     assert!(error.to_string().contains("/nowhere/at/all.git"), "{error}");
 }
 
-/// A remote that cannot be followed says so in its own words, and leaves no damaged mirror.
+/// A remote that cannot be followed has an error of its own, and leaves no damaged mirror.
 #[test]
 #[ignore = "needs git: run tests/run git"]
 fn unsupported_remotes_are_named_as_such() {

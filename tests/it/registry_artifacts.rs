@@ -1,4 +1,4 @@
-//! What a digest's manifest describes: an image, or an artifact of another kind.
+//! The artifact that a digest's manifest describes: an image, or another kind.
 
 use crate::it::support::wire::{Wire, reply};
 use serde_json::{Value, json};

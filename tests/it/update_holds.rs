@@ -228,7 +228,7 @@ fn release_outside_the_window_needs_now() {
     );
 }
 
-/// What the policy would not choose is not written, hold or not.
+/// `release` refuses a version that the policy would not choose without the hold.
 #[test]
 fn release_refuses_what_the_policy_refuses() {
     let fleet = reverted_at(Timestamp::now());

@@ -78,8 +78,8 @@ pub struct TagFacts {
     pub fresh: bool,
     /// Since when it was seen with this digest.
     pub since: Option<Timestamp>,
-    /// When it appeared in the list of tags; none if it was there when the repository was first
-    /// listed.
+    /// The time of the listing in which the tag first appeared; none if the first listing of the
+    /// repository had it.
     pub listed: Option<Timestamp>,
     /// The creation date of the image; `Some(None)` if it has none that can be believed. More than
     /// a day ahead of the clock is not.

@@ -25,7 +25,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 /// The reason of a failed connection to a server that does not speak TLS.
 pub const PLAIN_HTTP: &str = "it answers in plain HTTP, not TLS";
 
-/// What rustls says when the first bytes of the other side are no TLS record.
+/// The error of rustls if the first bytes of the server are no TLS record.
 const NO_TLS_RECORD: &str = "InvalidContentType";
 
 /// Most bytes of an error's body: only its beginning is useful.

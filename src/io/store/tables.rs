@@ -21,7 +21,7 @@ const LISTED: TableDefinition<&str, (i64, &str)> = TableDefinition::new("listed"
 /// Repository and tag → when the tag appeared in the list (milliseconds). Without a row it was
 /// there in the first listing, or it appeared too long ago to matter.
 const APPEARED: TableDefinition<(&str, &str), i64> = TableDefinition::new("appeared");
-/// How long the appearance of a tag is kept: as long as reverts count.
+/// The retention of the times at which tags appeared: as long as reverts count.
 const APPEARED_KEPT: SignedDuration = SignedDuration::from_hours(180 * 24);
 /// Repository and digest → [`ImageDescription`] as JSON.
 const FACTS: TableDefinition<(&str, &str), &[u8]> = TableDefinition::new("facts");

@@ -1,6 +1,6 @@
 //! `tagboat release`: a pass over one Environment in which a hold is lifted.
 //!
-//! It goes the Environment's own way: with `via: commit` the held version is committed inside the
+//! The Environment decides how: with `via: commit` the held version is committed inside the
 //! window, with `via: pullRequest` a pull request proposes it. Its marker names the version, so
 //! that the hold rests while the pull request is open; merging it lifts the hold for good, and
 //! closing it holds the version again.

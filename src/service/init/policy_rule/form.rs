@@ -228,8 +228,8 @@ fn ends_or_commit(rest: &[(&str, &str)]) -> bool {
     }
 }
 
-/// Returns whether a word is a commit: at least seven hexadecimal digits, of both kinds unless the
-/// word before says so.
+/// Returns whether a word is a commit: at least seven hexadecimal digits. Letters and digits must
+/// both occur, unless the word before announces a commit.
 fn is_commit(word: &str, before: Before<'_>) -> bool {
     let is_announced = matches!(before, Before::Word(word)
         if COMMITS.contains(&word.to_ascii_lowercase().as_str()));
