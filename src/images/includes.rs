@@ -3,11 +3,11 @@
 //! Enough of kustomize, Flux and Argo CD to tell which files a folder of production leads to. A
 //! remote base is no file here.
 
-use super::{references::FileKind, unsupported::is_remote};
-use crate::core::{
-    image::ImageRepository,
-    yaml::{self, Node},
+use super::{
+    references::{FileKind, YamlFile},
+    unsupported::is_remote,
 };
+use crate::core::{image::ImageRepository, yaml::Node};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The most paths of one file that are followed.
@@ -24,15 +24,15 @@ pub struct Includes {
 }
 
 /// Returns what a file includes; nothing if it includes nothing and renames nothing.
-pub fn read(path: &str, kind: FileKind, bytes: &[u8]) -> Option<Includes> {
-    let has = |needle: &str| memchr::memmem::find(bytes, needle.as_bytes()).is_some();
-    let is_kustomization = kind == FileKind::Kustomization;
-    if kind == FileKind::ChartTemplate
+pub fn read(path: &str, file: &YamlFile<'_>) -> Option<Includes> {
+    let has = |needle: &str| memchr::memmem::find(file.bytes(), needle.as_bytes()).is_some();
+    let is_kustomization = file.kind() == FileKind::Kustomization;
+    if file.kind() == FileKind::ChartTemplate
         || !is_kustomization && !has("kustomize.toolkit.fluxcd.io/") && !has("argoproj.io/")
     {
         return None;
     }
-    let stream = yaml::parse(std::str::from_utf8(bytes).ok()?).ok()?;
+    let stream = file.stream()?;
     let mut includes = Includes {
         file: path.to_owned(),
         paths: Vec::new(),
@@ -203,7 +203,7 @@ mod tests {
 
     fn includes(path: &str, source: &str) -> Includes {
         let kind = FileKind::of(path, |_| false);
-        read(path, kind, source.as_bytes()).unwrap()
+        read(path, &YamlFile::new(kind, source.as_bytes())).unwrap()
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::file_error::FileError;
 use crate::{
     images::{
         includes::{self, Includes},
-        references::{self, FileKind, Needles},
+        references::{FileKind, Needles, YamlFile},
         unsupported::{self, Unsupported},
     },
     spec::{self, Declarations},
@@ -43,6 +43,10 @@ pub struct Survey {
     pub unsupported: Vec<Unsupported>,
 }
 
+/// The most bytes of files kept from the walk until the policies are known; files beyond are read
+/// twice.
+const MOST_KEPT: usize = 64 << 20;
+
 /// Reads a folder.
 ///
 /// # Errors
@@ -50,79 +54,66 @@ pub struct Survey {
 pub fn survey(root: &Path) -> Result<Survey, FileError> {
     let mut survey = Survey::default();
     let mut declaring = Vec::new();
+    let mut kept = 0;
     let mut errors = Vec::new();
-    let mut parsed = Vec::new();
-    let files = walk(root, &mut errors, |path, relative| {
+    let files = walk(root, &mut errors, |full, path| {
         let has_chart = |chart: &str| root.join(chart).join("Chart.yaml").is_file();
-        let kind = FileKind::of(&relative, has_chart);
-        if kind == FileKind::NotYaml && !relative.ends_with(".json") {
+        let kind = FileKind::of(&path, has_chart);
+        if kind == FileKind::NotYaml && !path.ends_with(".json") {
             return Ok(None);
         }
-        let bytes = fs::read(path)?;
-        parsed.push((relative.clone(), kind));
-        let findings = references::find(kind, &bytes);
-        let has_findings = !findings.references.is_empty() || !findings.notes.is_empty();
-        let file = has_findings.then(|| ReferencedFile {
-            path: relative.clone(),
-            blob: None,
-            regular: true,
-            findings,
-        });
-        survey
-            .includes
-            .extend(includes::read(&relative, kind, &bytes));
-        survey
-            .unsupported
-            .extend(unsupported::find(&relative, kind, &bytes));
-        if relative.rsplit('/').next() == Some(SETTINGS_FILE) {
-            survey.settings.push((relative, bytes));
-        } else if spec::may_declare(&relative, &bytes) {
-            declaring.push((relative, bytes));
+        let bytes = fs::read(full)?;
+        if path.rsplit('/').next() == Some(SETTINGS_FILE) {
+            survey.settings.push((path.clone(), bytes.clone()));
+        } else if spec::may_declare(&path, &bytes) {
+            declaring.push((path.clone(), bytes.clone()));
         }
-        Ok(file)
+        kept += bytes.len();
+        let bytes = (kept <= MOST_KEPT).then_some(bytes);
+        Ok(Some(WalkedFile { path, kind, bytes }))
     })?;
-    survey.errors = errors;
     let declaring = declaring
         .iter()
         .map(|(path, bytes)| (path.as_str(), bytes.as_slice()));
     survey.declared = spec::read(declaring, None);
-    survey.parsed = parsed.len();
-    let files = finish_notes(root, &survey.declared, parsed, files);
-    survey.files = Arc::new(files);
+    survey.parsed = files.len();
+    let policies = survey.declared.policies.values();
+    let needles = Needles::new(policies.map(|policy| &policy.image));
+    let mut referenced = Vec::new();
+    for file in files {
+        match file
+            .bytes
+            .map_or_else(|| fs::read(root.join(&file.path)), Ok)
+        {
+            Ok(bytes) => {
+                let source = YamlFile::new(file.kind, &bytes);
+                survey.includes.extend(includes::read(&file.path, &source));
+                let unsupported = unsupported::find(&file.path, &source);
+                survey.unsupported.extend(unsupported);
+                let findings = source.watched_findings(&needles);
+                if !findings.is_empty() {
+                    referenced.push(ReferencedFile {
+                        path: file.path,
+                        blob: None,
+                        regular: true,
+                        findings,
+                    });
+                }
+            }
+            Err(source) => errors.push(FileError::new("read", &root.join(&file.path), source)),
+        }
+    }
+    survey.errors = errors;
+    survey.files = Arc::new(referenced);
     Ok(survey)
 }
 
-/// Drops the notes of files that mention no watched image, and adds those about mentions outside of
-/// references. A file that cannot be read a second time keeps its notes.
-fn finish_notes(
-    root: &Path,
-    declared: &Declarations,
-    parsed: Vec<(String, FileKind)>,
-    files: Vec<ReferencedFile>,
-) -> Vec<ReferencedFile> {
-    let policies = declared.policies.values();
-    let needles = Needles::new(policies.map(|policy| &policy.image));
-    let mut known = files.into_iter().peekable();
-    let mut finished = Vec::new();
-    for (path, kind) in parsed {
-        let findings = known.next_if(|file| file.path == path);
-        let mut findings = findings.map(|file| file.findings).unwrap_or_default();
-        if let Ok(bytes) = fs::read(root.join(&path)) {
-            if !needles.notes_count(kind, &bytes) {
-                findings.notes.clear();
-            }
-            references::add_mentions(kind, &bytes, &needles, &mut findings);
-        }
-        if !findings.references.is_empty() || !findings.notes.is_empty() {
-            finished.push(ReferencedFile {
-                path,
-                blob: None,
-                regular: true,
-                findings,
-            });
-        }
-    }
-    finished
+/// A file that the walk met.
+struct WalkedFile {
+    path: String,
+    kind: FileKind,
+    /// The content; none if it is to be read again.
+    bytes: Option<Vec<u8>>,
 }
 
 /// Returns the files below `path`, or `path` itself, that may have declarations.

@@ -2,7 +2,7 @@
 
 use crate::{
     images::{
-        references::FileKind,
+        references::{FileKind, YamlFile},
         unsupported::{self, Unsupported},
     },
     io::git::{EntryKind, GitError, Mirror, ObjectId},
@@ -51,11 +51,8 @@ pub(super) fn at(mirror: &Mirror, commit: ObjectId) -> Result<UnsupportedFinding
     for entry in entries.iter().filter(|entry| is_file(entry.kind)) {
         let kind = FileKind::of(&entry.path, |folder| charts.contains(folder));
         if kind != FileKind::NotYaml {
-            found.extend(unsupported::find(
-                &entry.path,
-                kind,
-                &revision.blob(entry.id)?,
-            ));
+            let bytes = revision.blob(entry.id)?;
+            found.extend(unsupported::find(&entry.path, &YamlFile::new(kind, &bytes)));
         }
     }
     Ok(UnsupportedFindings::new(found))

@@ -8,7 +8,7 @@ use crate::{
     core::image::ImageRepository,
     images::{
         lint,
-        references::{self, FileKind, Findings, Needles},
+        references::{self, FileKind, Findings, Needles, YamlFile},
         scope::{EnvironmentScope, ReferencedFile},
     },
     io::blocking,
@@ -117,8 +117,8 @@ impl Extractor for ReferencedFiles {
         if !self.needles.hit(bytes) {
             return Vec::new();
         }
-        let findings = references::find_watched(kind_of(class), bytes, &self.needles);
-        if findings.references.is_empty() && findings.notes.is_empty() {
+        let findings = YamlFile::new(kind_of(class), bytes).watched_findings(&self.needles);
+        if findings.is_empty() {
             Vec::new()
         } else {
             findings.encode()

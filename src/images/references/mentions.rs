@@ -1,34 +1,21 @@
 //! Texts that name a watched image with its version outside of every known place: arguments,
 //! environment variables, ConfigMaps. They are listed, so that nothing is ignored silently.
 
-use super::{FileKind, Findings, Needles, Note, NoteKind, find};
-use crate::core::{
-    image::ImageRef,
-    yaml::{self, YamlComment},
-};
+use super::{FileKind, Findings, Needles, Note, NoteKind, YamlFile};
+use crate::core::{image::ImageRef, yaml::YamlComment};
 use std::ops::Range;
 
 /// Notes of one file; a generated file may have thousands of mentions.
 const MOST: usize = 50;
 
-/// Finds the references of a file, as [`find`] does, with the notes that concern watched images and
-/// the mentions of these.
-pub fn find_watched(kind: FileKind, source: &[u8], needles: &Needles) -> Findings {
-    let mut findings = find(kind, source);
-    if !needles.notes_count(kind, source) {
-        findings.notes.clear();
-    }
-    add(kind, source, needles, &mut findings);
-    findings
-}
-
 /// Adds a note for each mention of a watched image that is no reference.
-pub fn add(kind: FileKind, source: &[u8], needles: &Needles, findings: &mut Findings) {
+pub(super) fn add(file: &YamlFile<'_>, needles: &Needles, findings: &mut Findings) {
     let is_parsed = matches!(
-        kind,
+        file.kind(),
         FileKind::Yaml | FileKind::Kustomization | FileKind::Json
     );
     let is_encrypted = |note: &Note| note.kind == NoteKind::Encrypted;
+    let source = file.bytes();
     let Some(text) = std::str::from_utf8(source)
         .ok()
         .filter(|_| is_parsed && !findings.notes.iter().any(is_encrypted))
@@ -70,7 +57,7 @@ pub fn add(kind: FileKind, source: &[u8], needles: &Needles, findings: &mut Find
         return;
     }
     // A file that cannot be parsed has a note about that already.
-    let Ok(stream) = yaml::parse(text) else {
+    let Some(stream) = file.stream() else {
         return;
     };
     let comments = stream.comments();
@@ -133,7 +120,7 @@ mod tests {
         let web = ImageRepository::new("ghcr.io/acme/web").unwrap();
         let needles = Needles::new([&web]);
         let pod = "apiVersion: v1\nkind: Pod\nspec:\n  containers:\n  - name: a\n    image: ghcr.io/acme/web:1.0 # ghcr.io/acme/web:0.9 before\n    args: [--sidecar=ghcr.io/acme/web:1.0, oci://ghcr.io/acme/web:1.0]\n    env:\n    - {name: I, value: 'ghcr.io/acme/web@sha256:0'}\n    - {name: J, value: ghcr.io/acme/web}\n    - {name: K, value: ghcr.io/acme/web-ui:1}\n    - {name: L, value: \"ghcr.io/acme/web:1.0\"}\n";
-        let found = find_watched(FileKind::Yaml, pod.as_bytes(), &needles);
+        let found = YamlFile::new(FileKind::Yaml, pod.as_bytes()).watched_findings(&needles);
         let notes: Vec<(NoteKind, u32, u32)> = found
             .notes
             .iter()
@@ -154,7 +141,7 @@ mod tests {
                 .starts_with("ghcr.io/acme/web:1.0 is named here")
         );
         let many = format!("a:\n{}", "- -x=ghcr.io/acme/web:1.0\n".repeat(MOST * 2));
-        let found = find_watched(FileKind::Yaml, many.as_bytes(), &needles);
+        let found = YamlFile::new(FileKind::Yaml, many.as_bytes()).watched_findings(&needles);
         assert_eq!(found.notes.len(), MOST);
     }
 }

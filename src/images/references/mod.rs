@@ -22,17 +22,18 @@ mod needles;
 mod siblings;
 mod tag_text;
 mod walk;
+mod yaml_file;
 
 pub use codec::{DecodeError, VERSION};
 pub use file_kind::FileKind;
-pub use mentions::{add as add_mentions, find_watched};
 pub use needles::Needles;
 pub(crate) use tag_text::{is_tag, only_piece};
+pub use yaml_file::YamlFile;
 
 use crate::core::{
     image::{ImageRef, ImageRepository},
     name::Name,
-    yaml::{self, Node, NodeStyle},
+    yaml::{Node, NodeStyle},
 };
 use std::{fmt, ops::Range};
 
@@ -46,6 +47,13 @@ pub struct Findings {
     pub references: Vec<Reference>,
     /// Texts that look like a reference but are not treated as one, in the order of the text.
     pub notes: Vec<Note>,
+}
+
+impl Findings {
+    /// Returns whether there is neither a reference nor a note.
+    pub fn is_empty(&self) -> bool {
+        self.references.is_empty() && self.notes.is_empty()
+    }
 }
 
 /// One place of a file that names an image: one scalar (`image: repo:tag`) or a few that belong
@@ -182,98 +190,9 @@ pub enum NoteKind {
     Unmanaged,
 }
 
-/// Finds the references of a file. Never fails: what cannot be read is a [`Note`].
-///
-/// The result depends on `kind` and `source` alone. Time is linear in the length of `source`.
+/// Finds the references of a file, as [`YamlFile::findings`] does.
 pub fn find(kind: FileKind, source: &[u8]) -> Findings {
-    let whole = |kind, (line, column), message: String| Findings {
-        references: vec![],
-        notes: vec![Note {
-            kind,
-            line,
-            column,
-            message,
-        }],
-    };
-    if kind == FileKind::NotYaml {
-        return Findings::default();
-    }
-    let text = match std::str::from_utf8(source) {
-        Ok(text) => text,
-        Err(error) => {
-            let good = std::str::from_utf8(&source[..error.valid_up_to()]).unwrap_or_default();
-            return whole(
-                NoteKind::NotUtf8,
-                yaml::line_column(good, good.len()),
-                "the file is not UTF-8".to_owned(),
-            );
-        }
-    };
-    if text.starts_with("version https://git-lfs.github.com/spec/") {
-        return whole(
-            NoteKind::LfsPointer,
-            (1, 1),
-            "the file is a pointer to large-file storage".to_owned(),
-        );
-    }
-    if kind == FileKind::ChartTemplate {
-        let place = yaml::line_column(text, text.find(MARKER).unwrap_or(0));
-        return whole(
-            NoteKind::Template,
-            place,
-            "a template of a chart is not edited: mark the chart's values instead".to_owned(),
-        );
-    }
-    let stream = match yaml::parse(text) {
-        Ok(stream) => stream,
-        // Other formats have this ending, too: with comments, a value on each line.
-        Err(_) if kind == FileKind::Json => return Findings::default(),
-        Err(error) if text.contains("{{") => {
-            return whole(
-                NoteKind::Template,
-                (error.line, error.column),
-                format!(
-                    "a template that is no YAML is not edited ({})",
-                    error.message
-                ),
-            );
-        }
-        Err(error) => {
-            return whole(
-                NoteKind::Unparsable,
-                (error.line, error.column),
-                error.message,
-            );
-        }
-    };
-    if let Some(place) = encrypted(&stream) {
-        return whole(
-            NoteKind::Encrypted,
-            place,
-            "the file is encrypted by SOPS".to_owned(),
-        );
-    }
-    walk::walk(kind, &stream)
-}
-
-/// Returns where a file shows that SOPS encrypted it: a `sops` key at the top of a document, or a
-/// value in its form. Either suffices, since any edit breaks the file's MAC.
-fn encrypted(stream: &yaml::YamlStream<'_>) -> Option<(u32, u32)> {
-    let source = stream.source().as_bytes();
-    if memchr::memmem::find(source, b"sops").is_some() {
-        let key = stream
-            .documents()
-            .flatten()
-            .find_map(|root| root.entry("sops").filter(|(_, value)| value.is_mapping()));
-        if let Some((key, _)) = key {
-            return Some((key.line(), key.column()));
-        }
-    }
-    memchr::memmem::find(source, b"ENC[")?;
-    let node = stream
-        .nodes()
-        .find(|node| node.value().is_some_and(|value| value.starts_with("ENC[")))?;
-    Some((node.line(), node.column()))
+    YamlFile::new(kind, source).findings()
 }
 
 impl Reference {

@@ -4,8 +4,8 @@
 //! an Argo CD Application. A unit is a Flux or Argo CD object that deploys something, or a source
 //! of one.
 
-use super::references::FileKind;
-use crate::core::yaml::{self, Node};
+use super::references::{FileKind, YamlFile};
+use crate::core::yaml::Node;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -101,19 +101,20 @@ impl UnsupportedKind {
 /// Returns the charts and units of a file, in the order of the text, at most [`MOST`].
 ///
 /// A file that cannot be parsed has none: `references::find` reports it.
-pub fn find(path: &str, kind: FileKind, bytes: &[u8]) -> Vec<Unsupported> {
+pub fn find(path: &str, file: &YamlFile<'_>) -> Vec<Unsupported> {
+    let bytes = file.bytes();
     let file_name = path.rsplit('/').next().unwrap_or(path);
     let is_chart = matches!(file_name, "Chart.yaml" | "requirements.yaml");
-    let is_kustomization = kind == FileKind::Kustomization;
+    let is_kustomization = file.kind() == FileKind::Kustomization;
     let has_needle = |needle: &&[u8]| memchr::memmem::find(bytes, needle).is_some();
     let may_match = is_chart || is_kustomization || NEEDLES.iter().any(has_needle);
     if !may_match
-        || matches!(kind, FileKind::ChartTemplate | FileKind::NotYaml)
+        || matches!(file.kind(), FileKind::ChartTemplate | FileKind::NotYaml)
         || bytes.len() > MOST_BYTES
     {
         return Vec::new();
     }
-    let Ok(Ok(stream)) = std::str::from_utf8(bytes).map(yaml::parse) else {
+    let Some(stream) = file.stream() else {
         return Vec::new();
     };
     let mut scan = Scan {

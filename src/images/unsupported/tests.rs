@@ -12,7 +12,7 @@ fn found(path: &str, source: &str) -> String {
             found.name
         )
     };
-    find(path, kind, source.as_bytes())
+    find(path, &YamlFile::new(kind, source.as_bytes()))
         .iter()
         .map(line)
         .collect()

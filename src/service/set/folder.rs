@@ -6,7 +6,7 @@
 
 use crate::{
     images::{
-        references::{self, FileKind, Needles, Note},
+        references::{FileKind, Needles, Note, YamlFile},
         rewrite::{self, Choices, RewriteOutcome},
     },
     service::file_error::FileError,
@@ -167,8 +167,7 @@ impl SetPass<'_, '_> {
             return Ok(None);
         }
         self.parsed.fetch_add(1, Ordering::Relaxed);
-        let mut found = references::find(kind, source);
-        references::add_mentions(kind, source, &self.needles, &mut found);
+        let found = YamlFile::new(kind, source).watched_findings(&self.needles);
         let outcome = rewrite::rewrite(source, &found.references, self.choices);
         let mut bytes = None;
         if !outcome.edits.is_empty() {

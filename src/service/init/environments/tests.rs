@@ -1,7 +1,7 @@
 use super::*;
 use crate::images::{
     includes::{self, Includes},
-    references::FileKind,
+    references::{FileKind, YamlFile},
 };
 
 fn found(files: &[&str]) -> Vec<(String, Vec<String>)> {
@@ -144,7 +144,8 @@ fn production_is_recognised_by_name() {
 
 fn included(path: &str, resource: &str) -> Includes {
     let source = format!("resources: [{resource}]\n");
-    includes::read(path, FileKind::Kustomization, source.as_bytes()).unwrap()
+    let file = YamlFile::new(FileKind::Kustomization, source.as_bytes());
+    includes::read(path, &file).unwrap()
 }
 
 /// Returns the reasons for pull requests, by name.
