@@ -1,8 +1,8 @@
 //! Charts and units that tagboat does not handle yet, named so that nothing is ignored silently.
 //!
 //! A chart version is pinned in a HelmRelease, an OCIRepository, `Chart.yaml`, a kustomization or
-//! an Argo CD Application. A unit is a Flux or Argo CD object that deploys something, or a source
-//! of one.
+//! an Argo CD Application. A unit is a Flux or Argo CD object that deploys something, a source of
+//! one, or what notifies of it.
 
 use super::references::{FileKind, YamlFile};
 use crate::core::yaml::Node;
@@ -74,6 +74,12 @@ pub enum UnsupportedKind {
     HelmChart,
     /// A Flux Bucket.
     Bucket,
+    /// A Flux Alert.
+    Alert,
+    /// A Flux Provider of notifications.
+    AlertProvider,
+    /// A Flux Receiver of webhooks.
+    Receiver,
 }
 
 impl UnsupportedKind {
@@ -94,6 +100,9 @@ impl UnsupportedKind {
             Self::HelmRepository => "Flux HelmRepository",
             Self::HelmChart => "Flux HelmChart",
             Self::Bucket => "Flux Bucket",
+            Self::Alert => "Flux Alert",
+            Self::AlertProvider => "Flux Provider",
+            Self::Receiver => "Flux Receiver",
         }
     }
 }
@@ -183,6 +192,15 @@ impl Scan<'_> {
                 self.add(UnsupportedKind::FluxKustomization, &name, None, at);
             }
             ("source.toolkit.fluxcd.io", kind) => self.source(kind, spec, &name, at),
+            ("notification.toolkit.fluxcd.io", "Alert") => {
+                self.add(UnsupportedKind::Alert, &name, None, at);
+            }
+            ("notification.toolkit.fluxcd.io", "Provider") => {
+                self.add(UnsupportedKind::AlertProvider, &name, None, at);
+            }
+            ("notification.toolkit.fluxcd.io", "Receiver") => {
+                self.add(UnsupportedKind::Receiver, &name, None, at);
+            }
             ("argoproj.io", "Application") => self.argo(spec, &name, at),
             ("argoproj.io", "ApplicationSet") => {
                 let template = spec

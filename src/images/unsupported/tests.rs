@@ -61,6 +61,21 @@ apiVersion: image.toolkit.fluxcd.io/v1
 kind: ImageRepository
 metadata: {name: podinfo}
 spec: {image: ghcr.io/stefanprodan/podinfo}
+---
+apiVersion: notification.toolkit.fluxcd.io/v1beta3
+kind: Alert
+metadata: {name: errors}
+spec: {providerRef: {name: chat}, eventSources: [{kind: Kustomization, name: '*'}]}
+---
+apiVersion: notification.toolkit.fluxcd.io/v1beta3
+kind: Provider
+metadata: {name: chat}
+spec: {type: slack}
+---
+apiVersion: notification.toolkit.fluxcd.io/v1
+kind: Receiver
+metadata: {name: push}
+spec: {type: github}
 ";
     assert_eq!(
         found("clusters/prod/x.yaml", source),
@@ -68,7 +83,10 @@ spec: {image: ghcr.io/stefanprodan/podinfo}
          13 HelmRelease podinfo -\n\
          25 Flux OCIRepository podinfo 6.x\n\
          29 Flux GitRepository flux-system/flux-system -\n\
-         34 Flux Kustomization flux-system/apps -\n"
+         34 Flux Kustomization flux-system/apps -\n\
+         44 Flux Alert errors -\n\
+         49 Flux Provider chat -\n\
+         54 Flux Receiver push -\n"
     );
 }
 
