@@ -64,9 +64,46 @@ impl Classify for PushRejection {
     }
 
     fn hint(&self) -> Option<String> {
-        (self.kind == ErrorKind::Config).then(|| {
-            "Allow the account to push to this branch, or let it open requests instead.".into()
-        })
+        let hint = match missing_in_commit(&self.why) {
+            Some(CommitDemand::Signature) => {
+                "The server wants signed commits: set repositories[].signingKey in tagboat.yaml, and add its public key to the bot's account at the forge."
+            }
+            Some(CommitDemand::SignOff) => {
+                "The server wants a sign-off: end the Environment's update.message with a line `Signed-off-by: NAME <EMAIL>`."
+            }
+            None => {
+                "Allow the account to push to this branch, or let it open pull requests instead."
+            }
+        };
+        (self.kind == ErrorKind::Config).then(|| hint.to_owned())
+    }
+}
+
+/// A part of a commit that a server's rule demands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum CommitDemand {
+    Signature,
+    SignOff,
+}
+
+/// Returns what a commit lacks, by the messages of GitHub ("Commits must have verified signatures"),
+/// GitLab ("Commit must be signed with a GPG key"), Gitea ("protected from unverified commit"),
+/// Bitbucket ("unsigned commit") and DCO hooks.
+fn missing_in_commit(why: &str) -> Option<CommitDemand> {
+    let why = why.to_lowercase();
+    let says = |words: &[&str]| words.iter().any(|word| why.contains(word));
+    if says(&["signed-off-by", "signed off", "sign-off", "signoff"]) {
+        Some(CommitDemand::SignOff)
+    } else if says(&[
+        "signature",
+        "signed",
+        "unverified commit",
+        "gpg",
+        "sign your commit",
+    ]) {
+        Some(CommitDemand::Signature)
+    } else {
+        None
     }
 }
 
@@ -425,6 +462,45 @@ mod tests {
             ("something else", "", ErrorKind::Remote),
         ] {
             assert_eq!(blame(why, told), kind, "{why} {told}");
+        }
+    }
+
+    #[test]
+    fn push_refusal_for_signature_has_hint() {
+        for (why, expected) in [
+            (
+                "GH006: Protected branch update failed. Commits must have verified signatures.",
+                "repositories[].signingKey",
+            ),
+            (
+                "pre-receive hook declined: GitLab: Commit must be signed with a GPG key",
+                "repositories[].signingKey",
+            ),
+            (
+                "branch main is protected from unverified commit 0123456",
+                "repositories[].signingKey",
+            ),
+            (
+                "pre-receive hook declined: a Signed-off-by line is missing",
+                "Signed-off-by: NAME",
+            ),
+            (
+                "protected branch hook declined: GH006: Changes must be made through a pull request",
+                "let it open pull requests",
+            ),
+            (
+                "pre-receive hook declined: design freeze, you must sign in first",
+                "let it open pull requests",
+            ),
+        ] {
+            let rejection = PushRejection {
+                remote: "https://example.com/fleet.git".to_owned(),
+                reference: "refs/heads/main".to_owned(),
+                why: why.to_owned(),
+                kind: blame(why, ""),
+            };
+            let hint = rejection.hint().unwrap();
+            assert!(hint.contains(expected), "{why}: {hint}");
         }
     }
 
