@@ -143,7 +143,8 @@ async fn gitlab_calls_follow_the_published_api() {
             .iter()
             .map(|unasked| unasked.reviewer.to_string())
             .collect::<Vec<_>>(),
-        ["nobody"]
+        ["nobody", "ann", "eve"],
+        "GitLab kept dan alone"
     );
     assert_eq!(
         forge.comment(&opened, "rollout", "done").await.unwrap(),
@@ -220,6 +221,7 @@ async fn gitlab_calls_follow_the_published_api() {
                 "PUT {PROJECT}/merge_requests/7 {}",
                 json!({"reviewer_ids": [6, 8, 9]})
             ),
+            format!("GET {PROJECT}/merge_requests/7"),
             format!(
                 "GET {PROJECT}/merge_requests/7/notes?sort=asc&order_by=created_at&per_page=100"
             ),

@@ -219,6 +219,8 @@ impl Forge for Gitlab {
             }
         }
         asked.retain(|user| !user.username.eq_ignore_ascii_case(&request.author));
+        asked.sort_unstable_by_key(|user| user.id);
+        asked.dedup_by_key(|user| user.id);
         if asked.is_empty() {
             return Ok(unasked);
         }
@@ -243,6 +245,20 @@ impl Forge for Gitlab {
                 json!({"reviewer_ids": ids}),
             )
             .await?;
+            // GitLab drops users without access to the project, and on the free tier all but one,
+            // and answers 200.
+            let requested = self
+                .whole(ForgeOperation::Reviewers, request.number)
+                .await?
+                .reviewers;
+            let dropped = asked
+                .iter()
+                .filter(|user| !requested.iter().any(|one| one.id == user.id));
+            unasked.extend(dropped.map(|user| UnrequestedReview {
+                reviewer: RequestedReviewer::User(user.username.clone()),
+                why: "GitLab did not keep the reviewer: a user needs access to the project, and the free tier allows one reviewer"
+                    .to_owned(),
+            }));
         }
         Ok(unasked)
     }
