@@ -5,14 +5,19 @@
 //! line and column. Checks beyond a schema (is this a range, a time zone, a repository?) happen
 //! where the raw shape becomes a checked value, through [`SpecReader::check`].
 
-use super::diagnostic::{Diagnostic, Severity, SourcePlace};
+use super::{
+    diagnostic::{Diagnostic, Severity, SourcePlace},
+    repair::repaired,
+    spelling::nearest,
+    validator::{SpecSchema, likeliest_branch},
+};
 use crate::core::{
     pointer,
     text::{escape_control, without_controls},
     yaml,
 };
 use jsonschema::{
-    ValidationError, Validator,
+    ValidationError,
     error::{TypeKind, ValidationErrorKind},
 };
 use serde::de::DeserializeOwned;
@@ -26,46 +31,12 @@ pub(crate) struct SpecDocument<'a> {
     root: yaml::Node<'a>,
 }
 
-/// The schema of one kind: its text, to look up names in, and the validator made of it.
-pub(crate) struct SpecSchema {
-    pub value: Value,
-    validator: Validator,
-}
-
-impl SpecSchema {
-    /// The schema of a raw shape, without references inside, so that a schema path leads to its
-    /// node.
-    pub(super) fn of<T: schemars::JsonSchema>() -> Self {
-        let settings = schemars::generate::SchemaSettings::draft2020_12()
-            .with(|settings| settings.inline_subschemas = true);
-        let value = settings
-            .into_generator()
-            .into_root_schema_for::<T>()
-            .to_value();
-        let validator = jsonschema::validator_for(&value).expect("schemars writes valid schemas");
-        Self { value, validator }
-    }
-
-    /// Returns the valid field names at the place of an error: those beside the failed keyword.
-    fn known_names(&self, error: &ValidationError<'_>) -> Vec<&str> {
-        let path = error.schema_path().as_str();
-        let parent = &path[..path.rfind('/').unwrap_or(0)];
-        let properties = self
-            .value
-            .pointer(parent)
-            .and_then(|node| node.get("properties"))
-            .and_then(Value::as_object);
-        properties
-            .into_iter()
-            .flat_map(|properties| properties.keys().map(String::as_str))
-            .collect()
-    }
-}
-
 /// Collects the mistakes of one document while it is turned into a checked value.
 pub(crate) struct SpecReader<'a> {
     pub document: &'a SpecDocument<'a>,
     pub mistakes: Vec<Diagnostic>,
+    /// The pointers of fields that were misspelt, and those that they have in the file.
+    renamed: Vec<(String, String)>,
 }
 
 impl<'a> SpecDocument<'a> {
@@ -132,16 +103,22 @@ impl<'a> SpecReader<'a> {
         Self {
             document,
             mistakes: Vec::new(),
+            renamed: Vec::new(),
         }
     }
 
-    /// The raw shape, if the schema finds nothing wrong.
+    /// Returns the raw shape.
+    ///
+    /// Where the schema finds mistakes, it is that of a repaired copy, so that further checks find
+    /// the rest of them. The caller makes nothing of it then: [`SpecReader::failed`] tells.
     pub(super) fn shape<T: DeserializeOwned>(&mut self, schema: &SpecSchema) -> Option<T> {
-        for error in schema.validator.iter_errors(&self.document.value) {
+        for error in schema.errors(&self.document.value) {
             self.schema_mistakes(schema, &error);
         }
         if self.failed() {
-            return None;
+            let repaired = repaired(schema, &self.document.value)?;
+            self.renamed = repaired.renamed;
+            return serde_json::from_value(repaired.value).ok();
         }
         match serde_json::from_value(self.document.value.clone()) {
             Ok(shape) => Some(shape),
@@ -179,8 +156,12 @@ impl<'a> SpecReader<'a> {
     }
 
     fn say(&mut self, pointer: &str, severity: Severity, message: impl Display) {
+        let written = self.renamed.iter().find_map(|(name, written)| {
+            let rest = pointer.strip_prefix(name.as_str())?;
+            (rest.is_empty() || rest.starts_with('/')).then(|| format!("{written}{rest}"))
+        });
         self.mistakes.push(Diagnostic {
-            place: self.document.place(pointer),
+            place: self.document.place(written.as_deref().unwrap_or(pointer)),
             severity,
             message: message.to_string(),
         });
@@ -236,23 +217,6 @@ impl<'a> SpecReader<'a> {
             );
         }
     }
-}
-
-/// Returns the errors of the alternative that the file most likely means: the one whose errors lie
-/// deepest, and are not about the type of the whole.
-fn likeliest_branch<'e, 'i>(
-    context: &'e [Vec<ValidationError<'i>>],
-) -> Option<&'e [ValidationError<'i>]> {
-    let likelihood = |errors: &&Vec<ValidationError<'_>>| {
-        let depths = errors
-            .iter()
-            .map(|error| error.instance_path().as_str().len());
-        let is_type =
-            |error: &ValidationError<'_>| matches!(error.kind(), ValidationErrorKind::Type { .. });
-        (depths.max().unwrap_or(0), !errors.iter().any(is_type))
-    };
-    let branch = context.iter().max_by_key(likelihood)?;
-    (!branch.is_empty()).then_some(branch)
 }
 
 fn not_an_option(instance: &Value, options: &Value) -> String {
@@ -322,21 +286,4 @@ fn found(value: &Value) -> String {
         Value::String(_) => "text".to_owned(),
         value => clean(&value.to_string()),
     }
-}
-
-/// The known name a misspelt one was most likely meant to be.
-pub(crate) fn nearest<'k>(name: &str, known: &[&'k str]) -> Option<&'k str> {
-    let fold = |text: &str| text.to_lowercase().replace(['-', '_'], "");
-    let name = fold(name);
-    known
-        .iter()
-        .map(|candidate| {
-            (
-                strsim::damerau_levenshtein(&name, &fold(candidate)),
-                *candidate,
-            )
-        })
-        .filter(|(distance, candidate)| *distance <= (candidate.len() / 3).max(1))
-        .min()
-        .map(|(_, candidate)| candidate)
 }

@@ -12,11 +12,12 @@ mod automation;
 
 use super::{
     diagnostic::{Diagnostic, SourcePlace},
-    document::{SpecDocument, SpecReader, SpecSchema},
+    document::{SpecDocument, SpecReader},
     environment::Environment,
     flux_raw::{AutomationSpec, FluxDeclaration, FluxPolicySpec, RepositorySpec},
     policy::{ImagePolicy, PolicyKind, TagFilter, name_of, order, pattern, reflection, repository},
     raw,
+    validator::SpecSchema,
 };
 use crate::core::{
     image::ImageRepository,
@@ -177,6 +178,9 @@ impl FluxImport {
             .enumerate()
             .map(|(index, text)| at.check(&format!("/spec/exclusionList/{index}"), pattern(text)))
             .collect::<Option<Vec<_>>>();
+        if at.failed() {
+            return;
+        }
         if let (Some(name), Some(image), Some(interval), Some(exclude)) =
             (name, image, interval, exclude)
         {

@@ -18,12 +18,14 @@ mod policy;
 pub mod settings;
 mod settings_raw;
 mod raw;
+mod repair;
 mod schema;
 mod secret_source;
+mod spelling;
+mod validator;
 
 pub use application::{Application, DeletionPolicy, Drift, Helm, Ignore, resolve};
 pub use diagnostic::{Diagnostic, Severity, SourcePlace};
-pub(crate) use document::nearest;
 pub use environment::{
     AutoMerge, ChangeGroup, CommitAuthor, Environment, LabelSelector, MergeMethod, Paths,
     ReferenceScope, RequestOptions, RequireChecks, WriteMode,
@@ -34,11 +36,13 @@ pub use forge_kind::ForgeKind;
 pub use policy::{DigestReflection, ImagePolicy, PolicyKind, SortOrder, TagFilter};
 pub use schema::{SchemaKind, schema};
 pub use secret_source::SecretSource;
+pub(crate) use spelling::nearest;
 
 use crate::core::{name::Name, yaml};
-use document::{SpecDocument, SpecReader, SpecSchema};
+use document::{SpecDocument, SpecReader};
 use raw::{ApplicationSpec, Declaration, EnvironmentSpec, PolicySpec};
 use std::{collections::BTreeMap, sync::LazyLock};
+use validator::SpecSchema;
 
 /// The API group and version of tagboat's own kinds.
 pub const API_VERSION: &str = "tagboat.dev/v1alpha1";
@@ -206,19 +210,18 @@ impl CollectedDocuments {
                 at.error("/apiVersion", format!("write {API_VERSION}"))
             }
             Some("ImagePolicy") => {
-                let raw = at.shape(&POLICY);
-                self.policies
-                    .extend(raw.and_then(|raw| policy::read(&mut at, raw)));
+                let read = at.shape(&POLICY).and_then(|raw| policy::read(&mut at, raw));
+                self.policies.extend(read.filter(|_| !at.failed()));
             }
             Some("Environment") => {
                 let raw = at.shape(&ENVIRONMENT);
-                self.environments
-                    .extend(raw.and_then(|raw| environment::read(&mut at, raw)));
+                let read = raw.and_then(|raw| environment::read(&mut at, raw));
+                self.environments.extend(read.filter(|_| !at.failed()));
             }
             Some("Application") => {
                 let raw = at.shape(&APPLICATION);
-                self.applications
-                    .extend(raw.and_then(|raw| application::read(&mut at, raw)));
+                let read = raw.and_then(|raw| application::read(&mut at, raw));
+                self.applications.extend(read.filter(|_| !at.failed()));
             }
             kind => {
                 let known = ["ImagePolicy", "Environment", "Application"];

@@ -6,11 +6,12 @@ mod repository;
 
 use super::{
     diagnostic::{Diagnostic, Severity, SourcePlace},
-    document::{SpecDocument, SpecReader, SpecSchema},
+    document::{SpecDocument, SpecReader},
     environment::CommitAuthor,
     forge::{self, ForgeSpec},
     secret_source::SecretSource,
     settings_raw as raw,
+    validator::SpecSchema,
 };
 use crate::core::{schedule, yaml};
 use registry::registry;
