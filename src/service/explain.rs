@@ -89,7 +89,7 @@ pub async fn explain(
             updater.repo.config.name
         ));
         let mut report = PassReport::default();
-        let snapshot = updater.refresh_for_holds(&mut report).await?;
+        let snapshot = updater.refresh_for_holds(now, &mut report).await?;
         answer
             .gaps
             .add(&updater.repo.config.name, &report, &snapshot.declared);

@@ -57,6 +57,7 @@ pub async fn holds(
     progress: &dyn Progress,
 ) -> Result<HoldsAnswer, Failure> {
     let _locks = service.lock_repositories().await;
+    let now = Timestamp::now();
     let mut answer = HoldsAnswer {
         holds: Vec::new(),
         gaps: Gaps::default(),
@@ -65,11 +66,11 @@ pub async fn holds(
         let repository = &updater.repo.config.name;
         progress.update(&format!("reading {repository}"));
         let mut report = PassReport::default();
-        let snapshot = updater.refresh_for_holds(&mut report).await?;
+        let snapshot = updater.refresh_for_holds(now, &mut report).await?;
         answer.gaps.add(repository, &report, &snapshot.declared);
         let (scopes, _) = snapshot.lint().await;
         for scope in &scopes {
-            for (policy, holds) in updater.holds(&snapshot, scope, Timestamp::now()).await? {
+            for (policy, holds) in updater.holds(&snapshot, scope, now).await? {
                 answer.holds.extend(holds.iter().map(|hold| ListedHold {
                     repository: repository.clone(),
                     environment: scope.environment.name.clone(),

@@ -121,7 +121,7 @@ async fn in_repository(
     } = query;
     let now = Timestamp::now();
     let mut report = PassReport::default();
-    let snapshot = updater.refresh_for_holds(&mut report).await?;
+    let snapshot = updater.refresh_for_holds(now, &mut report).await?;
     let mut gaps = Gaps::default();
     gaps.add(&updater.repo.config.name, &report, &snapshot.declared);
     let (scopes, _) = snapshot.lint().await;

@@ -7,7 +7,7 @@ use crate::{
         name::Name,
         version::Bump,
     },
-    images::policy::{self, Chosen, Hold},
+    images::policy::{self, Chosen, Hold, MoveOrigin},
     review::{FileLine, ImageMove},
     spec::Declarations,
     update::{FailureReport, PassReport},
@@ -52,17 +52,21 @@ impl RefusedTag {
     }
 }
 
-/// A version that a revert, or a pull request closed unmerged, holds back.
+/// A version that is held back by a revert, a force-push, or a pull request closed unmerged.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct HeldTag {
     /// The held version; an ordered policy refuses every version up to it.
     pub version: String,
-    /// The reverting commit; empty where a closed pull request holds the version.
-    pub commit: String,
-    /// The author of that commit, or the user who closed the pull request.
-    pub author: String,
-    /// The time of the revert or of the closing.
+    /// The act that holds it.
+    pub origin: HoldOrigin,
+    /// The reverting commit, or the bot's commit that a force-push removed; none for a closed pull
+    /// request.
+    pub commit: Option<String>,
+    /// The author of the reverting commit, or the user who closed the pull request; unknown for a
+    /// force-push.
+    pub author: Option<String>,
+    /// The time of the revert or of the closing, or at which the force-push was seen.
     pub time: Timestamp,
     /// The number of the closed pull request.
     pub pull_request: Option<u64>,
@@ -70,14 +74,42 @@ pub struct HeldTag {
     pub reason: String,
 }
 
+/// The acts that hold a version back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum HoldOrigin {
+    /// A commit went back to a lower version.
+    Revert,
+    /// A pull request was closed unmerged.
+    ClosedPullRequest,
+    /// A force-push removed the bot's commit.
+    ForcePush,
+}
+
 impl From<&Hold> for HeldTag {
     fn from(hold: &Hold) -> Self {
+        let (mut commit, mut author, mut pull_request) = (None, None, None);
+        let origin = match &hold.origin {
+            MoveOrigin::Commit { id, author: by } => {
+                (commit, author) = (Some(id.clone()), Some(by.clone()));
+                HoldOrigin::Revert
+            }
+            MoveOrigin::ClosedRequest { number, author: by } => {
+                (pull_request, author) = (Some(*number), Some(by.clone()));
+                HoldOrigin::ClosedPullRequest
+            }
+            MoveOrigin::ForcePush { removed } => {
+                commit = Some(removed.clone());
+                HoldOrigin::ForcePush
+            }
+        };
         Self {
             version: hold.value.clone(),
-            commit: hold.commit.clone(),
-            author: hold.author.clone(),
+            origin,
+            commit,
+            author,
             time: hold.time,
-            pull_request: hold.request,
+            pull_request,
             reason: hold.to_string(),
         }
     }

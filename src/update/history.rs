@@ -3,12 +3,13 @@
 use crate::{
     core::{image::ImageRepository, name::Name},
     images::{
-        policy::HeldMove,
+        policy::{HeldMove, MoveOrigin},
         references::{self, FileKind, Needles, Reference, ReferenceOrigin},
     },
     io::git::{self, FileDelta, GitError, HistoryCommit, Mirror, ObjectId},
 };
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet, hash_map::Entry};
 
 /// How far back reverts count (DESIGN, "Hold after revert"): 180 days, in seconds.
@@ -24,18 +25,26 @@ const UNPINNED: &str = "no digest";
 const MOST_MERGED: usize = 50;
 
 /// A reference that a commit moved.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct ReferenceMove {
-    path: String,
-    locator: String,
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct ReferenceMove {
+    pub(super) path: String,
+    pub(super) locator: String,
     marker: Option<Name>,
-    repository: Option<ImageRepository>,
-    tag: Option<(String, String)>,
+    pub(super) repository: Option<ImageRepository>,
+    pub(super) tag: Option<(String, String)>,
     digest: Option<(String, String)>,
     /// The tag beside the digest.
     beside: Option<String>,
     /// True if the bot proposed the move; a person may have merged it.
-    by_bot: bool,
+    pub(super) by_bot: bool,
+}
+
+/// The value of a reference before and after a move, as a policy counts it.
+pub(super) struct ValueChange {
+    pub(super) old: String,
+    pub(super) new: String,
+    /// The tag of a digest that moved.
+    pub(super) tag: Option<String>,
 }
 
 impl ReferenceMove {
@@ -127,33 +136,56 @@ impl HoldHistory {
         let mut moves = Vec::new();
         for commit in commits.iter().rev() {
             for moved in self.moved.get(&commit.id).into_iter().flatten() {
-                let ours = match &moved.marker {
-                    Some(marker) => marker == filter.policy,
-                    None => {
-                        filter.automatic && moved.repository.as_ref() == Some(filter.repository)
-                    }
-                };
-                let (values, tag) = match &moved.tag {
-                    Some(_) if !filter.digests => (&moved.tag, None),
-                    _ => (&moved.digest, moved.beside.clone()),
-                };
-                let (true, Some((old, new))) = (ours && (filter.contains)(&moved.path), values)
-                else {
+                let Some(ValueChange { old, new, tag }) = value_change(filter, moved) else {
                     continue;
                 };
                 moves.push(HeldMove {
-                    commit: commit.id.to_string(),
-                    author: commit.author.clone(),
+                    origin: MoveOrigin::Commit {
+                        id: commit.id.to_string(),
+                        author: commit.author.clone(),
+                    },
                     time: Timestamp::from_second(commit.seconds).unwrap_or(Timestamp::UNIX_EPOCH),
                     by_bot: moved.by_bot,
-                    old: old.clone(),
-                    new: new.clone(),
+                    old,
+                    new,
                     tag,
-                    request: None,
                 });
             }
         }
         moves
+    }
+}
+
+/// Returns the values of a move if it belongs to the filter's policy.
+pub(super) fn value_change(filter: &MoveFilter<'_>, moved: &ReferenceMove) -> Option<ValueChange> {
+    let is_ours = match &moved.marker {
+        Some(marker) => marker == filter.policy,
+        None => filter.automatic && moved.repository.as_ref() == Some(filter.repository),
+    };
+    let (values, tag) = match &moved.tag {
+        Some(_) if !filter.digests => (&moved.tag, None),
+        _ => (&moved.digest, moved.beside.clone()),
+    };
+    let (old, new) = values.clone()?;
+    (is_ours && (filter.contains)(&moved.path)).then_some(ValueChange { old, new, tag })
+}
+
+/// Returns the moves of one commit against its first parent.
+///
+/// # Errors
+/// If an object of the mirror is missing.
+pub(super) fn moves_of_commit(
+    mirror: &Mirror,
+    commit: ObjectId,
+    needles: &Needles,
+) -> Result<Vec<ReferenceMove>, GitError> {
+    let mut history = mirror.history(commit, i64::MIN, 1);
+    match history.next().transpose()? {
+        Some(commit) if commit.parent.is_some() => {
+            let changes = history.changes(&commit)?;
+            moved(mirror, &commit, &changes, needles)
+        }
+        _ => Ok(Vec::new()),
     }
 }
 

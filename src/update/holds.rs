@@ -1,10 +1,9 @@
-//! Holds after a revert: read from the history of the branch, and from pull requests that people
-//! closed.
+//! Holds after a revert: read from the history of the branch, from pull requests that people
+//! closed, and from updates that force-pushes removed.
 
 use super::{
-    HoldHistory, MoveFilter, RepoFollower, RepoSnapshot, blocking,
-    evaluate::HoldsByPolicy,
-    requests::{cache::SharedRequestCache, closed::EndedRequests},
+    HoldHistory, MoveFilter, RepoFollower, RepoSnapshot, blocking, evaluate::HoldsByPolicy,
+    force_push::RemovedUpdates, requests::cache::SharedRequestCache,
 };
 use crate::{
     images::{
@@ -19,22 +18,30 @@ use crate::{
 use jiff::Timestamp;
 use std::sync::Arc;
 
+/// The sources of holds.
+#[derive(Clone, Copy)]
+pub(crate) struct HoldSources<'a> {
+    pub(crate) repo: &'a RepoFollower,
+    pub(crate) history: &'a Arc<tokio::sync::Mutex<HoldHistory>>,
+    pub(crate) removed: &'a Arc<tokio::sync::Mutex<RemovedUpdates>>,
+    pub(crate) requests: &'a SharedRequestCache,
+}
+
 /// Returns the holds of each policy of an Environment.
 pub(crate) async fn read(
-    repo: &RepoFollower,
-    history: &Arc<tokio::sync::Mutex<HoldHistory>>,
-    requests: &SharedRequestCache,
+    sources: HoldSources<'_>,
     snapshot: &RepoSnapshot,
     scope: &Arc<EnvironmentScope>,
     now: Timestamp,
 ) -> Result<HoldsByPolicy, GitError> {
-    let mirror = Arc::clone(&repo.mirror);
+    let mirror = Arc::clone(&sources.repo.mirror);
     let (ended, released) = {
-        let cache = requests.lock();
+        let cache = sources.requests.lock();
         (cache.ended.clone(), cache.released.clone())
     };
     let (snapshot, scope) = (snapshot.clone(), Arc::clone(scope));
-    let mut history = Arc::clone(history).lock_owned().await;
+    let mut history = Arc::clone(sources.history).lock_owned().await;
+    let removed = sources.removed.lock().await.clone();
     blocking(move || {
         let policies = snapshot.declared.policies.values();
         let needles = Needles::new(policies.map(|policy| &policy.image));
@@ -52,8 +59,13 @@ pub(crate) async fn read(
                 digests: matches!(policy.choice, PolicyKind::Digest(_)),
                 contains: &contains,
             };
-            let moves = history.moves(&filter);
-            let moves = with_requests(moves, &ended, &environment.name, policy, base);
+            let proposed = |row: &HeldMove| ended.proposed(&environment.name, policy, base, row);
+            let mut moves = history.moves(&filter);
+            for row in moves.iter_mut().filter(|row| !row.by_bot) {
+                row.by_bot = proposed(row);
+            }
+            insert_by_time(&mut moves, removed.moves(&filter, proposed));
+            insert_by_time(&mut moves, ended.refused(&environment.name, policy, base));
             let mut holds = holds(policy, &moves);
             for version in released_in(environment, policy, &released) {
                 holds.lift(policy, version);
@@ -79,24 +91,14 @@ fn released_in<'r>(
         .map(|(_, version)| version.version.as_str())
 }
 
-/// Adds what people refused by closing pull requests, and marks the merges of the bot's own.
-fn with_requests(
-    mut moves: Vec<HeldMove>,
-    ended: &EndedRequests,
-    environment: &str,
-    policy: &ImagePolicy,
-    base: &str,
-) -> Vec<HeldMove> {
-    for row in moves.iter_mut().filter(|row| !row.by_bot) {
-        row.by_bot = ended.proposed(environment, policy, base, row);
-    }
-    for refused in ended.refused(environment, policy, base) {
+/// Inserts what no commit of the history did.
+fn insert_by_time(moves: &mut Vec<HeldMove>, others: Vec<HeldMove>) {
+    for other in others {
         let index = moves
             .iter()
             // Commits have whole seconds, so that one in the same second came later.
-            .position(|row| row.time.as_second() >= refused.time.as_second())
+            .position(|row| row.time.as_second() >= other.time.as_second())
             .unwrap_or(moves.len());
-        moves.insert(index, refused);
+        moves.insert(index, other);
     }
-    moves
 }

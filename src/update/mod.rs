@@ -20,6 +20,7 @@ mod confirm;
 mod evaluate;
 mod explain;
 mod follower;
+mod force_push;
 pub(crate) mod history;
 mod holds;
 mod pass;
@@ -67,6 +68,8 @@ use crate::{
 };
 use commit::Publisher;
 use confirm::ConfirmedChoices;
+use force_push::RemovedUpdates;
+use holds::HoldSources;
 use jiff::Timestamp;
 use requests::{RequestContext, cache::SharedRequestCache};
 use std::{
@@ -90,6 +93,7 @@ pub struct ImageUpdater {
     pub merged: watch::Sender<Arc<[MergedRequest]>>,
     publisher: Publisher,
     history: Arc<tokio::sync::Mutex<HoldHistory>>,
+    removed: Arc<tokio::sync::Mutex<RemovedUpdates>>,
     confirmed: Mutex<Confirmed>,
     choices: ConfirmedChoices,
     requests: SharedRequestCache,
@@ -143,6 +147,7 @@ impl ImageUpdater {
             previews: OnceLock::new(),
             merged: watch::Sender::new(Arc::default()),
             history: Arc::default(),
+            removed: Arc::default(),
             confirmed: Mutex::default(),
             choices: ConfirmedChoices::default(),
             requests: SharedRequestCache::default(),
@@ -185,9 +190,11 @@ impl ImageUpdater {
     /// If the remote cannot be reached or the mirror is damaged.
     pub async fn refresh_for_holds(
         &self,
+        now: Timestamp,
         report: &mut PassReport,
     ) -> Result<RepoSnapshot, GitError> {
         let snapshot = self.repo.refresh(&mut report.warnings).await?;
+        self.observe_head(&snapshot, now, report).await;
         if let Some(context) = self.request_context() {
             requests::list::for_holds(context, &snapshot, report).await?;
         }
@@ -204,8 +211,7 @@ impl ImageUpdater {
         scope: &Arc<EnvironmentScope>,
         now: Timestamp,
     ) -> Result<BTreeMap<Name, Holds>, GitError> {
-        let (repo, history) = (&self.repo, &self.history);
-        holds::read(repo, history, &self.requests, snapshot, scope, now).await
+        holds::read(self.hold_sources(), snapshot, scope, now).await
     }
 
     /// Commits `suspend: true` (or `false`) in a declaration, and nothing else.
@@ -238,6 +244,22 @@ impl ImageUpdater {
         now: Timestamp,
     ) -> Result<RollbackOutcome, CommandError> {
         commands::rollback::roll_back(self, application, to, commit, now).await
+    }
+
+    fn hold_sources(&self) -> HoldSources<'_> {
+        HoldSources {
+            repo: &self.repo,
+            history: &self.history,
+            removed: &self.removed,
+            requests: &self.requests,
+        }
+    }
+
+    /// Notes the updates that a force-push removed since the last pass.
+    async fn observe_head(&self, snapshot: &RepoSnapshot, now: Timestamp, report: &mut PassReport) {
+        let store = &self.scanner.store;
+        let warnings = force_push::observe(&self.removed, &self.repo, store, snapshot, now).await;
+        report.warnings.extend(warnings);
     }
 
     /// What the work on pull requests needs; none without a forge.

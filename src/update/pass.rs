@@ -143,6 +143,7 @@ impl ImageUpdater {
         report: &mut PassReport,
     ) -> Result<PassStep, GitError> {
         report.revision = Some(snapshot.commit.to_string());
+        self.observe_head(snapshot, pass.now, report).await;
         if let Some((commit, environment, row)) = pass.unsure.take() {
             let head = snapshot.commit;
             if self
@@ -170,8 +171,7 @@ impl ImageUpdater {
         let inputs = PlanInputs {
             repo: &self.repo,
             scanner: &self.scanner,
-            history: &self.history,
-            requests: &self.requests,
+            holds: self.hold_sources(),
             choices: &self.choices,
             snapshot,
         };

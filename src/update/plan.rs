@@ -2,13 +2,12 @@
 //! back what people have reverted.
 
 use super::{
-    EnvironmentReport, EnvironmentState, HoldHistory, PassReport, PolicyReport, ReleaseOrder,
-    RepoFollower, RepoSnapshot, blocking,
+    EnvironmentReport, EnvironmentState, PassReport, PolicyReport, ReleaseOrder, RepoFollower,
+    RepoSnapshot, blocking,
     confirm::{Confirmation, ConfirmedChoices, confirm},
     evaluate::{self, Decisions, Evaluation, HoldsByPolicy, PolicyDecision, ScopeEdits},
-    holds,
+    holds::{self, HoldSources},
     pass_state::{PassState, PreparedEnvironment},
-    requests::cache::SharedRequestCache,
     scan::forget_confirmed,
 };
 use crate::{
@@ -31,8 +30,7 @@ use std::sync::Arc;
 pub(crate) struct PlanInputs<'a> {
     pub(crate) repo: &'a RepoFollower,
     pub(crate) scanner: &'a Scanner,
-    pub(crate) history: &'a Arc<tokio::sync::Mutex<HoldHistory>>,
-    pub(crate) requests: &'a SharedRequestCache,
+    pub(crate) holds: HoldSources<'a>,
     pub(crate) choices: &'a ConfirmedChoices,
     pub(crate) snapshot: &'a RepoSnapshot,
 }
@@ -68,14 +66,7 @@ pub(crate) async fn prepare(
         (decisions, edits) = decide(inputs, scope, pass, &held, report).await?;
     }
     if !edits.files.is_empty() {
-        let PlanInputs {
-            repo,
-            history,
-            requests,
-            snapshot,
-            ..
-        } = inputs;
-        let mut all = holds::read(repo, history, requests, snapshot, scope, pass.now).await?;
+        let mut all = holds::read(inputs.holds, inputs.snapshot, scope, pass.now).await?;
         if let Some(order) = pass.release {
             lift(&mut all, order, scope);
         }
@@ -153,7 +144,7 @@ fn released(
     pass: &PassState<'_>,
     environment: &str,
 ) -> Vec<ReleasedVersion> {
-    let known = inputs.requests.lock().released.clone();
+    let known = inputs.holds.requests.lock().released.clone();
     let ordered = pass
         .release
         .map(|order| (order.environment.clone(), order.version.clone()));

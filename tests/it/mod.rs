@@ -84,6 +84,8 @@ mod update_flux;
 #[cfg(feature = "demo")]
 mod update_gathering;
 #[cfg(feature = "demo")]
+mod update_force_push;
+#[cfg(feature = "demo")]
 mod update_holds;
 #[cfg(feature = "demo")]
 #[cfg(feature = "demo")]

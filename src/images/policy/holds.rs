@@ -1,8 +1,9 @@
 //! Holds: versions that a person reverted.
 //!
 //! A reverted version stays away until something newer appears or a person brings it back: a higher
-//! version, or one that the registry first listed after the revert. The first-parent history of the
-//! branch and the closed pull requests are the only sources.
+//! version, or one that the registry first listed after the revert. Holds come from the first-parent
+//! history of the branch, from closed pull requests, and from force-pushes that removed a commit of
+//! the bot.
 
 use super::{Comparison, orders_by_text, standing};
 use crate::{
@@ -15,12 +16,10 @@ use crate::{
 use jiff::Timestamp;
 use std::fmt;
 
-/// One change of one reference in a commit of the first-parent history, or the proposal of a pull
-/// request that a person closed unmerged.
+/// One change of one reference, or the refusal of one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HeldMove {
-    pub commit: String,
-    pub author: String,
+    pub origin: MoveOrigin,
     pub time: Timestamp,
     /// True for the bot's own commits: a `Tagboat-Update` trailer, or a merge of a commit that has
     /// one.
@@ -31,11 +30,20 @@ pub struct HeldMove {
     pub new: String,
     /// The tag of a digest that moved.
     pub tag: Option<String>,
-    /// The request that a person closed, where no commit moved anything.
-    pub request: Option<u64>,
 }
 
-/// A held value, and whose commit holds it.
+/// The act that changed a reference, or refused to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MoveOrigin {
+    /// A commit of the first-parent history.
+    Commit { id: String, author: String },
+    /// A pull request that a person closed unmerged; nothing was written.
+    ClosedRequest { number: u64, author: String },
+    /// A force-push that removed this commit of the bot from the branch.
+    ForcePush { removed: String },
+}
+
+/// A held value, and the act that holds it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hold {
     /// The reverted version. It is held, and what lies between it and the present version
@@ -43,15 +51,10 @@ pub struct Hold {
     pub value: String,
     /// The value that replaced it.
     pub instead: String,
-    /// The commit that took it back.
-    pub commit: String,
-    /// The author of that commit.
-    pub author: String,
+    pub origin: MoveOrigin,
     pub time: Timestamp,
     /// The tag of a held digest.
     pub tag: Option<String>,
-    /// The request whose closing holds it; then there is no commit.
-    pub request: Option<u64>,
 }
 
 /// The holds of one policy in one Environment.
@@ -121,39 +124,27 @@ pub fn holds(policy: &ImagePolicy, moves: &[HeldMove]) -> Holds {
         let by_order = ordered(policy, &[&step.old, &step.new]);
         // Writing a held value again, or a higher one, lifts the hold: by a person, or by the bot
         // after `release`. A closed pull request writes nothing.
-        let brings = step.request.is_none();
+        let refused = matches!(step.origin, MoveOrigin::ClosedRequest { .. });
         all.retain(|hold| {
             let beyond = match (by_order, hold.tag.as_deref()) {
                 (true, Some(tag)) => standing(policy, tag, &step.new) == Comparison::Newer,
                 (true, None) => not_below(policy, &hold.value, &step.new),
                 (false, _) => false,
             };
-            !(brings && (hold.value == step.new || beyond))
+            refused || hold.value != step.new && !beyond
         });
         let taken_back = match by_order {
-            _ if step.request.is_some() => true,
+            _ if refused => true,
             true => standing(policy, &step.old, &step.new) == Comparison::Lower,
             false => unordered_back(policy, step),
         };
         if taken_back && !step.by_bot {
-            let HeldMove {
-                commit,
-                author,
-                time,
-                old,
-                new,
-                tag,
-                request,
-                ..
-            } = step.clone();
             let hold = Hold {
-                value: old,
-                instead: new,
-                commit,
-                author,
-                time,
-                tag,
-                request,
+                value: step.old.clone(),
+                instead: step.new.clone(),
+                origin: step.origin.clone(),
+                time: step.time,
+                tag: step.tag.clone(),
             };
             // A commit that reverts several files is one hold.
             if !all.contains(&hold) {
@@ -172,27 +163,30 @@ fn unordered_back(policy: &ImagePolicy, step: &HeldMove) -> bool {
 
 impl fmt::Display for Hold {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Hold {
-            value,
-            instead,
-            commit,
-            author,
-            time,
-            ..
-        } = self;
-        let commit = short_id(commit);
-        let author = without_controls(author, usize::MAX);
-        if let Some(number) = self.request {
-            return write!(
-                f,
-                "{author} closed pull request #{number} ({value}) on {}",
-                time.strftime("%Y-%m-%d")
-            );
+        let Hold { value, instead, .. } = self;
+        let date = self.time.strftime("%Y-%m-%d");
+        match &self.origin {
+            MoveOrigin::Commit { id, author } => {
+                let (author, id) = (without_controls(author, usize::MAX), short_id(id));
+                write!(
+                    f,
+                    "{author} went back from {value} to {instead} in {id} of {date}"
+                )
+            }
+            MoveOrigin::ClosedRequest { number, author } => {
+                let author = without_controls(author, usize::MAX);
+                write!(
+                    f,
+                    "{author} closed pull request #{number} ({value}) on {date}"
+                )
+            }
+            MoveOrigin::ForcePush { removed } => {
+                let removed = short_id(removed);
+                write!(
+                    f,
+                    "a force-push took {value} back to {instead} by removing {removed}, seen on {date}"
+                )
+            }
         }
-        write!(
-            f,
-            "{author} went back from {value} to {instead} in {commit} of {}",
-            time.strftime("%Y-%m-%d")
-        )
     }
 }

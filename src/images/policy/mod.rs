@@ -23,7 +23,7 @@ mod semver;
 #[cfg(test)]
 mod tests;
 
-pub use holds::{HeldMove, Hold, Holds, holds};
+pub use holds::{HeldMove, Hold, Holds, MoveOrigin, holds};
 pub use refusal::Refusal;
 pub use rule::Comparison;
 

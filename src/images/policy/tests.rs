@@ -448,14 +448,15 @@ fn policy_digest_tag_confirmed_in_every_pass() {
 
 fn step(old: &str, new: &str, by_bot: bool) -> HeldMove {
     HeldMove {
-        commit: "0123456789abcdef".to_owned(),
-        author: "Ada".to_owned(),
+        origin: MoveOrigin::Commit {
+            id: "0123456789abcdef".to_owned(),
+            author: "Ada".to_owned(),
+        },
         time: at("2026-06-01T00:00:00Z"),
         by_bot,
         old: old.to_owned(),
         new: new.to_owned(),
         tag: None,
-        request: None,
     }
 }
 
@@ -464,8 +465,10 @@ fn policy_closed_request_holds_its_proposal() {
     let semver = policy("policy: {semver: {range: '*'}}");
     // As a move back: from what was proposed to what stands there.
     let closed = |proposed: &str, stands: &str| HeldMove {
-        request: Some(12),
-        commit: String::new(),
+        origin: MoveOrigin::ClosedRequest {
+            number: 12,
+            author: "Ada".to_owned(),
+        },
         ..step(proposed, stands, false)
     };
     let held = |moves: &[HeldMove]| {

@@ -23,7 +23,7 @@ const SLOP: usize = 5;
 
 /// A commit of a branch that its target does not have.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BotBranches {
+pub struct BranchCommit {
     pub id: ObjectId,
     pub parents: Vec<ObjectId>,
     /// The author's name, safe to print.
@@ -37,7 +37,7 @@ pub struct BotBranches {
     pub update: bool,
 }
 
-impl BotBranches {
+impl BranchCommit {
     /// Returns whether the bot made it: an update commit with the bot's identity as committer, and
     /// one parent.
     pub fn is_by(&self, bot: &Person) -> bool {
@@ -98,7 +98,7 @@ impl Mirror {
         head: ObjectId,
         target: ObjectId,
         limit: usize,
-    ) -> Result<Option<Vec<BotBranches>>, GitError> {
+    ) -> Result<Option<Vec<BranchCommit>>, GitError> {
         let repo = self.local();
         let mut buffer = Vec::new();
         let mut read = |id: ObjectId| -> Result<(i64, Vec<ObjectId>), GitError> {
@@ -181,7 +181,7 @@ impl Mirror {
             .map(Some)
     }
 
-    fn own(&self, repo: &gix::Repository, id: ObjectId) -> Result<BotBranches, GitError> {
+    fn own(&self, repo: &gix::Repository, id: ObjectId) -> Result<BranchCommit, GitError> {
         let broken = |error: &dyn std::fmt::Display| self.broken("commit", id, error);
         let mut buffer = Vec::new();
         let found = repo
@@ -190,7 +190,7 @@ impl Mirror {
             .map_err(|error| broken(&error))?;
         let committer = found.committer().map_err(|error| broken(&error))?;
         let author = found.author().map_err(|error| broken(&error))?;
-        Ok(BotBranches {
+        Ok(BranchCommit {
             id,
             parents: found.parents().collect(),
             author: plain(&author.name.to_string()),

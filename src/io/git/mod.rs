@@ -38,7 +38,7 @@ pub(crate) use error::plain;
 #[cfg(feature = "demo")]
 pub(crate) use pack::pack;
 
-pub use branches::BotBranches;
+pub use branches::BranchCommit;
 pub use checkout::Checkout;
 pub use draft::{CommitDraft, CommitMeta, FileEdit, Person};
 pub use error::GitError;

@@ -17,6 +17,7 @@ use super::{
 use crate::update::{ImageUpdater, RepoFollower, RepoSnapshot, commit::MakeDraft};
 use crate::{
     core::{name::Name, text::short_id},
+    images::policy::MoveOrigin,
     io::{
         git::{
             ChangedPath, EntryKind, GitError, HistoryCommit, Mirror, ObjectId, Revision,
@@ -169,7 +170,7 @@ async fn held_by(
             held.extend(
                 holds
                     .iter()
-                    .filter(|hold| hold.commit == commit)
+                    .filter(|hold| matches!(&hold.origin, MoveOrigin::Commit { id, .. } if id == commit))
                     .map(|hold| HeldVersion {
                         environment: scope.environment.name.clone(),
                         policy: policy.clone(),

@@ -2,7 +2,7 @@
 
 use super::recent_merges::RecentMerges;
 use crate::{
-    images::policy::HeldMove,
+    images::policy::{HeldMove, MoveOrigin},
     io::forge,
     review::{
         Marker, Proposed,
@@ -219,7 +219,10 @@ impl EndedRequests {
     ) -> bool {
         let merged =
             |request: &&EndedRequest| request.how == ClosedRequest::Merged && request.base == base;
-        let of = |request: &&EndedRequest| request.commit.as_deref() == Some(step.commit.as_str());
+        let MoveOrigin::Commit { id, .. } = &step.origin else {
+            return false;
+        };
+        let of = |request: &&EndedRequest| request.commit.as_deref() == Some(id.as_str());
         let markers = self
             .all
             .values()
@@ -278,12 +281,14 @@ impl EndedRequests {
                     || row.old.as_deref() == Some(row.new.as_str());
                 let digest = row.digest.as_ref().filter(|_| by_digest);
                 moves.push(HeldMove {
-                    commit: String::new(),
-                    author: request
-                        .by
-                        .clone()
-                        .flatten()
-                        .unwrap_or_else(|| "someone".to_owned()),
+                    origin: MoveOrigin::ClosedRequest {
+                        number,
+                        author: request
+                            .by
+                            .clone()
+                            .flatten()
+                            .unwrap_or_else(|| "someone".to_owned()),
+                    },
                     time: request.at,
                     by_bot: false,
                     old: digest.map_or_else(
@@ -292,7 +297,6 @@ impl EndedRequests {
                     ),
                     new: row.old.clone().unwrap_or_default(),
                     tag: digest.map(|_| row.new.as_str().to_owned()),
-                    request: Some(number),
                 });
             }
         }
@@ -335,14 +339,15 @@ mod tests {
             digest: None,
         };
         let step = |new: &str, commit: &str| HeldMove {
-            commit: commit.to_owned(),
-            author: "Ann".to_owned(),
+            origin: MoveOrigin::Commit {
+                id: commit.to_owned(),
+                author: "Ann".to_owned(),
+            },
             time: Timestamp::UNIX_EPOCH,
             by_bot: false,
             old: "1.0.0".to_owned(),
             new: new.to_owned(),
             tag: None,
-            request: None,
         };
         // A policy with moves in the marker has all of them there; of others it is unknown.
         for (moves, cut, new, commit, expected) in [
