@@ -50,7 +50,7 @@ fn text(answer: &CheckAnswer, screen: &mut Screen) {
         screen.note(match answer.unsupported.total {
             0 => format!("checked {files} in {folders}: nothing to report"),
             total => format!(
-                "checked {files} in {folders}: nothing to correct, {} not handled yet",
+                "checked {files} in {folders}: nothing to correct, {}",
                 unsupported::counted(total)
             ),
         });

@@ -1,4 +1,4 @@
-//! Charts and units that are not handled yet, as text.
+//! What is not handled, as text: charts, units, and images without a policy.
 
 use super::safe;
 use crate::{
@@ -28,26 +28,27 @@ pub(super) fn lines(findings: &UnsupportedFindings) -> Vec<String> {
         .collect();
     if findings.total > findings.items.len() {
         let more = findings.total - findings.items.len();
-        lines.push(format!("{more} more charts and objects: not handled yet"));
+        lines.push(format!("{more} more"));
     }
     lines.push("list them with -o json".to_owned());
     lines
 }
 
-/// Returns a number of charts and objects in words.
+/// Returns the number of findings in words.
 pub(super) fn counted(total: usize) -> String {
     match total {
-        1 => "1 chart or object".to_owned(),
-        total => format!("{total} charts and objects"),
+        1 => "1 place is not managed".to_owned(),
+        total => format!("{total} places are not managed"),
     }
 }
 
 fn line(item: &Unsupported) -> String {
     format!(
-        "{}: {} {}: not handled yet",
+        "{}: {} {}: {}",
         place(item),
         item.kind.as_str(),
-        subject(item)
+        subject(item),
+        item.kind.reason()
     )
 }
 
@@ -61,9 +62,10 @@ fn group(kind: UnsupportedKind, items: &[&Unsupported]) -> String {
         more => format!(" and {more} more"),
     };
     format!(
-        "{} × {}: not handled yet: {}{more}",
+        "{} × {}: {}: {}{more}",
         items.len(),
         kind.as_str(),
+        kind.reason(),
         examples.join(", ")
     )
 }

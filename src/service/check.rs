@@ -90,7 +90,8 @@ pub fn check(query: &CheckQuery, progress: &dyn Progress) -> Result<CheckAnswer,
                 answer.diagnostics.push(diagnostic);
             }
         }
-        for mut item in std::mem::take(&mut survey.unsupported) {
+        let found = std::mem::take(&mut survey.unsupported).into_iter();
+        for mut item in found.chain(std::mem::take(&mut survey.unwatched)) {
             if let Some(file) = shown(&item.file) {
                 item.file = file;
                 unsupported.push(item);

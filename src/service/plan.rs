@@ -84,17 +84,12 @@ pub async fn plan(
     })
 }
 
-/// Finds the charts and units of the revision that the pass has read; none if it could not.
+/// Finds what is not handled in the revision that the pass has read; nothing if it could not.
 async fn find_unsupported(updater: &ImageUpdater) -> Result<UnsupportedFindings, GitError> {
-    let commit = updater
-        .repo
-        .revisions
-        .borrow()
-        .as_ref()
-        .map(|last| last.commit);
-    let Some(commit) = commit else {
+    let last = updater.repo.revisions.borrow().clone();
+    let Some(last) = last else {
         return Ok(UnsupportedFindings::default());
     };
     let mirror = Arc::clone(&updater.repo.mirror);
-    blocking(move || unsupported::at(&mirror, commit)).await
+    blocking(move || unsupported::at(&mirror, last.commit, &last.declared)).await
 }

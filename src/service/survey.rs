@@ -9,7 +9,7 @@ use crate::{
     images::{
         includes::{self, Includes},
         references::{FileKind, Needles, YamlFile},
-        unsupported::{self, Unsupported},
+        unsupported::{self, Unsupported, UnwatchedImages},
     },
     spec::{self, Declarations},
     update::ReferencedFile,
@@ -41,6 +41,8 @@ pub struct Survey {
     pub includes: Vec<Includes>,
     /// The charts and units that are not handled yet.
     pub unsupported: Vec<Unsupported>,
+    /// The images that no policy watches.
+    pub unwatched: Vec<Unsupported>,
 }
 
 /// The most bytes of files kept from the walk until the policies are known; files beyond are read
@@ -79,6 +81,8 @@ pub fn survey(root: &Path) -> Result<Survey, FileError> {
     survey.parsed = files.len();
     let policies = survey.declared.policies.values();
     let needles = Needles::new(policies.map(|policy| &policy.image));
+    let policies = survey.declared.policies.values();
+    let mut unwatched = UnwatchedImages::new(policies.map(|policy| &policy.image));
     let mut referenced = Vec::new();
     for file in files {
         match file
@@ -87,10 +91,14 @@ pub fn survey(root: &Path) -> Result<Survey, FileError> {
         {
             Ok(bytes) => {
                 let source = YamlFile::new(file.kind, &bytes);
-                survey.includes.extend(includes::read(&file.path, &source));
+                if let Some(includes) = includes::read(&file.path, &source) {
+                    unwatched.add_renames(&includes);
+                    survey.includes.push(includes);
+                }
                 let unsupported = unsupported::find(&file.path, &source);
                 survey.unsupported.extend(unsupported);
                 let findings = source.watched_findings(&needles);
+                unwatched.add(&file.path, &findings);
                 if !findings.is_empty() {
                     referenced.push(ReferencedFile {
                         path: file.path,
@@ -103,6 +111,7 @@ pub fn survey(root: &Path) -> Result<Survey, FileError> {
             Err(source) => errors.push(FileError::new("read", &root.join(&file.path), source)),
         }
     }
+    survey.unwatched = unwatched.finish();
     survey.errors = errors;
     survey.files = Arc::new(referenced);
     Ok(survey)

@@ -1,17 +1,19 @@
-//! Charts and units that are not handled yet, as part of an answer.
+//! What is not handled, as part of an answer: charts, units, and images without a policy.
 
 use crate::{
     images::{
+        includes,
         references::{FileKind, YamlFile},
-        unsupported::{self, Unsupported},
+        unsupported::{self, Unsupported, UnwatchedImages},
     },
     io::git::{EntryKind, GitError, Mirror, ObjectId},
+    spec::Declarations,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
-/// Charts and units that are not handled yet.
+/// Charts and units that are not handled yet, and images that no policy watches.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct UnsupportedFindings {
@@ -32,11 +34,17 @@ impl UnsupportedFindings {
     }
 }
 
-/// Finds the charts and units of a revision.
+/// Finds the charts and units of a revision, and the images that none of its policies watches.
 ///
 /// # Errors
 /// If an object of the mirror is missing.
-pub(super) fn at(mirror: &Mirror, commit: ObjectId) -> Result<UnsupportedFindings, GitError> {
+pub(super) fn at(
+    mirror: &Mirror,
+    commit: ObjectId,
+    declared: &Declarations,
+) -> Result<UnsupportedFindings, GitError> {
+    let policies = declared.policies.values();
+    let mut unwatched = UnwatchedImages::new(policies.map(|policy| &policy.image));
     let revision = mirror.at(commit)?;
     let entries = revision.list("")?;
     let charts: BTreeSet<&str> = entries
@@ -52,8 +60,14 @@ pub(super) fn at(mirror: &Mirror, commit: ObjectId) -> Result<UnsupportedFinding
         let kind = FileKind::of(&entry.path, |folder| charts.contains(folder));
         if kind != FileKind::NotYaml {
             let bytes = revision.blob(entry.id)?;
-            found.extend(unsupported::find(&entry.path, &YamlFile::new(kind, &bytes)));
+            let file = YamlFile::new(kind, &bytes);
+            found.extend(unsupported::find(&entry.path, &file));
+            if let Some(includes) = includes::read(&entry.path, &file) {
+                unwatched.add_renames(&includes);
+            }
+            unwatched.add(&entry.path, &file.findings());
         }
     }
+    found.extend(unwatched.finish());
     Ok(UnsupportedFindings::new(found))
 }

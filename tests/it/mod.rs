@@ -88,6 +88,8 @@ mod update_force_push;
 #[cfg(feature = "demo")]
 mod update_holds;
 #[cfg(feature = "demo")]
+mod update_layouts;
+#[cfg(feature = "demo")]
 #[cfg(feature = "demo")]
 mod update_quiet;
 #[cfg(feature = "demo")]

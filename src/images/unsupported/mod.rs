@@ -1,8 +1,13 @@
-//! Charts and units that tagboat does not handle yet, named so that nothing is ignored silently.
+//! Charts and units that tagboat does not handle yet, and images that no policy watches: named so
+//! that nothing is ignored silently.
 //!
 //! A chart version is pinned in a HelmRelease, an OCIRepository, `Chart.yaml`, a kustomization or
 //! an Argo CD Application. A unit is a Flux or Argo CD object that deploys something, a source of
 //! one, or what notifies of it.
+
+mod unwatched;
+
+pub use unwatched::UnwatchedImages;
 
 use super::references::{FileKind, YamlFile};
 use crate::core::yaml::Node;
@@ -24,7 +29,7 @@ const NEEDLES: [&[u8]; 4] = [
     b"helmChartInflationGenerator",
 ];
 
-/// A chart or a unit that is not handled yet.
+/// A chart or a unit that is not handled yet, or an image that no policy watches.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Unsupported {
@@ -34,13 +39,13 @@ pub struct Unsupported {
     pub line: u32,
     /// The kind.
     pub kind: UnsupportedKind,
-    /// The chart, or the name of the object.
+    /// The chart, the name of the object, or the image repository.
     pub name: String,
     /// The pinned version; none where none is written.
     pub version: Option<String>,
 }
 
-/// The kinds of charts and units that are not handled yet.
+/// The kinds of what is not handled.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
 )]
@@ -80,6 +85,8 @@ pub enum UnsupportedKind {
     AlertProvider,
     /// A Flux Receiver of webhooks.
     Receiver,
+    /// An image that no policy watches.
+    Image,
 }
 
 impl UnsupportedKind {
@@ -103,6 +110,15 @@ impl UnsupportedKind {
             Self::Alert => "Flux Alert",
             Self::AlertProvider => "Flux Provider",
             Self::Receiver => "Flux Receiver",
+            Self::Image => "image",
+        }
+    }
+
+    /// The reason why it is not handled, in texts.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::Image => "no ImagePolicy",
+            _ => "not handled yet",
         }
     }
 }
