@@ -77,7 +77,7 @@ pub(super) fn text(rollback: &RollbackOutcome, screen: &mut Screen) {
     for held in &rollback.held {
         let (environment, policy) = (&held.environment, &held.policy);
         screen.line(format_args!(
-            "held from now on: {environment} {policy}: versions up to {}",
+            "held from now on: {environment} {policy}: {}, and the versions listed below it",
             safe(&held.version)
         ));
         screen.line(format_args!(

@@ -68,6 +68,7 @@ fn demo_passes_all_its_checks() {
         "✓ prod does not get 1.5.0: it was first seen",
         "✓ prod does not get 1.5.0: it is held: Ada went back from 1.5.0 to 1.4.1",
         "✓ prod waits until 09:00",
+        "✓ prod has 1.4.2",
         "✓ prod has 1.5.1, and 1.5.0 never came back",
         "✓ podinfo 6.7.0 is ready, ",
         "    dev: podinfo 6.7.0 → 6.7.1",
@@ -83,7 +84,7 @@ fn demo_passes_all_its_checks() {
         "✓ it shows the rendered change and the result of the cluster's dry run",
         "✓ nothing has changed, neither in Git nor at the forge",
         "✓ it was merged automatically, and its branch is deleted",
-        "✓ 9 updates and 1 rollback by tagboat, and 4 commits by Ada",
+        "✓ 10 updates by tagboat, and 5 commits by Ada, her rollback included",
         "All checks passed in ",
     ] {
         assert!(

@@ -129,7 +129,7 @@ fn rollback_holds_until_a_newer_version() {
     let (out, err) = run(&fleet, &["rollback", "dev/web"], Outcome::Done);
     let commit = fleet.log().pop().unwrap();
     let expected = format!(
-        "dev/web is back at {} by {} (1 file)\n  restored  {FILE}\nreverted commits:\n  {} dev: web 1.0.0 → 1.1.0 (tagboat)\nheld from now on: dev default/web: versions up to 1.1.0\n  lift it with: tagboat release dev default/web\n",
+        "dev/web is back at {} by {} (1 file)\n  restored  {FILE}\nreverted commits:\n  {} dev: web 1.0.0 → 1.1.0 (tagboat)\nheld from now on: dev default/web: 1.1.0, and the versions listed below it\n  lift it with: tagboat release dev default/web\n",
         &first[..10],
         &commit.id[..10],
         &updated[..10]
@@ -609,7 +609,9 @@ fn rollback_by_daemon_writes_the_same() {
     let (out, _) = run(&fleet, &["rollback", "dev/web"], Outcome::Done);
     assert!(
         out.starts_with("dev/web is back at ")
-            && out.contains("held from now on: dev default/web: versions up to 1.1.0"),
+            && out.contains(
+                "held from now on: dev default/web: 1.1.0, and the versions listed below it"
+            ),
         "{out}"
     );
     let (out, _) = run(&fleet, &["suspend", "app/dev/web"], Outcome::Done);

@@ -16,7 +16,7 @@ use crate::{
     objects::object::Object,
     reconcile::{ApplicationState, ApplicationStatus, ReconcileMode, Reconciler},
     service::{Failure, engine::Engine},
-    update::{CommandCommit, ImageUpdater, PassMode, PassReport},
+    update::{CommandAuthor, CommandCommit, ImageUpdater, PassMode, PassReport},
 };
 use jiff::Timestamp;
 use std::{sync::Arc, time::Duration};
@@ -255,8 +255,16 @@ impl DeployChapter<'_> {
         let name = name.map_err(servers::setup_failure)?;
         let before = servers.head()?;
         let start = Instant::now();
+        let (ada, email) = servers::ADA;
+        let commit = CommandCommit {
+            author: Some(CommandAuthor {
+                name: ada.to_owned(),
+                email: email.to_owned(),
+            }),
+            message: None,
+        };
         let rollback = updater
-            .roll_back(&name, None, &CommandCommit::default(), Timestamp::now())
+            .roll_back(&name, None, &commit, Timestamp::now())
             .await?;
         let is_synced = self.wait_until_synced().await?;
         let time = ms(start.elapsed());
@@ -265,7 +273,7 @@ impl DeployChapter<'_> {
         let output = self.lines(|page| rollback::text(&rollback, page));
         let step = StoryStep::new("Roll back", Timestamp::now())
             .say(format!(
-                "Suppose that {SECOND} was a mistake. The rollback is a commit, and the cluster follows:"
+                "Suppose that {SECOND} was a mistake. Ada rolls back; that is a commit, and the cluster follows:"
             ))
             .command(format!("tagboat rollback {name}"))
             .output(output)

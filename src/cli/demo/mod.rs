@@ -189,7 +189,7 @@ async fn tell(
         "tagboat demo: a small shop, from its registry through Git to a cluster.\n\
          {everything} runs in this process and a temporary folder, \
          with the code of `tagboat run`.\n\
-         The story starts with four days of updates. \
+         The story starts with five days of updates. \
          Its clock moves forward from step to step, so\n\
          that you do not have to wait. Times are UTC.\n",
     ))?;

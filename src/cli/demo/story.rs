@@ -1,6 +1,6 @@
 //! The story, step by step. Each step makes the real pass and checks its statements.
 //!
-//! The clock of the story starts four days ago, so that waiting for a day takes no time. Everything
+//! The clock of the story starts five days ago, so that waiting for a day takes no time. Everything
 //! written (commits, first-seen times) is in the past when the story ends.
 
 use super::{
@@ -36,11 +36,11 @@ impl StoryClock {
             .start_of_day()
             .map_or(now, |start| start.timestamp());
         Self {
-            midnight: today.checked_sub(day * 4).unwrap_or(today),
+            midnight: today.checked_sub(day * 5).unwrap_or(today),
         }
     }
 
-    /// Returns a time of day on day 1 to 4.
+    /// Returns a time of day on day 1 to 5.
     fn at(&self, day: i64, hour: i64, minute: i64) -> Timestamp {
         let minutes = ((day - 1) * 24 + hour) * 60 + minute;
         self.midnight
@@ -282,27 +282,42 @@ async fn revert(
     )?;
 
     let now = clock.at(3, 12, 0);
-    servers.publish("shop/web", "1.5.1").await?;
+    servers.publish("shop/web", "1.4.2").await?;
     let report = pass(updater, PassMode::Write, now).await;
     let (dev, prod) = (environment(&report, "dev"), environment(&report, "prod"));
     narrator.tell(
-        StoryStep::new("The fix, 1.5.1, is published", now)
+        StoryStep::new("A fix of the old version, 1.4.2, is published", now)
             .pass(&report, &["dev"])
             .check(
-                dev.is_some_and(|dev| chosen(dev, "dev/web") == Some("1.5.1")),
-                "dev gets it at once",
+                dev.is_some_and(|dev| chosen(dev, "dev/web") == Some("1.5.0")),
+                "dev stays at 1.5.0, which is higher",
             )
-            .check_refused(prod, "prod/web", "1.5.1", "must be seen for 24h"),
+            .check_refused(prod, "prod/web", "1.4.2", "must be seen for 24h"),
     )?;
 
     let now = clock.at(4, 12, 0);
+    let has_prod = |report: &PassReport, version: &str| -> Result<bool, Failure> {
+        let file = servers::file(updater, seed::PROD_WEB)?;
+        Ok(file.contains(&format!("web:{version} #")) && commits(report, "prod").len() == 1)
+    };
     let report = pass(updater, PassMode::Write, now).await;
-    let file = servers::file(updater, seed::PROD_WEB)?;
     narrator.tell(
-        StoryStep::new("A newer version is not held", now)
+        StoryStep::new("A version published after the revert is not held", now)
+            .say("A hold covers 1.5.0 and what was listed below it before the revert.")
+            .pass(&report, &["prod"])
+            .check(has_prod(&report, "1.4.2")?, "prod has 1.4.2"),
+    )?;
+
+    servers.publish("shop/web", "1.5.1").await?;
+    pass(updater, PassMode::Write, now).await;
+    let now = clock.at(5, 12, 0);
+    let report = pass(updater, PassMode::Write, now).await;
+    narrator.tell(
+        StoryStep::new("A higher version ends the hold", now)
+            .say("1.5.1 was published a day ago; dev has had it since.")
             .pass(&report, &["prod"])
             .check(
-                file.contains("web:1.5.1 #") && commits(&report, "prod").len() == 1,
+                has_prod(&report, "1.5.1")?,
                 "prod has 1.5.1, and 1.5.0 never came back",
             ),
     )
@@ -314,7 +329,7 @@ fn history(
     updater: &ImageUpdater,
     narrator: &mut Narrator<'_>,
 ) -> Result<(), StoryEnd> {
-    let (mut by_ada, mut updates, mut rollbacks) = (0, 0, 0);
+    let (mut by_ada, mut updates, mut others) = (0, 0, 0);
     let mut lines = Vec::new();
     let head = updater.repo.mirror.head();
     for commit in head
@@ -327,16 +342,15 @@ fn history(
         } else if commit.author == servers::ADA.0 {
             by_ada += 1;
         } else {
-            rollbacks += 1;
+            others += 1;
         }
         let id = commit.id.to_hex_with_len(7);
         lines.push(format!("{id} {}: {}", commit.author, commit.subject));
     }
     let is_complete = head.map(|id| id.to_string()) == Some(servers.head()?)
-        && (by_ada, updates, rollbacks) == (4, 9, 1);
-    let statement = format!(
-        "{updates} updates and {rollbacks} rollback by tagboat, and {by_ada} commits by Ada"
-    );
+        && (by_ada, updates, others) == (5, 10, 0);
+    let statement =
+        format!("{updates} updates by tagboat, and {by_ada} commits by Ada, her rollback included");
     narrator.tell(
         StoryStep::show("The history in Git", "git log --format='%h %an: %s'", lines)
             .check(is_complete, statement),
