@@ -172,7 +172,7 @@ pub(super) fn pull_request(request: &PullRequestSummary, detail: Detail, screen:
         Some(number) => format!("#{number} "),
         None => String::new(),
     };
-    let title: String = request.title.chars().filter(|c| !c.is_control()).collect();
+    let title = safe(&request.title);
     let state = screen.paint(Color::Green, request.state.as_str());
     screen.line(format_args!("    {state} {number}{title}"));
     if let Some(url) = &request.url {

@@ -28,6 +28,21 @@ pub fn one_line(text: &str, limit: usize) -> String {
     out
 }
 
+/// Returns the end of foreign text as one line, with hidden characters escaped: its lines joined by
+/// semicolons, and of these the last `limit` characters.
+pub fn one_line_end(text: &str, limit: usize) -> String {
+    let lines: Vec<&str> = text
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .collect();
+    let line = lines.join("; ");
+    let skipped = line.chars().count().saturating_sub(limit);
+    let end: String = line.chars().skip(skipped).collect();
+    let lead = if skipped > 0 { "…" } else { "" };
+    format!("{lead}{}", escape_control(&end))
+}
+
 /// Returns foreign text as one line, for a sentence of our own.
 pub fn plain(text: &str) -> String {
     one_line(text, SENTENCE)
@@ -74,6 +89,15 @@ pub fn without_controls_but_lines(text: &str) -> String {
         .collect()
 }
 
+/// Returns bytes as lower-case hexadecimal digits.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes
+        .iter()
+        .flat_map(|byte| [byte >> 4, byte & 15])
+        .map(|digit| char::from_digit(u32::from(digit), 16).unwrap_or('0'))
+        .collect()
+}
+
 /// Returns the first ten digits of a commit id, as Git's own tools abbreviate it.
 pub fn short_id(commit: &str) -> &str {
     commit.get(..10).unwrap_or(commit)
@@ -96,6 +120,17 @@ mod tests {
     fn escaped_keeps_the_length_of_lines_visible() {
         assert_eq!(escape_control("a\r\nb"), "a\\r\\nb");
         assert_eq!(escape_lines("a\r\n\tb"), "a\\r\n\tb");
+    }
+
+    #[test]
+    fn hex_has_two_digits_a_byte() {
+        assert_eq!(hex(&[0, 9, 0xa0, 0xff]), "0009a0ff");
+    }
+
+    #[test]
+    fn one_line_end_keeps_the_last_characters() {
+        assert_eq!(one_line_end(" a\n\n b\u{1b} \n", 100), "a; b\\u{1b}");
+        assert_eq!(one_line_end("first\nlast", 6), "…; last");
     }
 
     #[test]

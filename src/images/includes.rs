@@ -3,10 +3,7 @@
 //! Enough of kustomize, Flux and Argo CD to tell which files a folder of production leads to. A
 //! remote base is no file here.
 
-use super::{
-    references::{FileKind, YamlFile},
-    unsupported::is_remote,
-};
+use super::references::{FileKind, YamlFile};
 use crate::core::{image::ImageRepository, yaml::Node};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -105,6 +102,17 @@ fn unit(root: Node<'_>, includes: &mut Includes) {
         }
         includes.paths.extend(folder);
     }
+}
+
+/// Returns whether an entry of `resources` lies in another repository, as kustomize tells.
+pub(super) fn is_remote(entry: &str) -> bool {
+    entry.contains("://")
+        || entry.contains("?ref=")
+        || entry.contains("&ref=")
+        || entry.starts_with("git@")
+        || ["github.com/", "gitlab.com/", "bitbucket.org/"]
+            .iter()
+            .any(|host| entry.starts_with(host))
 }
 
 /// Resolves a path against a folder; none if it leaves the repository.

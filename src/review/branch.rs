@@ -1,6 +1,7 @@
 //! Branch names of pull requests: a function of Environment and group, so that a retry finds its
 //! own work.
 
+use crate::core::text::hex;
 use sha2::{Digest as _, Sha256};
 
 /// Prefix of all the bot's branches.
@@ -30,11 +31,7 @@ pub fn branch(environment: &str, group: Option<&str>) -> String {
     let slug = Some(slug.trim_end_matches('-'))
         .filter(|slug| !slug.is_empty())
         .unwrap_or("group");
-    let hash: String = Sha256::digest(group)
-        .iter()
-        .take(4)
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let hash = hex(&Sha256::digest(group)[..4]);
     format!("{folder}{slug}-{hash}")
 }
 

@@ -2,7 +2,7 @@
 
 use super::{Failure, types::available};
 use crate::{
-    core::error::Classify,
+    core::{error::Classify, text::hex},
     events::Recorder,
     io::{
         connect::Connect,
@@ -363,10 +363,6 @@ fn keyed_name(name: &str, key: &[u8]) -> String {
         })
         .collect();
     format!("{name}-{}", hex(&Sha256::digest(key)[..6]))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Returns the folder of a settings file below the user's cache folder (XDG Base Directory

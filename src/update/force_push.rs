@@ -58,8 +58,8 @@ struct RemovedUpdate {
     digest: Option<String>,
 }
 
-/// Compares the head of a snapshot with that of the last pass, and notes the updates that the branch
-/// has lost since. Returns warnings; failures of the store or missing commits stop nothing.
+/// Compares the head of a snapshot with that of the last pass, and notes the updates that the
+/// branch has lost since. Returns warnings; failures of the store or missing commits stop nothing.
 pub(crate) async fn observe(
     removed: &Arc<tokio::sync::Mutex<RemovedUpdates>>,
     repo: &RepoFollower,

@@ -1,9 +1,9 @@
 //! Holds: versions that a person reverted.
 //!
 //! A reverted version stays away until something newer appears or a person brings it back: a higher
-//! version, or one that the registry first listed after the revert. Holds come from the first-parent
-//! history of the branch, from closed pull requests, and from force-pushes that removed a commit of
-//! the bot.
+//! version, or one that the registry first listed after the revert. Holds come from the
+//! first-parent history of the branch, from closed pull requests, and from force-pushes that
+//! removed a commit of the bot.
 
 use super::{Comparison, orders_by_text, standing};
 use crate::{

@@ -9,7 +9,10 @@ mod unwatched;
 
 pub use unwatched::UnwatchedImages;
 
-use super::references::{FileKind, YamlFile};
+use super::{
+    includes::is_remote,
+    references::{FileKind, YamlFile},
+};
 use crate::core::yaml::Node;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -363,17 +366,6 @@ fn text(node: Node<'_>) -> Option<&str> {
         .unwrap_or(node)
         .value()
         .filter(|value| !value.is_empty())
-}
-
-/// Returns whether an entry of `resources` lies in another repository, as kustomize tells.
-pub(crate) fn is_remote(entry: &str) -> bool {
-    entry.contains("://")
-        || entry.contains("?ref=")
-        || entry.contains("&ref=")
-        || entry.starts_with("git@")
-        || ["github.com/", "gitlab.com/", "bitbucket.org/"]
-            .iter()
-            .any(|host| entry.starts_with(host))
 }
 
 /// Splits a remote base into its address, without user and password, and its version.

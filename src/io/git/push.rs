@@ -86,9 +86,9 @@ enum CommitDemand {
     SignOff,
 }
 
-/// Returns what a commit lacks, by the messages of GitHub ("Commits must have verified signatures"),
-/// GitLab ("Commit must be signed with a GPG key"), Gitea ("protected from unverified commit"),
-/// Bitbucket ("unsigned commit") and DCO hooks.
+/// Returns what a commit lacks, by the messages of GitHub ("Commits must have verified
+/// signatures"), GitLab ("Commit must be signed with a GPG key"), Gitea ("protected from unverified
+/// commit"), Bitbucket ("unsigned commit") and DCO hooks.
 fn missing_in_commit(why: &str) -> Option<CommitDemand> {
     let why = why.to_lowercase();
     let says = |words: &[&str]| words.iter().any(|word| why.contains(word));

@@ -2,7 +2,10 @@
 
 use super::{FolderKind, RenderError, Rendered};
 use crate::{
-    core::error::{Classify as _, ErrorKind},
+    core::{
+        error::{Classify as _, ErrorKind},
+        text::hex,
+    },
     objects::object::{CompactObject, Object},
 };
 use sha2::{Digest as _, Sha256};
@@ -35,11 +38,7 @@ pub(crate) fn hash_of(objects: &[Object]) -> String {
     for object in objects {
         hasher.add(&serde_json::to_vec(object.value()).unwrap_or_default());
     }
-    hasher
-        .done()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    hex(&hasher.done())
 }
 
 type CachedOutcome = Result<Arc<Rendered>, RenderError>;

@@ -9,6 +9,7 @@
 //! writable memory. RLIMIT_AS would count address space, of which every Go program reserves more
 //! than it ever uses. On systems without prlimit only GOMEMLIMIT limits it.
 
+use crate::core::text::one_line_end;
 use std::{
     ffi::OsString,
     io::Read,
@@ -24,6 +25,9 @@ const PRINTED: usize = 64 << 20;
 
 /// Bytes kept of standard error, of its beginning and of its end.
 const COMPLAINED: usize = 16 << 10;
+
+/// Characters shown of what a failed program says.
+const LONGEST_COMPLAINT: usize = 2000;
 
 /// The polling interval for the exit of a process, once it has closed its output.
 const POLL: Duration = Duration::from_millis(2);
@@ -287,34 +291,8 @@ fn complaint(bytes: &[u8], killed: bool) -> ProgramFailure {
         .lines()
         .find(|line| line.starts_with("fatal error: ") || line.starts_with("panic: "));
     match fatal {
-        Some(line) => ProgramFailure::Failed(plain(line)),
-        None if killed => ProgramFailure::Killed(plain(&text)),
-        None => ProgramFailure::Failed(plain(&text)),
+        Some(line) => ProgramFailure::Failed(one_line_end(line, LONGEST_COMPLAINT)),
+        None if killed => ProgramFailure::Killed(one_line_end(&text, LONGEST_COMPLAINT)),
+        None => ProgramFailure::Failed(one_line_end(&text, LONGEST_COMPLAINT)),
     }
-}
-
-/// The end of a complaint as one harmless line of at most 2,000 characters.
-fn plain(text: &str) -> String {
-    let lines: Vec<&str> = text
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty())
-        .collect();
-    let line = lines.join("; ");
-    let skipped = line.chars().count().saturating_sub(2000);
-    let mut out = if skipped > 0 {
-        "…".to_owned()
-    } else {
-        String::new()
-    };
-    for c in line.chars().skip(skipped) {
-        if c.is_control()
-            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-        {
-            out.extend(c.escape_default());
-        } else {
-            out.push(c);
-        }
-    }
-    out
 }

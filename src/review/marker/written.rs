@@ -1,7 +1,7 @@
 //! Compact form of a marker: a text on GitHub has little room, and moves that do not fit are lost.
 
 use super::{Marker, MarkerScope, Proposed, ReleasedVersion};
-use crate::core::image::Digest;
+use crate::core::{image::Digest, text::hex};
 use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
 use serde::{Deserialize, Serialize};
 
@@ -211,6 +211,5 @@ fn lengthen(text: &str) -> Result<Digest, String> {
     let bytes = STANDARD_NO_PAD
         .decode(text)
         .map_err(|error| format!("a digest is not base64: {error}"))?;
-    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    Digest::new(format!("{SHA256}{hex}")).map_err(|error| error.to_string())
+    Digest::new(format!("{SHA256}{}", hex(&bytes))).map_err(|error| error.to_string())
 }

@@ -443,8 +443,5 @@ fn other_uid(wanted: &Value, old: &Value) -> KubeRefusal {
 
 /// A hash in letters and digits, for names and uids that need not be secret.
 pub(super) fn hex(text: &str) -> String {
-    Sha256::digest(text.as_bytes())
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    crate::core::text::hex(&Sha256::digest(text.as_bytes()))
 }

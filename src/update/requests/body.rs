@@ -6,6 +6,7 @@ use super::{
     preview,
 };
 use crate::{
+    core::text::hex,
     io::{blocking, git::ObjectId},
     review::{ChangeSet, Marker, MarkerScope, MoveStory, Preview, body, merging_words, subject},
     spec::{Environment, WriteMode},
@@ -79,11 +80,7 @@ pub(crate) fn content(
         hash.update(Sha256::digest(&file.before));
         hash.update(Sha256::digest(&file.after));
     }
-    hash.finalize()
-        .iter()
-        .take(8)
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    hex(&hash.finalize()[..8])
 }
 
 /// Writes title and text: gathers facts from registry and forge, and previews the change.

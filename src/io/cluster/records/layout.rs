@@ -3,13 +3,7 @@
 use super::*;
 
 pub(super) fn digest(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    Sha256::digest(bytes)
-        .iter()
-        .fold(String::new(), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
+    crate::core::text::hex(&Sha256::digest(bytes))
 }
 
 /// The digest of all data, names included.
