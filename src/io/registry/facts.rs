@@ -2,8 +2,9 @@
 
 use super::{
     RegistryProblem,
+    artifact::ManifestContent,
     http::{ErrorBody, HttpResponse, RegistryRequest, RequestKind, media_type},
-    manifest::{self, ManifestContent, OciManifest, digest_of},
+    manifest::{self, OciManifest, digest_of},
     session::Session,
 };
 use crate::core::image::{Digest, Platform, Tag, shown};

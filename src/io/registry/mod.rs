@@ -8,7 +8,7 @@
 //! |---|---|
 //! | `config` | settings of registries |
 //! | `list`, `tag_json` | tag lists: pages, parsing, order |
-//! | `facts`, `manifest` | digests of tags; dates and platforms of digests |
+//! | `facts`, `manifest`, `artifact` | digests of tags; dates and platforms of digests; what is no image |
 //! | `session` | sign-in and redirects of one request |
 //! | `auth`, `challenge`, `credentials`, `identity`, `docker` | tokens, challenges, credentials, docker configs and helpers |
 //! | `http`, `hosts` | one request; rate limits by host |
@@ -16,6 +16,7 @@
 //! Not here: pushing and mirrors. The `store` caches facts; this module only tokens and rate
 //! limits.
 
+mod artifact;
 mod auth;
 mod challenge;
 mod config;
