@@ -114,7 +114,7 @@ fn demo_json_has_every_step() {
     let steps = printed["steps"].as_array().unwrap();
     assert_eq!(
         (steps.len(), &printed["servers"]),
-        (22, &serde_json::Value::Null)
+        (23, &serde_json::Value::Null)
     );
     assert!(
         steps

@@ -68,9 +68,9 @@ mod service_answers;
 mod store;
 mod support;
 mod suspend_cases;
-mod talking;
+mod rollout;
 #[cfg(feature = "demo")]
-mod talking_fleet;
+mod rollout_fleet;
 #[cfg(feature = "demo")]
 mod update_choices;
 #[cfg(feature = "demo")]
@@ -103,4 +103,4 @@ mod update_support;
 #[cfg(feature = "demo")]
 mod update_suspend;
 #[cfg(feature = "demo")]
-mod update_world;
+mod update_snapshot;

@@ -523,11 +523,23 @@ fn many_markers() -> Fleet {
     fleet
 }
 
+/// Measures up to three times until a second suffices: the machine may be busy, but work that
+/// blocks the runtime would delay each time.
+fn least_of_three(mut measure: impl FnMut() -> Duration) -> Duration {
+    let mut least = Duration::MAX;
+    for _ in 0..3 {
+        least = least.min(measure());
+        if least < Duration::from_secs(1) {
+            break;
+        }
+    }
+    least
+}
+
 /// Blocking work must never occupy a worker of the runtime (invariant 13).
 #[test]
 fn daemon_answers_during_a_large_pass() {
-    // A second on an idle machine, with room for a busy one; the pass takes far longer.
-    const SOON: Duration = Duration::from_secs(5);
+    const SOON: Duration = Duration::from_secs(1);
     // Queued log lines are written first.
     const AFTER_LOG: Duration = Duration::from_secs(30);
     let fleet = many_markers();
@@ -538,18 +550,20 @@ fn daemon_answers_during_a_large_pass() {
     };
     // The cost of a process on this machine, apart from the answer.
     let process = timed(&["--version"]);
+    let answered = || least_of_three(|| timed(&["status"]).saturating_sub(process));
     let finding = "which is not declared";
 
-    let mut daemon = Daemon::start(&fleet, "info");
-    for _ in 0..3 {
-        let answered = timed(&["status"]);
-        assert!(answered < process + SOON, "{answered:?}, {process:?}");
-    }
-    assert!(!daemon.text().contains(finding), "the pass is too short");
-    let begun = Instant::now();
-    daemon.terminate();
-    assert!(daemon.ended().success());
-    assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
+    let ended = least_of_three(|| {
+        let mut daemon = Daemon::start(&fleet, "info");
+        let answered = answered();
+        assert!(answered < SOON, "{answered:?}");
+        assert!(!daemon.text().contains(finding), "the pass is too short");
+        let begun = Instant::now();
+        daemon.terminate();
+        assert!(daemon.ended().success());
+        begun.elapsed()
+    });
+    assert!(ended < SOON, "{ended:?}");
 
     // Also while 100,000 findings are logged.
     let mut daemon = Daemon::start(&fleet, "info");
@@ -558,8 +572,8 @@ fn daemon_answers_during_a_large_pass() {
         assert!(Instant::now() < deadline, "the first pass takes too long");
         std::thread::sleep(Duration::from_millis(50));
     }
-    let answered = timed(&["status"]);
-    assert!(answered < process + SOON, "{answered:?}, {process:?}");
+    let answered = answered();
+    assert!(answered < SOON, "{answered:?}");
     let begun = Instant::now();
     daemon.terminate();
     assert!(daemon.ended().success());

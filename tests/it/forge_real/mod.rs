@@ -11,6 +11,6 @@ mod requests;
 mod rights;
 mod sandbox;
 mod shared;
-mod talking;
+mod rollout;
 mod whole;
 mod world;

@@ -2,7 +2,7 @@
 //! `tagboat run` with a registry, a real Gitea and a real Kubernetes API server. Environment `dev`
 //! merges automatically when its check is green, `prod` waits for people.
 
-use super::{fleet::Fleet, talking::statuses};
+use super::{fleet::Fleet, rollout::statuses};
 use crate::{
     it::{support::process::Running, update_support::semver},
     servers::{
