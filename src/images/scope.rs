@@ -9,7 +9,7 @@ use crate::{
         image::{ImageRepository, Tag, TagList},
         name::Name,
     },
-    spec::{Declarations, Environment, ImagePolicy, PolicyKind, ReferenceScope},
+    spec::{Declarations, Environment, ImagePolicy, ReferenceScope},
 };
 use gix::ObjectId;
 use std::{
@@ -162,7 +162,7 @@ impl PolicyUsage {
     /// Ages are tracked for tags above it. For a digest policy it is the digest that all references
     /// share.
     pub fn least(&self) -> Option<&str> {
-        if matches!(self.policy.choice, PolicyKind::Digest(_)) {
+        if self.policy.choice.followed().is_some() {
             return self
                 .digests
                 .first()

@@ -7,7 +7,7 @@ use super::{
 use crate::{
     core::{image::TagList, name::Name},
     images::policy::{self, Holds, PolicyInput, PolicyOutcome, RegistryFacts, TagFacts},
-    spec::{self, Diagnostic, DigestReflection, ImagePolicy, PolicyKind, Severity},
+    spec::{self, Diagnostic, DigestReflection, ImagePolicy, Severity},
 };
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -63,7 +63,7 @@ pub fn select(query: &SelectQuery) -> Result<SelectAnswer, Failure> {
     if !std::mem::take(&mut policy.platforms).is_empty() {
         ignored.push("platforms".to_owned());
     }
-    if matches!(policy.choice, PolicyKind::Newest) {
+    if policy.choice.is_by_date() {
         return Err(Failure::input(format!(
             "{}: a newest policy orders by creation date, which a list of tags does not have",
             policy.name
@@ -71,7 +71,7 @@ pub fn select(query: &SelectQuery) -> Result<SelectAnswer, Failure> {
         .hint("Run `tagboat explain`, which asks the registry."));
     }
     let mut details = HashMap::new();
-    if let PolicyKind::Digest(tag) = &policy.choice {
+    if let Some(tag) = policy.choice.followed() {
         // Only the registry knows the digest; without one, the tag itself is the answer.
         policy.reflect = DigestReflection::Never;
         let facts = TagFacts {

@@ -109,6 +109,21 @@ pub enum PolicyKind {
     Digest(Tag),
 }
 
+impl PolicyKind {
+    /// Returns the tag that a digest policy follows.
+    pub fn followed(&self) -> Option<&Tag> {
+        match self {
+            Self::Digest(tag) => Some(tag),
+            _ => None,
+        }
+    }
+
+    /// Returns whether tags are ordered by the creation date of their images.
+    pub fn is_by_date(&self) -> bool {
+        matches!(self, Self::Newest)
+    }
+}
+
 /// The end of an order that is chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum SortOrder {

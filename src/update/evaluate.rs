@@ -22,7 +22,7 @@ use crate::{
         git::RepoPath,
     },
     review::FileEdits,
-    spec::{Declarations, ImagePolicy, PolicyKind, ReferenceScope},
+    spec::{Declarations, ImagePolicy, ReferenceScope},
 };
 use jiff::Timestamp;
 use std::{
@@ -113,7 +113,7 @@ pub(super) fn choose(
     if policy.suspend {
         return Ok(Ok(PolicyDecision::nothing("the policy is suspended")));
     }
-    let goes_by_time = policy.minimum_age.is_some() || matches!(policy.choice, PolicyKind::Newest);
+    let goes_by_time = policy.minimum_age.is_some() || policy.choice.is_by_date();
     if first && goes_by_time {
         scanner.recall(scan, now)?;
     }
@@ -349,7 +349,7 @@ fn choices<'c>(
             environment.allow_downgrade,
             move |present| tags.as_ref().is_some_and(|tags| tags.contains(present)),
         );
-        if matches!(policy.choice, PolicyKind::Newest) {
+        if policy.choice.is_by_date() {
             let later = created_later(scope, policy, chosen, scan);
             let compare = decision.compare;
             decision.compare = Box::new(move |present| {
@@ -416,8 +416,7 @@ pub fn rewrite_decision<'p>(
                 // A digest alone may belong to any tag of the repository; a policy that follows a
                 // digest replaces it.
                 Comparison::Unorderable
-                    if Digest::new(present).is_ok()
-                        && matches!(policy.choice, PolicyKind::Digest(_)) =>
+                    if Digest::new(present).is_ok() && policy.choice.followed().is_some() =>
                 {
                     UpdateDirection::Newer
                 }

@@ -13,7 +13,7 @@ use crate::{
     },
     io::git::GitError,
     review::ReleasedVersion,
-    spec::{Environment, ImagePolicy, PolicyKind, ReferenceScope, WriteMode},
+    spec::{Environment, ImagePolicy, ReferenceScope, WriteMode},
 };
 use jiff::Timestamp;
 use std::sync::Arc;
@@ -56,7 +56,7 @@ pub(crate) async fn read(
                 policy: &policy.name,
                 repository: &policy.image,
                 automatic: environment.references == ReferenceScope::Auto,
-                digests: matches!(policy.choice, PolicyKind::Digest(_)),
+                digests: policy.choice.followed().is_some(),
                 contains: &contains,
             };
             let proposed = |row: &HeldMove| ended.proposed(&environment.name, policy, base, row);

@@ -8,7 +8,7 @@ use crate::{
         Marker, Proposed,
         lifecycle::{ClosedRequest, SUPERSEDED},
     },
-    spec::{ImagePolicy, PolicyKind},
+    spec::ImagePolicy,
 };
 use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeMap;
@@ -277,7 +277,7 @@ impl EndedRequests {
                 .iter()
                 .filter(|row| row.policy == policy.name && row.repository == policy.image)
             {
-                let by_digest = matches!(policy.choice, PolicyKind::Digest(_))
+                let by_digest = policy.choice.followed().is_some()
                     || row.old.as_deref() == Some(row.new.as_str());
                 let digest = row.digest.as_ref().filter(|_| by_digest);
                 moves.push(HeldMove {
