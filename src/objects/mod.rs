@@ -9,3 +9,4 @@ pub mod managed_fields;
 pub mod manifest;
 pub mod object;
 pub mod plan;
+pub mod unhandled;

@@ -76,6 +76,69 @@ fn kustomize_builds_overlay_on_a_distant_base() {
     assert_eq!(world.left(), 0);
 }
 
+/// kustomize-controller and Argo CD build without load restrictions, and overlays rely on it.
+#[test]
+#[ignore = "needs kustomize: run tests/run render"]
+fn kustomize_reads_files_above_its_folder() {
+    let world = World::new(&[
+        (
+            "shared/quota.yaml",
+            "apiVersion: v1\nkind: ResourceQuota\nmetadata: {name: all}\nspec: {hard: {pods: \"10\"}}\n",
+        ),
+        (
+            "shared/more.yaml",
+            "apiVersion: v1\nkind: ResourceQuota\nmetadata: {name: all}\nspec: {hard: {pods: \"20\"}}\n",
+        ),
+        ("shared/motd.txt", "hello\n"),
+        ("secret.txt", "is no input\n"),
+        (
+            "envs/dev/kustomization.yaml",
+            "resources: [../../shared/quota.yaml]\npatches: [{path: ../../shared/more.yaml}]\n\
+             configMapGenerator: [{name: motd, files: [../../shared/motd.txt], options: {disableNameSuffixHash: true}}]\n",
+        ),
+    ]);
+    let rendered = world
+        .renderer(&programs())
+        .render_folder(&world.root(), &source("envs/dev"))
+        .unwrap();
+    let text = text(&rendered);
+    assert!(
+        text.contains("pods: \"20\"") && text.contains("motd.txt: \"hello\\n\""),
+        "{text}"
+    );
+}
+
+#[test]
+#[ignore = "needs helm: run tests/run render"]
+fn helm_duplicate_key_counts_last_with_warning() {
+    let world = World::new(&[
+        (
+            "chart/Chart.yaml",
+            "apiVersion: v2\nname: web\nversion: 1.0.0\n",
+        ),
+        (
+            "chart/templates/config.yaml",
+            "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: web\n  labels: {app: a}\n  labels: {app: b}\n",
+        ),
+    ]);
+    let rendered = world
+        .renderer(&programs())
+        .render_folder(&world.root(), &source("chart"))
+        .unwrap();
+    let text = text(&rendered);
+    assert!(
+        text.contains("app: b") && !text.contains("app: a"),
+        "{text}"
+    );
+    assert_eq!(rendered.warnings.len(), 1, "{:?}", rendered.warnings);
+    assert!(
+        rendered.warnings[0].contains("\"labels\" is written twice")
+            && rendered.warnings[0].ends_with("the last one counts, as in Kubernetes"),
+        "{:?}",
+        rendered.warnings
+    );
+}
+
 #[test]
 #[ignore = "needs kustomize: run tests/run render"]
 fn kustomize_error_is_shown_nothing_read_outside() {

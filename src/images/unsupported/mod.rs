@@ -25,11 +25,12 @@ pub const MOST: usize = 1000;
 const MOST_BYTES: usize = 8 << 20;
 
 /// Texts of which a file with a finding contains one, unless its name tells.
-const NEEDLES: [&[u8]; 4] = [
+const NEEDLES: [&[u8]; 5] = [
     b"toolkit.fluxcd.io/",
     b"argoproj.io/",
     b"helmCharts",
     b"helmChartInflationGenerator",
+    b"helm.sh/hook",
 ];
 
 /// A chart or a unit that is not handled yet, or an image that no policy watches.
@@ -88,6 +89,8 @@ pub enum UnsupportedKind {
     AlertProvider,
     /// A Flux Receiver of webhooks.
     Receiver,
+    /// A hook of Helm or Argo CD outside of a chart.
+    Hook,
     /// An image that no policy watches.
     Image,
 }
@@ -113,6 +116,7 @@ impl UnsupportedKind {
             Self::Alert => "Flux Alert",
             Self::AlertProvider => "Flux Provider",
             Self::Receiver => "Flux Receiver",
+            Self::Hook => "hook",
             Self::Image => "image",
         }
     }
@@ -121,6 +125,7 @@ impl UnsupportedKind {
     pub fn reason(self) -> &'static str {
         match self {
             Self::Image => "no ImagePolicy",
+            Self::Hook => "applied like any other object",
             _ => "not handled yet",
         }
     }
@@ -190,7 +195,6 @@ impl Scan<'_> {
             return;
         };
         let group = api.split_once('/').map_or("", |(group, _)| group);
-        let Some(spec) = root.get("spec") else { return };
         let metadata = root.get("metadata");
         let field = |key| metadata.and_then(|metadata| word(metadata, key));
         let name = field("name")
@@ -200,6 +204,8 @@ impl Scan<'_> {
             Some(namespace) => format!("{namespace}/{name}"),
             None => name.to_owned(),
         };
+        self.hook(kind, &name, metadata);
+        let Some(spec) = root.get("spec") else { return };
         let at = metadata
             .and_then(|metadata| metadata.get("name"))
             .unwrap_or(spec);
@@ -235,6 +241,18 @@ impl Scan<'_> {
             }
             ("kustomize.config.k8s.io", "Kustomization") => self.kustomization(root),
             _ => {}
+        }
+    }
+
+    /// A hook's phase counts as its version.
+    fn hook(&mut self, kind: &str, name: &str, metadata: Option<Node<'_>>) {
+        let annotations = metadata.and_then(|metadata| metadata.get("annotations"));
+        let hook = ["argocd.argoproj.io/hook", "helm.sh/hook"]
+            .iter()
+            .find_map(|annotation| annotations?.get(annotation));
+        if let Some(hook) = hook {
+            let name = format!("{kind} {name}");
+            self.add(UnsupportedKind::Hook, &name, Some(hook), hook);
         }
     }
 

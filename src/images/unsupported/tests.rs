@@ -116,12 +116,19 @@ apiVersion: argoproj.io/v1alpha1
 kind: AppProject
 metadata: {name: default}
 spec: {}
+---
+apiVersion: batch/v1
+kind: Job
+metadata:
+  name: migrate
+  annotations: {argocd.argoproj.io/hook: PreSync}
 ";
     assert_eq!(
         found("argo/x.yaml", source),
         "7 Argo CD chart ingress-nginx 4.8.3\n\
          13 Argo CD Application argocd/web HEAD\n\
-         17 Argo CD ApplicationSet all -\n"
+         17 Argo CD ApplicationSet all -\n\
+         29 hook Job migrate PreSync\n"
     );
 }
 

@@ -20,6 +20,13 @@ pub enum RenderError {
     /// Helm values are given for a folder that is no chart.
     #[error("{path}: helm: is written for it, but it holds no Chart.yaml")]
     NoChart { path: String },
+    /// The folder holds files, and none of them is a manifest.
+    #[error("{path}: there is no .yaml, .yml or .json file to apply{others}")]
+    NoManifests {
+        path: String,
+        /// A few of the other files, as the end of the sentence.
+        others: String,
+    },
     /// Manifests that cannot be taken; all of them.
     #[error("{}", listed(.0))]
     Manifests(Vec<ManifestError>),

@@ -19,6 +19,16 @@ use std::collections::BTreeSet;
 /// The names of a kustomization.
 pub(crate) const NAMES: [&str; 3] = ["kustomization.yaml", "kustomization.yml", "Kustomization"];
 
+/// The arguments of a build, in the folder.
+///
+/// Patches and generators may name files above the folder, as Flux and Argo CD allow it: the copy
+/// holds only what [`scan`] has found, and no path that leads out of it.
+pub(crate) fn arguments() -> Vec<std::ffi::OsString> {
+    ["build", ".", "--load-restrictor", "LoadRestrictionsNone"]
+        .map(Into::into)
+        .into()
+}
+
 /// The kustomization of a folder: its path.
 pub(crate) fn file(tree: &RenderTree<'_>, folder: &str) -> Result<Option<String>, RenderError> {
     for name in NAMES {
@@ -318,9 +328,7 @@ impl KustomizationScan<'_> {
             };
         }
         let resolved = match path.starts_with('/') {
-            // A field of an object may be called `path`, too, and hold a path of a web server or a
-            // JSON pointer.
-            true if base => return refuse(format!("{path:?} leads out of the repository")),
+            true if is_path => return refuse(format!("{path:?} leads out of the repository")),
             true => return Ok(()),
             false => super::resolve(here.folder, path),
         };

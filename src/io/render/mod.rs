@@ -21,7 +21,10 @@ pub use error::RenderError;
 
 use crate::{
     io::git::{Mirror, ObjectId, Revision},
-    objects::object::{CompactObject, Object, ObjectKey, ObjectOrigin},
+    objects::{
+        object::{CompactObject, Object, ObjectKey, ObjectOrigin},
+        unhandled,
+    },
     spec::{Application, Helm, resolve, settings::RenderSettings},
 };
 use cache::{CacheKey, RenderCache};
@@ -274,6 +277,10 @@ impl Renderer {
         if !manifests.mistakes.is_empty() {
             return Err(RenderError::Manifests(manifests.mistakes));
         }
+        warnings.append(&mut manifests.warnings);
+        // Flux substitutes variables in what a Kustomization renders, not in charts.
+        let substitutes = way != FolderKind::Helm;
+        warnings.extend(unhandled::notes(&manifests.objects, substitutes));
         let hash = cache::hash_of(&manifests.objects);
         Ok(Arc::new(Rendered {
             manifests: manifests

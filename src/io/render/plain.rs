@@ -10,7 +10,11 @@ use crate::objects::{
     object::ObjectOrigin,
 };
 
-/// Reads the manifests below `path`. Hidden files and folders (names that begin with ".") are
+/// Files that an error names.
+const MOST_EXAMPLES: usize = 4;
+
+/// Reads the manifests below `path`. A folder without any is an error: what a generator, a plugin
+/// or jsonnet would make of its files is not known, and nothing is no manifest to apply. Hidden files and folders (names that begin with ".") are
 /// skipped; links and submodules lead out of the revision and are skipped with a warning. A
 /// kustomization or a chart further down is an error: its files are no manifests of their own.
 pub(crate) fn read(
@@ -48,6 +52,7 @@ pub(crate) fn read(
             built.push(folder);
         }
     }
+    let (mut is_empty, mut others) = (true, Vec::new());
     for entry in &entries {
         let inside = entry.path[path.len()..].trim_start_matches('/');
         if is_hidden(inside) || built.iter().any(|folder| is_below(&entry.path, folder)) {
@@ -57,7 +62,11 @@ pub(crate) fn read(
             .iter()
             .any(|ending| inside.ends_with(ending));
         match entry.kind {
-            EntryType::File if is_manifest => manifests.read(&entry.path, &tree.bytes(entry)?),
+            EntryType::File if is_manifest => {
+                is_empty = false;
+                manifests.read(&entry.path, &tree.bytes(entry)?);
+            }
+            EntryType::File => others.push(inside),
             EntryType::Link => {
                 warnings.push(format!("{}: symbolic links are not followed", entry.path))
             }
@@ -67,7 +76,23 @@ pub(crate) fn read(
             _ => {}
         }
     }
+    if is_empty && manifests.mistakes.is_empty() {
+        return Err(RenderError::NoManifests {
+            path: super::shown(path),
+            others: examples(&others),
+        });
+    }
     Ok(manifests)
+}
+
+/// Returns a few of the files that are no manifests, for a message.
+fn examples(files: &[&str]) -> String {
+    let shown: Vec<&str> = files.iter().take(MOST_EXAMPLES).copied().collect();
+    match files.len().saturating_sub(MOST_EXAMPLES) {
+        _ if files.is_empty() => String::new(),
+        0 => format!(", only {}", shown.join(", ")),
+        more => format!(", only {} and {more} more", shown.join(", ")),
+    }
 }
 
 fn is_hidden(inside: &str) -> bool {

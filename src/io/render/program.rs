@@ -115,7 +115,7 @@ impl Renderer {
                 join(&source.path, helm::CHART),
             ),
             _ => (
-                vec!["build".into(), ".".into()],
+                kustomize::arguments(),
                 kustomize::file(tree, &source.path)?.unwrap_or_else(|| source.path.clone()),
             ),
         };

@@ -15,7 +15,7 @@ mod write;
 mod tests;
 
 pub use scalar::{is_plain_text, resolve_plain};
-pub use value::{ManifestDocument, SyntaxProblem, yaml};
+pub use value::{ManifestDocument, ManifestStream, SyntaxProblem, printed_yaml, yaml};
 pub use write::{to_yaml, to_yaml_stream};
 
 use crate::{
@@ -52,6 +52,8 @@ pub struct Manifests {
     /// Declarations, which are not for the cluster.
     pub left_out: Vec<(ObjectOrigin, ObjectKey)>,
     pub mistakes: Vec<ManifestError>,
+    /// Suspicious content that is taken all the same, one line each.
+    pub warnings: Vec<String>,
 }
 
 impl Manifests {
@@ -98,21 +100,29 @@ impl Manifests {
                         message,
                     }),
             );
-        for ManifestDocument { line, items, value } in documents {
+        for ManifestDocument {
+            line, items, value, ..
+        } in documents
+        {
             self.take(value, &at(line), &items);
         }
     }
 
     /// Reads the output of a program; all of it has one origin.
     pub fn read_printed(&mut self, origin: &ObjectOrigin, text: &str) {
-        let (documents, problems) = yaml(text);
-        for SyntaxProblem { line, message } in problems {
+        let stream = printed_yaml(text);
+        for SyntaxProblem { line, message } in stream.problems {
             self.mistakes.push(ManifestError {
                 origin: origin.clone(),
                 message: format!("line {line} of what was rendered: {message}"),
             });
         }
-        for ManifestDocument { value, .. } in documents {
+        for SyntaxProblem { line, message } in stream.duplicates {
+            self.warnings.push(format!(
+                "{origin}: line {line} of what was rendered: {message}; the last one counts, as in Kubernetes"
+            ));
+        }
+        for ManifestDocument { value, .. } in stream.documents {
             self.take(value, origin, &[]);
         }
     }
@@ -309,6 +319,7 @@ fn json(text: &str) -> (Vec<ManifestDocument>, Vec<SyntaxProblem>) {
                         line: line(at),
                         items: Vec::new(),
                         value,
+                        has_duplicates: false,
                     });
                 }
                 at += stream.byte_offset();

@@ -348,3 +348,26 @@ proptest! {
         Manifests::default().read("b.yaml", &bytes);
     }
 }
+
+#[test]
+fn printed_duplicate_key_counts_last() {
+    let printed =
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {k: '1'}\ndata: {k: '2'}\n";
+    let origin = ObjectOrigin {
+        file: "chart/Chart.yaml".into(),
+        line: 0,
+    };
+    let mut manifests = Manifests::default();
+    manifests.read_printed(&origin, printed);
+    assert_eq!(manifests.objects[0].value()["data"]["k"], "2");
+    assert_eq!(
+        manifests.warnings,
+        [
+            "chart/Chart.yaml: line 5 of what was rendered: the key \"data\" is written twice, first at line 4; the last one counts, as in Kubernetes"
+        ]
+    );
+    // In a file of the repository it is a mistake.
+    let mut manifests = Manifests::default();
+    manifests.read("a.yaml", printed.as_bytes());
+    assert_eq!((manifests.objects.len(), manifests.mistakes.len()), (0, 1));
+}

@@ -12,6 +12,9 @@ const REPEATED: usize = 32 << 20;
 /// The cost of a value beside its text, in bytes.
 const COST: usize = 64;
 
+/// A text can have thousands of problems; the first are enough.
+const MOST_PROBLEMS: usize = 100;
+
 /// The bound on nesting: written values (the parser stops at 255) and those that aliases add.
 const DEEPEST: usize = 300;
 
@@ -30,30 +33,55 @@ pub struct ManifestDocument {
     /// The lines of the entries under `items`.
     pub items: Vec<usize>,
     pub value: Value,
+    /// True if a key is written twice in it.
+    pub has_duplicates: bool,
+}
+
+/// The documents of a YAML text.
+#[derive(Debug, Default)]
+pub struct ManifestStream {
+    pub documents: Vec<ManifestDocument>,
+    /// What cannot be read.
+    pub problems: Vec<SyntaxProblem>,
+    /// Keys that are written twice in one mapping.
+    pub duplicates: Vec<SyntaxProblem>,
 }
 
 /// Parses the non-empty documents of a YAML text as kubectl does, with all problems. Duplicate
 /// keys, which kubectl silently drops, are problems.
 pub fn yaml(text: &str) -> (Vec<ManifestDocument>, Vec<SyntaxProblem>) {
+    let mut stream = printed_yaml(text);
+    if !stream.duplicates.is_empty() {
+        stream.problems.append(&mut stream.duplicates);
+        stream.problems.sort_by_key(|problem| problem.line);
+        stream.documents.retain(|document| !document.has_duplicates);
+    }
+    (stream.documents, stream.problems)
+}
+
+/// Parses what a program printed, as Kubernetes does: of duplicate keys, the last one counts.
+pub fn printed_yaml(text: &str) -> ManifestStream {
     let stream = match yaml::parse(text) {
         Ok(stream) => stream,
         Err(error) => {
-            return (
-                Vec::new(),
-                vec![SyntaxProblem {
+            return ManifestStream {
+                problems: vec![SyntaxProblem {
                     line: error.line as usize,
                     message: error.message,
                 }],
-            );
+                ..ManifestStream::default()
+            };
         }
     };
     let mut walk = ValueBuilder {
         repeated: REPEATED,
         problems: Vec::new(),
+        duplicates: Vec::new(),
+        duplicated: 0,
     };
     let mut documents = Vec::new();
     for root in stream.documents().flatten() {
-        let before = walk.problems.len();
+        let (before, duplicated) = (walk.problems.len(), walk.duplicated);
         let value = walk.value(root, 0, false);
         if walk.problems.len() == before && !value.is_null() {
             let items = root
@@ -67,15 +95,23 @@ pub fn yaml(text: &str) -> (Vec<ManifestDocument>, Vec<SyntaxProblem>) {
                 line: root.line() as usize,
                 items,
                 value,
+                has_duplicates: walk.duplicated > duplicated,
             });
         }
     }
-    (documents, walk.problems)
+    ManifestStream {
+        documents,
+        problems: walk.problems,
+        duplicates: walk.duplicates,
+    }
 }
 
 struct ValueBuilder {
     repeated: usize,
     problems: Vec<SyntaxProblem>,
+    duplicates: Vec<SyntaxProblem>,
+    /// The number of duplicate keys, also of those beyond the bound.
+    duplicated: usize,
 }
 
 impl ValueBuilder {
@@ -122,16 +158,15 @@ impl ValueBuilder {
                 continue;
             }
             let Some(name) = self.key(key) else { continue };
-            match written.insert(name.clone(), key.line()) {
-                Some(first) => self.refuse(
-                    key,
-                    &format!(
-                        "the key {:?} is written twice, first at line {first}",
-                        shown(&name)
-                    ),
-                ),
-                None => drop(map.insert(name, self.value(value, depth + 1, repeated))),
+            if let Some(first) = written.insert(name.clone(), key.line()) {
+                let message = format!(
+                    "the key {:?} is written twice, first at line {first}",
+                    shown(&name)
+                );
+                self.duplicate(key, message);
             }
+            let value = self.value(value, depth + 1, repeated);
+            map.insert(name, value);
         }
         map
     }
@@ -211,9 +246,18 @@ impl ValueBuilder {
         Value::Null
     }
 
+    fn duplicate(&mut self, node: Node<'_>, message: String) {
+        self.duplicated += 1;
+        if self.duplicates.len() < MOST_PROBLEMS {
+            self.duplicates.push(SyntaxProblem {
+                line: node.line() as usize,
+                message,
+            });
+        }
+    }
+
     fn refuse(&mut self, node: Node<'_>, message: &str) {
-        // A text can have thousands of problems; the first hundred are enough.
-        if self.problems.len() < 100 {
+        if self.problems.len() < MOST_PROBLEMS {
             self.problems.push(SyntaxProblem {
                 line: node.line() as usize,
                 message: message.to_owned(),
