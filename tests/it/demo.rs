@@ -226,6 +226,22 @@ fn demo_keep_serves_until_interrupted() {
         .contains("refs/heads/main")
     );
     assert!(get(&command("curl ")).contains("1.5.2"));
+    // The pages that the story's links lead to.
+    let pulls = text
+        .iter()
+        .map(|line| line.trim())
+        .find(|line| line.ends_with("/fleet/pulls"));
+    let pulls = pulls.unwrap_or_else(|| panic!("no page in {text:#?}"));
+    assert!(get(pulls).contains("#1 stage: podinfo"));
+    let page = get(&format!("{pulls}/1"));
+    assert!(
+        page.contains("(merged)") || page.contains(">merged<"),
+        "{page}"
+    );
+    assert!(
+        page.contains("<li>ci: success</li>") && !page.contains("<details"),
+        "{page}"
+    );
 
     // The guide's commands, in another process: the plan has the latest tag, and the pass writes
     // it.

@@ -216,6 +216,9 @@ async fn tell(
 fn guide(servers: &DemoServers, cluster: &DemoCluster, screen: &Screen) -> String {
     let repository = format!("http://{}/v2/shop/web", servers.registry());
     let config = servers.config().display();
+    let clone_url = servers.clone_url();
+    let page = clone_url.trim_end_matches(".git");
+    let api = page.replace("/shop/fleet", "/api/v1/repos/shop/fleet");
     let (kubectl, namespace) = (cluster.kubectl(), &cluster.namespace);
     // As it was typed: the program need not be on the PATH.
     let tagboat = std::env::args()
@@ -237,12 +240,20 @@ fn guide(servers: &DemoServers, cluster: &DemoCluster, screen: &Screen) -> Strin
         ),
         "Look at the cluster, the repository and the registry:\n".to_owned(),
         command(format!("{kubectl} get deploy -n {namespace}")),
-        command(format!("git clone {}", servers.clone_url())),
+        command(format!("git clone {clone_url}")),
         command(format!("curl {repository}/tags/list")),
         "Plan a pass, make it, or start the daemon:\n".to_owned(),
         command(format!("{tagboat} plan -c {config}")),
         command(format!("{tagboat} run --once -c {config}")),
         command(format!("{tagboat} run -c {config}")),
+        "After a pass, read the pull request of the stage. With a green check, the next pass merges it:\n"
+            .to_owned(),
+        command(format!("{page}/pulls")),
+        command(format!(
+            "curl -H 'Authorization: token {}' -d '{{\"context\":\"ci\",\"state\":\"success\"}}' \
+             {api}/statuses/$(git ls-remote {clone_url} 'tagboat/stage/*' | cut -f1)",
+            servers::TOKEN
+        )),
         "Show the state and the history of the Application:\n".to_owned(),
         command(format!("{tagboat} status -c {config}")),
         command(format!("{tagboat} history {namespace}/podinfo -c {config}")),

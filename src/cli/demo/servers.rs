@@ -26,6 +26,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
+/// The token of the bot at the forge; everything listens on loopback only.
+pub(super) const TOKEN: &str = "demo";
+
 /// The user who works on the config repository.
 pub(super) const ADA: (&str, &str) = ("Ada", "ada@example.org");
 
@@ -62,7 +65,7 @@ impl DemoServers {
             "The shop, on its first day",
         )
         .map_err(setup_failure)?;
-        let token = Secret::new("demo");
+        let token = Secret::new(TOKEN);
         let forge = SandboxForge::start(repository.clone(), "shop/fleet", &token)
             .await
             .map_err(setup_failure)?;

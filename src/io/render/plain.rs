@@ -13,10 +13,12 @@ use crate::objects::{
 /// Files that an error names.
 const MOST_EXAMPLES: usize = 4;
 
-/// Reads the manifests below `path`. A folder without any is an error: what a generator, a plugin
-/// or jsonnet would make of its files is not known, and nothing is no manifest to apply. Hidden files and folders (names that begin with ".") are
-/// skipped; links and submodules lead out of the revision and are skipped with a warning. A
-/// kustomization or a chart further down is an error: its files are no manifests of their own.
+/// Reads the manifests below `path`.
+///
+/// A folder without any is an error: what a generator, a plugin or jsonnet would make of its files
+/// is not known. Hidden files and folders (names that begin with ".") are skipped; links and
+/// submodules lead out of the revision and are skipped with a warning. A kustomization or a chart
+/// further down is an error: its files are no manifests of their own.
 pub(crate) fn read(
     tree: &RenderTree<'_>,
     path: &str,

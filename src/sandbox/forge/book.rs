@@ -151,6 +151,33 @@ impl PullBook {
             .is_some_and(|pull| pull.ended.is_none())
     }
 
+    /// Returns the state of a pull request in a word.
+    pub(super) fn state(&self, number: u64) -> &'static str {
+        match self.pulls.get(&number).map(|pull| &pull.ended) {
+            Some(Some(SandboxEnd { merge: Some(_), .. })) => "merged",
+            Some(Some(_)) => "closed",
+            Some(None) => "open",
+            None => "unknown",
+        }
+    }
+
+    /// Returns the checks of a pull request's head, each with its state.
+    pub(super) fn statuses_of(&self, number: u64) -> Vec<(String, String)> {
+        let head = self.pulls.get(&number).and_then(|pull| {
+            let branch = self.repository.branch(&pull.head).ok().flatten();
+            let present = branch.map(|commit| commit.to_string());
+            present
+                .filter(|_| pull.ended.is_none())
+                .or(pull.last.clone())
+        });
+        let statuses = head.and_then(|head| self.statuses.get(&head));
+        let mut last: BTreeMap<String, String> = BTreeMap::new();
+        for status in statuses.into_iter().flatten() {
+            last.insert(status.context.clone(), status.state.clone());
+        }
+        last.into_iter().collect()
+    }
+
     /// Marks a pull request as changed.
     pub(super) fn touch(&mut self, number: u64) {
         let now = self.now();

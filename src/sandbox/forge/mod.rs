@@ -1,10 +1,11 @@
-//! A forge in this process: a Git server with pull requests, and the part of Gitea's API that
-//! tagboat uses, on a loopback port and in memory.
+//! A forge in this process: a Git server with pull requests, the part of Gitea's API that tagboat
+//! uses, and a page of each pull request, on a loopback port and in memory.
 //!
 //! For the demo. It proves nothing about forges; the tests of `io::forge` use a real Gitea.
 
 mod answer;
 mod book;
+mod page;
 
 use super::git::{BareRepository, GitServer, SandboxGitError};
 use crate::core::secret::Secret;
@@ -50,7 +51,8 @@ impl SandboxForge {
     ) -> std::io::Result<Self> {
         let shared: ForgeShared =
             Arc::new(Mutex::new(PullBook::new(repository.clone(), String::new())));
-        let api = answer::router(Arc::clone(&shared), project, token);
+        let api = answer::router(Arc::clone(&shared), project, token)
+            .merge(page::router(Arc::clone(&shared), project));
         let server = GitServer::start_at(repository, format!("{project}.git"), None, |git| {
             api.fallback_service(git)
         })
