@@ -1,6 +1,10 @@
 //! Applications as text, and the arguments that select them.
 
-use super::{Screen, print, safe, screen::Color};
+use super::{
+    Screen, safe,
+    screen::Color,
+    table::{Cell, table},
+};
 use crate::{
     core::{name::Name, text::short_id},
     reconcile::{ApplicationState, ApplicationStatus, Message},
@@ -40,8 +44,8 @@ pub(super) fn statuses(statuses: &[ApplicationStatus], screen: &mut Screen) {
         "HEALTH",
         "OBJECTS",
     ];
-    let rows: Vec<Vec<print::Cell>> = statuses.iter().map(cells).collect();
-    let mut lines = print::table(&heads, &rows, screen).into_iter();
+    let rows: Vec<Vec<Cell>> = statuses.iter().map(cells).collect();
+    let mut lines = table(&heads, &rows, screen).into_iter();
     lines
         .next()
         .into_iter()
@@ -56,7 +60,7 @@ pub(super) fn statuses(statuses: &[ApplicationStatus], screen: &mut Screen) {
     }
 }
 
-fn cells(status: &ApplicationStatus) -> Vec<print::Cell> {
+fn cells(status: &ApplicationStatus) -> Vec<Cell> {
     let revision = status.revision.as_deref().map_or("-", short_id);
     let health = match status.health {
         Some(health) => health.to_string(),

@@ -4,7 +4,7 @@
 //! the command opens the store itself. The same code computes the answer in both cases, and the
 //! command prints it.
 
-use super::{Failure, Screen, settings::SettingsArguments};
+use super::{Failure, Screen, interrupt, settings::SettingsArguments};
 use crate::{
     core::error::ErrorKind,
     io::registry::RegistryTimeouts,
@@ -49,7 +49,8 @@ pub(super) fn ask<Q: TypedQuery>(
     }
     let service = Service::new(&context, &engine, None);
     let spinner = screen.spinner();
-    engine::runtime()?.block_on(query.run(&service, &spinner))
+    let runtime = engine::runtime()?;
+    interrupt::run(runtime, &service, &spinner, query.run(&service, &spinner))
 }
 
 fn ask_daemon<Q: TypedQuery>(
@@ -60,7 +61,7 @@ fn ask_daemon<Q: TypedQuery>(
 ) -> Result<Q::Answer, Failure> {
     let broken = |error: &dyn fmt::Display| {
         let message = format!("the daemon at {}: {error}", socket.display());
-        Failure::new(ErrorKind::Remote, message)
+        Failure::new(ErrorKind::Local, message)
             .hint("Try again, or stop the daemon and run the command without it.")
     };
     let mut line = serde_json::to_string(request).map_err(|error| broken(&error))?;

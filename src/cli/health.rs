@@ -1,9 +1,13 @@
 //! `tagboat health`.
 
-use super::{Failure, Outcome, Screen, input, safe, screen::Color};
+use super::{
+    Failure, Outcome, Screen, input, safe,
+    screen::Color,
+    table::{Cell, table},
+};
 use crate::{
     objects::health::HealthStatus,
-    service::health::{self, HealthAnswer, HealthQuery},
+    service::health::{self, HealthAnswer, HealthQuery, ObjectHealth},
 };
 use std::path::PathBuf;
 
@@ -33,13 +37,16 @@ fn text(answer: &HealthAnswer, screen: &mut Screen) {
             "{declaration} is a declaration, not a live object"
         )));
     }
-    let names: Vec<String> = answer.objects.iter().map(|one| safe(&one.object)).collect();
-    let widths = names.iter().map(|name| name.chars().count());
-    let width = widths.max().unwrap_or_default();
-    for (name, object) in names.iter().zip(&answer.objects) {
-        let status = format!("{:<11}", object.status);
-        let status = screen.paint(color(object.status), status);
-        screen.line(format_args!("{status}  {name:<width$}  {}", object.message));
+    let cells = |object: &ObjectHealth| -> Vec<Cell> {
+        vec![
+            (object.status.to_string(), Some(color(object.status))),
+            (safe(&object.object), None),
+            (safe(&object.message), None),
+        ]
+    };
+    let rows: Vec<Vec<Cell>> = answer.objects.iter().map(cells).collect();
+    for line in table(&[], &rows, screen) {
+        screen.line(line);
     }
 }
 

@@ -1,7 +1,10 @@
 //! `tagboat history`.
 
 use super::{
-    Failure, Outcome, Screen, client, print, safe, screen::Color, settings::SettingsArguments,
+    Failure, Outcome, Screen, client, print, safe,
+    screen::Color,
+    settings::SettingsArguments,
+    table::{Cell, table},
 };
 use crate::{
     core::{name::Name, text::short_id},
@@ -35,15 +38,15 @@ fn text(answer: &HistoryAnswer, screen: &mut Screen) {
     for history in &answer.clusters {
         let name = screen.paint(Color::Bold, &answer.application);
         screen.line(format_args!("{name} on {}", history.cluster));
-        let rows: Vec<Vec<print::Cell>> = history.revisions.iter().map(cells).collect();
+        let rows: Vec<Vec<Cell>> = history.revisions.iter().map(cells).collect();
         let heads = ["REVISION", "RESULT", "SINCE", "COMMIT"];
-        for line in print::table(&heads, &rows, screen) {
+        for line in table(&heads, &rows, screen) {
             screen.line(line);
         }
     }
 }
 
-fn cells(revision: &RolledOutRevision) -> Vec<print::Cell> {
+fn cells(revision: &RolledOutRevision) -> Vec<Cell> {
     let color = match revision.result {
         RolloutOutcome::Applied => Color::Green,
         RolloutOutcome::Failed | RolloutOutcome::Degraded => Color::Red,

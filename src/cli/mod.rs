@@ -12,12 +12,14 @@ mod completions;
 #[cfg(feature = "demo")]
 mod demo;
 mod diff;
+mod exit_codes;
 mod explain;
 mod health;
 mod history;
 mod holds;
 mod init;
 mod input;
+mod interrupt;
 mod plan;
 mod policies;
 mod preview;
@@ -35,6 +37,7 @@ mod settings;
 mod status;
 mod suspend;
 mod sync;
+mod table;
 mod tags;
 mod unsupported;
 
@@ -42,21 +45,16 @@ use crate::{
     core::text::escape_control as safe,
     service::{Failure, Outcome},
 };
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{FromArgMatches as _, Parser, Subcommand, ValueEnum};
 use screen::Screen;
 use std::process::ExitCode;
-
-const EXIT_CODES: &str = "\
-Exit codes: 0 done, also if there was nothing to do · 1 findings (check, set --check or plan \
---check found something, select selected nothing, health saw a failed object, preview saw a \
-refusal, status or diff saw a difference) · 2 invalid input · 3 remote failure · 4 partly done";
 
 /// Update container images in a GitOps repository and deploy the result to Kubernetes
 #[derive(Debug, Parser)]
 #[command(
     name = "tagboat",
     version,
-    after_help = EXIT_CODES,
+    after_help = exit_codes::SUMMARY,
     propagate_version = true,
     subcommand_required = true,
     arg_required_else_help = true
@@ -119,15 +117,20 @@ enum Command {
 
 /// Returns the command line's definition, for the reference in `docs/`.
 pub fn command() -> clap::Command {
-    <Arguments as clap::CommandFactory>::command()
+    exit_codes::document(<Arguments as clap::CommandFactory>::command())
 }
 
 /// Parses the arguments, runs the command, and prints its failure.
 pub fn main() -> ExitCode {
-    let arguments = match Arguments::try_parse() {
+    let parsed = command()
+        .try_get_matches()
+        .and_then(|matches| Arguments::from_arg_matches(&matches));
+    let arguments = match parsed {
         Ok(arguments) => arguments,
-        Err(error) => return ExitCode::from(exit_code(print_usage(&error))),
+        Err(error) => return ExitCode::from(print_usage(&error).exit_code()),
     };
+    // Without handlers, a signal ends the process as the system does it.
+    let _ = interrupt::install();
     // Installed before the first client; an earlier installation would be harmless.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut screen = Screen::new(arguments.output);
@@ -135,7 +138,12 @@ pub fn main() -> ExitCode {
         screen.failure(&failure);
         failure.outcome()
     });
-    ExitCode::from(exit_code(outcome))
+    // A query that was pushing has been waited for.
+    let outcome = match interrupt::is_requested() {
+        true => Outcome::Interrupted,
+        false => outcome,
+    };
+    ExitCode::from(outcome.exit_code())
 }
 
 fn run(command: Command, screen: &mut Screen) -> Result<Outcome, Failure> {
@@ -196,17 +204,6 @@ fn asks_for_json() -> bool {
             .iter()
             .any(|argument| argument == "-ojson" || argument == "--output=json")
         || std::env::var_os("TAGBOAT_OUTPUT").is_some_and(|output| output == "json")
-}
-
-/// Returns the exit code of an outcome, as listed in the help.
-fn exit_code(outcome: Outcome) -> u8 {
-    match outcome {
-        Outcome::Done => 0,
-        Outcome::Findings => 1,
-        Outcome::BadInput => 2,
-        Outcome::Remote => 3,
-        Outcome::Partly => 4,
-    }
 }
 
 /// Returns `1 file`, `2 files`.

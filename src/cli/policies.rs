@@ -1,6 +1,11 @@
 //! `tagboat policies`.
 
-use super::{Failure, Outcome, Screen, client, print, screen::Color, settings::SettingsArguments};
+use super::{
+    Failure, Outcome, Screen, client, print,
+    screen::Color,
+    settings::SettingsArguments,
+    table::{Cell, table},
+};
 use crate::service::policies::{ListedPolicy, PoliciesAnswer, PoliciesQuery, PolicyInEnvironment};
 
 /// List the declared policies with the present and the selected versions
@@ -40,7 +45,7 @@ fn text(answer: &PoliciesAnswer, screen: &mut Screen) {
         screen.line("no ImagePolicy is declared");
     } else if !rows.is_empty() {
         let heads = ["POLICY", "ENVIRONMENT", "PRESENT", "SELECTED"];
-        for line in print::table(&heads, &rows, screen) {
+        for line in table(&heads, &rows, screen) {
             screen.line(line);
         }
     }
@@ -62,7 +67,7 @@ fn selected(environment: &PolicyInEnvironment) -> String {
     text
 }
 
-fn row(policy: &ListedPolicy, environment: &str, present: String, text: &str) -> Vec<print::Cell> {
+fn row(policy: &ListedPolicy, environment: &str, present: String, text: &str) -> Vec<Cell> {
     vec![
         (policy.policy.to_string(), Some(Color::Bold)),
         (environment.to_owned(), None),

@@ -1,4 +1,4 @@
-//! Text output that several commands share: passes, pull requests, gaps, diffs, tables.
+//! Text output that several commands share: passes, pull requests, gaps, diffs.
 
 use super::{Screen, counted, safe, screen::Color};
 use crate::{
@@ -262,54 +262,4 @@ pub(super) fn unified(diff: &str, screen: &mut Screen) {
 /// Returns a time to the minute, in UTC.
 pub(super) fn minute(time: Timestamp) -> String {
     time.strftime("%Y-%m-%d %H:%M UTC").to_string()
-}
-
-/// A cell of a table with its colour.
-pub(super) type Cell = (String, Option<Color>);
-
-/// Returns the lines of a table. The last column is not padded; colours do not count as width.
-pub(super) fn table(heads: &[&str], rows: &[Vec<Cell>], screen: &Screen) -> Vec<String> {
-    let width = |column: usize| {
-        let cells = rows.iter().map(|row| row[column].0.chars().count());
-        cells.max().unwrap_or_default().max(heads[column].len())
-    };
-    let widths: Vec<usize> = (0..heads.len()).map(width).collect();
-    let line = |row: &Vec<Cell>| {
-        let mut line = String::new();
-        for (column, (text, color)) in row.iter().enumerate() {
-            let padded = match widths.get(column + 1) {
-                Some(_) => format!("{text:<width$}  ", width = widths[column]),
-                None => text.clone(),
-            };
-            let (text, padding) = padded.split_at(text.len());
-            match color {
-                Some(color) => line.push_str(&screen.paint(*color, text)),
-                None => line.push_str(text),
-            }
-            line.push_str(padding);
-        }
-        line.trim_end().to_owned()
-    };
-    let heads: Vec<Cell> = heads
-        .iter()
-        .map(|head| ((*head).to_owned(), Some(Color::Dim)))
-        .collect();
-    let mut lines = vec![line(&heads)];
-    lines.extend(rows.iter().map(line));
-    lines
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn table_pads_all_columns_but_the_last() {
-        let screen = Screen::buffer(false);
-        let rows = [vec![("a".to_owned(), None), ("long text".to_owned(), None)]];
-        assert_eq!(
-            table(&["NAME", "X"], &rows, &screen),
-            ["NAME  X", "a     long text"]
-        );
-    }
 }

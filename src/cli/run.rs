@@ -1,8 +1,9 @@
 //! `tagboat run`.
 
 use super::{
-    Failure, Outcome, Screen, applications,
+    Failure, Outcome, Screen, applications, interrupt,
     print::{self, Detail},
+    screen::shows_color,
     settings::SettingsArguments,
 };
 use crate::{
@@ -15,7 +16,7 @@ use crate::{
     },
 };
 use clap::ValueEnum;
-use std::{io::IsTerminal, sync::Arc};
+use std::sync::Arc;
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
 /// Keep config repositories up to date and clusters synced, as a daemon or in one pass
@@ -71,6 +72,8 @@ pub(super) fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Outcome,
     let engine = context.open(timeouts)?;
     let runtime = engine::runtime()?;
     if !arguments.once {
+        // It has handlers of its own.
+        interrupt::leave_to_command();
         let outcome = runtime.block_on(daemon::run(engine, &context));
         // Pushes have ended by now. Other blocking tasks only read, or write caches.
         runtime.shutdown_background();
@@ -81,7 +84,8 @@ pub(super) fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Outcome,
     }
     let service = Service::new(&context, &engine, None);
     let spinner = screen.spinner();
-    let answer = runtime.block_on(run_once(&service, &spinner));
+    let once = run_once(&service, &spinner);
+    let answer = interrupt::run(runtime, &service, &spinner, once);
     drop(spinner);
     engine.scanner.store.flush()?;
     let answer = answer?;
@@ -102,11 +106,10 @@ fn text(answer: &RunAnswer, has_clusters: bool, screen: &mut Screen) {
 fn log_to_stderr(arguments: &Arguments) -> Result<(), Failure> {
     let filter = filter(&arguments.log)
         .map_err(|error| Failure::input(format!("--log {:?}: {error}", arguments.log)))?;
-    let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal() && !no_color)
+        .with_ansi(shows_color(&std::io::stderr()))
         .with_target(false);
     match arguments.log_format {
         LogFormat::Text => builder.init(),

@@ -1,6 +1,6 @@
 //! Standard output for answers, and standard error for everything else.
 
-use super::{Failure, Outcome, Output, exit_code};
+use super::{Failure, Outcome, Output};
 use crate::service::Progress;
 use indicatif::ProgressBar;
 use serde::Serialize;
@@ -15,6 +15,8 @@ use std::{
 pub(super) struct Screen {
     output: Output,
     color: bool,
+    /// The columns of the terminal; none where standard output is no terminal.
+    width: Option<usize>,
     /// Collects the text instead of printing it; for the demo, which prints it line by line.
     buffer: Option<String>,
 }
@@ -51,12 +53,13 @@ pub(super) enum Color {
 }
 
 impl Screen {
-    /// A screen with colour only on a terminal, and not if `NO_COLOR` is set.
+    /// A screen with colour only on a terminal, and not if `NO_COLOR` or `TERM=dumb` is set.
     pub(super) fn new(output: Output) -> Self {
-        let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         Self {
             output,
-            color: output == Output::Text && io::stdout().is_terminal() && !no_color,
+            color: output == Output::Text && shows_color(&io::stdout()),
+            width: terminal_size::terminal_size_of(io::stdout())
+                .map(|(terminal_size::Width(columns), _)| usize::from(columns)),
             buffer: None,
         }
     }
@@ -67,8 +70,23 @@ impl Screen {
         Self {
             output: Output::Text,
             color,
+            width: None,
             buffer: Some(String::new()),
         }
+    }
+
+    /// Sets the columns of the terminal.
+    #[cfg(test)]
+    pub(super) fn with_width(self, width: usize) -> Self {
+        Self {
+            width: Some(width),
+            ..self
+        }
+    }
+
+    /// Returns the columns of the terminal; none where there is none.
+    pub(super) fn width(&self) -> Option<usize> {
+        self.width
     }
 
     /// Returns the collected text.
@@ -88,7 +106,7 @@ impl Screen {
 
     /// Returns true if a user watches standard error, so that progress is worth drawing.
     pub(super) fn shows_progress(&self) -> bool {
-        self.output == Output::Text && io::stderr().is_terminal()
+        self.output == Output::Text && io::stderr().is_terminal() && !is_dumb()
     }
 
     /// Starts a spinner.
@@ -118,7 +136,7 @@ impl Screen {
     /// Prints text to standard output. A closed pipe ends the program quietly.
     pub(super) fn print(&mut self, text: impl Display) {
         if !self.try_print(text) {
-            std::process::exit(exit_code(Outcome::Done).into());
+            std::process::exit(Outcome::Done.exit_code().into());
         }
     }
 
@@ -188,4 +206,15 @@ impl Screen {
         };
         format!("\x1b[{code}m{text}\x1b[0m")
     }
+}
+
+/// Returns true if a stream is a terminal that shows colours, and the user wants them.
+pub(super) fn shows_color(stream: &impl IsTerminal) -> bool {
+    let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    stream.is_terminal() && !no_color && !is_dumb()
+}
+
+/// Returns true if the terminal understands no control sequences.
+pub(super) fn is_dumb() -> bool {
+    std::env::var_os("TERM").is_some_and(|term| term == "dumb")
 }

@@ -1,9 +1,16 @@
 //! `tagboat tags`.
 
-use super::{Failure, Outcome, Screen, counted, print, screen::Color};
-use crate::service::{
-    engine,
-    tags::{self, DescribedTag, TagsAnswer, TagsQuery},
+use super::{
+    Failure, Outcome, Screen, counted, print, safe,
+    screen::Color,
+    table::{self, Cell},
+};
+use crate::{
+    core::image::Digest,
+    service::{
+        engine,
+        tags::{self, DescribedTag, TagsAnswer, TagsQuery},
+    },
 };
 use std::path::PathBuf;
 
@@ -81,33 +88,33 @@ fn text(answer: &TagsAnswer, screen: &mut Screen) {
 }
 
 fn table(tags: &[DescribedTag], screen: &mut Screen) {
-    let widths = tags.iter().map(|tag| tag.tag.as_str().len());
-    let width = widths.max().unwrap_or_default().max("TAG".len());
-    let heads = format!(
-        "{:width$}  {:19}  {:20}  PLATFORMS",
-        "TAG", "DIGEST", "CREATED"
-    );
-    screen.line(screen.paint(Color::Bold, heads));
-    for described in tags {
-        let tag = format_args!("{:width$}", described.tag.as_str()).to_string();
-        let tag = screen.paint(Color::Green, tag);
-        let Some(digest) = &described.digest else {
-            let error = described.error.as_deref().unwrap_or_default();
-            screen.line(format_args!("{tag}  {error}"));
-            continue;
-        };
-        let digest = digest.short();
-        let created = match described.created {
-            Some(created) => print::minute(created),
-            None => "unknown".to_owned(),
-        };
-        let platforms = match (&described.artifact, described.platforms.as_slice()) {
-            (Some(kind), _) => kind.clone(),
-            (None, []) => "unknown".to_owned(),
-            (None, platforms) => platforms.join(" "),
-        };
-        screen.line(format_args!(
-            "{tag}  {digest:19}  {created:20}  {platforms}"
-        ));
+    let rows: Vec<Vec<Cell>> = tags.iter().map(cells).collect();
+    let heads = ["TAG", "DIGEST", "CREATED", "PLATFORMS"];
+    for line in table::table(&heads, &rows, screen) {
+        screen.line(line);
     }
+}
+
+fn cells(described: &DescribedTag) -> Vec<Cell> {
+    let digest = described.digest.as_ref().map(Digest::short);
+    let created = match described.created {
+        Some(created) => print::minute(created),
+        None if digest.is_none() => "-".to_owned(),
+        None => "unknown".to_owned(),
+    };
+    let platforms = match (&described.error, &described.artifact) {
+        (Some(error), _) => (safe(error), Some(Color::Red)),
+        (None, Some(kind)) => (kind.clone(), None),
+        (None, None) if described.platforms.is_empty() => ("unknown".to_owned(), None),
+        (None, None) => (described.platforms.join(" "), None),
+    };
+    vec![
+        (described.tag.to_string(), Some(Color::Green)),
+        (
+            digest.map_or("-".to_owned(), |digest| digest.to_string()),
+            None,
+        ),
+        (created, None),
+        platforms,
+    ]
 }

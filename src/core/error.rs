@@ -23,12 +23,17 @@ use std::time::Duration;
 pub enum ErrorKind {
     /// A declaration, the settings file or an argument is wrong: nothing helps until it changes.
     Config,
+    /// The machine that tagboat runs on: a store in use, a full disk. Try again when that has
+    /// changed.
+    Local,
     /// A registry, a Git server or the network: back off and try again.
     Remote,
     /// Another writer was first: refetch and redo on the new state.
     Conflict,
     /// A defect of tagboat.
     Bug,
+    /// A signal asked the command to stop.
+    Interrupted,
 }
 
 impl ErrorKind {
@@ -36,9 +41,11 @@ impl ErrorKind {
     pub fn as_str(self) -> &'static str {
         match self {
             ErrorKind::Config => "config",
+            ErrorKind::Local => "local",
             ErrorKind::Remote => "remote",
             ErrorKind::Conflict => "conflict",
             ErrorKind::Bug => "bug",
+            ErrorKind::Interrupted => "interrupted",
         }
     }
 }

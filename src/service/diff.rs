@@ -48,10 +48,10 @@ impl DiffAnswer {
     /// Classifies the answer.
     pub fn outcome(&self) -> Outcome {
         let differs = |diff: &ApplicationDiff| diff.changed().next().is_some();
-        if self.failures.is_empty() {
-            Outcome::findings_if(self.applications.iter().any(differs))
-        } else {
-            Outcome::Partly
+        let failures = self.failures.iter().map(|failure| failure.kind);
+        match Outcome::of_parts(!self.applications.is_empty(), failures) {
+            Outcome::Done => Outcome::findings_if(self.applications.iter().any(differs)),
+            outcome => outcome,
         }
     }
 }

@@ -31,6 +31,7 @@ pub mod render;
 pub mod requests;
 pub mod rollback;
 pub mod run;
+pub mod safe_point;
 pub mod schema;
 mod scope;
 pub mod select;
@@ -46,10 +47,15 @@ pub mod unsupported;
 pub use outcome::{Failure, Outcome};
 pub use progress::{NoProgress, Progress};
 
-use crate::{io::render::Renderer, reconcile::Reconciler, update::ImageUpdater};
+use crate::{
+    io::render::Renderer,
+    reconcile::{ReconcileMode, Reconciler},
+    update::ImageUpdater,
+};
 use engine::{Engine, ServiceContext, SettingsIdentity};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::OwnedMutexGuard;
+use tokio_util::sync::CancellationToken;
 
 /// Everything that queries about repositories and clusters work with.
 pub struct Service {
@@ -61,6 +67,16 @@ pub struct Service {
     pub renderer: Arc<Renderer>,
     /// The settings.
     pub context: Arc<ServiceContext>,
+    /// The clusters that queries have opened for themselves.
+    sessions: Arc<ClusterSessions>,
+}
+
+/// The clusters that queries have opened for themselves, which have to reach a safe point before
+/// the process ends.
+#[derive(Default)]
+struct ClusterSessions {
+    stop: CancellationToken,
+    opened: Mutex<Vec<(Arc<Reconciler>, CancellationToken)>>,
 }
 
 impl Service {
@@ -75,7 +91,59 @@ impl Service {
             reconciler,
             renderer: Arc::clone(&engine.renderer),
             context: Arc::clone(context),
+            sessions: Arc::default(),
         }
+    }
+
+    /// Asks passes and clusters of a running query to stop.
+    ///
+    /// Returns true if a pass is pushing: then the query has to be waited for, since its answer
+    /// says what was pushed. Any other query can be dropped where it is, and
+    /// [`Service::wind_down`] ends what it has begun.
+    pub fn stop(&self) -> bool {
+        self.sessions.stop.cancel();
+        // Every pass has to hear of it.
+        let publishing: Vec<bool> = self.updaters.iter().map(|updater| updater.end()).collect();
+        publishing.contains(&true)
+    }
+
+    /// Waits until what a dropped query has begun is at a safe point: pushes, and requests to
+    /// clusters.
+    pub async fn wind_down(&self) {
+        let opened = std::mem::take(
+            &mut *self
+                .sessions
+                .opened
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        );
+        for (reconciler, _) in opened {
+            reconciler.shut_down().await;
+        }
+        for updater in &self.updaters {
+            updater.drain_pushes().await;
+        }
+    }
+
+    /// Opens the clusters of the settings for one query; none if the settings name none.
+    async fn open_clusters(
+        &self,
+        mode: ReconcileMode,
+    ) -> Result<Option<(Arc<Reconciler>, CancellationToken)>, Failure> {
+        let stop = self.sessions.stop.child_token();
+        let Some(reconciler) = self.context.reconciler(mode, &stop).await? else {
+            return Ok(None);
+        };
+        let mut opened = self
+            .sessions
+            .opened
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        // Those of earlier queries have ended.
+        opened.retain(|(_, stop)| !stop.is_cancelled());
+        opened.push((Arc::clone(&reconciler), stop.clone()));
+        drop(opened);
+        Ok(Some((reconciler, stop)))
     }
 
     /// Returns the same service for a client with these settings, and for one repository if it
@@ -114,6 +182,7 @@ impl Service {
             reconciler: self.reconciler.clone(),
             renderer: Arc::clone(&self.renderer),
             context: Arc::clone(&self.context),
+            sessions: Arc::clone(&self.sessions),
         }
     }
 

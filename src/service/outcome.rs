@@ -5,7 +5,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{error::Error, fmt};
 
-/// The classification of a finished query. The greater of two is the more serious one.
+/// The classification of a finished query, which decides the exit code of the command. The greater
+/// of two is the more serious one.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
 )]
@@ -15,15 +16,41 @@ pub enum Outcome {
     Done,
     /// The query found something that the user asked to be warned about.
     Findings,
-    /// A declaration, a file or an argument is invalid.
+    /// A declaration, a file or an argument is invalid, or this machine cannot do the work now.
     BadInput,
     /// A registry, a Git server, a forge or a cluster failed.
     Remote,
     /// Some of the work was done, the rest failed.
     Partly,
+    /// A signal stopped the command at a safe point.
+    Interrupted,
 }
 
 impl Outcome {
+    /// The exit code: the one place that maps an outcome to a number.
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Findings => 1,
+            Self::BadInput => 2,
+            Self::Remote => 3,
+            Self::Partly => 4,
+            // 128 + SIGINT, as shells have it.
+            Self::Interrupted => 130,
+        }
+    }
+
+    /// Classifies work of which some parts failed: `Partly` if the rest was achieved, else what the
+    /// worst failure stands for.
+    pub fn of_parts(achieved: bool, failures: impl IntoIterator<Item = ErrorKind>) -> Self {
+        match failures.into_iter().map(Self::from).max() {
+            None => Self::Done,
+            Some(Self::Interrupted) => Self::Interrupted,
+            Some(_) if achieved => Self::Partly,
+            Some(worst) => worst,
+        }
+    }
+
     /// Returns `Findings` if `found`, else `Done`.
     pub fn findings_if(found: bool) -> Self {
         if found { Self::Findings } else { Self::Done }
@@ -32,6 +59,18 @@ impl Outcome {
     /// Returns `Partly` if `failed`, else `Done`.
     pub fn partly_if(failed: bool) -> Self {
         if failed { Self::Partly } else { Self::Done }
+    }
+}
+
+impl From<ErrorKind> for Outcome {
+    fn from(kind: ErrorKind) -> Self {
+        match kind {
+            ErrorKind::Config | ErrorKind::Local => Self::BadInput,
+            ErrorKind::Remote | ErrorKind::Conflict => Self::Remote,
+            // How far the work went is not known.
+            ErrorKind::Bug => Self::Partly,
+            ErrorKind::Interrupted => Self::Interrupted,
+        }
     }
 }
 
@@ -77,11 +116,7 @@ impl Failure {
 
     /// The outcome that this failure stands for.
     pub fn outcome(&self) -> Outcome {
-        match self.kind {
-            ErrorKind::Config => Outcome::BadInput,
-            ErrorKind::Remote | ErrorKind::Conflict => Outcome::Remote,
-            ErrorKind::Bug => Outcome::Partly,
-        }
+        self.kind.into()
     }
 }
 
@@ -127,6 +162,25 @@ mod tests {
         let cause = || std::io::Error::other("disk full");
         assert_eq!(with_causes(&Repeats(cause())), "cannot read a: disk full");
         assert_eq!(with_causes(&Hides(cause())), "cannot read b: disk full");
+    }
+
+    #[test]
+    fn outcome_of_parts_is_partly_if_some_were_done() {
+        use ErrorKind::{Bug, Config, Conflict, Interrupted, Local, Remote};
+        for (achieved, failures, code) in [
+            (true, &[] as &[ErrorKind], 0),
+            (false, &[], 0),
+            (false, &[Config], 2),
+            (false, &[Local], 2),
+            (false, &[Config, Remote], 3),
+            (false, &[Conflict], 3),
+            (false, &[Remote, Bug], 4),
+            (true, &[Config], 4),
+            (true, &[Remote, Interrupted], 130),
+        ] {
+            let outcome = Outcome::of_parts(achieved, failures.iter().copied());
+            assert_eq!(outcome.exit_code(), code, "{achieved} {failures:?}");
+        }
     }
 
     #[test]

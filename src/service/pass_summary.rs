@@ -288,8 +288,6 @@ impl PassSummary {
 
 /// Classifies passes: `Partly` if something was selected although something else failed.
 pub fn outcome(passes: &[PassSummary]) -> Outcome {
-    let mut failures = passes.iter().flat_map(|pass| &pass.failures).peekable();
-    let invalid = passes.iter().any(PassSummary::has_errors);
     let achieved = passes.iter().any(|pass| {
         pass.environments.iter().any(|environment| {
             let published = matches!(
@@ -305,15 +303,14 @@ pub fn outcome(passes: &[PassSummary]) -> Outcome {
                     .any(|policy| policy.selected.is_some())
         })
     });
-    match (failures.peek().is_none(), achieved) {
-        (true, _) if !invalid => Outcome::Done,
-        (_, true) => Outcome::Partly,
-        (true, false) => Outcome::BadInput,
-        (false, false) if failures.all(|failure| failure.kind == ErrorKind::Config) => {
-            Outcome::BadInput
-        }
-        (false, false) => Outcome::Remote,
-    }
+    let kinds = passes.iter().flat_map(|pass| {
+        let invalid = pass.has_errors().then_some(ErrorKind::Config);
+        pass.failures
+            .iter()
+            .map(|failure| failure.kind)
+            .chain(invalid)
+    });
+    Outcome::of_parts(achieved, kinds)
 }
 
 #[cfg(test)]

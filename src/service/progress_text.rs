@@ -6,8 +6,9 @@ use crate::{core::text::escape_control, reconcile::ApplicationStatus};
 const MAX_APPLICATIONS: usize = 6;
 /// The most objects shown of each.
 const MAX_OBJECTS: usize = 3;
-/// The most characters of a line, so that it stays one line on common terminals.
-const MAX_WIDTH: usize = 110;
+/// The most characters of a line, so that it stays one line beside the spinner on a terminal of
+/// eighty columns.
+const MAX_WIDTH: usize = 76;
 
 /// Returns a line with the count of finished Applications, and below it the unfinished ones, each
 /// with the objects that are not healthy yet.

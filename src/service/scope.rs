@@ -186,9 +186,8 @@ impl QueryClusters {
 
     /// Opens the clusters of the settings. Sends nothing yet.
     pub(super) async fn open(service: &Service, mode: ReconcileMode) -> Result<Self, Failure> {
-        let stop = CancellationToken::new();
-        let opened = service.context.reconciler(mode, &stop).await?;
-        let reconciler = opened.ok_or_else(|| {
+        let opened = service.open_clusters(mode).await?;
+        let (reconciler, stop) = opened.ok_or_else(|| {
             Failure::input("tagboat.yaml names no clusters").hint(
                 "Write clusters: [{name: dev, kubeconfig: PATH, context: NAME}]; \
                  `tagboat schema tagboat.yaml` has all fields.",
@@ -207,7 +206,7 @@ impl QueryClusters {
 
     /// Stops a reconciler of the query's own at a safe point.
     pub(super) async fn close(self) {
-        if let Some(stop) = self.own {
+        if let Some(stop) = &self.own {
             stop.cancel();
             self.reconciler.shut_down().await;
         }
@@ -225,6 +224,16 @@ impl QueryClusters {
                 "{place}: no cluster {:?} in tagboat.yaml",
                 application.cluster
             )),
+        }
+    }
+}
+
+/// Stops the clusters of a query that is dropped: its client has disconnected, or a signal ends the
+/// command.
+impl Drop for QueryClusters {
+    fn drop(&mut self) {
+        if let Some(stop) = &self.own {
+            stop.cancel();
         }
     }
 }

@@ -5,8 +5,8 @@ use super::{
     scope::{self, QueryClusters},
 };
 use crate::{
-    core::name::Name,
-    reconcile::{ApplicationStatus, ReconcileMode},
+    core::{error::ErrorKind, name::Name},
+    reconcile::{ApplicationStatus, Reason, ReconcileMode},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -32,8 +32,20 @@ impl StatusAnswer {
     /// Classifies the answer.
     pub fn outcome(&self) -> Outcome {
         let is_trouble = |status: &ApplicationStatus| status.state.needs_attention();
-        Outcome::findings_if(self.applications.iter().any(is_trouble))
+        match unreachable(&self.applications) {
+            Outcome::Done => Outcome::findings_if(self.applications.iter().any(is_trouble)),
+            outcome => outcome,
+        }
     }
+}
+
+/// Classifies Applications by their clusters: `Remote` if none of these can be reached, `Partly` if
+/// only some can.
+pub(super) fn unreachable(statuses: &[ApplicationStatus]) -> Outcome {
+    let is_unreachable = |status: &&ApplicationStatus| status.reason == Reason::ClusterUnreachable;
+    let count = statuses.iter().filter(is_unreachable).count();
+    let failures = (count > 0).then_some(ErrorKind::Remote);
+    Outcome::of_parts(count < statuses.len(), failures)
 }
 
 /// Returns what the daemon has observed, or else observes the clusters once.

@@ -5,6 +5,7 @@ use super::{
     confirm_delete::{self, ConfirmedDeletions},
     progress_text,
     scope::{self, QueryClusters, RepositoryScope},
+    status::unreachable,
 };
 use crate::{
     core::name::Name,
@@ -140,6 +141,9 @@ fn start(
 }
 
 fn outcome(query: &SyncQuery, statuses: &[ApplicationStatus]) -> Outcome {
+    if let outcome @ (Outcome::Remote | Outcome::Partly) = unreachable(statuses) {
+        return outcome;
+    }
     if query.dry_run {
         return Outcome::partly_if(statuses.iter().any(|status| {
             matches!(

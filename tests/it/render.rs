@@ -64,7 +64,7 @@ fn render_timeout_kills_the_process_group() {
         error.to_string(),
         "x: kustomize was stopped: it took longer than 0.5 s"
     );
-    assert_eq!(error.kind(), ErrorKind::Remote);
+    assert_eq!(error.kind(), ErrorKind::Local);
     let child = fs::read_to_string(pid).unwrap();
     let deadline = Instant::now() + Duration::from_secs(10);
     let state = || fs::read_to_string(format!("/proc/{}/stat", child.trim())).unwrap_or_default();

@@ -175,7 +175,7 @@ fn daemon_answers_equal_local_commands() {
             .get_output()
             .status
             .code(),
-        Some(3),
+        Some(2),
         "{}",
         daemon.text()
     );

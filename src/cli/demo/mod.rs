@@ -15,7 +15,7 @@ mod seed;
 mod servers;
 mod story;
 
-use super::{Failure, Outcome, Screen, screen::Color};
+use super::{Failure, Outcome, Screen, interrupt, screen::Color};
 use crate::{core::error::ErrorKind, service::engine};
 use cluster::{DemoCluster, RealCluster};
 use jiff::Timestamp;
@@ -52,6 +52,7 @@ pub(super) fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Outcome,
     let runtime = engine::runtime()?;
     // Before a signal could leave anything behind.
     let signals = runtime.block_on(async { Signals::install() });
+    interrupt::leave_to_command();
     let mut signals =
         signals.map_err(|error| Failure::input(format!("cannot handle signals: {error}")))?;
     let folder = tempfile::Builder::new()
@@ -99,8 +100,10 @@ impl Signals {
 }
 
 fn interrupted() -> Failure {
-    // Exit code 4: the demo was played in part.
-    Failure::new(ErrorKind::Bug, "interrupted; nothing is left behind")
+    Failure::new(
+        ErrorKind::Interrupted,
+        "interrupted; nothing is left behind",
+    )
 }
 
 /// Plays the story, and cleans up the cluster however it ends.

@@ -42,7 +42,7 @@ pub(super) struct DemoServers {
 
 /// The failure to set up something on this machine.
 pub(super) fn setup_failure(error: impl Display) -> Failure {
-    Failure::new(ErrorKind::Remote, format!("cannot run the demo: {error}"))
+    Failure::new(ErrorKind::Local, format!("cannot run the demo: {error}"))
 }
 
 impl DemoServers {

@@ -133,11 +133,8 @@ impl Classify for GitError {
             Self::Path { .. } | Self::Revision { .. } | Self::Key(_) | Self::Commit { .. } => {
                 ErrorKind::Config
             }
-            Self::Denied { .. }
-            | Self::Wire { .. }
-            | Self::Mirror { .. }
-            | Self::InUse { .. }
-            | Self::Broken { .. } => ErrorKind::Remote,
+            Self::Mirror { .. } | Self::InUse { .. } | Self::Broken { .. } => ErrorKind::Local,
+            Self::Denied { .. } | Self::Wire { .. } => ErrorKind::Remote,
             Self::Unanswered { .. } => ErrorKind::Conflict,
         }
     }

@@ -84,14 +84,14 @@ impl RenderError {
             self,
             Self::NoProgram { .. } | Self::Failed { remote: true, .. }
         );
-        here || matches!(self.kind(), ErrorKind::Remote | ErrorKind::Conflict)
+        here || self.kind() != ErrorKind::Config
     }
 }
 
 impl Classify for RenderError {
     fn kind(&self) -> ErrorKind {
         match self {
-            Self::Disk { .. } | Self::Stopped { time: true, .. } => ErrorKind::Remote,
+            Self::Disk { .. } | Self::Stopped { time: true, .. } => ErrorKind::Local,
             Self::Git(error) => error.kind(),
             _ => ErrorKind::Config,
         }

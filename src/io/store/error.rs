@@ -28,7 +28,7 @@ impl Classify for StoreError {
         match self {
             // Space and other processes come and go without a change of any declaration.
             StoreError::InUse { .. } | StoreError::Full { .. } | StoreError::Io { .. } => {
-                ErrorKind::Remote
+                ErrorKind::Local
             }
             StoreError::Damaged { .. } => ErrorKind::Bug,
         }

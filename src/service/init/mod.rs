@@ -7,7 +7,7 @@ mod origin;
 mod policy_rule;
 
 use super::{
-    Failure, Outcome,
+    Failure, Outcome, safe_point,
     survey::{self, SETTINGS_FILE, Survey},
     unsupported::UnsupportedFindings,
 };
@@ -127,6 +127,9 @@ impl InitAnswer {
     /// Classifies the answer.
     pub fn outcome(&self) -> Outcome {
         let has_failed = |file: &DraftFile| file.state == DraftState::Failed;
+        if !self.files.is_empty() && self.files.iter().all(has_failed) {
+            return Outcome::BadInput;
+        }
         Outcome::partly_if(!self.errors.is_empty() || self.files.iter().any(has_failed))
     }
 
@@ -167,7 +170,7 @@ pub fn init(query: &InitQuery) -> Result<InitAnswer, Failure> {
         if path.symlink_metadata().is_ok() {
             file.state = DraftState::Exists;
         } else if query.write {
-            match write(&path, &file.text) {
+            match safe_point::uninterrupted(|| write(&path, &file.text)) {
                 Ok(()) => file.state = DraftState::Written,
                 Err(error) => {
                     file.state = DraftState::Failed;

@@ -9,7 +9,7 @@ use crate::{
         references::{FileKind, Needles, Note, YamlFile},
         rewrite::{self, Choices, RewriteOutcome},
     },
-    service::file_error::FileError,
+    service::{file_error::FileError, safe_point},
 };
 use ignore::{DirEntry, WalkBuilder, WalkState};
 use std::{
@@ -173,7 +173,8 @@ impl SetPass<'_, '_> {
         if !outcome.edits.is_empty() {
             let after = rewrite::apply(source, &outcome.edits);
             if self.options.write {
-                replace(path, &file, &after).map_err(failure("write"))?;
+                safe_point::uninterrupted(|| replace(path, &file, &after))
+                    .map_err(failure("write"))?;
             }
             bytes = self.options.keep_bytes.then(|| (source.to_vec(), after));
         }

@@ -160,6 +160,9 @@ impl SetAnswer {
     pub fn outcome(&self) -> Outcome {
         let is_unreadable =
             |note: &FileNote| matches!(note.code, NoteKind::Unparsable | NoteKind::NotUtf8);
+        if self.changes.is_empty() && !self.errors.is_empty() {
+            return Outcome::BadInput;
+        }
         Outcome::partly_if(!self.errors.is_empty() || self.notes.iter().any(is_unreadable))
     }
 
