@@ -25,6 +25,11 @@ use std::{
 /// The most bytes read from a daemon: enough for thousands of diffs.
 const MAX_REPLY: u64 = 256 << 20;
 
+/// Returns true if a daemon has the store of these settings open.
+pub(super) fn is_daemon_running(context: &ServiceContext) -> bool {
+    UnixStream::connect(context.socket()).is_ok()
+}
+
 /// Gets an answer from the daemon, or computes it if none runs.
 pub(super) fn ask<Q: TypedQuery>(
     settings: &SettingsArguments,

@@ -29,6 +29,7 @@ mod render;
 mod requests;
 mod rollback;
 mod run;
+mod scan;
 mod schema;
 mod screen;
 mod select;
@@ -91,6 +92,7 @@ enum Command {
     Demo(demo::Arguments),
     Init(init::Arguments),
     Run(run::Arguments),
+    Scan(scan::Arguments),
     Plan(plan::Arguments),
     Requests(requests::Arguments),
     Preview(preview::Arguments),
@@ -152,6 +154,7 @@ fn run(command: Command, screen: &mut Screen) -> Result<Outcome, Failure> {
         Command::Demo(arguments) => demo::run(&arguments, screen),
         Command::Init(arguments) => init::run(&arguments, screen),
         Command::Run(arguments) => run::run(&arguments, screen),
+        Command::Scan(arguments) => scan::run(&arguments, screen),
         Command::Plan(arguments) => plan::run(&arguments, screen),
         Command::Requests(arguments) => requests::run(&arguments, screen),
         Command::Preview(arguments) => preview::run(&arguments, screen),

@@ -1,4 +1,4 @@
-//! Text output that several commands share: passes, pull requests, gaps, diffs.
+//! Text output that several commands share: passes, pull requests, gaps, diffs, times.
 
 use super::{Screen, counted, safe, screen::Color};
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
     spec::{Diagnostic, Severity},
     update::{EnvironmentState, RequestState},
 };
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 /// The detail of a printed pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -262,4 +262,50 @@ pub(super) fn unified(diff: &str, screen: &mut Screen) {
 /// Returns a time to the minute, in UTC.
 pub(super) fn minute(time: Timestamp) -> String {
     time.strftime("%Y-%m-%d %H:%M UTC").to_string()
+}
+
+/// Returns the time since `time` in its greatest unit: `5m ago`.
+pub(super) fn ago(time: Timestamp, now: Timestamp) -> String {
+    format!("{} ago", rough(now.duration_since(time)))
+}
+
+/// Returns the time until `time` in its greatest unit: `in 5m`; or `now`.
+pub(super) fn until(time: Timestamp, now: Timestamp) -> String {
+    match now < time {
+        true => format!("in {}", rough(time.duration_since(now))),
+        false => "now".to_owned(),
+    }
+}
+
+fn rough(duration: SignedDuration) -> String {
+    match duration.as_secs().max(0) {
+        seconds @ 0..60 => format!("{seconds}s"),
+        seconds @ 60..3600 => format!("{}m", seconds / 60),
+        seconds @ 3600..172_800 => format!("{}h", seconds / 3600),
+        seconds => format!("{}d", seconds / 86_400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_shown_in_their_greatest_unit() {
+        let now = Timestamp::from_second(1_000_000_000).unwrap();
+        let at = |seconds: i64| now + SignedDuration::from_secs(seconds);
+        for (seconds, expected) in [
+            (0, "0s ago"),
+            (-59, "59s ago"),
+            (-60, "1m ago"),
+            (-7_200, "2h ago"),
+            (-172_800, "2d ago"),
+            // Another clock may be ahead.
+            (5, "0s ago"),
+        ] {
+            assert_eq!(ago(at(seconds), now), expected);
+        }
+        assert_eq!(until(at(90), now), "in 1m");
+        assert_eq!(until(at(0), now), "now");
+    }
 }

@@ -1,18 +1,19 @@
 //! `tagboat run`.
 
 use super::{
-    Failure, Outcome, Screen, applications, interrupt,
+    Failure, Outcome, Screen, applications, client, interrupt,
     print::{self, Detail},
     screen::shows_color,
     settings::SettingsArguments,
 };
 use crate::{
+    core::error::ErrorKind,
     daemon,
     io::registry::RegistryTimeouts,
     service::{
         Service,
         engine::{self, ServiceContext},
-        run::{RunAnswer, run_once},
+        run::{self, RunAnswer},
     },
 };
 use clap::ValueEnum;
@@ -60,31 +61,43 @@ enum LogFormat {
 }
 
 pub(super) fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Outcome, Failure> {
+    match arguments.once {
+        true => run_once(arguments, screen),
+        false => run_daemon(arguments),
+    }
+}
+
+fn run_daemon(arguments: &Arguments) -> Result<Outcome, Failure> {
+    log_to_stderr(arguments)?;
     let context = Arc::new(ServiceContext::read(&arguments.settings.file())?);
-    if !arguments.once {
-        log_to_stderr(arguments)?;
-    }
-    let timeouts = if arguments.once {
-        RegistryTimeouts::one_shot()
-    } else {
-        RegistryTimeouts::default()
-    };
-    let engine = context.open(timeouts)?;
+    let engine = context.open(RegistryTimeouts::default())?;
     let runtime = engine::runtime()?;
-    if !arguments.once {
-        // It has handlers of its own.
-        interrupt::leave_to_command();
-        let outcome = runtime.block_on(daemon::run(engine, &context));
-        // Pushes have ended by now. Other blocking tasks only read, or write caches.
-        runtime.shutdown_background();
-        return outcome;
+    // The daemon has handlers of its own.
+    interrupt::leave_to_command();
+    let outcome = runtime.block_on(daemon::run(engine, &context));
+    // Pushes have ended by now. Other blocking tasks only read, or write caches.
+    runtime.shutdown_background();
+    outcome
+}
+
+fn run_once(arguments: &Arguments, screen: &mut Screen) -> Result<Outcome, Failure> {
+    let context = Arc::new(ServiceContext::read(&arguments.settings.file())?);
+    if client::is_daemon_running(&context) {
+        let message = format!(
+            "a daemon makes the passes with this store ({})",
+            context.socket().display()
+        );
+        return Err(Failure::new(ErrorKind::Local, message)
+            .hint("Have it make a pass now with `tagboat scan`, or stop it first."));
     }
+    let engine = context.open(RegistryTimeouts::one_shot())?;
+    let runtime = engine::runtime()?;
     for warning in &engine.warnings {
         screen.warning(warning);
     }
     let service = Service::new(&context, &engine, None);
     let spinner = screen.spinner();
-    let once = run_once(&service, &spinner);
+    let once = run::run_once(&service, &spinner);
     let answer = interrupt::run(runtime, &service, &spinner, once);
     drop(spinner);
     engine.scanner.store.flush()?;

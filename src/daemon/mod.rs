@@ -23,6 +23,8 @@ use crate::{
     service::{
         Failure, Outcome, Service,
         engine::{Engine, ServiceContext},
+        pass_summary::PassSummary,
+        scan::{RepositoryScans, ScanDesk},
     },
     update::{ImageUpdater, PassMode, RepoSnapshot},
 };
@@ -70,6 +72,7 @@ pub async fn run(engine: Engine, context: &Arc<ServiceContext>) -> Result<Outcom
     if let Some(reconciler) = &reconciler {
         reconciler.expect_repositories(repositories.iter().copied());
     }
+    let scans = Arc::new(ScanDesk::new(repositories.iter().copied()));
     let mut tasks = Tasks::default();
     for updater in &engine.updaters {
         context
@@ -78,6 +81,7 @@ pub async fn run(engine: Engine, context: &Arc<ServiceContext>) -> Result<Outcom
         let events = events.scoped(EventSubject::of_repository(&updater.repo.config.name));
         tasks.spawn(run_passes(
             Arc::clone(updater),
+            scans.of(&updater.repo.config.name).unwrap_or_default(),
             events.clone(),
             stop.clone(),
         ));
@@ -94,7 +98,8 @@ pub async fn run(engine: Engine, context: &Arc<ServiceContext>) -> Result<Outcom
             tasks.spawn(report_rollouts(updater, reconciler, events, stop.clone()));
         }
     }
-    let service = Arc::new(Service::new(context, &engine, reconciler.clone()));
+    let service = Service::new(context, &engine, reconciler.clone()).with_scans(scans);
+    let service = Arc::new(service);
     tasks.spawn(socket::serve(socket, service, events.clone(), stop.clone()));
     let outcome = tokio::select! {
         biased;
@@ -222,7 +227,12 @@ fn signals() -> impl Future<Output = &'static str> {
 }
 
 /// Makes passes over one repository until the daemon stops.
-async fn run_passes(updater: Arc<ImageUpdater>, events: Recorder, stop: CancellationToken) {
+async fn run_passes(
+    updater: Arc<ImageUpdater>,
+    scans: Arc<RepositoryScans>,
+    events: Recorder,
+    stop: CancellationToken,
+) {
     let updater = &updater;
     let mut queue = ScanQueue::default();
     let mut findings = FindingEvents::default();
@@ -230,7 +240,9 @@ async fn run_passes(updater: Arc<ImageUpdater>, events: Recorder, stop: Cancella
     let mut failures: u32 = 0;
     loop {
         let now = Timestamp::now();
-        let rescan = queue.rescan(now);
+        let requests = scans.take();
+        let asked = requests.iter().flat_map(|request| &request.images);
+        let rescan = queue.rescan(asked, now);
         let mut report = {
             let mut pass = pin!(async {
                 let _lock = updater.repo.lock.lock().await;
@@ -246,6 +258,8 @@ async fn run_passes(updater: Arc<ImageUpdater>, events: Recorder, stop: Cancella
                 report = &mut pass => report,
             }
         };
+        // Before the findings are taken out of the report.
+        let summary = (!requests.is_empty()).then(|| PassSummary::from(&report));
         pass_events::of(&report)
             .into_iter()
             .for_each(|event| events.record(event));
@@ -255,6 +269,10 @@ async fn run_passes(updater: Arc<ImageUpdater>, events: Recorder, stop: Cancella
             () = findings.record(&mut report, &events) => {}
         }
         queue.update(updater, &rescan, &report, now).await;
+        scans.schedule(queue.next());
+        for (request, summary) in requests.into_iter().zip(summary.iter().cycle()) {
+            request.answer(summary.clone());
+        }
         let is_own =
             |failure: &crate::update::FailureReport| failure.repository.is_none() && !failure.forge;
         failures = match report.failures.iter().any(is_own) {
@@ -265,6 +283,7 @@ async fn run_passes(updater: Arc<ImageUpdater>, events: Recorder, stop: Cancella
         tokio::select! {
             biased;
             () = stop.cancelled() => return,
+            () = scans.requested() => {}
             () = tokio::time::sleep(sleep) => {}
         }
     }

@@ -35,15 +35,21 @@ pub(super) struct ScanQueue {
 }
 
 impl ScanQueue {
-    /// Returns what to scan now. The first pass scans everything that an earlier process has not
-    /// scanned recently.
-    pub(super) fn rescan(&self, now: Timestamp) -> Rescan {
+    /// Returns what to scan now: what is due, and what commands have asked for. The first pass
+    /// scans everything that an earlier process has not scanned recently.
+    pub(super) fn rescan<'i>(
+        &'i self,
+        asked: impl IntoIterator<Item = &'i ImageRepository>,
+        now: Timestamp,
+    ) -> Rescan {
         let is_due = |times: &ScanTimes| times.next.is_some_and(|next| next <= now);
         let due: HashSet<ImageRepository> = self
             .times
             .iter()
             .filter(|(_, times)| is_due(times))
-            .map(|(repository, _)| repository.clone())
+            .map(|(repository, _)| repository)
+            .chain(asked)
+            .cloned()
             .collect();
         let backing_off = self
             .failures
@@ -130,6 +136,14 @@ impl ScanQueue {
             next: now.checked_add(wait).ok(),
         };
         self.times.insert(repository.clone(), times);
+    }
+
+    /// Returns the time of the next scan of each image repository.
+    pub(super) fn next(&self) -> HashMap<ImageRepository, Timestamp> {
+        let next = |(repository, times): (&ImageRepository, &ScanTimes)| {
+            Some((repository.clone(), times.next?))
+        };
+        self.times.iter().filter_map(next).collect()
     }
 
     fn first(&self) -> Option<Timestamp> {

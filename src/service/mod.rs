@@ -32,6 +32,7 @@ pub mod requests;
 pub mod rollback;
 pub mod run;
 pub mod safe_point;
+pub mod scan;
 pub mod schema;
 mod scope;
 pub mod select;
@@ -53,6 +54,7 @@ use crate::{
     update::ImageUpdater,
 };
 use engine::{Engine, ServiceContext, SettingsIdentity};
+use scan::ScanDesk;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::OwnedMutexGuard;
 use tokio_util::sync::CancellationToken;
@@ -67,6 +69,8 @@ pub struct Service {
     pub renderer: Arc<Renderer>,
     /// The settings.
     pub context: Arc<ServiceContext>,
+    /// The scans of the daemon; none in a command.
+    pub scans: Option<Arc<ScanDesk>>,
     /// The clusters that queries have opened for themselves.
     sessions: Arc<ClusterSessions>,
 }
@@ -91,7 +95,17 @@ impl Service {
             reconciler,
             renderer: Arc::clone(&engine.renderer),
             context: Arc::clone(context),
+            scans: None,
             sessions: Arc::default(),
+        }
+    }
+
+    /// Adds the scans of a daemon.
+    #[must_use]
+    pub fn with_scans(self, scans: Arc<ScanDesk>) -> Self {
+        Self {
+            scans: Some(scans),
+            ..self
         }
     }
 
@@ -182,6 +196,7 @@ impl Service {
             reconciler: self.reconciler.clone(),
             renderer: Arc::clone(&self.renderer),
             context: Arc::clone(&self.context),
+            scans: self.scans.clone(),
             sessions: Arc::clone(&self.sessions),
         }
     }

@@ -3,6 +3,7 @@
 use super::{
     Failure, Outcome, Progress, Service,
     pass_summary::{self, PassSummary},
+    progress::scan_counts,
     unsupported::{self, UnsupportedFindings},
 };
 use crate::{
@@ -62,12 +63,9 @@ pub async fn plan(
     let _locks = service.lock_repositories().await;
     let (mut passes, mut unsupported) = (Vec::new(), Vec::new());
     for updater in &service.updaters {
-        progress.update(&format!(
-            "reading {} and its registries",
-            updater.repo.config.name
-        ));
         let report = updater.pass(PassMode::Plan, &Rescan::All, Timestamp::now());
-        let mut pass = PassSummary::from(&report.await);
+        let report = scan_counts(updater, "planning", progress, report).await;
+        let mut pass = PassSummary::from(&report);
         match find_unsupported(updater).await {
             Ok(findings) if findings.total > 0 => unsupported.push(RepositoryUnsupported {
                 repository: pass.repository.clone(),

@@ -1,17 +1,26 @@
-//! `policies`: the declared policies and what they select.
+//! `policies`: the status of the declared policies after the last pass.
 
 use super::{
     Failure, Outcome, Progress, Service,
-    pass_summary::{self, PassSummary},
-    types::{PartialFailure, Selected},
+    types::{Selected, nothing_read},
 };
 use crate::{
-    core::{image::ImageRepository, name::Name},
-    update::{PassMode, Rescan},
+    core::{
+        image::{ImageRepository, Tag},
+        name::Name,
+    },
+    images::policy::{self, Holds, PolicyInput, PolicyOutcome, RegistryFacts},
+    io::{
+        blocking,
+        facts::{RepositoryScan, ScanError},
+    },
+    spec::{Declarations, ImagePolicy, PolicyKind},
+    update::{self, ImageStatus, ImageUpdater, RecordedDecision, ScanFailure},
 };
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::{collections::BTreeMap, sync::Arc};
 
 /// Asks for the declared policies.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -23,10 +32,12 @@ pub struct PoliciesQuery {}
 pub struct PoliciesAnswer {
     /// The policies, by repository and name.
     pub policies: Vec<ListedPolicy>,
-    /// Failures of registries, Git servers and forges.
-    pub failures: Vec<PartialFailure>,
-    /// The classification.
-    pub outcome: Outcome,
+    /// Config repositories that no pass has read yet.
+    pub unread: Vec<String>,
+    /// Config repositories with invalid declarations, which are not used.
+    pub invalid_declarations: Vec<String>,
+    /// True if a running daemon answered, which knows the next scans.
+    pub from_daemon: bool,
 }
 
 /// A declared policy.
@@ -43,8 +54,32 @@ pub struct ListedPolicy {
     pub kind: String,
     /// True if the policy is suspended.
     pub suspended: bool,
-    /// The Environments with references to the image; empty if no file refers to it.
+    /// The number of tags that the last scan listed.
+    pub tags: Option<u64>,
+    /// The latest tag that the policy allows, of those that the last scan listed. An Environment
+    /// whose selected version differs holds it back, or has had no pass since.
+    pub latest: Option<Tag>,
+    /// The time of the last scan that succeeded.
+    pub last_scan: Option<Timestamp>,
+    /// The time of the next scan, where a daemon runs.
+    pub next_scan: Option<Timestamp>,
+    /// The failure of the last pass that asked the registry.
+    pub failure: Option<RegistryFailure>,
+    /// True if a pass has looked for references to the image.
+    pub decided: bool,
+    /// The Environments with references to the image, as the last pass saw them.
     pub environments: Vec<PolicyInEnvironment>,
+}
+
+/// The failure of the last pass that asked a registry.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RegistryFailure {
+    /// The time.
+    pub time: Timestamp,
+    /// The message.
+    pub error: String,
+    /// An imperative sentence with the remedy.
+    pub hint: Option<String>,
 }
 
 /// A policy in one Environment.
@@ -57,7 +92,7 @@ pub struct PolicyInEnvironment {
     pub present: Vec<String>,
     /// The tags in the files that the registry does not list any more.
     pub unlisted: Vec<String>,
-    /// The selected version.
+    /// The version that the last pass selected.
     pub selected: Option<Selected>,
     /// The reason why nothing was selected.
     pub reason: Option<String>,
@@ -65,63 +100,168 @@ pub struct PolicyInEnvironment {
     pub held: Vec<String>,
 }
 
-/// Plans a pass, and lists the declared policies with what each selects.
+impl PoliciesAnswer {
+    /// Classifies the answer.
+    pub fn outcome(&self) -> Outcome {
+        Outcome::findings_if(self.policies.iter().any(|policy| policy.failure.is_some()))
+    }
+}
+
+/// Lists the declared policies with what the last pass knows of each. Asks neither Git nor a
+/// registry.
 ///
 /// # Errors
-/// None: a repository that cannot be read is part of the answer.
+/// If the store or a mirror cannot be read, or no pass has read anything yet.
 pub async fn policies(
     service: &Service,
     _: &PoliciesQuery,
-    progress: &dyn Progress,
+    _: &dyn Progress,
 ) -> Result<PoliciesAnswer, Failure> {
-    let _locks = service.lock_repositories().await;
-    let mut policies = Vec::new();
-    let mut passes = Vec::new();
+    let mut answer = PoliciesAnswer {
+        policies: Vec::new(),
+        unread: Vec::new(),
+        invalid_declarations: Vec::new(),
+        from_daemon: service.scans.is_some(),
+    };
     for updater in &service.updaters {
         let repository = &updater.repo.config.name;
-        progress.update(&format!("reading {repository} and its registries"));
-        let report = updater.pass(PassMode::Plan, &Rescan::All, Timestamp::now());
-        let pass = PassSummary::from(&report.await);
-        let declared = updater.repo.declared();
-        for policy in declared
-            .iter()
-            .flat_map(|declared| declared.policies.values())
-        {
-            policies.push(ListedPolicy {
-                repository: repository.clone(),
-                policy: policy.name.clone(),
-                image: policy.image.clone(),
-                kind: policy.choice.kind().to_owned(),
-                suspended: policy.suspend,
-                environments: environments(&pass, &policy.name),
+        let Some(declared) = updater.repo.last_declared().await? else {
+            answer.unread.push(repository.clone());
+            continue;
+        };
+        if declared.has_errors() {
+            answer.invalid_declarations.push(repository.clone());
+        }
+        let store = &updater.scanner.store;
+        let images = declared.policies.values();
+        let images = images.map(|policy| policy.image.clone()).collect();
+        let images = update::image_statuses(store, images).await?;
+        let decisions = update::recorded_decisions(store, repository).await?;
+        let latest = latest(updater, &declared).await?;
+        let scans = service
+            .scans
+            .as_ref()
+            .and_then(|scans| scans.of(repository));
+        for policy in declared.policies.values() {
+            let status = images.get(&policy.image).cloned().unwrap_or_default();
+            let next = scans.as_ref().and_then(|scans| scans.next(&policy.image));
+            let listed = listed(repository, policy, status, decisions.as_deref());
+            answer.policies.push(ListedPolicy {
+                latest: latest.get(&policy.name).cloned().or(listed.latest),
+                next_scan: next.filter(|_| !policy.suspend),
+                ..listed
             });
         }
-        passes.push(pass);
     }
-    let outcome = pass_summary::outcome(&passes);
-    let failures = passes.into_iter().flat_map(|pass| pass.failures).collect();
-    Ok(PoliciesAnswer {
-        policies,
-        failures,
-        outcome,
-    })
+    match answer.unread.len() == service.updaters.len() && !service.updaters.is_empty() {
+        true => Err(nothing_read(&answer.unread)),
+        false => Ok(answer),
+    }
 }
 
-fn environments(pass: &PassSummary, policy: &Name) -> Vec<PolicyInEnvironment> {
-    let mut found = Vec::new();
-    for environment in &pass.environments {
-        let here = environment
-            .policies
-            .iter()
-            .filter(|summary| summary.name == *policy);
-        found.extend(here.map(|summary| PolicyInEnvironment {
-            environment: environment.name.clone(),
-            present: summary.present.clone(),
-            unlisted: summary.unlisted.clone(),
-            selected: summary.selected.clone(),
-            reason: summary.reason.clone(),
-            held: summary.held.clone(),
-        }));
+/// Returns the latest tags of policies by the last scans, as far as the store has the facts.
+async fn latest(
+    updater: &ImageUpdater,
+    declared: &Arc<Declarations>,
+) -> Result<BTreeMap<Name, Tag>, Failure> {
+    let mut scans: BTreeMap<ImageRepository, RepositoryScan> = BTreeMap::new();
+    for policy in declared.policies.values() {
+        if !scans.contains_key(&policy.image)
+            && let Some((scan, _)) = updater.scanner.last(&policy.image).await?
+        {
+            scans.insert(policy.image.clone(), scan);
+        }
     }
-    found
+    let (scanner, declared, now) = (
+        updater.scanner.clone(),
+        Arc::clone(declared),
+        Timestamp::now(),
+    );
+    let latest = blocking(move || {
+        let mut latest = BTreeMap::new();
+        for policy in declared.policies.values() {
+            let Some(scan) = scans.get_mut(&policy.image) else {
+                continue;
+            };
+            let goes_by_facts =
+                policy.minimum_age.is_some() || policy.choice.kind() == PolicyKind::Newest.kind();
+            if goes_by_facts && scan.details.is_empty() {
+                scanner.recall(scan, now)?;
+                // Good enough to be shown; a pass asks for them again before it writes.
+                scan.details
+                    .values_mut()
+                    .for_each(|facts| facts.fresh = true);
+            }
+            let input = PolicyInput {
+                policy,
+                present: None,
+                holds: &Holds::default(),
+                now,
+            };
+            let facts = RegistryFacts {
+                tags: &scan.tags,
+                details: &scan.details,
+            };
+            if let PolicyOutcome::Chosen(chosen) = policy::choose(&input, &facts) {
+                latest.insert(policy.name.clone(), chosen.tag);
+            }
+        }
+        Ok::<_, ScanError>(latest)
+    });
+    Ok(latest.await?)
+}
+
+fn listed(
+    repository: &str,
+    policy: &ImagePolicy,
+    status: ImageStatus,
+    decisions: Option<&[RecordedDecision]>,
+) -> ListedPolicy {
+    let of_policy = decisions
+        .unwrap_or_default()
+        .iter()
+        .filter(|decision| decision.policy == policy.name);
+    ListedPolicy {
+        repository: repository.to_owned(),
+        policy: policy.name.clone(),
+        image: policy.image.clone(),
+        kind: policy.choice.kind().to_owned(),
+        suspended: policy.suspend,
+        tags: status.tags.map(|tags| tags as u64),
+        // Facts that only the registry has decided it then.
+        latest: of_policy
+            .clone()
+            .find_map(|decision| decision.chosen.clone()),
+        last_scan: status.scanned,
+        next_scan: None,
+        failure: status.failure.map(RegistryFailure::from),
+        decided: decisions.is_some(),
+        environments: of_policy.map(PolicyInEnvironment::from).collect(),
+    }
+}
+
+impl From<ScanFailure> for RegistryFailure {
+    fn from(failure: ScanFailure) -> Self {
+        Self {
+            time: failure.time,
+            error: failure.error,
+            hint: failure.hint,
+        }
+    }
+}
+
+impl From<&RecordedDecision> for PolicyInEnvironment {
+    fn from(decision: &RecordedDecision) -> Self {
+        Self {
+            environment: decision.environment.clone(),
+            present: decision.present.clone(),
+            unlisted: decision.unlisted.clone(),
+            selected: decision.chosen.clone().map(|tag| Selected {
+                tag,
+                digest: decision.digest.clone(),
+            }),
+            reason: decision.reason.clone(),
+            held: decision.held.clone(),
+        }
+    }
 }

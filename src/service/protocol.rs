@@ -14,6 +14,7 @@ use super::{
     release::{ReleaseAnswer, ReleaseQuery, release},
     requests::{RequestsAnswer, RequestsQuery, requests},
     rollback::{RollbackAnswer, RollbackQuery, rollback},
+    scan::{ScanAnswer, ScanQuery, scan},
     status::{StatusAnswer, StatusQuery, status},
     suspend::{SuspendAnswer, SuspendQuery, suspend},
     sync::{SyncAnswer, SyncQuery, sync},
@@ -120,6 +121,7 @@ queries! {
     Release: ReleaseQuery => ReleaseAnswer, release;
     Requests: RequestsQuery => RequestsAnswer, requests;
     Rollback: RollbackQuery => RollbackAnswer, rollback;
+    Scan: ScanQuery => ScanAnswer, scan;
     Status: StatusQuery => StatusAnswer, status;
     Suspend: SuspendQuery => SuspendAnswer, suspend;
     Sync: SyncQuery => SyncAnswer, sync;

@@ -3,6 +3,7 @@
 use super::{
     Failure, Outcome, Progress, Service,
     pass_summary::{self, PassSummary},
+    progress::scan_counts,
     sync::{self, SyncQuery, WaitFor},
 };
 use crate::{
@@ -33,14 +34,14 @@ pub struct RunAnswer {
 pub async fn run_once(service: &Service, progress: &dyn Progress) -> Result<RunAnswer, Failure> {
     let mut passes = Vec::new();
     for updater in &service.updaters {
-        progress.update(&format!("updating {}", updater.repo.config.name));
         let _lock = updater.repo.lock.lock().await;
         service
             .context
             .preview_with(updater, &service.renderer, None)
             .await;
         let report = updater.pass(PassMode::Write, &Rescan::All, Timestamp::now());
-        passes.push(PassSummary::from(&report.await));
+        let report = scan_counts(updater, "updating", progress, report).await;
+        passes.push(PassSummary::from(&report));
     }
     let mut answer = RunAnswer {
         outcome: pass_summary::outcome(&passes),

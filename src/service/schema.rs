@@ -4,9 +4,9 @@ use super::{
     Failure, check::CheckAnswer, diff::DiffAnswer, explain::ExplainAnswer, health::HealthAnswer,
     history::HistoryAnswer, holds::HoldsAnswer, init::InitAnswer, plan::PlanAnswer,
     policies::PoliciesAnswer, preview::PreviewAnswer, release::ReleaseAnswer, render::RenderAnswer,
-    requests::RequestsAnswer, rollback::RollbackAnswer, run::RunAnswer, select::SelectAnswer,
-    set::SetAnswer, status::StatusAnswer, suspend::SuspendAnswer, sync::SyncAnswer,
-    tags::TagsAnswer,
+    requests::RequestsAnswer, rollback::RollbackAnswer, run::RunAnswer, scan::ScanAnswer,
+    select::SelectAnswer, set::SetAnswer, status::StatusAnswer, suspend::SuspendAnswer,
+    sync::SyncAnswer, tags::TagsAnswer,
 };
 use schemars::{JsonSchema, generate::SchemaSettings};
 use serde_json::Value;
@@ -14,7 +14,7 @@ use serde_json::Value;
 type Generate = fn() -> Value;
 
 /// The answers by the name of their command, and the error object of JSON output.
-const SCHEMAS: [(&str, Generate); 23] = [
+const SCHEMAS: [(&str, Generate); 24] = [
     ("check", of::<CheckAnswer>),
     ("diff", of::<DiffAnswer>),
     ("error", of::<Failure>),
@@ -32,6 +32,7 @@ const SCHEMAS: [(&str, Generate); 23] = [
     ("resume", of::<SuspendAnswer>),
     ("rollback", of::<RollbackAnswer>),
     ("run", of::<RunAnswer>),
+    ("scan", of::<ScanAnswer>),
     ("select", of::<SelectAnswer>),
     ("set", of::<SetAnswer>),
     ("status", of::<StatusAnswer>),

@@ -20,6 +20,7 @@ use std::{
     cmp::Ordering,
     collections::BTreeMap,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicUsize, Ordering::Relaxed},
 };
 
 /// Asks for the tags of an image.
@@ -106,12 +107,14 @@ pub async fn tags(query: &TagsQuery, progress: &dyn Progress) -> Result<TagsAnsw
     tags.sort_by(|left, right| newest_first(left.as_str(), right.as_str()));
     let total = tags.len();
     tags.truncate(query.limit.unwrap_or(total));
-    progress.update(&format!("describing {} tags of {repository}", tags.len()));
+    let (count, done) = (tags.len(), AtomicUsize::new(0));
+    progress.update(&format!("describing {count} tags of {repository}"));
     let described: Vec<Result<DescribedTag, (Tag, RegistryError)>> = stream::iter(tags)
         .map(|tag| async {
-            describe(&registries, repository, &tag)
-                .await
-                .map_err(|error| (tag, error))
+            let described = describe(&registries, repository, &tag).await;
+            let done = done.fetch_add(1, Relaxed) + 1;
+            progress.update(&format!("described {done} of {count} tags of {repository}"));
+            described.map_err(|error| (tag, error))
         })
         .buffered(CONCURRENCY)
         .collect()

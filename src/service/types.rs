@@ -1,5 +1,6 @@
 //! Types that several answers share, so that one thing has one name in all of them.
 
+use super::Failure;
 use crate::{
     core::{
         error::ErrorKind,
@@ -209,4 +210,10 @@ pub(super) fn available(names: impl IntoIterator<Item = String>) -> String {
     } else {
         format!("available: {}", names.join(", "))
     }
+}
+
+/// The failure of a query about the last pass where there was none.
+pub(super) fn nothing_read(unread: &[String]) -> Failure {
+    Failure::input(format!("no pass has read {} yet", unread.join(", ")))
+        .hint("Run `tagboat run --once`, or wait for the first pass of the daemon.")
 }

@@ -72,6 +72,31 @@ impl RepoFollower {
         last.as_ref().map(|last| Arc::clone(&last.declared))
     }
 
+    /// Returns the declarations of the revision that this or an earlier process has read last;
+    /// none before the first fetch. Sends nothing, and does not wait for a fetch.
+    ///
+    /// # Errors
+    /// If an object of the mirror is missing.
+    pub async fn last_declared(&self) -> Result<Option<Arc<Declarations>>, GitError> {
+        if let Some(declared) = self.declared() {
+            return Ok(Some(declared));
+        }
+        let cache = Arc::clone(&self.cache).try_lock_owned();
+        let (policies, folder) = (self.config.policies.clone(), self.index_folder.clone());
+        self.read(move |mirror| {
+            let Some(head) = mirror.head() else {
+                return Ok(None);
+            };
+            let Ok(mut cache) = cache else {
+                let declared = snapshot::declared_at(mirror, head, policies.as_deref())?;
+                return Ok(Some(Arc::new(declared)));
+            };
+            let read = snapshot::read(mirror, head, policies.as_deref(), &folder, &mut cache);
+            read.map(|(snapshot, _)| Some(snapshot.declared))
+        })
+        .await
+    }
+
     /// Reads the declarations of any commit, past the cache.
     ///
     /// # Errors

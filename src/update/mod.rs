@@ -26,6 +26,7 @@ mod holds;
 mod pass;
 mod pass_state;
 mod plan;
+mod policy_status;
 mod previews;
 pub(crate) mod report;
 mod requests;
@@ -46,6 +47,9 @@ pub use evaluate::{PolicyDecision, rewrite_decision};
 pub use explain::{ExplainedPolicy, explain};
 pub use follower::RepoFollower;
 pub use history::{HoldHistory, MoveFilter};
+pub use policy_status::{
+    ImageStatus, RecordedDecision, ScanFailure, image_statuses, record_scan, recorded_decisions,
+};
 pub use previews::Previews;
 pub use report::{
     CommitReport, EnvironmentReport, EnvironmentState, FailureReport, LeftReport, PassReport,
@@ -77,7 +81,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc, Mutex, OnceLock,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 use tokio::sync::watch;
@@ -91,10 +95,14 @@ pub struct ImageUpdater {
     pub previews: OnceLock<Arc<dyn Previews>>,
     /// Pull requests merged within the last day whose commits the mirror has.
     pub merged: watch::Sender<Arc<[MergedRequest]>>,
+    /// The scans of the present pass, for those who wait for it.
+    pub scanned: watch::Sender<ScanProgress>,
     publisher: Publisher,
     history: Arc<tokio::sync::Mutex<HoldHistory>>,
     removed: Arc<tokio::sync::Mutex<RemovedUpdates>>,
     confirmed: Mutex<Confirmed>,
+    /// The fingerprint of the decisions that the store has; 0 before the first pass.
+    decided: AtomicU64,
     choices: ConfirmedChoices,
     requests: SharedRequestCache,
     /// Set when a pass shall end at its next safe point.
@@ -123,6 +131,13 @@ pub enum Rescan {
     },
 }
 
+/// The image repositories that a pass has scanned, of those it has to scan.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ScanProgress {
+    pub done: usize,
+    pub total: usize,
+}
+
 /// Scans of a pass; repositories that could not be scanned are missing.
 pub(crate) type Scans = HashMap<ImageRepository, RepositoryScan>;
 
@@ -146,9 +161,11 @@ impl ImageUpdater {
             forge: None,
             previews: OnceLock::new(),
             merged: watch::Sender::new(Arc::default()),
+            scanned: watch::Sender::default(),
             history: Arc::default(),
             removed: Arc::default(),
             confirmed: Mutex::default(),
+            decided: AtomicU64::default(),
             choices: ConfirmedChoices::default(),
             requests: SharedRequestCache::default(),
             ending: AtomicBool::default(),

@@ -9,6 +9,7 @@ use super::{
     },
     pass_state::{PassState, PassStep, PreparedEnvironment, RequestProgress},
     plan::{self, PlanInputs},
+    policy_status,
     report::CommitReport,
     requests::{self, closed_store, merged},
     scan::{self, confirmed},
@@ -65,6 +66,11 @@ impl ImageUpdater {
         if self.forge.is_some()
             && let Err(error) =
                 merged::announce(&self.repo, &self.requests, &self.merged, now).await
+        {
+            report.warnings.push(error.to_string());
+        }
+        if pass.release.is_none()
+            && let Err(error) = policy_status::record(self, &report, &pass.scans, now).await
         {
             report.warnings.push(error.to_string());
         }

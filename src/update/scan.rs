@@ -1,7 +1,9 @@
 //! Tag lists of a pass: every repository is listed once, and between its scans nothing is asked
 //! again.
 
-use super::{FailureReport, ImageUpdater, PassReport, Rescan, Scans, pass_state::PassState};
+use super::{
+    FailureReport, ImageUpdater, PassReport, Rescan, ScanProgress, Scans, pass_state::PassState,
+};
 use crate::{
     core::image::ImageRepository,
     images::{policy::TagFacts, scope::EnvironmentScope},
@@ -55,12 +57,17 @@ pub(crate) async fn repositories(
         let timeout = timeout.unwrap_or(SCAN_TIMEOUT);
         by_host.entry(host).or_default().push((repository, timeout));
     }
+    let total = by_host.values().map(Vec::len).sum();
+    updater
+        .scanned
+        .send_replace(ScanProgress { done: 0, total });
     let results: Vec<(ImageRepository, Result<RepositoryScan, ScanError>)> =
         stream::iter(by_host.into_values())
             .map(|repositories| {
                 let scans = stream::iter(repositories)
                     .map(|(repository, timeout)| async move {
                         let result = scan(updater, &repository, timeout, rescan, now).await;
+                        updater.scanned.send_modify(|progress| progress.done += 1);
                         (repository, result)
                     })
                     .buffer_unordered(CONCURRENT_SCANS);

@@ -12,6 +12,8 @@ mod cluster_real;
 mod declare_cases;
 #[cfg(feature = "demo")]
 mod demo;
+#[cfg(feature = "demo")]
+mod exit_codes;
 mod examples;
 mod forge_comments;
 mod forge_github;
@@ -98,6 +100,8 @@ mod update_real;
 mod update_rollback;
 #[cfg(feature = "demo")]
 mod update_rules;
+#[cfg(feature = "demo")]
+mod update_scans;
 #[cfg(feature = "demo")]
 mod update_support;
 #[cfg(feature = "demo")]

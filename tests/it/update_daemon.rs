@@ -12,22 +12,22 @@ use std::{
 };
 use tagboat::update::{EnvironmentState, PassMode};
 
-const FILE: &str = "envs/dev/a.yaml";
+pub(super) const FILE: &str = "envs/dev/a.yaml";
 const PASSWORD: &str = "korrekt-pferd-7!";
-const EVERY_SECOND: Setup = Setup {
+pub(super) const EVERY_SECOND: Setup = Setup {
     registry: "",
     repository: "    interval: 1s\n",
     account: None,
 };
 
 /// A daemon that is killed on drop.
-struct Daemon {
-    child: Running,
+pub(super) struct Daemon {
+    pub(super) child: Running,
     log: PathBuf,
 }
 
 impl Daemon {
-    fn start(fleet: &Fleet, level: &str) -> Self {
+    pub(super) fn start(fleet: &Fleet, level: &str) -> Self {
         let log = fleet.dir.path().join("log");
         let mut command = fleet.tagboat_std(&["run", "--log-format", "json", "--log", level]);
         command.env("PASSWORD", PASSWORD);
@@ -43,7 +43,7 @@ impl Daemon {
         daemon
     }
 
-    fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap()
     }
 
@@ -57,11 +57,11 @@ impl Daemon {
             .collect()
     }
 
-    fn terminate(&self) {
+    pub(super) fn terminate(&self) {
         self.child.signal("TERM");
     }
 
-    fn ended(&mut self) -> ExitStatus {
+    pub(super) fn ended(&mut self) -> ExitStatus {
         self.child.ended()
     }
 }
@@ -70,7 +70,7 @@ fn declared(interval: &str) -> String {
     semver("web", "1.x", &format!("  interval: {interval}\n")) + &env("dev", "")
 }
 
-fn fleet(interval: &str, setup: &Setup) -> Fleet {
+pub(super) fn fleet(interval: &str, setup: &Setup) -> Fleet {
     let fleet = Fleet::with(
         &[
             ("p.yaml", &declared(interval)),
@@ -83,7 +83,7 @@ fn fleet(interval: &str, setup: &Setup) -> Fleet {
     fleet
 }
 
-fn until(fleet: &Fleet, images: &[&str]) {
+pub(super) fn until(fleet: &Fleet, images: &[&str]) {
     wait(&format!("{images:?}"), || {
         (fleet.text(FILE) == deployment(images)).then_some(())
     });
