@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     core::error::ErrorKind,
-    daemon,
+    daemon::{self, DaemonEnd, Signals},
     io::registry::RegistryTimeouts,
     service::{
         Service,
@@ -17,7 +17,7 @@ use crate::{
     },
 };
 use clap::ValueEnum;
-use std::sync::Arc;
+use std::{os::unix::process::CommandExt as _, process::Command, sync::Arc};
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
 /// Keep config repositories up to date and clusters synced, as a daemon or in one pass
@@ -68,16 +68,33 @@ pub(super) fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Outcome,
 }
 
 fn run_daemon(arguments: &Arguments) -> Result<Outcome, Failure> {
+    let runtime = engine::runtime()?;
+    let signals = runtime.block_on(async { Signals::install() })?;
+    interrupt::leave_to_command();
     log_to_stderr(arguments)?;
     let context = Arc::new(ServiceContext::read(&arguments.settings.file())?);
     let engine = context.open(RegistryTimeouts::default())?;
-    let runtime = engine::runtime()?;
-    // The daemon has handlers of its own.
-    interrupt::leave_to_command();
-    let outcome = runtime.block_on(daemon::run(engine, &context));
+    let end = runtime.block_on(daemon::run(engine, &context, signals));
     // Pushes have ended by now. Other blocking tasks only read, or write caches.
     runtime.shutdown_background();
-    outcome
+    match end? {
+        DaemonEnd::Stopped => Ok(Outcome::Done),
+        DaemonEnd::Reload => Err(start_again()),
+    }
+}
+
+/// Starts the program again in this process, with the same arguments and environment. Returns only
+/// if that fails.
+fn start_again() -> Failure {
+    let mut arguments = std::env::args_os();
+    let name = arguments.next().unwrap_or_else(|| "tagboat".into());
+    let program = std::env::current_exe().ok();
+    // A program that was replaced meanwhile has no path any more.
+    let program = program.filter(|program| program.is_file());
+    let program = program.unwrap_or_else(|| name.clone().into());
+    let error = Command::new(program).arg0(name).args(arguments).exec();
+    let message = format!("cannot start again with the new settings: {error}");
+    Failure::new(ErrorKind::Local, message)
 }
 
 fn run_once(arguments: &Arguments, screen: &mut Screen) -> Result<Outcome, Failure> {

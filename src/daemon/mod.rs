@@ -11,8 +11,12 @@
 //! changed. A background task that exits ends the process.
 
 mod pass_events;
+mod reload;
 mod schedule;
+mod signals;
 mod socket;
+
+pub use signals::Signals;
 
 use crate::{
     core::error::ErrorKind,
@@ -21,7 +25,7 @@ use crate::{
     reconcile::{self, Reconciler},
     rollout::{self, FleetSource},
     service::{
-        Failure, Outcome, Service,
+        Failure, Service,
         engine::{Engine, ServiceContext},
         pass_summary::PassSummary,
         scan::{RepositoryScans, ScanDesk},
@@ -31,22 +35,34 @@ use crate::{
 use jiff::Timestamp;
 use pass_events::FindingEvents;
 use schedule::{ScanQueue, sleep_time};
+use signals::DaemonSignal;
 use socket::LocalSocket;
 use std::{pin::pin, sync::Arc};
 use tokio::task::JoinSet;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-/// Runs until a signal asks to stop.
+/// The end of a daemon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DaemonEnd {
+    /// A signal asked to stop.
+    Stopped,
+    /// The settings have changed: the daemon has to start again, with the new ones.
+    Reload,
+}
+
+/// Runs until a signal asks to stop, or to reload settings that have changed.
 ///
 /// # Errors
 /// If the socket or a cluster cannot be opened, or a background task exits.
-pub async fn run(engine: Engine, context: &Arc<ServiceContext>) -> Result<Outcome, Failure> {
+pub async fn run(
+    engine: Engine,
+    context: &Arc<ServiceContext>,
+    mut signals: Signals,
+) -> Result<DaemonEnd, Failure> {
     let events = &context.events;
     for warning in &engine.warnings {
         events.record(Event::warning(EventReason::SetupWarning, warning));
     }
-    // Before anything can be pushed: no signal is missed, however early it comes.
-    let signal = signals();
     let stop = CancellationToken::new();
     let socket = LocalSocket::open(&context.socket())?;
     let reconciler = context
@@ -101,20 +117,7 @@ pub async fn run(engine: Engine, context: &Arc<ServiceContext>) -> Result<Outcom
     let service = Service::new(context, &engine, reconciler.clone()).with_scans(scans);
     let service = Arc::new(service);
     tasks.spawn(socket::serve(socket, service, events.clone(), stop.clone()));
-    let outcome = tokio::select! {
-        biased;
-        signal = signal => {
-            let stopping = Event::info(EventReason::Stopping, "stopping at a safe point");
-            events.record(stopping.fact(EventFact::Signal, signal));
-            Ok(Outcome::Done)
-        }
-        Some(result) = tasks.running.join_next() => {
-            let message = "a background task exited unexpectedly";
-            let exited = Event::error(EventReason::TaskExited, format!("{message}: {result:?}"));
-            events.record(exited);
-            Err(Failure::new(ErrorKind::Bug, message).hint("Report this as a bug of tagboat."))
-        }
-    };
+    let end = run_until_end(context, &mut signals, &mut tasks).await;
     stop.cancel();
     tasks.finish().await;
     // A push is never cut off, even if its pass or command was dropped.
@@ -126,7 +129,40 @@ pub async fn run(engine: Engine, context: &Arc<ServiceContext>) -> Result<Outcom
     }
     engine.scanner.store.flush()?;
     events.record(Event::info(EventReason::Stopped, "stopped"));
-    outcome
+    end
+}
+
+/// Waits for a signal that ends the daemon, or for a task that exits.
+async fn run_until_end(
+    context: &Arc<ServiceContext>,
+    signals: &mut Signals,
+    tasks: &mut Tasks,
+) -> Result<DaemonEnd, Failure> {
+    let events = &context.events;
+    loop {
+        tokio::select! {
+            biased;
+            signal = signals.next() => match signal {
+                DaemonSignal::Stop(signal) => {
+                    let stopping = Event::info(EventReason::Stopping, "stopping at a safe point");
+                    events.record(stopping.fact(EventFact::Signal, signal));
+                    return Ok(DaemonEnd::Stopped);
+                }
+                DaemonSignal::Reload => {
+                    if reload::is_due(context).await {
+                        return Ok(DaemonEnd::Reload);
+                    }
+                }
+            },
+            Some(result) = tasks.running.join_next() => {
+                let message = "a background task exited unexpectedly";
+                let exited = format!("{message}: {result:?}");
+                events.record(Event::error(EventReason::TaskExited, exited));
+                let failure = Failure::new(ErrorKind::Bug, message);
+                return Err(failure.hint("Report this as a bug of tagboat."));
+            }
+        }
+    }
 }
 
 /// Background tasks, which run until the daemon stops.
@@ -202,26 +238,6 @@ pub(crate) fn report_rollouts(
         if let Some(forge) = forge {
             let timing = rollout::ReportTiming::default();
             rollout::report(Arc::new(source), forge, merged, timing, events, stop).await;
-        }
-    }
-}
-
-/// Installs the signal handlers at once; the future returns the first signal.
-fn signals() -> impl Future<Output = &'static str> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let handlers = (
-        signal(SignalKind::terminate()),
-        signal(SignalKind::interrupt()),
-    );
-    async move {
-        let (Ok(mut terminate), Ok(mut interrupt)) = handlers else {
-            // Without handlers, the system's default applies: the process ends, and the next start
-            // redoes its work.
-            return std::future::pending().await;
-        };
-        tokio::select! {
-            _ = terminate.recv() => "SIGTERM",
-            _ = interrupt.recv() => "SIGINT",
         }
     }
 }

@@ -34,6 +34,12 @@ reasons! {
     Stopping,
     /// The process has stopped.
     Stopped,
+    /// SIGHUP: the settings file has changed, and the daemon starts again with it.
+    SettingsReloaded,
+    /// SIGHUP: the settings file has not changed.
+    SettingsUnchanged,
+    /// SIGHUP: the settings file cannot be used; the old settings stay in force.
+    SettingsRejected,
     /// A setting has no effect, or a folder of tagboat had to be repaired.
     SetupWarning,
     /// The local socket failed, or a client disconnected.

@@ -62,6 +62,8 @@ pub struct ServiceContext {
     pub identity: SettingsIdentity,
     /// The folder of the store.
     folder: PathBuf,
+    /// The settings file as the user named it.
+    file: PathBuf,
     only: Option<String>,
 }
 
@@ -111,13 +113,52 @@ impl ServiceContext {
             events: Recorder::default(),
             identity,
             folder,
+            file: file.clone(),
             only: options.repository.clone(),
         })
+    }
+
+    /// Reads the settings again, from the same file.
+    ///
+    /// # Errors
+    /// As [`ServiceContext::read`].
+    pub fn read_again(&self) -> Result<Self, Failure> {
+        Self::read(&SettingsFile {
+            // The argument may be a link that leads elsewhere now.
+            config: self.file.clone(),
+            repository: self.only.clone(),
+        })
+    }
+
+    /// Checks that everything the settings name can be opened: secrets, keys and kubeconfigs.
+    /// Sends nothing, and opens no store.
+    ///
+    /// # Errors
+    /// The first reason why these settings cannot be used.
+    pub async fn try_out(&self) -> Result<(), Failure> {
+        let timeouts = RegistryTimeouts::default();
+        self.connect
+            .registries(&self.settings.registries, timeouts)?;
+        for repository in self.repositories() {
+            self.connect.remote(repository)?;
+            self.connect.signing_key(repository)?;
+            self.connect.forge(repository)?;
+        }
+        let stop = CancellationToken::new();
+        let _stop = stop.clone().drop_guard();
+        self.reconciler(ReconcileMode::Plan, &stop).await.map(drop)
     }
 
     /// The local socket of a daemon with these settings.
     pub fn socket(&self) -> PathBuf {
         self.folder.join("tagboat.sock")
+    }
+
+    /// The folder of a config repository in the store.
+    fn repository_folder(&self, repository: &ConfigRepository) -> PathBuf {
+        self.folder
+            .join("repositories")
+            .join(folder_name(repository))
     }
 
     /// The config repositories to use.
@@ -156,10 +197,7 @@ impl ServiceContext {
         for repository in self.repositories() {
             let remote = self.connect.remote(repository)?;
             let key = self.connect.signing_key(repository)?;
-            let folder = self
-                .folder
-                .join("repositories")
-                .join(folder_name(repository));
+            let folder = self.repository_folder(repository);
             fs::create_dir_all(&folder)
                 .map_err(|error| Failure::input(format!("store {}: {error}", folder.display())))?;
             let forge = self.connect.forge(repository)?;
@@ -303,7 +341,7 @@ impl SettingsIdentity {
                 "{} has changed since the daemon has read it",
                 self.path.display()
             ))
-            .hint("Restart the daemon."));
+            .hint("Send the daemon SIGHUP, so that it reads the file again, or restart it."));
         }
         Ok(())
     }

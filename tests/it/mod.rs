@@ -97,6 +97,8 @@ mod update_quiet;
 #[cfg(feature = "demo")]
 mod update_real;
 #[cfg(feature = "demo")]
+mod update_reload;
+#[cfg(feature = "demo")]
 mod update_rollback;
 #[cfg(feature = "demo")]
 mod update_rules;
