@@ -1,7 +1,7 @@
 //! Applications as text, and the arguments that select them.
 
 use super::{
-    Screen, safe,
+    Screen, complete, safe,
     screen::Color,
     table::{Cell, table},
 };
@@ -15,7 +15,7 @@ use crate::{
 #[group(required = true, multiple = false)]
 pub(super) struct ApplicationSelector {
     /// The Applications, as ns/name
-    #[arg(value_name = "APPLICATION")]
+    #[arg(value_name = "APPLICATION", add = complete::applications())]
     applications: Vec<Name>,
 
     /// Select all Applications

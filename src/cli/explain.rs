@@ -1,6 +1,8 @@
 //! `tagboat explain`.
 
-use super::{Failure, Outcome, Screen, client, print, screen::Color, settings::SettingsArguments};
+use super::{
+    Failure, Outcome, Screen, client, complete, print, screen::Color, settings::SettingsArguments,
+};
 use crate::{
     core::name::Name,
     service::explain::{ExplainAnswer, ExplainQuery, ExplainedDecision},
@@ -13,7 +15,7 @@ pub(super) struct Arguments {
     settings: SettingsArguments,
 
     /// The policy, as ns/name
-    #[arg(value_name = "NS/NAME")]
+    #[arg(value_name = "NS/NAME", add = complete::policies())]
     policy: Name,
 }
 

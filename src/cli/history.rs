@@ -1,7 +1,7 @@
 //! `tagboat history`.
 
 use super::{
-    Failure, Outcome, Screen, client, print, safe,
+    Failure, Outcome, Screen, client, complete, print, safe,
     screen::Color,
     settings::SettingsArguments,
     table::{Cell, table},
@@ -21,7 +21,7 @@ pub(super) struct Arguments {
     settings: SettingsArguments,
 
     /// The Application, as ns/name
-    #[arg(value_name = "APPLICATION")]
+    #[arg(value_name = "APPLICATION", add = complete::applications())]
     application: Name,
 }
 

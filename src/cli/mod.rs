@@ -8,6 +8,7 @@ mod applications;
 mod author;
 mod check;
 mod client;
+mod complete;
 mod completions;
 #[cfg(feature = "demo")]
 mod demo;
@@ -20,6 +21,7 @@ mod holds;
 mod init;
 mod input;
 mod interrupt;
+mod man;
 mod plan;
 mod policies;
 mod preview;
@@ -47,6 +49,7 @@ use crate::{
     service::{Failure, Outcome},
 };
 use clap::{FromArgMatches as _, Parser, Subcommand, ValueEnum};
+use clap_complete::CompleteEnv;
 use screen::Screen;
 use std::process::ExitCode;
 
@@ -115,6 +118,7 @@ enum Command {
     Health(health::Arguments),
     Schema(schema::Arguments),
     Completions(completions::Arguments),
+    Man(man::Arguments),
 }
 
 /// Returns the command line's definition, for the reference in `docs/`.
@@ -124,6 +128,10 @@ pub fn command() -> clap::Command {
 
 /// Parses the arguments, runs the command, and prints its failure.
 pub fn main() -> ExitCode {
+    // Ends the process if the shell asks for candidates.
+    CompleteEnv::with_factory(command)
+        .var(complete::VARIABLE)
+        .complete();
     let parsed = command()
         .try_get_matches()
         .and_then(|matches| Arguments::from_arg_matches(&matches));
@@ -177,6 +185,7 @@ fn run(command: Command, screen: &mut Screen) -> Result<Outcome, Failure> {
         Command::Health(arguments) => health::run(&arguments, screen),
         Command::Schema(arguments) => schema::run(&arguments, screen),
         Command::Completions(arguments) => completions::run(&arguments, screen),
+        Command::Man(arguments) => man::run(&arguments, screen),
     }
 }
 

@@ -1,8 +1,8 @@
 //! `tagboat preview`.
 
 use super::{
-    Failure, Outcome, Screen, client, counted, print, render::Programs, safe, screen::Color,
-    settings::SettingsArguments,
+    Failure, Outcome, Screen, client, complete, counted, print, render::Programs, safe,
+    screen::Color, settings::SettingsArguments,
 };
 use crate::{
     core::{name::Name, text::short_id},
@@ -43,7 +43,7 @@ pub(super) struct Arguments {
     settings: SettingsArguments,
 
     /// Preview only these Applications, as ns/name
-    #[arg(value_name = "APPLICATION")]
+    #[arg(value_name = "APPLICATION", add = complete::applications())]
     applications: Vec<Name>,
 
     /// The revision before the change

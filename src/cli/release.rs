@@ -1,7 +1,7 @@
 //! `tagboat release`.
 
 use super::{
-    Failure, Outcome, Screen, author::CommitArguments, client, print, safe,
+    Failure, Outcome, Screen, author::CommitArguments, client, complete, print, safe,
     settings::SettingsArguments,
 };
 use crate::{
@@ -20,11 +20,11 @@ pub(super) struct Arguments {
     settings: SettingsArguments,
 
     /// The Environment
-    #[arg(value_name = "ENVIRONMENT")]
+    #[arg(value_name = "ENVIRONMENT", add = complete::environments())]
     environment: String,
 
     /// The policy, as ns/name
-    #[arg(value_name = "NS/NAME")]
+    #[arg(value_name = "NS/NAME", add = complete::policies())]
     policy: Name,
 
     /// Commit outside the Environment's windows, too

@@ -1,8 +1,8 @@
 //! `tagboat rollback`.
 
 use super::{
-    Failure, Outcome, Screen, author::CommitArguments, client, counted, safe, screen::Color,
-    settings::SettingsArguments,
+    Failure, Outcome, Screen, author::CommitArguments, client, complete, counted, safe,
+    screen::Color, settings::SettingsArguments,
 };
 use crate::{
     core::{name::Name, text::short_id},
@@ -31,7 +31,7 @@ pub(super) struct Arguments {
     settings: SettingsArguments,
 
     /// The Application, as ns/name
-    #[arg(value_name = "APP")]
+    #[arg(value_name = "APP", add = complete::applications())]
     application: Name,
 
     /// Restore the state at this commit of the branch, by its id or at least its first four digits

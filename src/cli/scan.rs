@@ -1,7 +1,7 @@
 //! `tagboat scan`.
 
 use super::{
-    Failure, Outcome, Screen, client, counted,
+    Failure, Outcome, Screen, client, complete, counted,
     print::{self, Detail},
     safe,
     screen::Color,
@@ -30,7 +30,7 @@ pub(super) struct Arguments {
     settings: SettingsArguments,
 
     /// The image repositories; those of all policies by default
-    #[arg(value_name = "IMAGE")]
+    #[arg(value_name = "IMAGE", add = complete::images())]
     images: Vec<String>,
 }
 

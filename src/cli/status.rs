@@ -1,6 +1,8 @@
 //! `tagboat status`.
 
-use super::{Failure, Outcome, Screen, applications, client, print, settings::SettingsArguments};
+use super::{
+    Failure, Outcome, Screen, applications, client, complete, print, settings::SettingsArguments,
+};
 use crate::{core::name::Name, service::status::StatusQuery};
 
 /// Show the revision, state and health of Applications on their clusters
@@ -13,7 +15,7 @@ pub(super) struct Arguments {
     settings: SettingsArguments,
 
     /// The Applications, as ns/name; all by default
-    #[arg(value_name = "APPLICATION")]
+    #[arg(value_name = "APPLICATION", add = complete::applications())]
     applications: Vec<Name>,
 }
 

@@ -1,7 +1,8 @@
 //! `tagboat suspend` and `tagboat resume`.
 
 use super::{
-    Failure, Outcome, Screen, author::CommitArguments, client, settings::SettingsArguments,
+    Failure, Outcome, Screen, author::CommitArguments, client, complete,
+    settings::SettingsArguments,
 };
 use crate::{
     core::text::short_id,
@@ -36,7 +37,7 @@ pub(super) struct Suspend {
 
     /// The resource: imagepolicy/NS/NAME, environment/NAME or application/NS/NAME; short: policy,
     /// env, app
-    #[arg(value_name = "KIND/NAME")]
+    #[arg(value_name = "KIND/NAME", add = complete::declarations())]
     declaration: DeclarationRef,
 
     #[command(flatten)]
@@ -55,7 +56,7 @@ pub(super) struct Resume {
 
     /// The resource: imagepolicy/NS/NAME, environment/NAME or application/NS/NAME; short: policy,
     /// env, app
-    #[arg(value_name = "KIND/NAME")]
+    #[arg(value_name = "KIND/NAME", add = complete::declarations())]
     declaration: DeclarationRef,
 
     #[command(flatten)]

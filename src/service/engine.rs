@@ -19,7 +19,7 @@ use crate::{
         Diagnostic,
         settings::{self, ConfigRepository, Settings},
     },
-    update::ImageUpdater,
+    update::{DeclaredNames, ImageUpdater},
 };
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -152,6 +152,14 @@ impl ServiceContext {
     /// The local socket of a daemon with these settings.
     pub fn socket(&self) -> PathBuf {
         self.folder.join("tagboat.sock")
+    }
+
+    /// Returns what the config repositories declared when they were read last, for the shell's
+    /// completion. Reads small files, and opens nothing.
+    pub fn declared_names(&self) -> Vec<DeclaredNames> {
+        self.repositories()
+            .filter_map(|repository| DeclaredNames::read(&self.repository_folder(repository)))
+            .collect()
     }
 
     /// The folder of a config repository in the store.

@@ -1,6 +1,6 @@
 //! The local state of one config repository: its mirror, and the last revision that was read.
 
-use super::{RepoSnapshot, SnapshotCache, blocking, snapshot};
+use super::{DeclaredNames, RepoSnapshot, SnapshotCache, blocking, snapshot};
 use crate::{
     io::git::{GitError, Mirror, ObjectId},
     spec::{Declarations, settings::ConfigRepository},
@@ -44,13 +44,20 @@ impl RepoFollower {
         let (policies, folder) = (self.config.policies.clone(), self.index_folder.clone());
         let (snapshot, found) = blocking(move || {
             let head = mirror.fetch()?;
-            snapshot::read(
+            let last = cache.declared();
+            let (snapshot, found) = snapshot::read(
                 &mirror,
                 head.commit,
                 policies.as_deref(),
                 &folder,
                 &mut cache,
-            )
+            )?;
+            let is_same = last.is_some_and(|last| Arc::ptr_eq(&last, &snapshot.declared));
+            if !is_same {
+                // Without them, the shell completes no names.
+                let _ = DeclaredNames::from(&*snapshot.declared).write(&folder);
+            }
+            Ok::<_, GitError>((snapshot, found))
         })
         .await?;
         warnings.extend(found);

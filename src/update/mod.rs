@@ -17,6 +17,7 @@
 mod commands;
 mod commit;
 mod confirm;
+mod declared_names;
 mod evaluate;
 mod explain;
 mod follower;
@@ -43,6 +44,7 @@ pub use commands::{
     CommandAuthor, CommandCommit, CommandError, DeclarationKind, DeclarationRef,
     DeclarationRefError,
 };
+pub use declared_names::DeclaredNames;
 pub use evaluate::{PolicyDecision, rewrite_decision};
 pub use explain::{ExplainedPolicy, explain};
 pub use follower::RepoFollower;

@@ -271,7 +271,7 @@ fn completions_and_schemas_are_printed() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let output = case.run(&format!("completions {shell}"));
         assert!(
-            output.exit == 0 && output.out.contains("tagboat") && output.out.contains("unpin"),
+            output.exit == 0 && output.out.contains("TAGBOAT_COMPLETE"),
             "{shell}: {}",
             output.err
         );
@@ -292,6 +292,28 @@ fn completions_and_schemas_are_printed() {
     }
     titles.dedup();
     assert_eq!(titles.len(), 5);
+}
+
+#[test]
+fn man_writes_a_page_for_each_command() {
+    let mut case = Case::new("no-case-of-this-name");
+    let page = case.run("man");
+    assert!(page.out.contains(".TH tagboat 1"), "{}", page.out);
+    assert_eq!(case.run("man --dir share/man1").exit, 0);
+    let scan = fs::read_to_string(case.work().join("share/man1/tagboat-scan.1")).unwrap();
+    assert!(scan.contains("Exit codes"), "{scan}");
+    case.file("file", "");
+    assert_eq!(case.run("man --dir file/man1").exit, 2);
+}
+
+#[test]
+fn set_that_writes_nothing_exits_with_2() {
+    let mut case = Case::new("no-case-of-this-name");
+    // The name of a temporary file beside it would be too long.
+    case.file(&format!("{}.yaml", "n".repeat(245)), MARKED);
+    assert_eq!(case.run("set . ns:n=ghcr.io/a/b:1.2.0").exit, 2);
+    case.file("own.yaml", MARKED);
+    assert_eq!(case.run("set . ns:n=ghcr.io/a/b:1.2.0").exit, 4);
 }
 
 #[test]

@@ -162,6 +162,40 @@ fn run_once_beside_a_daemon_names_scan() {
     assert!(err.contains("`tagboat scan`"), "{err}");
 }
 
+#[test]
+fn completion_offers_declared_names() {
+    let fleet = fleet("1h", &Setup::default());
+    assert_eq!(run(&fleet, &["run", "--once"]).0, 0);
+    // A daemon, or any other process, may have the store open.
+    let _engine = fleet.engine();
+    fleet.git.take();
+    fleet.images.take();
+    for (words, expected) in [
+        (&["explain", ""] as &[&str], "default/web"),
+        (&["release", "d"], "dev"),
+        (&["suspend", "env"], "environment/dev"),
+        (&["suspend", "imagepolicy/"], "imagepolicy/default/web"),
+        (&["sc"], "scan"),
+    ] {
+        let index = words.len().to_string();
+        let output = fleet
+            .tagboat_std(&[&["--", "tagboat"], words].concat())
+            .env("TAGBOAT_COMPLETE", "bash")
+            .env("_CLAP_COMPLETE_INDEX", index)
+            .env("_CLAP_COMPLETE_COMP_TYPE", "9")
+            .env("_CLAP_IFS", "\n")
+            .output()
+            .unwrap();
+        let offered = String::from_utf8(output.stdout).unwrap();
+        assert!(
+            offered.lines().any(|line| line == expected),
+            "{words:?}: {offered}"
+        );
+    }
+    assert_eq!(fleet.images.take(), Vec::<String>::new());
+    assert_eq!(fleet.git.take(), Vec::<String>::new());
+}
+
 /// Collects the progress of a query.
 #[derive(Default)]
 struct Collected(Mutex<Vec<String>>);
