@@ -6,7 +6,7 @@ use crate::{
     core::error::{Classify as _, ErrorKind},
     io::render::{RenderError, Rendered},
     objects::{
-        object::{Gvk, Object, ObjectKey},
+        object::{DeletionRule, Gvk, Object, ObjectKey},
         plan::{self, DesiredObject, KindScopes, OWNER_LABELS, RefusedObject},
     },
     reconcile::{self, ClusterKinds},
@@ -218,14 +218,22 @@ fn add_removed(
     let keep: HashSet<&ObjectKey> = wanted.chain(refused).collect();
     let is_pruned = is_gone || one.after.as_ref().is_some_and(|after| after.prune);
     for old in base.wanted.iter().filter(|old| !keep.contains(&old.key)) {
-        let reason = match (old.settings.prune_disabled, is_pruned) {
-            (true, _) => "it stays in the cluster: prune: disabled",
-            (false, true) => "it would be deleted",
-            (false, false) => "it stays in the cluster: prune is not set",
+        let retention = old.manifest.object().map(|old| old.retention());
+        let retention = retention.unwrap_or_default();
+        let rule = if is_gone {
+            retention.delete
+        } else {
+            retention.prune
         };
-        let question = ObjectQuestion::Known(DryRunVerdict::NotAsked {
-            reason: reason.to_owned(),
-        });
+        let reason = match (rule, is_pruned) {
+            (DeletionRule::Kept(words), _) => format!("it stays in the cluster: {words}"),
+            (DeletionRule::Confirmed(words), true) => {
+                format!("it would be deleted after a confirmation: {words}")
+            }
+            (DeletionRule::Allowed, true) => "it would be deleted".to_owned(),
+            (_, false) => "it stays in the cluster: prune is not set".to_owned(),
+        };
+        let question = ObjectQuestion::Known(DryRunVerdict::NotAsked { reason });
         let diff = diff(&old.key, Some(old), None);
         let preview = preview(&old.key, ObjectChange::Delete, diff);
         out.add(&old.key, preview, question);

@@ -231,7 +231,7 @@ impl ReconcileContext {
         let is_current =
             found.repository != repository || found.revision.as_deref() == Some(revision);
         Some(match (found.is_ready(), is_current) {
-            (true, true) => None,
+            (true, true) => found.unhealthy_summary(),
             (true, false) => Some("has not been read at this revision yet".to_owned()),
             (false, _) => Some(format!("is {}", found.state.as_text())),
         })

@@ -4,6 +4,7 @@
 
 use super::{
     ClusterKinds,
+    application::assess::COMPLETED_AND_GONE,
     cluster_state::observed::{self, ForeignChange},
 };
 use crate::{
@@ -15,6 +16,7 @@ use crate::{
         render::Rendered,
     },
     objects::{
+        health::{KindTraits, RunEnd},
         manifest,
         object::{ApplyMode, Gvk, Object, ObjectKey},
         plan::{self, DesiredObject, Inventory, KindAtomicFields, LiveObject, ObjectOwner},
@@ -143,9 +145,15 @@ impl Comparison<'_> {
         }
         let entry = self.inventory.entries.get(&one.key);
         let applied = entry.and_then(|entry| entry.applied.as_ref());
+        // Applying would run a Job again that has completed and is gone.
+        let has_completed =
+            entry.is_some_and(|entry| entry.ended(one.hash) == Some(RunEnd::Completed));
         let result = dry_run(self.cluster, self.identity, one, self.application, applied).await;
         match result {
             Ok(result) if is_frozen(&result) => {}
+            Ok(result) if result.live.is_none() && has_completed => {
+                diff.notes.push(COMPLETED_AND_GONE.to_owned());
+            }
             Ok(result) => {
                 let DryRunResult {
                     live,
@@ -268,7 +276,11 @@ async fn read_live(
         .get(&RequestIdentity::Own, &resource, key)
         .await
         .ok()??;
-    Some((key.clone(), observed::observe(&object, None).live, object))
+    Some((
+        key.clone(),
+        observed::observe(&object, None, KindTraits::default()).live,
+        object,
+    ))
 }
 
 /// The server-side dry run of an object, with its inputs.
@@ -362,7 +374,7 @@ pub async fn dry_run(
     };
     let released = live
         .as_ref()
-        .map(|live| observed::observe(live, Some(&watched)).released)
+        .map(|live| observed::observe(live, Some(&watched), KindTraits::default()).released)
         .unwrap_or_default();
     let released = observed::still_released(released, &manifest, applied);
     let notes = released

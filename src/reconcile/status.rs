@@ -264,8 +264,21 @@ impl ApplicationStatus {
         }
     }
 
-    /// Returns whether dependents may proceed: it was applied at its revision, and is healthy if
-    /// `wait` is set.
+    /// Returns what keeps dependents waiting although everything is applied: an object that is not
+    /// healthy, with or without `wait`.
+    pub(super) fn unhealthy_summary(&self) -> Option<String> {
+        use health::HealthStatus::{Current, Unknown};
+        if matches!(self.health, None | Some(Current | Unknown)) {
+            return None;
+        }
+        let first = self.unhealthy.first();
+        Some(match first {
+            Some(first) => format!("is not healthy: {first}"),
+            None => "is not healthy".to_owned(),
+        })
+    }
+
+    /// Returns whether it was applied at its revision, and is healthy if `wait` is set.
     pub fn is_ready(&self) -> bool {
         matches!(
             self.state,

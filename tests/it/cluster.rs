@@ -59,6 +59,7 @@ fn maps() -> Resource {
         plural: "configmaps".to_owned(),
         namespaced: true,
         verbs: Default::default(),
+        has_status: false,
     }
 }
 

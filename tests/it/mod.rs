@@ -45,6 +45,7 @@ mod registry_real;
 mod registry_sign_in;
 #[cfg(feature = "demo")]
 mod reconcile;
+mod reconcile_kinds;
 mod reconcile_scenarios;
 #[cfg(feature = "demo")]
 mod render;

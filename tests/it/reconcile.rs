@@ -1,6 +1,7 @@
 //! The reconcile pass on the sandbox's API server, in this process.
 
 use super::{
+    reconcile_kinds::{self, for_each_kind_scenario},
     reconcile_scenarios::{self, for_each_scenario},
     support::fleet::{Backend, Fleet, config},
 };
@@ -26,6 +27,7 @@ impl Sandbox {
             settings: WorkloadSettings {
                 ready_after: jiff::SignedDuration::from_millis(50),
                 missing_tag: "missing".to_owned(),
+                failing_tag: "crash".to_owned(),
             },
             token: None,
         };
@@ -72,17 +74,18 @@ impl Backend for Sandbox {
 }
 
 macro_rules! run_on_sandbox {
-    ($($scenario:ident),* $(,)?) => {
+    ($module:ident: $($scenario:ident),* $(,)?) => {
         $(
             #[tokio::test]
             async fn $scenario() {
                 let fleet = Sandbox::start().await.fleet(ReconcileMode::Act).await;
-                reconcile_scenarios::$scenario(fleet).await;
+                $module::$scenario(fleet).await;
             }
         )*
     };
 }
 for_each_scenario!(run_on_sandbox);
+for_each_kind_scenario!(run_on_sandbox);
 
 #[tokio::test]
 async fn plan_mode_reports_and_writes_nothing() {

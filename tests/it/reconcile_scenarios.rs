@@ -10,7 +10,7 @@ use tagboat::reconcile::{ApplicationRequest, ApplicationState, Reason};
 /// Calls a macro with the names of all scenarios.
 macro_rules! for_each_scenario {
     ($run:ident) => {
-        $run!(
+        $run!(reconcile_scenarios:
             apply_once_then_no_requests,
             apply_failure_stops_no_other_object,
             drift_is_repaired_and_backs_off,

@@ -78,6 +78,7 @@ async fn deployment_becomes_ready_or_has_a_reason() {
     let settings = WorkloadSettings {
         ready_after: jiff::SignedDuration::from_millis(20),
         missing_tag: "broken".to_owned(),
+        failing_tag: "crash".to_owned(),
     };
     let sandbox = SandboxCluster::start(SandboxOptions {
         settings,

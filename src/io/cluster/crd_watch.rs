@@ -45,6 +45,7 @@ pub(crate) async fn definitions(
         plural: plural.to_owned(),
         namespaced: false,
         verbs: BTreeSet::default(),
+        has_status: false,
     };
     loop {
         if waiting.wait_for(|groups| !groups.is_empty()).await.is_err() {

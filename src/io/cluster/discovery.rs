@@ -8,6 +8,9 @@ use crate::objects::object::{Gvk, ObjectKey};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+/// The subresource of the status.
+const STATUS: &str = "status";
+
 /// A kind that is served.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Resource {
@@ -17,6 +20,8 @@ pub struct Resource {
     pub namespaced: bool,
     /// Supported verbs, such as "list".
     pub verbs: BTreeSet<String>,
+    /// Whether the status is a subresource, so that a controller is expected to write it.
+    pub has_status: bool,
 }
 
 impl Resource {
@@ -133,6 +138,10 @@ impl Resources {
                         plural: resource.resource.clone(),
                         namespaced: resource.scope == "Namespaced",
                         verbs: resource.verbs.iter().cloned().collect(),
+                        has_status: resource
+                            .subresources
+                            .iter()
+                            .any(|part| part.subresource == STATUS),
                     });
                 }
             }
@@ -151,6 +160,10 @@ impl Resources {
                 plural: resource.name.clone(),
                 namespaced: resource.namespaced,
                 verbs: resource.verbs.iter().cloned().collect(),
+                has_status: list
+                    .resources
+                    .iter()
+                    .any(|part| part.name.strip_suffix("/status") == Some(&resource.name)),
             });
         }
     }
@@ -202,6 +215,13 @@ struct ServedVersions {
     response_kind: Option<ServedKind>,
     scope: String,
     verbs: Vec<String>,
+    subresources: Vec<ServedPart>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct ServedPart {
+    subresource: String,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -284,7 +304,7 @@ mod tests {
 
     const BOTH: &str = r#"{"kind":"APIGroupDiscoveryList","items":[
         {"metadata":{"name":"autoscaling"},"versions":[
-            {"version":"v2","freshness":"Current","resources":[{"resource":"horizontalpodautoscalers","responseKind":{"group":"autoscaling","version":"v2","kind":"HorizontalPodAutoscaler"},"scope":"Namespaced","verbs":["get","list"]}]},
+            {"version":"v2","freshness":"Current","resources":[{"resource":"horizontalpodautoscalers","responseKind":{"group":"autoscaling","version":"v2","kind":"HorizontalPodAutoscaler"},"scope":"Namespaced","verbs":["get","list"],"subresources":[{"subresource":"status","verbs":["get"]}]}]},
             {"version":"v1","resources":[{"resource":"horizontalpodautoscalers","responseKind":{"kind":"HorizontalPodAutoscaler"},"scope":"Namespaced","verbs":["get"]}]}]},
         {"metadata":{"name":"metrics.k8s.io"},"versions":[{"version":"v1beta1","freshness":"Current","resources":[{"resource":"nodes","responseKind":{"kind":"NodeMetrics"},"scope":"Cluster","verbs":["get"]}]}]}]}"#;
 
@@ -315,6 +335,11 @@ mod tests {
             resources.find(&Gvk::new("autoscaling/v3", "HorizontalPodAutoscaler")),
             None
         );
+        let has_status = |version: &str| {
+            let gvk = Gvk::new(version, "HorizontalPodAutoscaler");
+            resources.find(&gvk).unwrap().has_status
+        };
+        assert!(has_status("autoscaling/v2") && !has_status("autoscaling/v1"));
     }
 
     #[test]
@@ -338,9 +363,19 @@ mod tests {
     fn discovery_reads_unaggregated_lists() {
         let mut resources = Resources::default();
         let list = r#"{"resources":[{"name":"deployments","kind":"Deployment","namespaced":true,"verbs":["patch"]},
-            {"name":"deployments/scale","kind":"Scale","namespaced":true,"verbs":["get"]}]}"#;
+            {"name":"deployments/scale","kind":"Scale","namespaced":true,"verbs":["get"]},
+            {"name":"deployments/status","kind":"Deployment","namespaced":true,"verbs":["get"]},
+            {"name":"controllerrevisions","kind":"ControllerRevision","namespaced":true,"verbs":["get"]}]}"#;
         resources.add_list("apps/v1", &serde_json::from_str(list).unwrap());
-        assert_eq!(resources.iter().count(), 1);
+        let mut found: Vec<(&str, bool)> = resources
+            .iter()
+            .map(|resource| (resource.plural.as_str(), resource.has_status))
+            .collect();
+        found.sort_unstable();
+        assert_eq!(
+            found,
+            [("controllerrevisions", false), ("deployments", true)]
+        );
         let groups: AggregatedDiscovery =
             serde_json::from_str(r#"{"kind":"APIGroupList","groups":[{"versions":[{"groupVersion":"a/v1"},{"groupVersion":"a/v2"}],"preferredVersion":{"groupVersion":"a/v2"}}]}"#)
                 .unwrap();

@@ -447,5 +447,6 @@ pub(crate) fn core(kind: &str, plural: &str, namespaced: bool) -> Resource {
         plural: plural.to_owned(),
         namespaced,
         verbs: Default::default(),
+        has_status: false,
     }
 }

@@ -93,6 +93,7 @@ mod tests {
             plural: plural.to_owned(),
             namespaced,
             verbs: Default::default(),
+            has_status: false,
         }
     }
 

@@ -1,8 +1,7 @@
 //! Rules of kstatus for built-in kinds other than workloads.
 
-use super::{Condition, Health, MalformedField, SCHEDULE_WINDOW, number, text};
+use super::{Condition, Health, HealthOverTime, MalformedField, SCHEDULE_WINDOW, number, text};
 use crate::objects::object::Object;
-use jiff::Timestamp;
 use serde_json::Value;
 
 /// A Service is current; one of type LoadBalancer once it has a cluster IP.
@@ -28,9 +27,8 @@ pub(crate) fn claim(object: &Object) -> Health {
 pub(crate) fn pod(
     object: &Object,
     conditions: &[Condition<'_>],
-    now: Option<Timestamp>,
-) -> Result<Health, MalformedField> {
-    Ok(match text(object, "/status/phase", "") {
+) -> Result<HealthOverTime, MalformedField> {
+    let health = match text(object, "/status/phase", "") {
         "Succeeded" => Health::current("the Pod has completed"),
         "Failed" => Health::current("the Pod has ended without success"),
         "Running"
@@ -52,23 +50,24 @@ pub(crate) fn pod(
                 .iter()
                 .find(|condition| condition.kind == "PodScheduled" && condition.is("False"));
             match refused.filter(|condition| condition.reason == "Unschedulable") {
-                Some(_) if is_young(object, now) => {
-                    Health::in_progress("the Pod is not scheduled yet")
-                }
                 Some(condition) => {
-                    Health::failed(format!("the Pod cannot be scheduled: {}", condition.text()))
+                    return Ok(HealthOverTime::young(
+                        object,
+                        SCHEDULE_WINDOW,
+                        Health::in_progress("the Pod is not scheduled yet"),
+                        Health::failed(format!(
+                            "the Pod cannot be scheduled: {}",
+                            condition.text()
+                        )),
+                    ));
                 }
                 None => Health::in_progress("the Pod is pending"),
             }
         }
         "" => Health::in_progress("no node has seen the Pod yet"),
         phase => return Err(format!("there is no phase {phase} of a Pod")),
-    })
-}
-
-fn is_young(object: &Object, now: Option<Timestamp>) -> bool {
-    let created = text(object, "/metadata/creationTimestamp", "").parse::<Timestamp>();
-    matches!((now, created), (Some(now), Ok(created)) if now.duration_since(created) < SCHEDULE_WINDOW)
+    };
+    Ok(health.into())
 }
 
 fn crash_loops(object: &Object) -> Vec<&str> {
@@ -89,8 +88,8 @@ fn crash_loops(object: &Object) -> Vec<&str> {
         .collect()
 }
 
-/// A Job is in progress until it starts. A running one is current: it may run for days, and its
-/// condition Complete tells when it ends.
+/// A Job is in progress until it completes or fails: what depends on a migration waits for its end.
+/// (kstatus calls a running Job current.) A suspended one is as its spec demands.
 pub(crate) fn job(object: &Object, conditions: &[Condition<'_>]) -> Health {
     let completions = number(
         object,
@@ -115,13 +114,28 @@ pub(crate) fn job(object: &Object, conditions: &[Condition<'_>]) -> Health {
             _ => {}
         }
     }
+    if object.pointer("/spec/suspend").and_then(Value::as_bool) == Some(true) {
+        return Health::current("the Job is suspended");
+    }
     if text(object, "/status/startTime", "").is_empty() {
         return Health::in_progress("the Job has not started");
     }
     let active = number(object, "/status/active", 0);
-    Health::current(format!(
-        "the Job runs, succeeded: {succeeded}, active: {active}, failed: {failed}"
+    Health::in_progress(format!(
+        "the Job runs, succeeded: {succeeded}/{completions}, active: {active}, failed: {failed}"
     ))
+}
+
+/// An APIService is in progress until its server answers.
+pub(crate) fn api_service(conditions: &[Condition<'_>]) -> Health {
+    match conditions
+        .iter()
+        .find(|condition| condition.kind == "Available")
+    {
+        Some(condition) if condition.is("True") => Health::current("the API is available"),
+        Some(condition) => Health::in_progress(condition.text()),
+        None => Health::in_progress("the API is not available yet"),
+    }
 }
 
 /// A CRD is current once its resources are served; it fails on a name conflict with another CRD.

@@ -3,20 +3,26 @@
 //! The rules are those of kstatus (sigs.k8s.io/cli-utils, `pkg/kstatus`), which Flux and kpt share,
 //! so that an object is as healthy here as it is there. In their order: deletion, an unobserved
 //! generation, the conditions Reconciling and Stalled, the rule of a built-in kind, the condition
-//! Ready. An object without any of them is current. [`pod_problems`] adds what kstatus leaves out:
-//! why the pods of a workload do not become ready.
+//! Ready. An object without any of them is current. The deviations are listed, with their reasons,
+//! in `docs/what-tagboat-does-with.md`. [`pod_problems`] adds what kstatus leaves out: why the pods
+//! of a workload do not become ready.
+//!
+//! Two verdicts change by time alone: of a Pod that cannot be scheduled, and of a custom resource
+//! whose controller has written no status. They carry what follows, and when: [`HealthOverTime`].
 
+mod ending;
 mod kinds;
 mod pods;
 #[cfg(test)]
 mod tests;
 mod workloads;
 
-pub use pods::{PodProblem, pod_problems, pod_selector};
+pub use ending::{RunEnd, expires, run_end};
+pub use pods::{PodProblem, pod_problems, pod_selector, runs_pods};
 
 use crate::objects::object::Object;
 use jiff::{SignedDuration, Timestamp};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::fmt;
 
 /// The health of an object, in the terms of kstatus.
@@ -96,95 +102,225 @@ impl Health {
     }
 }
 
+/// A verdict, and the one that replaces it if the object stays as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HealthOverTime {
+    first: Health,
+    later: Option<(Timestamp, Box<Health>)>,
+}
+
+impl HealthOverTime {
+    /// Returns the verdict at a time.
+    pub fn at(&self, now: Timestamp) -> &Health {
+        match &self.later {
+            Some((from, later)) if *from <= now => later,
+            _ => &self.first,
+        }
+    }
+
+    /// Returns when the verdict changes by itself, if that is after a time.
+    pub fn changes_after(&self, now: Timestamp) -> Option<Timestamp> {
+        let (from, _) = self.later.as_ref()?;
+        (*from > now).then_some(*from)
+    }
+
+    /// Lets the verdict change at a time at the latest: the clock of the API server, which writes
+    /// the creation time, may be ahead of ours.
+    #[must_use]
+    pub fn no_later_than(self, latest: Timestamp) -> Self {
+        Self {
+            later: self.later.map(|(from, health)| (from.min(latest), health)),
+            ..self
+        }
+    }
+
+    /// Creates a verdict that holds for a while from the creation of the object.
+    fn young(object: &Object, window: SignedDuration, first: Health, later: Health) -> Self {
+        let created = text(object, "/metadata/creationTimestamp", "").parse::<Timestamp>();
+        match created.ok().and_then(|at| at.checked_add(window).ok()) {
+            Some(from) => Self {
+                first,
+                later: Some((from, Box::new(later))),
+            },
+            None => later.into(),
+        }
+    }
+}
+
+impl From<Health> for HealthOverTime {
+    fn from(first: Health) -> Self {
+        Self { first, later: None }
+    }
+}
+
+/// How long a verdict about a new object may hold.
+pub const NEW_OBJECT_WINDOW: SignedDuration = SCHEDULE_WINDOW;
+
 /// How long a Pod may stay unscheduled before that counts as a failure (kstatus' `ScheduleWindow`).
 const SCHEDULE_WINDOW: SignedDuration = SignedDuration::from_secs(15);
 
-/// Returns the health of an object by its own status. An unschedulable Pod has failed whatever its
-/// age: see [`assess_at`].
-pub fn assess(object: &Object) -> Health {
-    judge(object, None).unwrap_or_else(|why| Health::new(HealthStatus::Unknown, why))
+/// How long a controller may take to write the first status of a custom resource.
+const STATUS_WINDOW: SignedDuration = SignedDuration::from_secs(10);
+
+/// What is known of the kind of an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct KindTraits {
+    /// Whether a controller is expected to write a status: the kind is that of a custom resource,
+    /// and has the subresource `status`.
+    pub writes_status: bool,
+}
+
+impl KindTraits {
+    /// Returns the traits of a kind with or without the subresource `status`.
+    pub fn of(group: &str, has_status: bool) -> Self {
+        Self {
+            writes_status: has_status && !is_builtin(group),
+        }
+    }
+}
+
+/// Returns whether the API server itself defines the kinds of a group. CRDs below `k8s.io`, as
+/// those of the Gateway API, have groups of their own.
+fn is_builtin(group: &str) -> bool {
+    !group.contains('.')
+        || matches!(
+            group,
+            "admissionregistration.k8s.io"
+                | "apiextensions.k8s.io"
+                | "apiregistration.k8s.io"
+                | "authentication.k8s.io"
+                | "authorization.k8s.io"
+                | "certificates.k8s.io"
+                | "coordination.k8s.io"
+                | "discovery.k8s.io"
+                | "events.k8s.io"
+                | "flowcontrol.apiserver.k8s.io"
+                | "internal.apiserver.k8s.io"
+                | "networking.k8s.io"
+                | "node.k8s.io"
+                | "rbac.authorization.k8s.io"
+                | "resource.k8s.io"
+                | "scheduling.k8s.io"
+                | "storage.k8s.io"
+                | "storagemigration.k8s.io"
+        )
+}
+
+/// Returns the health of an object by its own status, now and later.
+pub fn assess(object: &Object, kind: KindTraits) -> HealthOverTime {
+    judge(object, kind).unwrap_or_else(|why| Health::new(HealthStatus::Unknown, why).into())
 }
 
 /// Returns the health at a time: a Pod gets 15 seconds from its creation to be scheduled, as in
 /// kstatus.
 pub fn assess_at(object: &Object, now: Timestamp) -> Health {
-    judge(object, Some(now)).unwrap_or_else(|why| Health::new(HealthStatus::Unknown, why))
+    assess(object, KindTraits::default()).at(now).clone()
 }
 
 /// The description of a malformed field.
 type MalformedField = String;
 
-fn judge(object: &Object, now: Option<Timestamp>) -> Result<Health, MalformedField> {
+fn judge(object: &Object, kind: KindTraits) -> Result<HealthOverTime, MalformedField> {
     if object.is_terminating() {
-        return Ok(Health::new(
-            HealthStatus::Terminating,
-            "it is scheduled for deletion",
-        ));
+        return Ok(Health::new(HealthStatus::Terminating, "it is scheduled for deletion").into());
     }
-    if let Some(health) = generation(object)? {
-        return Ok(health);
+    let generation = generation(object)?;
+    if let Some(health) = unobserved(object, generation)? {
+        return Ok(health.into());
     }
     let conditions = conditions(object)?;
     for condition in conditions.iter().filter(|condition| condition.is("True")) {
         match condition.kind {
-            "Reconciling" => return Ok(Health::in_progress(condition.text())),
-            "Stalled" => return Ok(Health::failed(condition.text())),
+            "Reconciling" => return Ok(Health::in_progress(condition.text()).into()),
+            "Stalled" if condition.is_of_older(generation) => {
+                return Ok(Health::in_progress(condition.outdated(generation)).into());
+            }
+            "Stalled" => return Ok(Health::failed(condition.text()).into()),
             _ => {}
         }
     }
     let gvk = object.gvk();
     let rule = match (gvk.group.as_str(), gvk.kind.as_str()) {
         ("", "ConfigMap" | "Secret") | ("batch", "CronJob") => {
-            return Ok(Health::current("it is always ready"));
+            Health::current("it is always ready")
         }
         ("", "Service") => kinds::service(object),
-        ("", "Pod") => return kinds::pod(object, &conditions, now),
+        ("", "Pod") => return kinds::pod(object, &conditions),
         ("", "PersistentVolumeClaim") => kinds::claim(object),
         ("policy", "PodDisruptionBudget") => {
             Health::current("the allowed disruptions are computed")
         }
         ("batch", "Job") => kinds::job(object, &conditions),
         ("apiextensions.k8s.io", "CustomResourceDefinition") => kinds::definition(&conditions),
+        ("apiregistration.k8s.io", "APIService") => kinds::api_service(&conditions),
         ("apps" | "extensions", "Deployment") => workloads::deployment(object, &conditions),
         ("apps" | "extensions", "ReplicaSet") => workloads::replica_set(object, &conditions),
         ("apps" | "extensions", "DaemonSet") => workloads::daemon_set(object),
         ("apps", "StatefulSet") => workloads::stateful_set(object),
-        _ => ready(&conditions),
+        _ if kind.writes_status && has_no_status(object) => {
+            return Ok(HealthOverTime::young(
+                object,
+                STATUS_WINDOW,
+                Health::in_progress("its controller has written no status yet"),
+                ready(&conditions, generation),
+            ));
+        }
+        _ => ready(&conditions, generation),
     };
-    Ok(rule)
+    Ok(rule.into())
+}
+
+fn has_no_status(object: &Object) -> bool {
+    object
+        .pointer("/status")
+        .is_none_or(|status| status.is_null() || status.as_object().is_some_and(Map::is_empty))
+}
+
+/// Returns `metadata.generation`.
+fn generation(object: &Object) -> Result<Option<i64>, MalformedField> {
+    match object.pointer("/metadata/generation") {
+        None => Ok(None),
+        Some(value) => value
+            .as_i64()
+            .map(Some)
+            .ok_or_else(|| "metadata.generation is no number".to_owned()),
+    }
 }
 
 /// Returns the health of an object whose controller has not observed its current generation.
 /// Objects without `observedGeneration` are skipped.
-fn generation(object: &Object) -> Result<Option<Health>, MalformedField> {
-    let number = |pointer: &str| match object.pointer(pointer) {
-        None => Ok(None),
-        Some(value) => value.as_i64().map(Some).ok_or_else(|| {
-            format!(
-                "{} is no number",
-                pointer.trim_start_matches('/').replace('/', ".")
-            )
-        }),
-    };
-    let Some(generation) = number("/metadata/generation")? else {
+fn unobserved(object: &Object, generation: Option<i64>) -> Result<Option<Health>, MalformedField> {
+    let (Some(generation), Some(value)) =
+        (generation, object.pointer("/status/observedGeneration"))
+    else {
         return Ok(None);
     };
-    Ok(number("/status/observedGeneration")?
-        .filter(|observed| *observed != generation)
-        .map(|observed| {
-            Health::in_progress(format!(
-                "generation {generation} is not yet observed, the latest observed is {observed}"
-            ))
-        }))
+    let observed =
+        whole_number(value).ok_or_else(|| "status.observedGeneration is no number".to_owned())?;
+    Ok((observed != generation).then(|| {
+        Health::in_progress(format!(
+            "generation {generation} is not yet observed, the latest observed is {observed}"
+        ))
+    }))
+}
+
+/// Reads a number, or the text of one: some controllers write `observedGeneration: "3"`.
+fn whole_number(value: &Value) -> Option<i64> {
+    value
+        .as_i64()
+        .or_else(|| value.as_str()?.trim().parse().ok())
 }
 
 /// Judges any other kind by its condition Ready; without one it is current.
-fn ready(conditions: &[Condition<'_>]) -> Health {
+fn ready(conditions: &[Condition<'_>], generation: Option<i64>) -> Health {
     match conditions
         .iter()
         .find(|condition| condition.kind == "Ready")
     {
         None => Health::current("it is there"),
+        Some(condition) if condition.is("True") && condition.is_of_older(generation) => {
+            Health::in_progress(condition.outdated(generation))
+        }
         Some(condition) if condition.is("True") => Health::current("it is ready"),
         // Ready=False may be temporary or final; only Stalled tells.
         Some(condition) => Health::in_progress(condition.text()),
@@ -197,11 +333,30 @@ struct Condition<'o> {
     status: &'o str,
     reason: &'o str,
     message: &'o str,
+    /// The generation that it is about, if it names one.
+    generation: Option<i64>,
 }
 
 impl Condition<'_> {
     fn is(&self, status: &str) -> bool {
         self.status == status
+    }
+
+    /// Returns whether it is about an older generation than the object has.
+    fn is_of_older(&self, generation: Option<i64>) -> bool {
+        matches!((self.generation, generation), (Some(own), Some(now)) if own < now)
+    }
+
+    /// Returns the message about a condition of an older generation.
+    fn outdated(&self, generation: Option<i64>) -> String {
+        let number = |of: Option<i64>| of.unwrap_or_default();
+        format!(
+            "{} is {} for generation {}, and the object is at {}",
+            self.kind,
+            self.status,
+            number(self.generation),
+            number(generation)
+        )
     }
 
     /// Returns the message, or else the reason or the status.
@@ -236,6 +391,7 @@ fn conditions(object: &Object) -> Result<Vec<Condition<'_>>, MalformedField> {
                 status: field("status")?,
                 reason: field("reason")?,
                 message: field("message")?,
+                generation: condition.get("observedGeneration").and_then(whole_number),
             })
         })
         .collect()

@@ -212,6 +212,26 @@ fn last_end(container: &Value, pointer: &str) -> Option<String> {
     Some(said)
 }
 
+/// Returns whether the objects of a kind run pods, as far as the kind is known.
+pub fn runs_pods(group: &str, kind: &str) -> bool {
+    match group {
+        "" => matches!(kind, "Pod" | "ReplicationController"),
+        "apps" | "extensions" => matches!(
+            kind,
+            "Deployment" | "ReplicaSet" | "StatefulSet" | "DaemonSet"
+        ),
+        "batch" => kind == "Job",
+        "argoproj.io" => matches!(kind, "Rollout" | "Workflow"),
+        "serving.knative.dev" => matches!(kind, "Service" | "Configuration" | "Revision"),
+        "tekton.dev" => matches!(kind, "TaskRun" | "PipelineRun"),
+        "apps.kruise.io"
+        | "postgresql.cnpg.io"
+        | "leaderworkerset.x-k8s.io"
+        | "jobset.x-k8s.io" => true,
+        _ => false,
+    }
+}
+
 /// Returns namespace and label selector of a workload's pods. `None` without a selector or
 /// namespace, and for a selector that would match every pod.
 pub fn pod_selector(workload: &Object) -> Option<(String, String)> {

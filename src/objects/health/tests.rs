@@ -24,9 +24,16 @@ fn condition(kind: &str, status: &str, reason: &str, message: &str) -> Value {
     json!({"type": kind, "status": status, "reason": reason, "message": message, "lastTransitionTime": "2024-05-01T10:00:00Z"})
 }
 
+/// Returns the final verdict about an object.
+fn verdict(object: &Object) -> Health {
+    assess(object, KindTraits::default())
+        .at(Timestamp::MAX)
+        .clone()
+}
+
 #[track_caller]
 fn says(api_version: &str, kind: &str, rest: Value, status: HealthStatus, message: &str) {
-    let health = assess(&object(api_version, kind, rest));
+    let health = verdict(&object(api_version, kind, rest));
     assert_eq!((health.status, health.message.as_str()), (status, message));
 }
 
@@ -67,6 +74,147 @@ fn health_deletion_and_generation_come_first() {
 }
 
 #[test]
+fn health_observed_generation_may_be_text() {
+    let object = |observed: Value| json!({"metadata": {"generation": 2}, "status": {"observedGeneration": observed, "conditions": [condition("Ready", "True", "Ok", "")]}});
+    let behind = "generation 2 is not yet observed, the latest observed is 1";
+    for (observed, status, message) in [
+        (json!("1"), InProgress, behind),
+        (json!(" 2 "), Current, "it is ready"),
+        (
+            json!("two"),
+            Unknown,
+            "status.observedGeneration is no number",
+        ),
+        (
+            json!(2.5),
+            Unknown,
+            "status.observedGeneration is no number",
+        ),
+        (
+            json!([2]),
+            Unknown,
+            "status.observedGeneration is no number",
+        ),
+    ] {
+        says("a.io/v1", "A", object(observed), status, message);
+    }
+}
+
+#[test]
+fn health_condition_of_older_generation_waits() {
+    for (kind, state, observed, status, message) in [
+        (
+            "Ready",
+            "True",
+            json!(2),
+            InProgress,
+            "Ready is True for generation 2, and the object is at 3",
+        ),
+        (
+            "Ready",
+            "True",
+            json!("2"),
+            InProgress,
+            "Ready is True for generation 2, and the object is at 3",
+        ),
+        ("Ready", "True", json!(3), Current, "it is ready"),
+        ("Ready", "True", json!(null), Current, "it is ready"),
+        ("Ready", "False", json!(2), InProgress, "because"),
+        (
+            "Stalled",
+            "True",
+            json!(2),
+            InProgress,
+            "Stalled is True for generation 2, and the object is at 3",
+        ),
+        ("Stalled", "True", json!(3), Failed, "because"),
+    ] {
+        let mut found = condition(kind, state, "Why", "because");
+        found["observedGeneration"] = observed;
+        says(
+            "a.io/v1",
+            "A",
+            json!({"metadata": {"generation": 3}, "status": {"conditions": [found]}}),
+            status,
+            message,
+        );
+    }
+}
+
+#[test]
+fn health_api_service_waits_until_available() {
+    for (conditions, status, message) in [
+        (json!([]), InProgress, "the API is not available yet"),
+        (
+            json!([condition(
+                "Available",
+                "False",
+                "MissingEndpoints",
+                "no endpoints"
+            )]),
+            InProgress,
+            "no endpoints",
+        ),
+        (
+            json!([condition(
+                "Available",
+                "True",
+                "Passed",
+                "all checks passed"
+            )]),
+            Current,
+            "the API is available",
+        ),
+    ] {
+        let status_block = json!({"status": {"conditions": conditions}});
+        says(
+            "apiregistration.k8s.io/v1",
+            "APIService",
+            status_block,
+            status,
+            message,
+        );
+    }
+}
+
+#[test]
+fn health_custom_resource_without_status_waits() {
+    let created = "2024-05-01T10:00:00Z";
+    let at =
+        |seconds: i64| created.parse::<Timestamp>().unwrap() + SignedDuration::from_secs(seconds);
+    let boat = |rest: Value| {
+        let mut boat = object("acme.io/v1", "Boat", rest);
+        boat.edit(|fields| fields["metadata"]["creationTimestamp"] = json!(created))
+            .unwrap();
+        boat
+    };
+    let kind = KindTraits::of("acme.io", true);
+    let without = assess(&boat(json!({})), kind);
+    assert_eq!(without.at(at(9)).status, InProgress);
+    assert_eq!(without.at(at(10)).status, Current);
+    assert_eq!(without.changes_after(at(9)), Some(at(10)));
+    assert_eq!(without.changes_after(at(10)), None);
+    // A clock that is behind that of the API server does not wait for ever.
+    let capped = without.no_later_than(at(-100));
+    assert_eq!(capped.at(at(-50)).status, Current);
+    assert_eq!(
+        assess(&boat(json!({"status": {}})), kind).at(at(0)).status,
+        InProgress
+    );
+    for (group, has_status, rest) in [
+        ("acme.io", true, json!({"status": {"phase": "Sailing"}})),
+        ("acme.io", false, json!({})),
+        ("networking.k8s.io", true, json!({})),
+        ("autoscaling", true, json!({})),
+    ] {
+        let health = assess(&boat(rest), KindTraits::of(group, has_status));
+        assert_eq!(health.at(at(0)).status, Current, "{group} {has_status}");
+        assert_eq!(health.changes_after(at(0)), None);
+    }
+    assert!(KindTraits::of("gateway.networking.k8s.io", true).writes_status);
+}
+
+#[test]
 fn health_standard_conditions_come_first() {
     for (kind, status, expected) in [
         ("Reconciling", "True", InProgress),
@@ -74,7 +222,7 @@ fn health_standard_conditions_come_first() {
         ("Stalled", "False", Current),
         ("Reconciling", "Unknown", Current),
     ] {
-        let health = assess(&object(
+        let health = verdict(&object(
             "v1",
             "ConfigMap",
             json!({"status": {"conditions": [condition(kind, status, "Why", "because")]}}),
@@ -245,6 +393,11 @@ fn health_deployments_table() {
             Failed,
             "the progress deadline is exceeded: ReplicaSet \"web-2\" has timed out progressing.",
         ),
+        (
+            json!({"spec": {"replicas": 1, "paused": true}}),
+            InProgress,
+            "the Deployment is paused; replicas: 0/1",
+        ),
         // Without a deadline the controller writes no Progressing.
         (
             json!({"spec": {"replicas": 0}, "status": {"conditions": [available]}}),
@@ -290,6 +443,16 @@ fn health_other_workloads_table() {
         (set(4, 4, 3, 4), InProgress, "available: 3/4"),
         (set(4, 4, 4, 3), InProgress, "ready: 3/4"),
         (set(4, 4, 4, 4), Current, "on every node, replicas: 4"),
+        (
+            json!({"spec": {"updateStrategy": {"type": "OnDelete"}}, "status": {"desiredNumberScheduled": 4, "currentNumberScheduled": 4, "updatedNumberScheduled": 1, "numberAvailable": 4, "numberReady": 4}}),
+            Current,
+            "its pods are updated when they are deleted (OnDelete)",
+        ),
+        (
+            json!({"metadata": {"generation": 2}, "spec": {"updateStrategy": {"type": "OnDelete"}}, "status": {"observedGeneration": 1}}),
+            InProgress,
+            "generation 2 is not yet observed, the latest observed is 1",
+        ),
     ] {
         says("apps/v1", "DaemonSet", rest, status, message);
     }
@@ -356,8 +519,35 @@ fn health_other_kinds_table() {
         (json!({}), InProgress, "the Job has not started"),
         (
             json!({"status": {"startTime": "2024-05-01T10:00:00Z", "active": 1}}),
+            InProgress,
+            "the Job runs, succeeded: 0/1, active: 1, failed: 0",
+        ),
+        // It is about to fail: its pods are still terminating.
+        (
+            json!({"status": {"startTime": "2024-05-01T10:00:00Z", "failed": 1, "conditions": [condition("FailureTarget", "True", "BackoffLimitExceeded", "")]}}),
+            InProgress,
+            "the Job runs, succeeded: 0/1, active: 0, failed: 1",
+        ),
+        (
+            json!({"spec": {"suspend": true}}),
             Current,
-            "the Job runs, succeeded: 0, active: 1, failed: 0",
+            "the Job is suspended",
+        ),
+        (
+            json!({"spec": {"suspend": true}, "status": {"conditions": [condition("Suspended", "True", "JobSuspended", "Job suspended")]}}),
+            Current,
+            "the Job is suspended",
+        ),
+        // The end of a Job stays its end.
+        (
+            json!({"spec": {"suspend": true}, "status": {"conditions": [condition("Failed", "True", "DeadlineExceeded", "too late")]}}),
+            Failed,
+            "the Job has failed, failed: 0: too late",
+        ),
+        (
+            json!({"spec": {"suspend": false}, "status": {"conditions": [condition("Suspended", "False", "JobResumed", "")]}}),
+            InProgress,
+            "the Job has not started",
         ),
         (
             json!({"spec": {"completions": 2}, "status": {"succeeded": 2, "conditions": [condition("Complete", "True", "", "")]}}),
@@ -458,7 +648,7 @@ fn health_other_kinds_table() {
         ("policy/v1", "PodDisruptionBudget"),
     ] {
         assert_eq!(
-            assess(&object(api, kind, json!({}))).status,
+            verdict(&object(api, kind, json!({}))).status,
             Current,
             "{kind}"
         );
@@ -736,7 +926,7 @@ proptest! {
     #[test]
     fn health_any_object_never_panics(spec in any_json(), status in any_json(), generation in any_json(), kind in prop::sample::select(vec![
         ("apps/v1", "Deployment"), ("apps/v1", "ReplicaSet"), ("apps/v1", "StatefulSet"), ("apps/v1", "DaemonSet"), ("v1", "Pod"), ("v1", "Service"),
-        ("batch/v1", "Job"), ("v1", "PersistentVolumeClaim"), ("apiextensions.k8s.io/v1", "CustomResourceDefinition"), ("a.io/v1", "A")])) {
+        ("batch/v1", "Job"), ("apiregistration.k8s.io/v1", "APIService"), ("v1", "PersistentVolumeClaim"), ("apiextensions.k8s.io/v1", "CustomResourceDefinition"), ("a.io/v1", "A")])) {
         let value = json!({"apiVersion": kind.0, "kind": kind.1, "metadata": {"name": "a", "namespace": "b", "generation": generation}, "spec": spec, "status": status});
         let object = Object::new(value).unwrap();
         let health = assess_at(&object, Timestamp::UNIX_EPOCH);

@@ -2,6 +2,9 @@
 
 use super::{Condition, Health, number, text};
 use crate::objects::object::Object;
+use serde_json::Value;
+
+const ON_DELETE: &str = "its pods are updated when they are deleted (OnDelete)";
 
 /// A Deployment fails after its progress deadline; it is current when every replica is updated and
 /// available.
@@ -50,7 +53,11 @@ pub(crate) fn deployment(object: &Object, conditions: &[Condition<'_>]) -> Healt
     } else {
         return Health::current(format!("available, replicas: {there}"));
     };
-    Health::in_progress(message)
+    let paused = object.pointer("/spec/paused").and_then(Value::as_bool) == Some(true);
+    Health::in_progress(match paused {
+        true => format!("the Deployment is paused; {message}"),
+        false => message,
+    })
 }
 
 /// A ReplicaSet cannot fail: its controller retries for ever.
@@ -84,6 +91,10 @@ pub(crate) fn replica_set(object: &Object, conditions: &[Condition<'_>]) -> Heal
 }
 
 pub(crate) fn daemon_set(object: &Object) -> Health {
+    // kstatus waits for updates that only a deletion of the pods brings.
+    if text(object, "/spec/updateStrategy/type", "") == "OnDelete" {
+        return Health::current(ON_DELETE);
+    }
     let wanted = number(object, "/status/desiredNumberScheduled", -1);
     let scheduled = number(object, "/status/currentNumberScheduled", 0);
     let updated = number(object, "/status/updatedNumberScheduled", 0);
@@ -108,7 +119,7 @@ pub(crate) fn daemon_set(object: &Object) -> Health {
 /// A StatefulSet writes no conditions. Only its numbers and revisions count, and it cannot fail.
 pub(crate) fn stateful_set(object: &Object) -> Health {
     if text(object, "/spec/updateStrategy/type", "") == "OnDelete" {
-        return Health::current("its pods are updated when they are deleted (OnDelete)");
+        return Health::current(ON_DELETE);
     }
     let wanted = number(object, "/spec/replicas", 1);
     let there = number(object, "/status/replicas", 0);

@@ -1,14 +1,17 @@
 //! Kubernetes objects: their kind, their key, and their content as JSON.
 //!
 //! An [`Object`] is a manifest or a live object with an apiVersion, a kind and a name.
-//! [`ObjectSettings`] are its annotations under our own prefix and under Flux's.
+//! [`ObjectSettings`] are its annotations under our own prefix and under Flux's, [`Retention`] those
+//! of any tool that keep it from being deleted.
 
 mod compact;
+mod retention;
 mod settings;
 #[cfg(test)]
 mod tests;
 
 pub use compact::CompactObject;
+pub use retention::{DeletionRule, Retention};
 pub use settings::{ApplyMode, ObjectSetting, ObjectSettings};
 
 use crate::core::pointer;
@@ -282,6 +285,11 @@ impl Object {
     /// Returns the settings from its annotations.
     pub fn settings(&self) -> ObjectSettings {
         ObjectSettings::of(self)
+    }
+
+    /// Returns what its annotations say about its deletion.
+    pub fn retention(&self) -> Retention {
+        Retention::of(self)
     }
 
     /// Returns the value at an RFC 6901 pointer.

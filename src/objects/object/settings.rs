@@ -21,8 +21,6 @@ pub enum ApplyMode {
 pub struct ObjectSettings {
     /// `reconcile: disabled`: left alone, drift included.
     pub reconcile_disabled: bool,
-    /// `prune: disabled`: never deleted.
-    pub prune_disabled: bool,
     pub ssa: ApplyMode,
     /// `force: enabled`: re-created if an immutable field changes.
     pub force: bool,
@@ -67,7 +65,6 @@ impl ObjectSettings {
         };
         Self {
             reconcile_disabled: says(ObjectSetting::Reconcile, "disabled"),
-            prune_disabled: says(ObjectSetting::Prune, "disabled"),
             ssa: match ObjectSetting::Ssa.of(object) {
                 Some(text) if text.eq_ignore_ascii_case("merge") => ApplyMode::Merge,
                 Some(text) if text.eq_ignore_ascii_case("ifnotpresent") => ApplyMode::IfNotPresent,

@@ -66,7 +66,7 @@ fn settings_own_prefix_goes_first() {
         "tagboat.dev/force": "enabled", "tagboat.dev/reconcile": "no"}}}),
     );
     let settings = it.settings();
-    assert!(settings.prune_disabled && settings.force && !settings.reconcile_disabled);
+    assert!(settings.force && !settings.reconcile_disabled);
     assert_eq!(settings.ssa, ApplyMode::IfNotPresent);
 }
 

@@ -7,7 +7,10 @@ use super::{
 };
 use crate::{
     core::name::Name,
-    objects::object::{CompactObject, Gvk, Object, ObjectKey},
+    objects::{
+        health,
+        object::{CompactObject, Gvk, Object, ObjectKey},
+    },
     spec::Application,
 };
 use base64::Engine as _;
@@ -60,6 +63,7 @@ pub fn desired_objects(
         let hints = OrderingHints::of(&object);
         let one = DesiredObject {
             settings: object.settings(),
+            expires: health::expires(&object),
             hash: field_paths::hash_manifest(&object),
             wave: wave(&gvk),
             manifest: CompactObject::new(object),

@@ -21,6 +21,8 @@ pub struct DesiredObject {
     pub after: Vec<ApplyOrder>,
     /// True if the cluster serves its kind.
     pub served: bool,
+    /// True if the cluster deletes it after it has ended.
+    pub expires: bool,
 }
 
 impl DesiredObject {

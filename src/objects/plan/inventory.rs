@@ -5,7 +5,10 @@
 //! orphans nothing.
 
 use super::{atomic::KindAtomicFields, field_paths::ValueHash};
-use crate::{objects::object::ObjectKey, spec::DeletionPolicy};
+use crate::{
+    objects::{health::RunEnd, object::ObjectKey},
+    spec::DeletionPolicy,
+};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::{
@@ -79,6 +82,9 @@ pub struct AppliedState {
     /// The `spec.replicas` of the manifest. A change in Git overrides a manual scale.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replicas: Option<i32>,
+    /// How a Job or its like ended under this manifest. It is not run again when it is gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<RunEnd>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -281,6 +287,14 @@ impl fmt::Display for Inventory {
             )?;
         }
         Ok(())
+    }
+}
+
+impl InventoryEntry {
+    /// Returns how the object ended, if it ran under a manifest.
+    pub fn ended(&self, manifest: ValueHash) -> Option<RunEnd> {
+        let applied = self.applied.as_ref()?;
+        applied.ended.filter(|_| applied.manifest == manifest)
     }
 }
 

@@ -35,7 +35,10 @@ pub use redact::{mask_values, redact_pair};
 
 use crate::{
     core::name::Name,
-    objects::object::{ApplyMode, ObjectKey},
+    objects::{
+        health::RunEnd,
+        object::{ApplyMode, ObjectKey, Retention},
+    },
 };
 
 /// What is kept of a live object.
@@ -47,8 +50,8 @@ pub struct LiveObject {
     /// The Application whose labels it carries.
     pub owner: Option<Name>,
     pub terminating: bool,
-    /// Whether the annotation `prune: disabled` protects it from deletion.
-    pub keep: bool,
+    /// What its annotations say about its deletion.
+    pub retention: Retention,
     /// Whether the annotation `reconcile: disabled` freezes it, as an on-call engineer sets it.
     pub disabled: bool,
 }
@@ -123,6 +126,8 @@ pub enum SkipReason {
     Frozen,
     /// `ssa: IfNotPresent`, and it exists.
     Present,
+    /// It ran under this manifest, ended, and is gone.
+    Ended(RunEnd),
 }
 
 /// Returns whether an object is left as it is, so that dependents need not wait for its apply.
@@ -134,7 +139,10 @@ pub fn is_left_alone(
     let untouched = entry
         .and_then(|entry| entry.applied.as_ref())
         .is_some_and(|applied| applied.untouched);
+    let has_completed =
+        live.is_none() && entry.and_then(|entry| entry.ended(one.hash)) == Some(RunEnd::Completed);
     one.settings.reconcile_disabled
+        || has_completed
         || one.settings.ssa == ApplyMode::Ignore
         || live.is_some_and(|live| live.disabled)
         || (one.settings.ssa == ApplyMode::IfNotPresent && (live.is_some() || untouched))
@@ -201,7 +209,18 @@ pub fn decide_action(
             ApplyMode::IfNotPresent => ObjectAction::Leave(SkipReason::Present),
             _ => ObjectAction::Apply(ApplyReason::Taken),
         },
-        (None, Some(_)) => ObjectAction::Apply(ApplyReason::Deleted),
+        (None, Some(applied)) if applied.manifest != one.hash => {
+            ObjectAction::Apply(ApplyReason::New)
+        }
+        (None, Some(applied)) => match applied.ended {
+            Some(RunEnd::Completed) => ObjectAction::Leave(SkipReason::Ended(RunEnd::Completed)),
+            // Deleted by the user, it is to run again; deleted by the cluster, it would fail for
+            // ever.
+            Some(RunEnd::Failed) if one.expires => {
+                ObjectAction::Leave(SkipReason::Ended(RunEnd::Failed))
+            }
+            _ => ObjectAction::Apply(ApplyReason::Deleted),
+        },
         (Some(live), _) if live.terminating => ObjectAction::Wait("it is being deleted".to_owned()),
         (Some(_), _) if one.settings.ssa == ApplyMode::IfNotPresent => {
             ObjectAction::Leave(SkipReason::Present)

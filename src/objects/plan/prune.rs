@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     core::name::Name,
-    objects::object::{Gvk, ObjectKey},
+    objects::object::{DeletionRule, Gvk, ObjectKey},
 };
 use std::{cmp::Reverse, collections::HashSet};
 
@@ -18,6 +18,8 @@ pub struct PruneTarget {
     pub version: String,
     /// A precondition of the deletion.
     pub uid: String,
+    /// The annotation by which it asks for a confirmation.
+    pub asks: Option<&'static str>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -83,15 +85,23 @@ pub fn plan_prune<'l>(
         } else {
             let uid = entry.applied.as_ref().map(|applied| applied.uid.as_str());
             match kept(owner, live, uid) {
-                Some(why) => plan.drop.push((key.clone(), Some(why.to_owned()))),
+                Some(why) => {
+                    let why = format!("it stays in the cluster: {why}");
+                    plan.drop.push((key.clone(), Some(why)));
+                }
                 None => plan.delete.push(PruneTarget {
                     key: key.clone(),
                     version: entry.version.clone(),
                     uid: live.uid.clone(),
+                    asks: match deletion_rule(owner, live) {
+                        DeletionRule::Confirmed(asks) => Some(asks),
+                        _ => None,
+                    },
                 }),
             }
         }
     }
+    keep_containers(&mut plan);
     // The reverse of the apply order; within a wave by name, so that every run does the same.
     plan.delete.sort_by_key(|object| {
         let gvk = Gvk {
@@ -113,15 +123,55 @@ pub fn plan_prune<'l>(
 /// Returns why an object stays in the cluster.
 fn kept(owner: ObjectOwner<'_>, live: &LiveObject, uid: Option<&str>) -> Option<&'static str> {
     if !owner.prune {
-        Some("it stays in the cluster: prune is not set")
+        Some("prune is not set")
     } else if live.disabled {
-        Some("it stays in the cluster: reconcile: disabled")
-    } else if live.keep {
-        Some("it stays in the cluster: prune: disabled")
+        Some("reconcile: disabled")
+    } else if let DeletionRule::Kept(words) = deletion_rule(owner, live) {
+        Some(words)
     } else if uid.is_some_and(|uid| uid != live.uid) {
-        Some("it stays in the cluster: it was re-created outside Git")
+        Some("it was re-created outside Git")
     } else {
         None
+    }
+}
+
+fn deletion_rule(owner: ObjectOwner<'_>, live: &LiveObject) -> DeletionRule {
+    if owner.deleting {
+        live.retention.delete
+    } else {
+        live.retention.prune
+    }
+}
+
+/// Keeps the Namespaces and CRDs of kept objects, which would be deleted with them.
+fn keep_containers(plan: &mut PrunePlan) {
+    let reasons = plan.drop.iter().filter(|(_, why)| why.is_some());
+    let kept: Vec<ObjectKey> = reasons.map(|(key, _)| key.clone()).collect();
+    if kept.is_empty() {
+        return;
+    }
+    let targets = std::mem::take(&mut plan.delete);
+    for target in targets {
+        match kept.iter().find(|inner| contains(&target.key, inner)) {
+            Some(inner) => {
+                let why = format!("it stays in the cluster: {inner} in it stays");
+                plan.drop.push((target.key, Some(why)));
+            }
+            None => plan.delete.push(target),
+        }
+    }
+}
+
+/// Returns whether the deletion of an object deletes another one: a Namespace what is in it, a CRD
+/// the objects of its group.
+fn contains(outer: &ObjectKey, inner: &ObjectKey) -> bool {
+    match (outer.group.as_str(), outer.kind.as_str()) {
+        ("", "Namespace") => inner.namespace.as_ref() == Some(&outer.name),
+        ("apiextensions.k8s.io", "CustomResourceDefinition") => {
+            let group = outer.name.split_once('.').map(|(_, group)| group);
+            group == Some(inner.group.as_str())
+        }
+        _ => false,
     }
 }
 
@@ -201,6 +251,22 @@ pub(crate) const RECOVERED_GUARD: PruneGuard = PruneGuard {
     },
 };
 
+/// A guard about objects that ask for a confirmation themselves.
+pub(crate) const ASKING_GUARD: PruneGuard = PruneGuard {
+    name: "asking",
+    message: |input| {
+        let asking: Vec<&PruneTarget> = input
+            .delete
+            .iter()
+            .filter(|target| target.asks.is_some())
+            .collect();
+        let words = asking.first()?.asks?;
+        let keys: Vec<&ObjectKey> = asking.iter().map(|target| &target.key).collect();
+        let named = name_objects(&keys, NAMED_CASCADES);
+        Some(format!("{named} would be deleted, with {words}"))
+    },
+};
+
 /// Deletions that need no confirmation even if they are most of the objects.
 const FEW: usize = 10;
 
@@ -236,7 +302,11 @@ fn confirmation(input: &GuardInput<'_>) -> Option<String> {
 pub(crate) fn raised_guards(input: &GuardInput<'_>) -> Vec<(&'static str, String)> {
     let raised = |guard: &PruneGuard| Some((guard.name, (guard.message)(input)?));
     let extent = EXTENT_GUARDS.iter().find_map(raised);
-    extent.into_iter().chain(raised(&RECOVERED_GUARD)).collect()
+    extent
+        .into_iter()
+        .chain(raised(&RECOVERED_GUARD))
+        .chain(raised(&ASKING_GUARD))
+        .collect()
 }
 
 /// Names the first objects, and counts the others.

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    objects::object::{Gvk, Object},
+    objects::object::{DeletionRule, Gvk, Object, Retention},
     spec::{self, Application},
 };
 use proptest::prelude::*;
@@ -519,6 +519,7 @@ fn decide_action_table() {
             atomic_fields: KindAtomicFields::NONE,
             untouched: false,
             replicas: None,
+            ended: None,
         }),
     };
     let sent = InventoryEntry {
@@ -530,7 +531,7 @@ fn decide_action_table() {
         hash: Some(live_hash),
         owner: Some(shop.clone()),
         terminating: false,
-        keep: false,
+        retention: Retention::default(),
         disabled: false,
     };
     let other = |name: &str| LiveObject {
@@ -575,6 +576,14 @@ fn decide_action_table() {
             None,
             &nobody,
             "Apply(Deleted)",
+        ),
+        (
+            "deleted by somebody, changed in Git",
+            &usual,
+            Some(&old),
+            None,
+            &nobody,
+            "Apply(New)",
         ),
         (
             "as wanted",
@@ -762,6 +771,91 @@ fn decide_action_table() {
     }
 }
 
+#[test]
+fn plan_job_that_ended_is_not_run_again() {
+    let name = application("").name;
+    let job = |image: &str, lifetime: Value| {
+        let job = json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "migrate", "namespace": "shop"},
+            "spec": {"ttlSecondsAfterFinished": lifetime, "template": {"spec": {"containers": [{"name": "a", "image": image}]}}}});
+        let (mut found, _) = desired_objects(&application(""), vec![object(job)], &BuiltinKinds);
+        found.remove(0)
+    };
+    let (short, kept) = (job("a:1", json!(0)), job("a:1", Value::Null));
+    let newer = job("a:2", json!(0));
+    let entry = |of: &DesiredObject, ended| InventoryEntry {
+        version: "v1".into(),
+        applied: Some(AppliedState {
+            uid: "u".into(),
+            manifest: of.hash,
+            live: of.hash,
+            atomic_fields: KindAtomicFields::NONE,
+            untouched: false,
+            replicas: None,
+            ended,
+        }),
+    };
+    use crate::objects::health::RunEnd::{Completed, Failed};
+    for (case, one, entry, expected) in [
+        (
+            "still running",
+            &short,
+            entry(&short, None),
+            "Apply(Deleted)",
+        ),
+        (
+            "completed, and expired",
+            &short,
+            entry(&short, Some(Completed)),
+            "Leave(Ended(Completed))",
+        ),
+        (
+            "completed, deleted by hand",
+            &kept,
+            entry(&kept, Some(Completed)),
+            "Leave(Ended(Completed))",
+        ),
+        (
+            "failed, and expired",
+            &short,
+            entry(&short, Some(Failed)),
+            "Leave(Ended(Failed))",
+        ),
+        (
+            "failed, deleted by hand",
+            &kept,
+            entry(&kept, Some(Failed)),
+            "Apply(Deleted)",
+        ),
+        (
+            "of another manifest",
+            &newer,
+            entry(&short, Some(Completed)),
+            "Apply(New)",
+        ),
+    ] {
+        let found = decide_action(&name, one, Some(&entry), None, &OtherClaims::default());
+        assert_eq!(format!("{found:?}"), expected, "{case}");
+        let is_done = expected == "Leave(Ended(Completed))";
+        assert_eq!(is_left_alone(one, Some(&entry), None), is_done, "{case}");
+    }
+    // The end survives in the record.
+    let mut inventory = Inventory::default();
+    let before = entry(&short, Some(Completed));
+    inventory.entries.insert(short.key.clone(), before.clone());
+    let text = inventory.to_string();
+    assert!(text.contains(r#""ended":"completed""#), "{text}");
+    let read = Inventory::parse(&text).unwrap();
+    assert_eq!(read.entries[&short.key], before);
+}
+
+fn always_kept() -> Retention {
+    let kept = DeletionRule::Kept("prune: disabled");
+    Retention {
+        prune: kept,
+        delete: kept,
+    }
+}
+
 fn owned(keys: &[&str]) -> Inventory {
     let hash = hash_manifest(&object(config("x")));
     let applied = Some(AppliedState {
@@ -771,6 +865,7 @@ fn owned(keys: &[&str]) -> Inventory {
         atomic_fields: KindAtomicFields::NONE,
         untouched: false,
         replicas: None,
+        ended: None,
     });
     let entries: BTreeMap<_, _> = keys
         .iter()
@@ -799,7 +894,7 @@ fn plan_prune_sorts_objects_by_fate() {
         hash: None,
         owner: Some(shop.clone()),
         terminating: false,
-        keep: false,
+        retention: Retention::default(),
         disabled: false,
     };
     let all = [
@@ -848,7 +943,7 @@ fn plan_prune_sorts_objects_by_fate() {
         (
             "ConfigMap shop/kept",
             LiveObject {
-                keep: true,
+                retention: always_kept(),
                 ..mine.clone()
             },
         ),
@@ -935,7 +1030,7 @@ fn confirmation_is_valid_for_one_revision() {
         hash: None,
         owner: Some(shop.clone()),
         terminating: false,
-        keep: false,
+        retention: Retention::default(),
         disabled: false,
     };
     let many: Vec<String> = (0..11).map(|i| format!("ConfigMap shop/n{i:02}")).collect();

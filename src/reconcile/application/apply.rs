@@ -6,7 +6,8 @@ use crate::{
     events::{Event, EventReason},
     io::cluster::{ApplyRequest, ApplyResult, ClusterError, ClusterProblem, RequestIdentity},
     objects::{
-        health, managed_fields,
+        health::{self, HealthStatus, KindTraits},
+        managed_fields,
         object::{ApplyMode, MANAGER, Object},
         plan::{
             self, AppliedState, ApplyOrder, ApplyReason, DesiredObject, InventoryEntry,
@@ -229,9 +230,9 @@ impl AppReconciler {
         }
         // An object that is left alone is often not observed: it carries no labels of ours.
         let is_healthy = cluster
-            .health(&dependency.key)
-            .map_or(left_alone, |health| {
-                health.status == health::HealthStatus::Current
+            .health(&dependency.key, Timestamp::now())
+            .map_or(left_alone, |(health, _)| {
+                health.status == HealthStatus::Current
             });
         (healthy && !is_healthy).then_some("is not healthy yet")
     }
@@ -445,7 +446,7 @@ impl ObjectApply {
                 expected: None,
                 atomic_fields: KindAtomicFields::NONE,
             };
-            observed::observe(live, Some(&watched)).released
+            observed::observe(live, Some(&watched), KindTraits::default()).released
         };
         Ok(live.as_ref().map(released).unwrap_or_default())
     }
@@ -464,6 +465,7 @@ impl ObjectApply {
                 && !result.created
                 && !is_owner,
             replicas: observed::replicas(manifest),
+            ended: health::run_end(live),
         }
     }
 

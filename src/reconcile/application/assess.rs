@@ -13,7 +13,7 @@ use crate::{
     events::{Event, EventReason},
     io::cluster::ClusterError,
     objects::{
-        health::{Health, HealthStatus},
+        health::{Health, HealthStatus, RunEnd},
         object::ObjectKey,
         plan::{self, ApplyReason, DesiredObject, ObjectAction, PrunePlan, SkipReason, ValueHash},
     },
@@ -24,8 +24,14 @@ use crate::{
     },
 };
 use jiff::Timestamp;
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 use tokio::time::Instant;
+
+pub(crate) const COMPLETED_AND_GONE: &str =
+    "it has completed and is gone; it runs again when its manifest changes";
+
+const FAILED_AND_GONE: &str =
+    "it has failed and is gone; it runs again when its manifest changes, or by `tagboat sync`";
 
 /// An object that could not be applied or deleted.
 #[derive(Debug)]
@@ -95,6 +101,12 @@ impl Assessment {
         self.wake_at = Some(self.wake_at.map_or(at, |earlier| earlier.min(at)));
     }
 
+    /// Wakes when the clock shows a time.
+    fn wake_at_time(&mut self, at: Timestamp, now: Timestamp) {
+        let wait = Duration::try_from(at.duration_since(now)).unwrap_or_default();
+        self.wake_by(Instant::now() + wait);
+    }
+
     pub(crate) fn report(&self, status: &mut ApplicationStatus) {
         status.health = self.worst_health;
         status.problems = self.failures.iter().chain(&self.waits).cloned().collect();
@@ -117,9 +129,17 @@ impl Assessment {
     }
 
     fn add_health(&mut self, cluster: &ClusterState, key: &ObjectKey) {
-        let Some(health) = cluster.health(key) else {
+        let now = Timestamp::now();
+        let Some((health, changes)) = cluster.health(key, now) else {
             return;
         };
+        if let Some(at) = changes {
+            self.wake_at_time(at, now);
+        }
+        self.count_health(key, health);
+    }
+
+    fn count_health(&mut self, key: &ObjectKey, health: &Health) {
         if self
             .worst_health
             .is_none_or(|worst| severity(worst) < severity(health.status))
@@ -128,6 +148,17 @@ impl Assessment {
         }
         if health.status != HealthStatus::Current {
             self.unhealthy.push((key.clone(), health.clone()));
+        }
+    }
+
+    /// Adds a Job that has ended and is gone.
+    fn add_ended(&mut self, key: &ObjectKey, end: RunEnd) {
+        match end {
+            RunEnd::Completed => self.notes.push(Message::object(key, COMPLETED_AND_GONE)),
+            RunEnd::Failed => {
+                let health = Health::new(HealthStatus::Failed, FAILED_AND_GONE);
+                self.count_health(key, &health);
+            }
         }
     }
 }
@@ -180,6 +211,14 @@ impl AppReconciler {
         for (index, one) in target.desired.iter().enumerate() {
             self.assess_object(&cluster, index, one, now, &mut assessment);
         }
+        if !assessment.pending.is_empty() {
+            // Pending objects may wait for the health of others, which time alone can change.
+            let now = Timestamp::now();
+            let changes = |one: &DesiredObject| cluster.health(&one.key, now)?.1;
+            for at in target.desired.iter().filter_map(changes) {
+                assessment.wake_at_time(at, now);
+            }
+        }
         if !assessment.waits.is_empty() {
             cluster.wait_for_handover(&self.name);
         }
@@ -220,6 +259,7 @@ impl AppReconciler {
                 "it is left alone: reconcile: disabled on the live object",
             )),
             ObjectAction::Leave(SkipReason::Disabled | SkipReason::Present) => {}
+            ObjectAction::Leave(SkipReason::Ended(end)) => assessment.add_ended(&one.key, end),
             ObjectAction::Wait(why) => assessment.waits.push(Message::desired(one, why)),
             ObjectAction::Refuse(why) => {
                 if let Some(owner) = self.foreign_owner(cluster, &one.key) {

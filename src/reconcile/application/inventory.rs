@@ -6,6 +6,7 @@ use crate::{
     events::{Event, EventFact, EventReason},
     io::cluster::{ApplicationRecord, ClusterError, ClusterProblem},
     objects::{
+        health::RunEnd,
         object::ObjectKey,
         plan::{Inventory, InventoryEntry, Rollout, RolloutHistory, RolloutOutcome, text},
     },
@@ -102,6 +103,33 @@ impl AppReconciler {
                 self.inventory.recovered.insert(key.clone());
                 self.dirty = true;
             }
+        }
+    }
+
+    /// Records which Jobs have ended, so that none of them is run again when it is gone.
+    pub(crate) fn record_ends(&mut self) {
+        let Some(target) = &self.target else { return };
+        let mut state = self.cluster.state();
+        for one in &target.desired {
+            let entry = self.inventory.entries.get_mut(&one.key);
+            let applied = entry
+                .and_then(|entry| entry.applied.as_mut())
+                .filter(|applied| applied.ended.is_none() && applied.manifest == one.hash);
+            let Some(applied) = applied else { continue };
+            applied.ended = state.take_end(&one.key, &applied.uid);
+            self.dirty |= applied.ended.is_some();
+        }
+    }
+
+    /// Lets Jobs that failed and are gone run again, at the user's request.
+    pub(crate) fn forget_failed_ends(&mut self) {
+        let entries = self.inventory.entries.values_mut();
+        let failed = entries
+            .filter_map(|entry| entry.applied.as_mut())
+            .filter(|applied| applied.ended == Some(RunEnd::Failed));
+        for applied in failed {
+            applied.ended = None;
+            self.dirty = true;
         }
     }
 

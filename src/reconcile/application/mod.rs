@@ -284,6 +284,7 @@ impl AppReconciler {
             return Ok(requeue);
         }
         self.recover_inventory();
+        self.record_ends();
         if let Some(requeue) = self.wait_for_dependencies() {
             return Ok(requeue);
         }
@@ -447,6 +448,7 @@ impl AppReconciler {
                 ApplicationRequest::Now => {
                     self.failures.clear();
                     self.repairs.clear();
+                    self.forget_failed_ends();
                 }
                 ApplicationRequest::ConfirmPrune(revision) => {
                     self.inventory.confirmed = Some(revision);

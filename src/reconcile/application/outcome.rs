@@ -124,6 +124,7 @@ pub(crate) fn outcome(input: &OutcomeInput<'_>) -> Outcome {
         outcome.set(state, Reason::PrunePending);
     } else {
         applied(input, &mut outcome);
+        hold_deletions(input, &mut outcome);
     }
     overlay_watches(input, &mut outcome);
     if let Some(Unreadable { reason, message }) = input.unreadable {
@@ -216,6 +217,17 @@ fn applied(input: &OutcomeInput<'_>, outcome: &mut Outcome) {
         outcome.set(ApplicationState::Degraded, Reason::HealthDegraded);
     } else {
         outcome.rollout = Some((RolloutOutcome::Applied, String::new()));
+    }
+}
+
+/// Waits for the health of workloads that keep objects from being deleted, until the deadline.
+fn hold_deletions(input: &OutcomeInput<'_>, outcome: &mut Outcome) {
+    let held = &input.prune.held;
+    outcome.notes.extend(held.iter().cloned());
+    if !held.is_empty() && !input.late && outcome.state == ApplicationState::Synced {
+        outcome.set(ApplicationState::Progressing, Reason::PrunePending);
+        outcome.observed = false;
+        outcome.wakes_at_deadline = true;
     }
 }
 

@@ -10,6 +10,7 @@ use crate::{
     events::{Event, EventReason},
     io::cluster::{ClusterError, DeleteRequest, DeleteResult},
     objects::{
+        health::{self, Health},
         object::{Gvk, ObjectKey},
         plan::{self, ObjectClaims as _, ObjectOwner, PrunePlan, PruneTarget},
     },
@@ -23,6 +24,8 @@ pub(crate) struct PruneResult {
     pub notes: Vec<Message>,
     /// What the prune waits for.
     pub waits: Vec<Message>,
+    /// Objects that are deleted when the workloads beside them are healthy.
+    pub held: Vec<Message>,
     /// Why the user must confirm the deletions first.
     pub confirmation: Option<String>,
     /// Objects that could not be deleted.
@@ -199,7 +202,13 @@ impl AppReconciler {
             return Ok(result);
         }
         for object in plan.delete {
-            self.delete(object, &mut result).await;
+            match workload_in_the_way(&object.key, &assessment.unhealthy) {
+                Some(workload) => result.held.push(Message::object(
+                    &object.key,
+                    format!("it is deleted when {workload}, which may still use it, is healthy"),
+                )),
+                None => self.delete(object, &mut result).await,
+            }
         }
         Ok(result)
     }
@@ -357,6 +366,24 @@ impl AppReconciler {
             .delete(&self.identity(), &resource, &object.key, &request)
             .await
     }
+}
+
+/// Returns an unhealthy workload whose pods may still use an object: until a rollout has ended, the
+/// old pods run with the old configuration, and must be able to restart with it.
+fn workload_in_the_way<'u>(
+    key: &ObjectKey,
+    unhealthy: &'u [(ObjectKey, Health)],
+) -> Option<&'u ObjectKey> {
+    let is_configuration = key.group.is_empty()
+        && matches!(key.kind.as_str(), "ConfigMap" | "Secret" | "ServiceAccount");
+    if !is_configuration {
+        return None;
+    }
+    let mut workloads = unhealthy
+        .iter()
+        .map(|(workload, _)| workload)
+        .filter(|workload| health::runs_pods(&workload.group, &workload.kind));
+    workloads.find(|workload| workload.namespace == key.namespace)
 }
 
 /// Counts objects to delete, as the beginning of a sentence.

@@ -4,6 +4,7 @@ use super::{ClusterHandle, ClusterState, observed, watch_status::WatchStatus};
 use crate::{
     io::cluster::{ClusterEvent, Resources, Watches},
     objects::{
+        health::KindTraits,
         object::{Gvk, Object, ObjectKey},
         plan::OWNER_LABELS,
     },
@@ -37,9 +38,15 @@ impl ClusterHandle {
                 if exact.is_none() {
                     unserved_kinds.push(kind.clone());
                 }
-                if let Entry::Vacant(entry) = state.kinds.entry((kind.group, kind.kind)) {
-                    entry.insert(WatchStatus::new(unserved));
-                    new.push(gvk);
+                let has_status = resource.is_some_and(|resource| resource.has_status);
+                let traits = KindTraits::of(&kind.group, has_status);
+                match state.kinds.entry((kind.group, kind.kind)) {
+                    Entry::Vacant(entry) => {
+                        entry.insert(WatchStatus::new(unserved)).traits = traits;
+                        new.push(gvk);
+                    }
+                    // Its CRD may have been created or changed since.
+                    Entry::Occupied(entry) => entry.into_mut().traits = traits,
                 }
             }
         }
@@ -96,13 +103,13 @@ impl ClusterHandle {
     pub(crate) fn observe(&self, object: &Object) {
         let key = self.state().intern(object.key());
         loop {
-            let watched = self
-                .state()
-                .watched
-                .get(&key)
-                .map(|watched| watched.1.clone());
+            let (watched, traits) = {
+                let state = self.state();
+                let watched = state.watched.get(&key);
+                (watched.map(|watched| watched.1.clone()), state.traits(&key))
+            };
             // Hashing a large object takes a while: the lock is not held meanwhile.
-            let observed = observed::observe(object, watched.as_ref());
+            let observed = observed::observe(object, watched.as_ref(), traits);
             let mut state = self.state();
             let unchanged = match (&watched, state.watched.get(&key)) {
                 (Some(before), Some(now)) => {
@@ -125,6 +132,7 @@ impl ClusterHandle {
             let changed = old.is_none_or(|old| {
                 old.live != observed.live
                     || old.health != observed.health
+                    || old.ended != observed.ended
                     || old.changed != observed.changed
                     || old.released != observed.released
             });

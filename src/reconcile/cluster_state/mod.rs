@@ -31,11 +31,12 @@ use crate::{
     core::name::Name,
     io::cluster::{ClusterClient, Watches},
     objects::{
-        health::Health,
+        health::{Health, KindTraits, RunEnd},
         object::{Object, ObjectKey},
         plan::{AtomicFields, DesiredObject, LiveObject},
     },
 };
+use jiff::Timestamp;
 use records::RecordTable;
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
@@ -99,6 +100,9 @@ pub(crate) struct ClusterState {
     kinds: HashMap<GroupKind, WatchStatus>,
     watched: HashMap<ObjectKey, Box<(Name, WatchedManifest)>>,
     claims: HashMap<ObjectKey, Claimants>,
+    /// How claimed objects that are gone ended, with their UIDs: a Job may be deleted as soon as it
+    /// completes. Taken by the Application that applied them.
+    ended: HashMap<ObjectKey, (String, RunEnd)>,
     applications: HashMap<Name, AppEntry>,
     /// Declared revisions, by repository.
     declared: HashMap<String, DeclaredRevision>,
@@ -328,6 +332,7 @@ impl ClusterState {
 
     /// Sets the manifest that judges a live object, and judges the object if it is kept.
     pub(crate) fn judge(&mut self, name: &Name, key: &ObjectKey, watched: WatchedManifest) {
+        let traits = self.traits(key);
         if let Some(observed) = self.objects.get_mut(key) {
             let object = observed
                 .raw
@@ -335,7 +340,7 @@ impl ClusterState {
                 .and_then(|raw| serde_json::from_str(&raw).ok())
                 .and_then(|value| Object::new(value).ok());
             if let Some(object) = object {
-                **observed = observed::observe(&object, Some(&watched));
+                **observed = observed::observe(&object, Some(&watched), traits);
             }
         }
         self.watched
@@ -372,8 +377,20 @@ impl ClusterState {
         self.objects.get(key).map(|observed| &**observed)
     }
 
-    pub(crate) fn health(&self, key: &ObjectKey) -> Option<&Health> {
-        self.objects.get(key).map(|observed| &observed.health)
+    /// Returns the health of an object at a time, and when it changes by itself.
+    pub(crate) fn health(
+        &self,
+        key: &ObjectKey,
+        now: Timestamp,
+    ) -> Option<(&Health, Option<Timestamp>)> {
+        let health = &self.objects.get(key)?.health;
+        Some((health.at(now), health.changes_after(now)))
+    }
+
+    fn traits(&self, key: &ObjectKey) -> KindTraits {
+        let kind = (key.group.clone(), key.kind.clone());
+        let status = self.kinds.get(&kind);
+        status.map_or_else(KindTraits::default, |status| status.traits)
     }
 
     /// Returns the live objects that carry the labels of an Application.
@@ -387,9 +404,25 @@ impl ClusterState {
             .filter(move |(_, observed)| observed.live.owner.as_ref() == Some(name))
     }
 
+    /// Returns how an object with a UID ended, whether it is still there or not.
+    pub(crate) fn take_end(&mut self, key: &ObjectKey, uid: &str) -> Option<RunEnd> {
+        let (of, end) = match self.objects.get(key) {
+            Some(observed) => (observed.live.uid.clone(), observed.ended?),
+            None => self.ended.remove(key)?,
+        };
+        (of == uid).then_some(end)
+    }
+
     fn remove_object(&mut self, key: &ObjectKey) {
         self.wake_interested(key);
-        self.objects.remove(key);
+        let Some(removed) = self.objects.remove(key) else {
+            return;
+        };
+        if let Some(end) = removed.ended
+            && self.claims.contains_key(key)
+        {
+            self.ended.insert(key.clone(), (removed.live.uid, end));
+        }
     }
 
     fn wake(&self, name: &Name) {

@@ -4,7 +4,7 @@
 use crate::{
     core::pointer::decode,
     objects::{
-        health::{self, Health},
+        health::{self, HealthOverTime, KindTraits, NEW_OBJECT_WINDOW, RunEnd},
         managed_fields,
         object::{CompactObject, Gvk, MANAGER, Object, ObjectKey},
         plan::{
@@ -13,6 +13,7 @@ use crate::{
     },
     spec::Ignore,
 };
+use jiff::Timestamp;
 use serde_json::Value;
 use std::sync::Arc;
 
@@ -23,7 +24,9 @@ pub(crate) struct Observed {
     pub version: String,
     /// Orders watch events and apply answers: an older one is dropped.
     pub resource_version: u64,
-    pub health: Health,
+    pub health: HealthOverTime,
+    /// How a Job or its like ended.
+    pub ended: Option<RunEnd>,
     /// Leaves of the manifest that other managers may set.
     pub released: Vec<ReleasedField>,
     /// Leaves that differ from the answer to the last apply, with their managers.
@@ -179,7 +182,11 @@ pub(crate) fn hash_observed(
 }
 
 /// Reduces a live object to an observation; judges it if its manifest is known.
-pub(crate) fn observe(live: &Object, watched: Option<&WatchedManifest>) -> Observed {
+pub(crate) fn observe(
+    live: &Object,
+    watched: Option<&WatchedManifest>,
+    traits: KindTraits,
+) -> Observed {
     let manifest = watched.and_then(|watched| Some((watched, watched.manifest.object().ok()?)));
     let (mut released, mut other) = (Vec::new(), Vec::new());
     let judged = manifest.map(|(watched, manifest)| {
@@ -234,7 +241,7 @@ pub(crate) fn observe(live: &Object, watched: Option<&WatchedManifest>) -> Obser
             hash: judged,
             owner: plan::owner(live),
             terminating: live.is_terminating(),
-            keep: live.settings().prune_disabled,
+            retention: live.retention(),
             disabled: live.settings().reconcile_disabled,
         },
         version: live.gvk().version,
@@ -242,7 +249,12 @@ pub(crate) fn observe(live: &Object, watched: Option<&WatchedManifest>) -> Obser
             .resource_version()
             .and_then(|version| version.parse().ok())
             .unwrap_or_default(),
-        health: health::assess(live),
+        health: health::assess(live, traits).no_later_than(
+            Timestamp::now()
+                .checked_add(NEW_OBJECT_WINDOW)
+                .unwrap_or(Timestamp::MAX),
+        ),
+        ended: health::run_end(live),
         released,
         changed,
         raw: match watched

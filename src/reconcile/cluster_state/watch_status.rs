@@ -5,7 +5,10 @@ use crate::{
     core::error::{Classify as _, ErrorKind},
     events::{Event, EventReason},
     io::cluster::{ClusterError, ClusterProblem},
-    objects::object::{Gvk, ObjectKey},
+    objects::{
+        health::KindTraits,
+        object::{Gvk, ObjectKey},
+    },
 };
 use std::{collections::BTreeMap, time::Duration};
 use tokio::time::Instant;
@@ -20,6 +23,8 @@ pub(crate) struct WatchStatus {
     pub(super) listed: bool,
     /// Whether the cluster does not serve the kind, so that no object of it can exist.
     unserved: bool,
+    /// The traits of the kind that its health depends on.
+    pub(super) traits: KindTraits,
     trouble: Option<WatchTrouble>,
     /// Whether the failure was logged.
     logged: bool,

@@ -302,6 +302,7 @@ fn deployment_becomes_ready_after_its_delay() {
     let settings = WorkloadSettings {
         ready_after: SignedDuration::from_secs(2),
         missing_tag: "broken".to_owned(),
+        failing_tag: "crash".to_owned(),
     };
     let mut store = world();
     apply(

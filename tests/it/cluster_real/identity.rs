@@ -381,6 +381,7 @@ fn cluster_map() -> tagboat::io::cluster::Resource {
         plural: "configmaps".to_owned(),
         namespaced: true,
         verbs: Default::default(),
+        has_status: false,
     }
 }
 

@@ -2,20 +2,24 @@
 
 use super::fleet::Fleet;
 use crate::{
-    it::reconcile_scenarios::{self, for_each_scenario},
+    it::{
+        reconcile_kinds::{self, for_each_kind_scenario},
+        reconcile_scenarios::{self, for_each_scenario},
+    },
     servers::kube::Kube,
 };
 
 macro_rules! run_on_real_server {
-    ($($scenario:ident),* $(,)?) => {
+    ($module:ident: $($scenario:ident),* $(,)?) => {
         $(
             #[tokio::test]
             #[ignore = "needs kube-apiserver: run tests/run cluster"]
             async fn $scenario() {
                 let fleet = Fleet::start(Kube::shared(), "scenario").await;
-                reconcile_scenarios::$scenario(fleet).await;
+                $module::$scenario(fleet).await;
             }
         )*
     };
 }
 for_each_scenario!(run_on_real_server);
+for_each_kind_scenario!(run_on_real_server);

@@ -10,7 +10,7 @@ fn prune_majority_counts_earlier_objects() {
         hash: None,
         owner: Some(shop.clone()),
         terminating: false,
-        keep: false,
+        retention: Retention::default(),
         disabled: false,
     };
     let owner = ObjectOwner {
@@ -106,6 +106,7 @@ fn prune_guards_each_condition_raises_its_guard() {
         texts
             .iter()
             .map(|text| PruneTarget {
+                asks: None,
                 key: key(text),
                 version: "v1".into(),
                 uid: "u".into(),
@@ -159,4 +160,91 @@ fn prune_guards_each_condition_raises_its_guard() {
         let raised: Vec<&str> = raised.iter().map(|(name, _)| *name).collect();
         assert_eq!(raised, expected, "{delete:?} {deleting} {renders_nothing}");
     }
+}
+
+#[test]
+fn prune_annotations_of_other_tools_are_honoured() {
+    let shop = application("").name;
+    let live = |retention: Retention| LiveObject {
+        uid: "u".into(),
+        hash: None,
+        owner: Some(shop.clone()),
+        terminating: false,
+        retention,
+        disabled: false,
+    };
+    let (keep, _) = desired_objects(&application(""), vec![object(config("c"))], &BuiltinKinds);
+    let kept = DeletionRule::Kept("sync-options: Delete=false");
+    let asks = DeletionRule::Confirmed("sync-options: Prune=confirm");
+    let only_delete = live(Retention {
+        delete: kept,
+        ..Retention::default()
+    });
+    let asking = live(Retention {
+        prune: asks,
+        ..Retention::default()
+    });
+    let always = live(always_kept());
+    let plain = live(Retention::default());
+    for (name, object, deleting, deleted, confirmation) in [
+        ("a", &only_delete, false, true, None),
+        ("a", &only_delete, true, false, None),
+        ("a", &always, false, false, None),
+        ("a", &always, true, false, None),
+        (
+            "a",
+            &asking,
+            false,
+            true,
+            Some("ConfigMap shop/a would be deleted, with sync-options: Prune=confirm"),
+        ),
+        ("a", &asking, true, true, None),
+    ] {
+        let owner = ObjectOwner {
+            application: &shop,
+            prune: true,
+            deleting,
+            revision: "r",
+        };
+        let desired = if deleting { &[][..] } else { &keep };
+        let all = owned(&[&format!("ConfigMap shop/{name}")]);
+        let found = plan_prune(owner, desired, &all, |_| Some(object), |_| false);
+        assert_eq!(
+            found.delete.len(),
+            usize::from(deleted),
+            "{object:?} {deleting}"
+        );
+        assert_eq!(found.confirmation.as_deref(), confirmation);
+    }
+    // What contains a kept object is kept with it.
+    let owner = ObjectOwner {
+        application: &shop,
+        prune: true,
+        deleting: true,
+        revision: "r",
+    };
+    let all = owned(&[
+        "Namespace shop",
+        "Namespace other",
+        "ConfigMap shop/a",
+        "CustomResourceDefinition issuers.acme.io",
+        "Issuer shop/b",
+    ]);
+    let object = |key: &ObjectKey| match key.kind.as_str() {
+        "ConfigMap" | "Issuer" => Some(&always),
+        _ => Some(&plain),
+    };
+    let found = plan_prune(owner, &[], &all, object, |_| false);
+    let names = |keys: Vec<&ObjectKey>| {
+        let mut names: Vec<String> = keys.iter().map(ToString::to_string).collect();
+        names.sort();
+        names
+    };
+    let deleted: Vec<&ObjectKey> = found.delete.iter().map(|target| &target.key).collect();
+    assert_eq!(names(deleted), ["Namespace other"]);
+    let why = found.drop.iter().find(|(key, _)| key.kind == "Namespace");
+    assert_eq!(
+        why.unwrap().1.as_deref(),
+        Some("it stays in the cluster: ConfigMap shop/a in it stays")
+    );
 }

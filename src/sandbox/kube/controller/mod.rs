@@ -19,6 +19,8 @@ pub struct WorkloadSettings {
     pub ready_after: SignedDuration,
     /// A pod whose image has this in its tag cannot pull it; empty: every image can be pulled.
     pub missing_tag: String,
+    /// A Job's pod whose image has this in its tag ends with an error; empty: every one succeeds.
+    pub failing_tag: String,
 }
 
 impl Default for WorkloadSettings {
@@ -26,6 +28,7 @@ impl Default for WorkloadSettings {
         Self {
             ready_after: SignedDuration::from_millis(800),
             missing_tag: "broken".to_owned(),
+            failing_tag: "crash".to_owned(),
         }
     }
 }

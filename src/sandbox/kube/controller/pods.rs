@@ -22,7 +22,8 @@ impl ClusterView<'_> {
                 .and_then(|time| time.parse().ok())
                 .unwrap_or(now);
             let due = seen + self.settings.ready_after;
-            let missing = missing_image(&pod, &self.settings.missing_tag);
+            let missing = image_tagged(&pod, &self.settings.missing_tag);
+            let fails = image_tagged(&pod, &self.settings.failing_tag).is_some();
             if due > now {
                 self.again(due);
             }
@@ -32,7 +33,7 @@ impl ClusterView<'_> {
                 }
                 pod["metadata"]["annotations"][SEEN] = json!(seen.to_string());
                 pod["spec"]["nodeName"] = json!("sandbox");
-                report(pod, due <= now, missing.as_deref(), now);
+                report(pod, due <= now, missing.as_deref(), fails, now);
             });
             if let Some(image) = missing.filter(|_| due <= now) {
                 self.tell(&pod, &image);
@@ -91,8 +92,8 @@ impl ClusterView<'_> {
     }
 }
 
-/// The first image whose tag has the word for those that are not there.
-fn missing_image(pod: &Value, word: &str) -> Option<String> {
+/// The first image whose tag has a word.
+fn image_tagged(pod: &Value, word: &str) -> Option<String> {
     let images = pod["spec"]["containers"]
         .as_array()
         .into_iter()
@@ -106,8 +107,8 @@ fn missing_image(pod: &Value, word: &str) -> Option<String> {
     tagged.next().map(str::to_owned)
 }
 
-/// Writes the status of a pod: starting, ready (a Job's is done), or without its image.
-fn report(pod: &mut Value, due: bool, missing: Option<&str>, now: Timestamp) {
+/// Writes the status of a pod: starting, ready (a Job's has ended), or without its image.
+fn report(pod: &mut Value, due: bool, missing: Option<&str>, fails: bool, now: Timestamp) {
     let owner = pod["metadata"]["ownerReferences"][0]["kind"]
         .as_str()
         .unwrap_or_default();
@@ -123,7 +124,12 @@ fn report(pod: &mut Value, due: bool, missing: Option<&str>, now: Timestamp) {
     let status = |container: &Value| {
         let image = text(container, "/image");
         let state = if done {
-            json!({"terminated": {"exitCode": 0, "reason": "Completed", "startedAt": started, "finishedAt": seconds(now)}})
+            let (code, reason) = if fails {
+                (1, "Error")
+            } else {
+                (0, "Completed")
+            };
+            json!({"terminated": {"exitCode": code, "reason": reason, "startedAt": started, "finishedAt": seconds(now)}})
         } else if ready {
             json!({"running": {"startedAt": started}})
         } else if due && missing == Some(image) {
@@ -138,7 +144,9 @@ fn report(pod: &mut Value, due: bool, missing: Option<&str>, now: Timestamp) {
             "state": state, "lastState": {},
         })
     };
-    pod["status"]["phase"] = json!(if done {
+    pod["status"]["phase"] = json!(if done && fails {
+        "Failed"
+    } else if done {
         "Succeeded"
     } else if ready {
         "Running"

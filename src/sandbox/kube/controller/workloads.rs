@@ -4,6 +4,7 @@ mod deployment;
 
 use super::{ClusterView, Id, condition, id_of, owned_by, text};
 use crate::sandbox::kube::write::hex;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value, json};
 
 /// The label that distinguishes the pods of different templates.
@@ -207,13 +208,42 @@ impl ClusterView<'_> {
         });
     }
 
-    /// Runs one pod, which succeeds.
+    /// Runs one pod, whose end is that of the Job; a Job that ended is deleted after its time.
     fn job(&mut self, job: &Value) {
-        if !text(job, "/status/completionTime").is_empty() {
+        if let Some(ended) = end_of(job) {
+            let lifetime = job["spec"]["ttlSecondsAfterFinished"].as_i64();
+            let expires = lifetime.and_then(|lifetime| {
+                let lifetime = SignedDuration::from_secs(lifetime.max(0));
+                ended.checked_add(lifetime).ok()
+            });
+            match expires {
+                Some(expires) if expires <= self.now => self.end(&id_of("batch", "jobs", job)),
+                Some(expires) => self.again(expires),
+                None => {}
+            }
+            return;
+        }
+        if job["spec"]["suspend"] == true {
+            for pod in self.pods_of(job) {
+                self.end(&id_of("", "pods", &pod));
+            }
+            self.change(&id_of("batch", "jobs", job), |job, now| {
+                if !job["status"].is_object() {
+                    job["status"] = json!({});
+                }
+                condition(
+                    job,
+                    "Suspended",
+                    "True",
+                    "JobSuspended",
+                    "Job suspended",
+                    now,
+                );
+            });
             return;
         }
         let pods = self.pods_of(job);
-        if pods.is_empty() && job["spec"]["suspend"] != true {
+        if pods.is_empty() {
             let name = format!(
                 "{}-{}",
                 text(job, "/metadata/name"),
@@ -227,13 +257,18 @@ impl ClusterView<'_> {
                 &[("job-name", text(job, "/metadata/name"))],
             );
         }
-        let done = pods.iter().any(|pod| pod["status"]["phase"] == "Succeeded");
+        let ended = |phase: &str| pods.iter().any(|pod| pod["status"]["phase"] == phase);
+        let (done, failed) = (ended("Succeeded"), ended("Failed"));
         self.change(&id_of("batch", "jobs", job), |job, now| {
             let time = json!(super::seconds(now));
             if job["status"]["startTime"].is_null() {
                 job["status"]["startTime"] = time.clone();
             }
             match done {
+                _ if failed => {
+                    job["status"] = json!({"startTime": job["status"]["startTime"], "failed": 1, "ready": 0});
+                    condition(job, "Failed", "True", "BackoffLimitExceeded", "Job has reached the specified backoff limit", now);
+                }
                 true => {
                     job["status"] = json!({"startTime": job["status"]["startTime"], "completionTime": time, "succeeded": 1, "ready": 0});
                     condition(job, "Complete", "True", "CompletionsReached", "Reached expected number of succeeded pods", now);
@@ -291,6 +326,16 @@ impl ClusterView<'_> {
             pod,
         );
     }
+}
+
+/// Returns when a Job completed or failed.
+fn end_of(job: &Value) -> Option<Timestamp> {
+    let conditions = job["status"]["conditions"].as_array()?;
+    let ended = conditions.iter().find(|condition| {
+        matches!(condition["type"].as_str(), Some("Complete" | "Failed"))
+            && condition["status"] == "True"
+    })?;
+    text(ended, "/lastTransitionTime").parse().ok()
 }
 
 fn number(object: &Value, pointer: &str) -> i64 {
