@@ -228,6 +228,126 @@ fn is_element(key: &str, index: usize, element: &Value) -> bool {
     }
 }
 
+/// Returns the fields that tell the elements of a list apart, as the API server uses them.
+pub(crate) fn list_key_fields(live: &Object, pointer: &str) -> Vec<String> {
+    let steps = steps(pointer);
+    let keys = |entry: &Value| {
+        let node = found(entry.get("fieldsV1")?, live, &steps)?.as_object()?;
+        let key = node.keys().find_map(|key| key.strip_prefix("k:"))?;
+        let fields: Map<String, Value> = serde_json::from_str(key).ok()?;
+        Some(fields.into_iter().map(|(name, _)| name).collect())
+    };
+    entries(live).find_map(keys).unwrap_or_default()
+}
+
+/// Returns whether `own` manages the value at an RFC 6901 pointer, and nobody else.
+pub(crate) fn is_owned_only_by(live: &Object, pointer: &str, own: &str) -> bool {
+    let managers = managers_of(live, pointer);
+    !managers.is_empty() && managers.iter().all(|manager| manager.name == own)
+}
+
+/// Field ownership after a claim.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct ClaimedFields {
+    /// The managed fields to write.
+    pub entries: Vec<Value>,
+    /// The claimed fields, each with its former managers; none if the server set it.
+    pub fields: Vec<(String, Vec<String>)>,
+}
+
+/// Returns the managed fields after `own` has claimed the values at JSON pointers. `None` if nothing
+/// can be claimed.
+pub(crate) fn claimed(live: &Object, pointers: &[String], own: &str) -> Option<ClaimedFields> {
+    let is_ours = |entry: &Value| {
+        text(entry, "manager") == own
+            && text(entry, "operation") == "Apply"
+            && text(entry, "subresource").is_empty()
+    };
+    let mut all: Vec<Value> = entries(live).cloned().collect();
+    let at = all.iter().position(is_ours)?;
+    let mut fields = Vec::new();
+    for pointer in pointers {
+        let steps = steps(pointer);
+        let Some(keys) = tree_keys(live, &steps) else {
+            continue;
+        };
+        let mut tree = Value::Object(Map::new());
+        let mut managers = Vec::new();
+        for entry in all.iter_mut().filter(|entry| !is_ours(entry)) {
+            let name = text(entry, "manager").to_owned();
+            if let Some(node) = entry
+                .get_mut("fieldsV1")
+                .and_then(|fields| removed(fields, &keys))
+            {
+                union(&mut tree, &node);
+                managers.push(name);
+            }
+        }
+        let Some(mine) = all[at].get_mut("fieldsV1") else {
+            continue;
+        };
+        for key in keys.iter().rev() {
+            let mut above = Map::new();
+            above.insert(key.clone(), tree);
+            tree = Value::Object(above);
+        }
+        union(mine, &tree);
+        fields.push((pointer.clone(), managers));
+    }
+    all.retain(|entry| {
+        let fields = entry.get("fieldsV1").and_then(Value::as_object);
+        fields.is_none_or(|fields| !fields.is_empty())
+    });
+    (!fields.is_empty()).then_some(ClaimedFields {
+        entries: all,
+        fields,
+    })
+}
+
+/// Returns the keys of FieldsV1 on the way to a value. The key of a list element is that of any
+/// manager that owns something in it.
+fn tree_keys(live: &Object, steps: &[String]) -> Option<Vec<String>> {
+    let mut keys: Vec<String> = Vec::with_capacity(steps.len());
+    let mut value: Option<&Value> = None;
+    for (at, step) in steps.iter().enumerate() {
+        let (key, next) = match value {
+            Some(Value::Array(list)) => {
+                let index = step.parse::<usize>().ok()?;
+                let element = list.get(index)?;
+                let known = entries(live).find_map(|entry| {
+                    let node = keys
+                        .iter()
+                        .try_fold(entry.get("fieldsV1")?, |node, key| node.get(key))?;
+                    let mut names = node.as_object()?.keys();
+                    names.find(|key| is_element(key, index, element)).cloned()
+                });
+                (known?, element)
+            }
+            Some(value) => (format!("f:{step}"), value.get(step)?),
+            None if at == 0 => (format!("f:{step}"), live.value().get(step)?),
+            None => return None,
+        };
+        keys.push(key);
+        value = Some(next);
+    }
+    (!keys.is_empty()).then_some(keys)
+}
+
+/// Removes a node from a tree, with the branches that become empty, and returns it.
+fn removed(tree: &mut Value, keys: &[String]) -> Option<Value> {
+    let (first, rest) = keys.split_first()?;
+    let map = tree.as_object_mut()?;
+    if rest.is_empty() {
+        return map.shift_remove(first);
+    }
+    let child = map.get_mut(first)?;
+    let node = removed(child, rest)?;
+    if child.as_object().is_some_and(Map::is_empty) {
+        map.shift_remove(first);
+    }
+    Some(node)
+}
+
 /// Returns the last writer of the object itself, not of a subresource.
 pub fn last_writer(live: &Object) -> Option<Manager> {
     entries(live)
@@ -591,6 +711,68 @@ mod tests {
         assert_eq!(taken_over(&map("tagboat.dev/record"), &[], "tagboat"), None);
         assert!(legacy_managers(&map("tagboat.dev/record"), &[], "tagboat").is_empty());
         assert!(taken_over(&map("app"), &[], "tagboat").is_some());
+    }
+
+    #[test]
+    fn claimed_fields_move_to_their_new_owner() {
+        let live = |ours: Value, theirs: Value| {
+            let entries = json!([
+                {"manager": "tagboat", "operation": "Apply", "fieldsV1": ours},
+                {"manager": "k9s", "operation": "Update", "fieldsV1": theirs},
+            ]);
+            Object::new(json!({"apiVersion": "v1", "kind": "A", "metadata": {"name": "a", "managedFields": entries},
+                "spec": {"a": {"b": 1, "c": 2}, "ports": [{"port": 80}, {"port": 81}]}}))
+            .unwrap()
+        };
+        let fields = |entries: &[Value]| -> Vec<Value> {
+            entries
+                .iter()
+                .map(|entry| entry["fieldsV1"].clone())
+                .collect()
+        };
+        for (ours, theirs, pointer, expected, managers) in [
+            // Owned by another manager, whose entry vanishes with its last field.
+            (
+                json!({"f:spec": {"f:a": {"f:c": {}}}}),
+                json!({"f:spec": {"f:a": {"f:b": {}}}}),
+                "/spec/a/b",
+                vec![json!({"f:spec": {"f:a": {"f:c": {}, "f:b": {}}}})],
+                vec!["k9s"],
+            ),
+            // Owned by nobody.
+            (
+                json!({"f:spec": {"f:a": {"f:c": {}}}}),
+                json!({"f:spec": {"f:x": {}}}),
+                "/spec/a/b",
+                vec![
+                    json!({"f:spec": {"f:a": {"f:c": {}, "f:b": {}}}}),
+                    json!({"f:spec": {"f:x": {}}}),
+                ],
+                vec![],
+            ),
+            // An element by its key.
+            (
+                json!({"f:spec": {"f:ports": {"k:{\"port\":80}": {".": {}}}}}),
+                json!({"f:spec": {"f:x": {}, "f:ports": {"k:{\"port\":81}": {".": {}, "f:port": {}}}}}),
+                "/spec/ports/1",
+                vec![
+                    json!({"f:spec": {"f:ports": {"k:{\"port\":80}": {".": {}}, "k:{\"port\":81}": {".": {}, "f:port": {}}}}}),
+                    json!({"f:spec": {"f:x": {}}}),
+                ],
+                vec!["k9s"],
+            ),
+        ] {
+            let found = claimed(&live(ours, theirs), &[pointer.to_owned()], "tagboat").unwrap();
+            assert_eq!(fields(&found.entries), expected, "{pointer}");
+            let managers = managers.into_iter().map(str::to_owned).collect();
+            assert_eq!(found.fields, [(pointer.to_owned(), managers)]);
+        }
+        let nothing = live(json!({"f:spec": {}}), json!({}));
+        assert_eq!(
+            claimed(&nothing, &["/spec/none".to_owned()], "tagboat"),
+            None
+        );
+        assert_eq!(claimed(&nothing, &["/spec/a".to_owned()], "other"), None);
     }
 
     #[test]

@@ -9,4 +9,6 @@ pub mod managed_fields;
 pub mod manifest;
 pub mod object;
 pub mod plan;
+pub mod quantity;
+pub(crate) mod refused_fields;
 pub mod unhandled;

@@ -46,6 +46,7 @@ mod registry_sign_in;
 #[cfg(feature = "demo")]
 mod reconcile;
 mod reconcile_kinds;
+mod reconcile_repairs;
 mod reconcile_scenarios;
 #[cfg(feature = "demo")]
 mod render;

@@ -122,10 +122,24 @@ impl ClusterClient {
         if settings.ssa == ApplyMode::IfNotPresent {
             return self.create_where_missing(&to).await;
         }
-        let (answer, forced) = self.patch(&to, how.force).await?;
-        let mut applied = self.applied(&to, &answer, how.previous.as_deref())?;
-        applied.forced = forced;
-        if how.take_over && settings.ssa != ApplyMode::Merge && !applied.created {
+        let takes_over = how.take_over && settings.ssa != ApplyMode::Merge;
+        let mut applied = match self.patch(&to, how.force).await {
+            Ok((answer, forced)) => ApplyResult {
+                forced,
+                ..self.applied(&to, &answer, how.previous.as_deref())?
+            },
+            // A dry run hands nothing over, so it is refused.
+            Err(refusal) if how.force && takes_over && !how.dry_run => {
+                let again = self.apply_refused(&to, object, refusal).await?;
+                ApplyResult {
+                    forced: again.claimed,
+                    took_over: again.took_over,
+                    ..self.applied(&to, &again.answer, None)?
+                }
+            }
+            Err(error) => return Err(error),
+        };
+        if takes_over && !applied.created {
             applied = self.take_over(&to, applied).await?;
         }
         Ok(applied)
@@ -133,7 +147,7 @@ impl ClusterClient {
 
     /// Applies; with the fields that had to be forced. A conflict that names no field is a race for
     /// the object itself, which the next try has won or lost for good.
-    async fn patch(
+    pub(super) async fn patch(
         &self,
         to: &ApplyTarget<'_>,
         may_force: bool,
@@ -209,7 +223,7 @@ impl ClusterClient {
         mut applied: ApplyResult,
     ) -> Result<ApplyResult, ClusterError> {
         let names = &self.inner.take_over;
-        let mut took_over = Vec::new();
+        let mut took_over = std::mem::take(&mut applied.took_over);
         for _ in 0..TAKE_OVER_TRIES {
             let remembers = !names.is_empty()
                 && applied.live.annotation(LAST_APPLIED).is_some()
@@ -235,18 +249,8 @@ impl ClusterClient {
                 });
             }
             let patch = hand_over(&applied.live, entries, remembers);
-            let query = url::query(&[("fieldManager", MANAGER)]);
-            let call = to.call(self, RequestVerb::Patch, Method::PATCH, &query)?;
-            let body = Bytes::from(patch.to_string());
-            match self
-                .call(ApiRequest {
-                    content: "application/json-patch+json",
-                    body,
-                    ..call
-                })
-                .await
-            {
-                Ok(_) => {
+            match self.hand_over_fields(to, &patch).await {
+                Ok(()) => {
                     let (answer, _) = self.patch(to, true).await?;
                     let again = self.applied(to, &answer, None)?;
                     applied = ApplyResult {
@@ -385,10 +389,10 @@ impl ClusterClient {
 }
 
 /// The object to send, and its URL.
-struct ApplyTarget<'a> {
-    identity: &'a RequestIdentity,
-    resource: &'a Resource,
-    key: &'a ObjectKey,
+pub(super) struct ApplyTarget<'a> {
+    pub(super) identity: &'a RequestIdentity,
+    pub(super) resource: &'a Resource,
+    pub(super) key: &'a ObjectKey,
     subject: &'a str,
     body: Bytes,
     dry_run: bool,
@@ -399,7 +403,7 @@ impl<'a> ApplyTarget<'a> {
         if self.dry_run { "All" } else { "" }
     }
 
-    fn call(
+    pub(super) fn call(
         &'a self,
         cluster: &ClusterClient,
         count: RequestVerb,
@@ -426,7 +430,7 @@ impl<'a> ApplyTarget<'a> {
 }
 
 /// The JSON patch that hands fields over, valid for exactly this version of the object.
-fn hand_over(live: &Object, entries: Option<Vec<Value>>, forget: bool) -> Value {
+pub(super) fn hand_over(live: &Object, entries: Option<Vec<Value>>, forget: bool) -> Value {
     let mut operations = vec![
         json!({"op": "test", "path": "/metadata/resourceVersion", "value": live.resource_version()}),
     ];
@@ -443,7 +447,7 @@ fn hand_over(live: &Object, entries: Option<Vec<Value>>, forget: bool) -> Value 
 
 /// Returns whether the object changed since the patch was computed: the API server answers a failed
 /// JSON patch test with 422.
-fn is_stale(error: &ClusterError) -> bool {
+pub(super) fn is_stale(error: &ClusterError) -> bool {
     match &*error.problem {
         ClusterProblem::Conflict { .. } => true,
         ClusterProblem::Invalid { message, .. } | ClusterProblem::Server { message, .. } => {

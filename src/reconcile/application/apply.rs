@@ -15,13 +15,14 @@ use crate::{
         },
     },
     reconcile::{
+        application::assess::ForeignState,
         cluster_state::{
             ClusterHandle, ClusterState,
             observed::{self, ReleasedField},
         },
         diff::ApplyRefusal,
         permits::WorkPermit,
-        status::{DriftedObject, Message},
+        status::Message,
     },
 };
 use futures::{StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
@@ -58,7 +59,8 @@ impl AppReconciler {
             FuturesUnordered::new();
         let mut in_flight: BTreeSet<usize> = BTreeSet::new();
         let mut failed: HashSet<usize> = HashSet::new();
-        let mut repairs: HashMap<usize, DriftedObject> = HashMap::new();
+        // Only known until the answer is observed.
+        let mut before: HashMap<usize, ForeignState> = HashMap::new();
         loop {
             if !self.handle.mailbox.is_filled() && !self.context.stop.is_cancelled() {
                 for index in self.startable(&waiting, &in_flight, &mut failed) {
@@ -67,16 +69,7 @@ impl AppReconciler {
                         continue;
                     }
                     in_flight.insert(index);
-                    let reason = pending[&index];
-                    if reason == ApplyReason::Taken {
-                        self.record_takeover(index);
-                    }
-                    // The drift is only known until its repair is observed.
-                    if reason.is_drift()
-                        && let Some(drifted) = self.record_repair(index, reason)
-                    {
-                        repairs.insert(index, drifted);
-                    }
+                    before.extend(self.foreign_state(index, pending[&index]));
                     requests.push(self.apply_request(index, permit.clone()));
                 }
             }
@@ -84,7 +77,11 @@ impl AppReconciler {
                 break;
             };
             in_flight.remove(&index);
-            if !self.process_answer(index, answer, pending[&index], repairs.get(&index)) {
+            if self.process_answer(index, answer, pending[&index], before.get(&index)) {
+                if let Some(state) = before.remove(&index) {
+                    self.count_repair(index, pending[&index], state);
+                }
+            } else {
                 failed.insert(index);
             }
         }
@@ -290,7 +287,7 @@ impl AppReconciler {
         index: usize,
         answer: Result<(ApplyResult, AppliedState), ApplyRefusal>,
         reason: ApplyReason,
-        repaired: Option<&DriftedObject>,
+        before: Option<&ForeignState>,
     ) -> bool {
         let Some(target) = &self.target else {
             return false;
@@ -304,9 +301,11 @@ impl AppReconciler {
                 return false;
             }
         };
-        self.record_event(match repaired {
-            Some(drifted) => Event::info(EventReason::DriftRepaired, format!("repaired {drifted}")),
-            None => {
+        self.record_event(match before {
+            Some(ForeignState::Drifted(drifted)) => {
+                Event::info(EventReason::DriftRepaired, format!("repaired {drifted}"))
+            }
+            _ => {
                 let message = format!("{}: {}", reason.as_str(), one.key);
                 Event::info(EventReason::ObjectApplied, message).revision(Some(&revision))
             }
@@ -408,9 +407,15 @@ impl ObjectApply {
         };
         let sent = observed::outgoing(manifest.clone(), &released);
         let mut result = client.apply(&self.identity, &sent, &request).await;
-        let is_conflict =
-            |error: &ClusterError| matches!(*error.problem, ClusterProblem::Conflict { .. });
-        if without_force && result.as_ref().is_err_and(is_conflict) {
+        let may_retry = |error: &ClusterError| match &*error.problem {
+            ClusterProblem::Conflict { .. } => without_force,
+            // An existing volume may be larger than in Git.
+            ClusterProblem::Invalid { .. } | ClusterProblem::Immutable { .. } => {
+                may_exist && self.one.gvk().is("", "PersistentVolumeClaim")
+            }
+            _ => false,
+        };
+        if result.as_ref().is_err_and(may_retry) {
             let sent = observed::outgoing(manifest.clone(), &self.released_now().await?);
             result = client
                 .apply(&self.identity, &sent, &ApplyRequest::default())

@@ -326,34 +326,6 @@ impl AppReconciler {
         (*owner != self.name && cluster.is_foreign(owner)).then(|| owner.clone())
     }
 
-    /// Records a take-over from another Application, and logs it if it is not the first.
-    pub(crate) fn record_takeover(&mut self, index: usize) {
-        let Some(one) = self
-            .target
-            .as_ref()
-            .and_then(|target| target.desired.get(index))
-        else {
-            return;
-        };
-        let key = one.key.clone();
-        let now = Instant::now();
-        let owner = self
-            .cluster
-            .state()
-            .live(&key)
-            .and_then(|live| live.owner.clone());
-        let mut repeated = None;
-        let repairs = self.repairs.entry(key.clone()).or_default();
-        if repairs.is_repeated(OWNER_LABELS, now) {
-            let message = format!("{key}: {}", repeated_takeover(owner.as_ref()));
-            repeated = Some(Event::warning(EventReason::OwnerConflict, message));
-        }
-        repairs.record(&[OWNER_LABELS], now);
-        if let Some(event) = repeated {
-            self.record_event(event);
-        }
-    }
-
     /// Returns why the kind of an object cannot be watched.
     pub(crate) fn watch_trouble(&self, key: &ObjectKey) -> Option<&WatchTrouble> {
         // Usually empty: no key is cloned for nothing.
@@ -402,31 +374,69 @@ impl AppReconciler {
         Some((drifted, due))
     }
 
-    /// Records the repair of an object, and returns what was changed.
-    pub(crate) fn record_repair(
-        &mut self,
+    /// Returns what others made of an object that is about to be repaired or taken over.
+    pub(crate) fn foreign_state(
+        &self,
         index: usize,
         reason: ApplyReason,
-    ) -> Option<DriftedObject> {
-        let key = self.target.as_ref()?.desired.get(index)?.key.clone();
-        let fields = self
-            .cluster
-            .state()
-            .observed(&key)
-            .map(|observed| observed.changed.clone())
-            .unwrap_or_default();
-        let object = key.to_string();
-        self.repairs
-            .entry(key)
-            .or_default()
-            .record(&drifted_fields(&fields, reason), Instant::now());
-        Some(DriftedObject {
-            object,
-            fields,
+    ) -> Option<(usize, ForeignState)> {
+        let key = &self.target.as_ref()?.desired.get(index)?.key;
+        let cluster = self.cluster.state();
+        if reason == ApplyReason::Taken {
+            let owner = cluster.live(key).and_then(|live| live.owner.clone());
+            return Some((index, ForeignState::Owned(owner)));
+        }
+        let drifted = || DriftedObject {
+            object: key.to_string(),
+            fields: cluster
+                .observed(key)
+                .map(|observed| observed.changed.clone())
+                .unwrap_or_default(),
             deleted: reason == ApplyReason::Deleted,
             repaired_at: None,
-        })
+        };
+        reason
+            .is_drift()
+            .then(|| (index, ForeignState::Drifted(drifted())))
     }
+
+    /// Counts a repair or a take-over that has succeeded. A take-over that is not the first is
+    /// logged.
+    pub(crate) fn count_repair(&mut self, index: usize, reason: ApplyReason, before: ForeignState) {
+        let one = self
+            .target
+            .as_ref()
+            .and_then(|target| target.desired.get(index));
+        let Some(key) = one.map(|one| one.key.clone()) else {
+            return;
+        };
+        let now = Instant::now();
+        let mut repeated = None;
+        let repairs = self.repairs.entry(key.clone()).or_default();
+        match before {
+            ForeignState::Drifted(drifted) => {
+                repairs.record(&drifted_fields(&drifted.fields, reason), now);
+            }
+            ForeignState::Owned(owner) => {
+                if repairs.is_repeated(OWNER_LABELS, now) {
+                    let message = format!("{key}: {}", repeated_takeover(owner.as_ref()));
+                    repeated = Some(Event::warning(EventReason::OwnerConflict, message));
+                }
+                repairs.record(&[OWNER_LABELS], now);
+            }
+        }
+        if let Some(event) = repeated {
+            self.record_event(event);
+        }
+    }
+}
+
+/// What others made of an object, before it is repaired or taken over.
+#[derive(Debug)]
+pub(crate) enum ForeignState {
+    Drifted(DriftedObject),
+    /// The Application that owned it, if any.
+    Owned(Option<Name>),
 }
 
 fn repeated_takeover(owner: Option<&Name>) -> String {

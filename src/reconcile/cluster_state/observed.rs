@@ -10,12 +10,13 @@ use crate::{
         plan::{
             self, AppliedState, FieldOwnership, FieldPath, KindAtomicFields, LiveObject, ValueHash,
         },
+        quantity,
     },
     spec::Ignore,
 };
 use jiff::Timestamp;
 use serde_json::Value;
-use std::sync::Arc;
+use std::{cmp::Ordering, sync::Arc};
 
 /// A live object, reduced to what decisions need.
 #[derive(Debug, Clone)]
@@ -45,6 +46,8 @@ pub(crate) struct ReleasedField {
     pub value: Option<Value>,
     /// The scaler, if the field is released because of a scale.
     pub scaled: Option<ScaledReplicas>,
+    /// A remark, if the field is a volume that has grown.
+    pub grown: Option<String>,
 }
 
 /// Replicas set through the scale subresource.
@@ -66,6 +69,9 @@ impl ScaledReplicas {
 impl ReleasedField {
     /// Returns a remark if the live value differs from Git.
     pub(crate) fn note(&self) -> Option<String> {
+        if self.grown.is_some() {
+            return self.grown.clone();
+        }
         let ScaledReplicas { manager, git, .. } =
             self.scaled.as_ref().filter(|scaled| scaled.differs)?;
         Some(format!(
@@ -163,6 +169,17 @@ fn is_released(path: &FieldPath, ignore: &[String], scaled: bool, gvk: &Gvk) -> 
         || (CA_GROUPS.contains(&gvk.group.as_str()) && path.to_string().ends_with("/caBundle"))
 }
 
+/// The size of a PersistentVolumeClaim.
+const STORAGE: &str = "/spec/resources/requests/storage";
+
+/// Returns whether a leaf is the size of a volume that is larger than in Git: it cannot shrink, so
+/// every apply of Git's size is refused.
+fn has_grown(path: &FieldPath, desired: &Value, live: Option<&Value>, gvk: &Gvk) -> bool {
+    gvk.is("", "PersistentVolumeClaim")
+        && path.is_below(STORAGE)
+        && live.is_some_and(|live| quantity::compare(live, desired) == Some(Ordering::Greater))
+}
+
 /// Hashes the live values at the manifest's leaves, without released ones.
 pub(crate) fn hash_observed(
     manifest: &Object,
@@ -176,9 +193,27 @@ pub(crate) fn hash_observed(
         atomic_fields: &atomic_fields,
         overwritten: &|path| is_overwritten(live, path),
     };
-    plan::hash_live(manifest, live, ownership, &mut |path, _, _| {
-        is_released(path, ignore, scaled, &gvk)
-    })
+    plan::hash_live(
+        manifest,
+        live,
+        ownership,
+        &mut |path, desired, live_value| {
+            is_released(path, ignore, scaled, &gvk) || has_grown(path, desired, live_value, &gvk)
+        },
+    )
+}
+
+fn grown_note(git: &Value, live: Option<&Value>) -> String {
+    let text = |value: &Value| {
+        value
+            .as_str()
+            .map_or_else(|| value.to_string(), str::to_owned)
+    };
+    let live = live.map(text).unwrap_or_default();
+    format!(
+        "spec.resources.requests.storage is {live}, Git says {}; a volume cannot shrink, so it is left",
+        text(git)
+    )
 }
 
 /// Reduces a live object to an observation; judges it if its manifest is known.
@@ -201,7 +236,8 @@ pub(crate) fn observe(
             live,
             ownership,
             &mut |path, desired, live_value| {
-                let theirs = is_released(path, &watched.ignore, scaled_by.is_some(), &gvk);
+                let grown = has_grown(path, desired, live_value, &gvk);
+                let theirs = grown || is_released(path, &watched.ignore, scaled_by.is_some(), &gvk);
                 if theirs {
                     let value = live_value.filter(|_| is_ours(live, path)).cloned();
                     let scaled = scaled_by
@@ -215,7 +251,8 @@ pub(crate) fn observe(
                     released.push(ReleasedField {
                         path: path.clone(),
                         value,
-                        scaled,
+                        scaled: scaled.filter(|_| !grown),
+                        grown: grown.then(|| grown_note(desired, live_value)),
                     });
                 } else if Some(desired) != live_value {
                     other.push((path.clone(), live_value.is_some()));
@@ -287,6 +324,7 @@ pub(crate) fn changed_by(
         &mut |path, desired, live_value| {
             if Some(desired) != live_value
                 && !is_released(path, ignore, scaled, &gvk)
+                && !has_grown(path, desired, live_value, &gvk)
                 && !is_ours(live, path)
             {
                 changed.push(ForeignChange {

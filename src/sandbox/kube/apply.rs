@@ -164,7 +164,12 @@ pub(super) fn own(
 ) {
     let empty = json!({});
     let difference = fields::compare(old.unwrap_or(&empty), new, schema);
-    let mut owners = old.map(entries).unwrap_or_default();
+    // A client may hand fields over by writing the owners itself.
+    let written = entries(new);
+    let mut owners = match written.is_empty() {
+        true => old.map(entries).unwrap_or_default(),
+        false => written,
+    };
     for other in owners
         .iter_mut()
         .filter(|entry| !entry.is(&writer, "Update"))

@@ -95,6 +95,11 @@ fn pod_spec(spec: &mut Value, restart: &str) {
     ] {
         default(spec, "", name, value);
     }
+    for volume in elements(spec, "volumes") {
+        if volume.as_object().is_some_and(|volume| volume.len() == 1) {
+            default(volume, "", "emptyDir", json!({}));
+        }
+    }
     for list in ["containers", "initContainers"] {
         for container in elements(spec, list) {
             let image = container["image"].as_str().unwrap_or_default();
@@ -240,10 +245,11 @@ pub(super) fn check(
 ) -> Result<(), KubeRefusal> {
     let mut causes = Vec::new();
     let mut wrong = |field: &str, message: String| {
-        let reason = if message == REQUIRED {
-            "FieldValueRequired"
-        } else {
-            "FieldValueInvalid"
+        let reason = match message.split(':').next() {
+            Some(REQUIRED) => "FieldValueRequired",
+            Some("Duplicate value") => "FieldValueDuplicate",
+            Some("Forbidden") => "FieldValueForbidden",
+            _ => "FieldValueInvalid",
         };
         causes.push(RefusalCause {
             reason,
@@ -296,6 +302,9 @@ pub(super) fn check(
         {
             wrong("spec.template.spec.containers", REQUIRED.to_owned());
         }
+    }
+    if kind.builtin {
+        super::unions::check(kind, old, new, &mut wrong);
     }
     if let Some(old) = old {
         let fixed: &[&str] = match (kind.group.as_str(), kind.kind.as_str()) {

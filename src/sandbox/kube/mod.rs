@@ -27,6 +27,7 @@ mod schema;
 mod selector;
 mod store;
 mod table;
+mod unions;
 #[cfg(test)]
 mod tests;
 mod write;

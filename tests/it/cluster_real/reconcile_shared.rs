@@ -4,6 +4,7 @@ use super::fleet::Fleet;
 use crate::{
     it::{
         reconcile_kinds::{self, for_each_kind_scenario},
+        reconcile_repairs::{self, for_each_repair_scenario},
         reconcile_scenarios::{self, for_each_scenario},
     },
     servers::kube::Kube,
@@ -23,3 +24,4 @@ macro_rules! run_on_real_server {
 }
 for_each_scenario!(run_on_real_server);
 for_each_kind_scenario!(run_on_real_server);
+for_each_repair_scenario!(run_on_real_server);
