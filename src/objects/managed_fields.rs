@@ -7,8 +7,8 @@
 use crate::{
     core::pointer,
     objects::{
-        object::{Object, PREFIX},
-        plan::{FieldPattern, KindAtomicFields},
+        object::{MANAGER, Object, PREFIX},
+        plan::{FieldPattern, KindAtomicFields, ListType},
     },
 };
 use jiff::Timestamp;
@@ -255,8 +255,8 @@ pub(crate) struct ClaimedFields {
     pub fields: Vec<(String, Vec<String>)>,
 }
 
-/// Returns the managed fields after `own` has claimed the values at JSON pointers. `None` if nothing
-/// can be claimed.
+/// Returns the managed fields after `own` has claimed the values at JSON pointers. `None` if
+/// nothing can be claimed.
 pub(crate) fn claimed(live: &Object, pointers: &[String], own: &str) -> Option<ClaimedFields> {
     let is_ours = |entry: &Value| {
         text(entry, "manager") == own
@@ -356,9 +356,22 @@ pub fn last_writer(live: &Object) -> Option<Manager> {
         .max_by(|a, b| a.time.cmp(&b.time))
 }
 
+/// Named in place of a manager that scaled to zero.
+const UNKNOWN_SCALER: &str = "an unknown client";
+
 /// Returns the manager that set `spec.replicas` through the scale subresource, usually an
 /// autoscaler.
+///
+/// The API server keeps no entry for a scale to zero: nobody owns the number then, although
+/// everything else has an owner.
 pub fn scaled_by(live: &Object) -> Option<String> {
+    let replicas = live.pointer("/spec/replicas");
+    if replicas.and_then(Value::as_i64) == Some(0)
+        && entries(live).any(|entry| text(entry, "manager") == MANAGER)
+        && managers_of(live, "/spec/replicas").is_empty()
+    {
+        return Some(UNKNOWN_SCALER.to_owned());
+    }
     entries(live)
         .filter(|entry| text(entry, "subresource") == "scale")
         .filter(|entry| entry.pointer("/fieldsV1/f:spec/f:replicas").is_some())
@@ -430,6 +443,40 @@ pub(crate) fn taken_over(live: &Object, names: &[String], own: &str) -> Option<V
             .chain(std::iter::once(merged))
             .collect(),
     )
+}
+
+/// Removes a field of the object's spec from what `own` manages, so that it has no owner.
+pub(crate) fn disowned(mut entries: Vec<Value>, field: &str, own: &str) -> Vec<Value> {
+    let keys = ["f:spec".to_owned(), format!("f:{field}")];
+    let ours = entries
+        .iter_mut()
+        .filter(|entry| text(entry, "manager") == own && text(entry, "subresource").is_empty());
+    for fields in ours.filter_map(|entry| entry.get_mut("fieldsV1")) {
+        removed(fields, &keys);
+    }
+    entries
+}
+
+/// Returns how the API server merges the list at a JSON pointer, as far as the fields of `own` show
+/// it.
+pub fn list_type(live: &Object, pointer: &str, own: &str) -> ListType {
+    let steps = steps(pointer);
+    let mut ours = entries(live)
+        .filter(|entry| text(entry, "manager") == own && text(entry, "subresource").is_empty());
+    let of = |entry: &Value| {
+        let node = found(entry.get("fieldsV1")?, live, &steps)?.as_object()?;
+        node.keys().find_map(|key| match key.split_at_checked(2)? {
+            ("k:", key) => {
+                let fields: Map<String, Value> = serde_json::from_str(key).ok()?;
+                Some(ListType::Keyed(
+                    fields.into_iter().map(|(name, _)| name).collect(),
+                ))
+            }
+            ("v:", _) => Some(ListType::Set),
+            _ => None,
+        })
+    };
+    ours.find_map(of).unwrap_or_default()
 }
 
 /// Merges two trees. A leaf that becomes a node keeps owning itself by `.`.
@@ -546,6 +593,20 @@ mod tests {
                 .unwrap();
         assert_eq!(scaled_by(&plain), None);
         assert_eq!(managers_of(&plain, "/metadata/name"), []);
+    }
+
+    #[test]
+    fn scaled_by_recognises_a_scale_to_zero() {
+        let live = |replicas: u8, owner: Value| {
+            let entries = json!([{"manager": "tagboat", "operation": "Apply", "fieldsV1": {"f:spec": {"f:paused": {}}}}, owner]);
+            let object = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "a", "managedFields": entries}, "spec": {"replicas": replicas}});
+            scaled_by(&Object::new(object).unwrap())
+        };
+        let edited = json!({"manager": "kubectl-edit", "operation": "Update", "fieldsV1": {"f:spec": {"f:replicas": {}}}});
+        let status = json!({"manager": "kube-controller-manager", "operation": "Update", "subresource": "status", "fieldsV1": {"f:status": {}}});
+        assert_eq!(live(0, status.clone()).as_deref(), Some(UNKNOWN_SCALER));
+        assert_eq!(live(1, status), None);
+        assert_eq!(live(0, edited), None);
     }
 
     #[test]

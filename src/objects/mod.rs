@@ -4,6 +4,7 @@
 //! healthy it is. Does not belong here: requests to an API server (`io::cluster`), and when an
 //! action is taken (`reconcile`).
 
+pub mod autoscale;
 pub mod health;
 pub mod managed_fields;
 pub mod manifest;

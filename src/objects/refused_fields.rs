@@ -217,10 +217,13 @@ mod tests {
 
     #[test]
     fn refused_fields_in_the_way_table() {
-        let port = |port: u16| json!({"name": "http", "port": port});
+        let port = |port: u16| json!({"name": "http", "port": port, "protocol": "TCP"});
         let key = |port: u16| format!("k:{{\"port\":{port},\"protocol\":\"TCP\"}}");
         let ports = [
-            ("tagboat", json!({"f:ports": {}})),
+            (
+                "tagboat",
+                json!({"f:ports": {key(80): {".": {}, "f:port": {}}}}),
+            ),
             (
                 "k9s",
                 json!({"f:ports": {key(81): {".": {}, "f:port": {}}}}),

@@ -4,8 +4,12 @@
 
 use super::{
     ClusterKinds,
-    application::assess::COMPLETED_AND_GONE,
-    cluster_state::observed::{self, ForeignChange},
+    autoscalers::autoscaled,
+    cluster_state::{
+        observed::{self, ForeignChange},
+        released,
+    },
+    status::COMPLETED_AND_GONE,
 };
 use crate::{
     core::error::{Classify as _, ErrorKind},
@@ -19,7 +23,9 @@ use crate::{
         health::{KindTraits, RunEnd},
         manifest,
         object::{ApplyMode, Gvk, Object, ObjectKey},
-        plan::{self, DesiredObject, Inventory, KindAtomicFields, LiveObject, ObjectOwner},
+        plan::{
+            self, DesiredObject, Inventory, KindAtomicFields, LeafHashes, LiveObject, ObjectOwner,
+        },
     },
     spec::Application,
 };
@@ -370,18 +376,24 @@ pub async fn dry_run(
         manifest: one.manifest.clone(),
         ignore: Arc::clone(&ignore),
         expected: None,
+        expected_leaves: LeafHashes::default(),
         atomic_fields: KindAtomicFields::NONE,
     };
-    let released = live
+    let mut released = live
         .as_ref()
         .map(|live| observed::observe(live, Some(&watched), KindTraits::default()).released)
         .unwrap_or_default();
-    let released = observed::still_released(released, &manifest, applied);
+    if released::overrides_scale(&released, &manifest, applied) {
+        let autoscaled = autoscaled(cluster, one.key.namespace.as_deref()).await;
+        if autoscaled.is_ok_and(|targets| !targets.contains(&one.key)) {
+            released::unscale(&mut released);
+        }
+    }
     let notes = released
         .iter()
-        .filter_map(observed::ReleasedField::note)
+        .filter_map(released::ReleasedField::note)
         .collect();
-    let sent = observed::outgoing(manifest.clone(), &released);
+    let sent = released::outgoing(manifest.clone(), &released);
     let request = ApplyRequest {
         dry_run: true,
         ..ApplyRequest::default()

@@ -23,6 +23,7 @@ mod repository;
 mod unselected;
 mod unselected_table;
 mod application;
+mod autoscalers;
 mod blocking;
 mod context;
 mod mailbox;

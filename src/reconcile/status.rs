@@ -171,6 +171,10 @@ pub struct DriftedObject {
     pub repaired_at: Option<jiff::Timestamp>,
 }
 
+/// The remark about a Job that has completed and was deleted.
+pub(super) const COMPLETED_AND_GONE: &str =
+    "it has completed and is gone; it runs again when its manifest changes";
+
 /// Changed fields named in one line.
 const NAMED_FIELDS: usize = 5;
 

@@ -260,10 +260,10 @@ async fn event_before_apply_answer_is_no_drift() {
         serde_json::json!({"metadata": {"resourceVersion": "6"}, "status": {"observedGeneration": 1}}),
     );
     let atomic_fields = KindAtomicFields::new(vec!["/spec/selector".into()]);
-    let expected = observed::hash_observed(&desired, &answer, &[], &atomic_fields);
+    let (expected, leaves) = observed::hash_observed(&desired, &answer, &[], &atomic_fields);
     assert_ne!(
         expected,
-        observed::hash_observed(&desired, &answer, &[], &KindAtomicFields::NONE),
+        observed::hash_observed(&desired, &answer, &[], &KindAtomicFields::NONE).0,
         "the answer reveals atomic fields"
     );
     let key = desired.key();
@@ -273,6 +273,7 @@ async fn event_before_apply_answer_is_no_drift() {
             manifest: manifest.clone(),
             ignore: Arc::default(),
             expected,
+            expected_leaves: leaves.clone(),
             atomic_fields: atomic_fields.clone(),
         };
         cluster.state().judge(&name, &key, watched);

@@ -14,6 +14,11 @@ macro_rules! for_each_repair_scenario {
             refused_apply_removes_server_defaults,
             refused_repair_stands_in_status,
             volume_that_grew_is_left,
+            scale_to_zero_is_kept,
+            replicas_of_git_count_without_autoscaler,
+            replicas_that_leave_git_keep_their_number,
+            empty_fields_that_others_fill_are_no_drift,
+            drift_blames_only_what_changed,
         );
     };
 }
@@ -267,4 +272,243 @@ pub(super) async fn volume_that_grew_is_left<K: Backend>(fleet: Fleet<K>) {
     fleet
         .until("it is left", |statuses| is_said(&statuses["shop"]))
         .await;
+}
+
+fn replicas(live: &Value) -> i64 {
+    live["spec"]["replicas"].as_i64().unwrap_or(-1)
+}
+
+/// Sets the replicas through the scale subresource.
+async fn scale<K: Backend>(fleet: &Fleet<K>, name: &str, manager: &str, number: u8) {
+    let path = format!("{}/scale", fleet.path("apps/deployments", name));
+    for _ in 0..50 {
+        let (_, mut scale) = fleet.kube.call(Method::GET, &path, None).await;
+        scale["spec"]["replicas"] = json!(number);
+        let path = format!("{path}?fieldManager={manager}");
+        let (status, answer) = fleet.kube.call(Method::PUT, &path, Some(&scale)).await;
+        if status.is_success() {
+            return;
+        }
+        assert_eq!(status, 409, "{answer}");
+    }
+    panic!("{name} changes all the time");
+}
+
+fn scalable(number: Option<u8>, image: &str) -> Value {
+    let mut web = workload(
+        "web",
+        json!({"containers": [{"name": "main", "image": image}]}),
+    );
+    let spec = web["spec"].as_object_mut().unwrap();
+    spec.remove("replicas");
+    if let Some(number) = number {
+        web["spec"]["replicas"] = json!(number);
+    }
+    web
+}
+
+async fn image_arrives<K: Backend>(fleet: &Fleet<K>, image: &str) -> i64 {
+    let live = fleet
+        .live_until("apps/deployments", "web", |live| {
+            *container(live, "image") == image
+        })
+        .await;
+    replicas(&live)
+}
+
+pub(super) async fn scale_to_zero_is_kept<K: Backend>(mut fleet: Fleet<K>) {
+    fleet.application("shop", "");
+    fleet.manifests("shop", vec![scalable(Some(2), "example.org/web:1")]);
+    fleet.applied().await;
+    scale(&fleet, "web", "kubectl", 0).await;
+    let is_said = |status: &tagboat::reconcile::ApplicationStatus| {
+        let mut notes = status.notes.iter();
+        status.state == ApplicationState::Synced
+            && notes.any(|note| note.message.contains("(scale), Git says 2"))
+    };
+    fleet
+        .until("the scale is noticed", |statuses| {
+            is_said(&statuses["shop"])
+        })
+        .await;
+    // A commit to another field and another process keep it.
+    fleet.manifests("shop", vec![scalable(Some(2), "example.org/web:2")]);
+    fleet.applied().await;
+    assert_eq!(image_arrives(&fleet, "example.org/web:2").await, 0);
+    fleet.restart().await;
+    fleet.applied().await;
+    fleet
+        .until("the scale is noticed again", |statuses| {
+            is_said(&statuses["shop"])
+        })
+        .await;
+    // Another number in Git counts.
+    fleet.manifests("shop", vec![scalable(Some(3), "example.org/web:2")]);
+    fleet.applied().await;
+    fleet
+        .live_until("apps/deployments", "web", |live| replicas(live) == 3)
+        .await;
+}
+
+pub(super) async fn replicas_of_git_count_without_autoscaler<K: Backend>(fleet: Fleet<K>) {
+    let autoscaler = json!({
+        "apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": {"name": "web"},
+        "spec": {"minReplicas": 1, "maxReplicas": 9, "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"}},
+    });
+    let deployments = "apps/deployments";
+    fleet.application("shop", ", prune: true");
+    // Whatever client a person scales with, the next number in Git counts.
+    fleet.manifests("shop", vec![scalable(Some(2), "example.org/web:1")]);
+    fleet.applied().await;
+    scale(&fleet, "web", "k9s", 4).await;
+    fleet.manifests("shop", vec![scalable(Some(2), "example.org/web:2")]);
+    fleet.applied().await;
+    assert_eq!(image_arrives(&fleet, "example.org/web:2").await, 4);
+    fleet.manifests("shop", vec![scalable(Some(3), "example.org/web:2")]);
+    fleet.applied().await;
+    fleet
+        .live_until(deployments, "web", |live| replicas(live) == 3)
+        .await;
+    // While an autoscaler targets the object, its number stays.
+    fleet.manifests(
+        "shop",
+        vec![scalable(Some(3), "example.org/web:2"), autoscaler.clone()],
+    );
+    fleet.applied().await;
+    scale(&fleet, "web", "kube-controller-manager", 5).await;
+    fleet
+        .until("the autoscaler is noticed", |statuses| {
+            let mut notes = statuses["shop"].notes.iter();
+            notes.any(|note| note.message.contains("kube-controller-manager (scale)"))
+        })
+        .await;
+    fleet.manifests(
+        "shop",
+        vec![scalable(Some(2), "example.org/web:3"), autoscaler],
+    );
+    fleet.applied().await;
+    assert_eq!(image_arrives(&fleet, "example.org/web:3").await, 5);
+    // It is gone: the number in Git counts.
+    fleet.manifests("shop", vec![scalable(Some(2), "example.org/web:3")]);
+    fleet.applied().await;
+    fleet
+        .live_until(deployments, "web", |live| replicas(live) == 2)
+        .await;
+}
+
+pub(super) async fn replicas_that_leave_git_keep_their_number<K: Backend>(fleet: Fleet<K>) {
+    let deployments = "apps/deployments";
+    fleet.application("shop", "");
+    fleet.manifests("shop", vec![scalable(Some(3), "example.org/web:1")]);
+    fleet.applied().await;
+    for image in ["example.org/web:2", "example.org/web:3"] {
+        fleet.manifests("shop", vec![scalable(None, image)]);
+        fleet.applied().await;
+        assert_eq!(image_arrives(&fleet, image).await, 3);
+    }
+    // The number that an autoscaler sets then stays, too.
+    scale(&fleet, "web", "kube-controller-manager", 4).await;
+    fleet.manifests("shop", vec![scalable(None, "example.org/web:4")]);
+    fleet.applied().await;
+    assert_eq!(image_arrives(&fleet, "example.org/web:4").await, 4);
+    // So does that of a tool whose fields are taken over.
+    let mut adopted = scalable(Some(2), "example.org/web:1");
+    adopted["metadata"] = json!({"name": "adopted", "namespace": fleet.namespace});
+    let path = fleet.path(deployments, "adopted");
+    let collection = path.rsplit_once('/').unwrap().0;
+    let collection = format!("{collection}?fieldManager=kubectl-client-side-apply");
+    let (status, answer) = fleet
+        .kube
+        .call(Method::POST, &collection, Some(&adopted))
+        .await;
+    assert!(status.is_success(), "{answer}");
+    let mut desired = scalable(None, "example.org/web:2");
+    desired["metadata"]["name"] = json!("adopted");
+    fleet.manifests("shop", vec![scalable(None, "example.org/web:4"), desired]);
+    fleet.applied().await;
+    let live = fleet.live(deployments, "adopted").await.unwrap();
+    assert_eq!(*container(&live, "image"), "example.org/web:2");
+    assert_eq!(replicas(&live), 2);
+}
+
+pub(super) async fn empty_fields_that_others_fill_are_no_drift<K: Backend>(fleet: Fleet<K>) {
+    let named = |name: &str, kind: &str, rest: Value| {
+        let mut object = json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": name}});
+        json_patch::merge(&mut object, &rest);
+        object
+    };
+    let mut objects = vec![
+        named("empty", "ConfigMap", json!({"data": {}})),
+        named("marker", "ConfigMap", json!({"data": {"value": "1"}})),
+        named("empty", "ServiceAccount", json!({"secrets": []})),
+        named(
+            "marker",
+            "ServiceAccount",
+            json!({"automountServiceAccountToken": true}),
+        ),
+    ];
+    objects[0]["metadata"]["annotations"] = json!({});
+    fleet.application("shop", ", drift: report");
+    fleet.manifests("shop", objects);
+    fleet.applied().await;
+    edit(&fleet, ("configmaps", "empty"), "intruder", |live| {
+        live["metadata"]["annotations"] = json!({"theirs": "1"});
+        live["data"] = json!({"theirs": "1"});
+    })
+    .await;
+    edit(&fleet, ("serviceaccounts", "empty"), "intruder", |live| {
+        live["secrets"] = json!([{"name": "theirs"}]);
+    })
+    .await;
+    // What changed later, and is drift, has been seen: so has the rest.
+    edit(&fleet, ("configmaps", "marker"), "intruder", |live| {
+        live["data"]["value"] = json!("2");
+    })
+    .await;
+    edit(&fleet, ("serviceaccounts", "marker"), "intruder", |live| {
+        live["automountServiceAccountToken"] = json!(false);
+    })
+    .await;
+    fleet
+        .until("the drift of the others is reported", |statuses| {
+            statuses["shop"].drifted.len() >= 2
+        })
+        .await;
+    let statuses = fleet.statuses();
+    let drifted: Vec<String> = statuses["shop"]
+        .drifted
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(drifted.len(), 2, "{drifted:#?}");
+    assert!(
+        drifted.iter().all(|one| one.contains("marker")),
+        "{drifted:#?}"
+    );
+}
+
+pub(super) async fn drift_blames_only_what_changed<K: Backend>(fleet: Fleet<K>) {
+    let main = json!({"name": "main", "image": "example.org/web:1", "args": [], "command": null,
+        "env": [{"name": "EMPTY", "value": ""}], "resources": {"limits": {}}});
+    fleet.application("shop", ", drift: report");
+    let mut web = workload("web", json!({"nodeSelector": {}, "tolerations": []}));
+    web["spec"]["template"]["spec"]["containers"][0] = main;
+    fleet.manifests("shop", vec![web]);
+    fleet.applied().await;
+    edit(&fleet, ("apps/deployments", "web"), "intruder", |live| {
+        live["spec"]["template"]["spec"]["containers"][0]["image"] = json!("example.org/web:2");
+    })
+    .await;
+    fleet
+        .until("the drift is reported", |statuses| {
+            statuses["shop"].state == ApplicationState::Drifted
+        })
+        .await;
+    let fields = fleet.statuses()["shop"].drifted[0].fields.clone();
+    let fields: Vec<(&str, Option<&str>)> = fields
+        .iter()
+        .map(|field| (field.path.as_str(), field.manager.as_deref()))
+        .collect();
+    let image = "/spec/template/spec/containers[name=main]/image";
+    assert_eq!(fields, [(image, Some("intruder"))]);
 }

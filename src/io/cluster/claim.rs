@@ -2,7 +2,7 @@
 
 use super::{
     ClusterClient,
-    apply::{ApplyTarget, hand_over, is_stale},
+    apply_target::{ApplyTarget, hand_over, is_stale},
     error::{ClusterError, ClusterProblem, FieldConflict},
     request::{ApiRequest, ApiResponse, RequestVerb},
     url,
@@ -52,7 +52,7 @@ impl ClusterClient {
             let Some(live) = self.get(to.identity, to.resource, to.key).await? else {
                 break;
             };
-            let Some(claim) = self.claim(&live, manifest, causes) else {
+            let Some(claim) = self.claim(to, &live, manifest, causes) else {
                 break;
             };
             let patch = hand_over(&live, Some(claim.entries), false);
@@ -81,11 +81,18 @@ impl ClusterClient {
     }
 
     /// Returns the field ownership with which the apply may succeed.
-    fn claim(&self, live: &Object, manifest: &Object, causes: &[String]) -> Option<Claim> {
+    fn claim(
+        &self,
+        to: &ApplyTarget<'_>,
+        live: &Object,
+        manifest: &Object,
+        causes: &[String],
+    ) -> Option<Claim> {
         let names = &self.inner.take_over;
         let mut live = live.clone();
         let mut took_over = Vec::new();
-        let taken = managed_fields::taken_over(&live, names, MANAGER);
+        let taken = managed_fields::taken_over(&live, names, MANAGER)
+            .map(|entries| to.keep_replicas(entries));
         if let Some(entries) = &taken {
             took_over = managed_fields::legacy_managers(&live, names, MANAGER);
             let entries = entries.clone();

@@ -8,6 +8,7 @@
 //! identity ([`RequestIdentity`]) belongs to each request.
 
 mod apply;
+mod apply_target;
 mod claim;
 mod config;
 mod connection;

@@ -1,8 +1,8 @@
 //! Kubernetes objects: their kind, their key, and their content as JSON.
 //!
 //! An [`Object`] is a manifest or a live object with an apiVersion, a kind and a name.
-//! [`ObjectSettings`] are its annotations under our own prefix and under Flux's, [`Retention`] those
-//! of any tool that keep it from being deleted.
+//! [`ObjectSettings`] are its annotations under our own prefix and under Flux's. [`Retention`] is
+//! what the annotations of any tool say about its deletion.
 
 mod compact;
 mod retention;

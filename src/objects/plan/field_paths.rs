@@ -8,6 +8,7 @@
 use super::{
     DesiredObject,
     atomic::{FieldPattern, KindAtomicFields},
+    leaf_hashes::{LeafHashes, leaf_hash},
 };
 use crate::{
     core::pointer,
@@ -137,6 +138,18 @@ const IDENTITIES: &[&[&str]] = &[
 /// Defaults that manifests omit and API servers add.
 const DEFAULTS: &[(&str, &str)] = &[("protocol", "TCP")];
 
+/// How the API server merges a list.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum ListType {
+    /// As one value, or unknown.
+    #[default]
+    Unknown,
+    /// By the values of these fields.
+    Keyed(Vec<String>),
+    /// A set of scalars.
+    Set,
+}
+
 /// The field ownership of a live object.
 #[derive(Clone, Copy)]
 pub struct FieldOwnership<'b> {
@@ -145,6 +158,8 @@ pub struct FieldOwnership<'b> {
     /// Returns whether another manager owns the whole of a map that the manifest leaves empty.
     /// Nothing else tells whether an empty map is atomic.
     pub overwritten: &'b dyn Fn(&FieldPath) -> bool,
+    /// Returns how the API server merges a list.
+    pub list_type: &'b dyn Fn(&FieldPath) -> ListType,
 }
 
 impl Default for FieldOwnership<'_> {
@@ -154,6 +169,7 @@ impl Default for FieldOwnership<'_> {
         Self {
             atomic_fields: NONE,
             overwritten: &|_| false,
+            list_type: &|_| ListType::Unknown,
         }
     }
 }
@@ -236,40 +252,63 @@ impl FieldWalker<'_> {
             Value::Array(elements)
                 if elements.iter().all(Value::is_object) && !elements.is_empty() =>
             {
-                let keys = identity_of(elements);
-                let mark = self.place.element();
-                for (index, desired) in elements.iter().enumerate() {
-                    let identity: Vec<(String, Value)> = keys
-                        .iter()
-                        .filter_map(|key| {
-                            field(desired, key).map(|value| ((*key).to_owned(), value))
-                        })
-                        .collect();
-                    let found = there
-                        .and_then(Value::as_array)
-                        .and_then(|there| element(there, index, &identity));
-                    self.path.0.push(FieldStep::Element { index, identity });
-                    self.descend(desired, found);
-                    self.path.0.pop();
-                }
-                self.place.back(mark);
+                self.elements(elements, there);
             }
             // Other managers add to the set: each of our members is a leaf.
-            Value::Array(members) if self.path.to_string() == "/metadata/finalizers" => {
-                for (index, member) in members.iter().enumerate() {
-                    let found = there
-                        .and_then(Value::as_array)
-                        .and_then(|there| there.iter().find(|other| *other == member));
-                    self.path.0.push(FieldStep::Element {
-                        index,
-                        identity: Vec::new(),
-                    });
-                    (self.visit)(&self.path, member, found);
-                    self.path.0.pop();
-                }
-            }
+            Value::Array(members) if self.is_set(members) => self.members(members, there),
             _ => (self.visit)(&self.path, desired, there),
         }
+    }
+
+    fn is_set(&self, members: &[Value]) -> bool {
+        let may_be_set = !members.is_empty()
+            && !members
+                .iter()
+                .any(|member| member.is_object() || member.is_array());
+        may_be_set
+            && (self.path.to_string() == "/metadata/finalizers"
+                || (self.ownership.list_type)(&self.path) == ListType::Set)
+    }
+
+    fn members(&mut self, members: &[Value], there: Option<&Value>) {
+        for (index, member) in members.iter().enumerate() {
+            let found = there
+                .and_then(Value::as_array)
+                .and_then(|there| there.iter().find(|other| *other == member));
+            self.path.0.push(FieldStep::Element {
+                index,
+                identity: Vec::new(),
+            });
+            (self.visit)(&self.path, member, found);
+            self.path.0.pop();
+        }
+    }
+
+    fn elements(&mut self, elements: &[Value], there: Option<&Value>) {
+        // A guess, and for kinds of CRDs what the API server does.
+        let mut keys: Vec<String> = identity_of(elements)
+            .iter()
+            .map(|key| (*key).to_owned())
+            .collect();
+        if keys.is_empty()
+            && let ListType::Keyed(fields) = (self.ownership.list_type)(&self.path)
+        {
+            keys = fields;
+        }
+        let mark = self.place.element();
+        for (index, desired) in elements.iter().enumerate() {
+            let identity: Vec<(String, Value)> = keys
+                .iter()
+                .filter_map(|key| field(desired, key).map(|value| (key.clone(), value)))
+                .collect();
+            let found = there
+                .and_then(Value::as_array)
+                .and_then(|there| element(there, index, &identity));
+            self.path.0.push(FieldStep::Element { index, identity });
+            self.descend(desired, found);
+            self.path.0.pop();
+        }
+        self.place.back(mark);
     }
 }
 
@@ -401,22 +440,26 @@ pub fn hash_all(desired: &[DesiredObject]) -> ValueHash {
     ValueHash::finish(hash)
 }
 
-/// Hashes the live values at the leaves of a manifest. A leaf for which `is_released` returns true
-/// counts with the value of the manifest, so that a release changes nothing.
+/// Hashes the live values at the leaves of a manifest, as a whole and each. A leaf for which
+/// `is_released` returns true counts with the value of the manifest, so that a release changes
+/// nothing.
 pub fn hash_live(
     manifest: &Object,
     live: &Object,
     ownership: FieldOwnership<'_>,
     is_released: &mut dyn FnMut(&FieldPath, &Value, Option<&Value>) -> bool,
-) -> ValueHash {
+) -> (ValueHash, LeafHashes) {
     let mut hash = Sha256::new();
+    let mut leaves = Vec::new();
     visit_leaves(manifest, live, ownership, &mut |path, desired, there| {
         hash.update(path.to_string());
-        match if is_released(path, desired, there) {
+        let value = if is_released(path, desired, there) {
             Some(desired)
         } else {
             there
-        } {
+        };
+        leaves.push(leaf_hash(value));
+        match value {
             Some(value) => {
                 hash.update([1]);
                 canonical(&mut hash, value);
@@ -424,7 +467,7 @@ pub fn hash_live(
             None => hash.update([0]),
         }
     });
-    ValueHash::finish(hash)
+    (ValueHash::finish(hash), LeafHashes::new(leaves))
 }
 
 fn fields(hash: &mut Sha256, map: &Map<String, Value>) {

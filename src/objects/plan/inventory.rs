@@ -4,7 +4,7 @@
 //! knows what to prune. An entry is written before its object is first applied, so that a crash
 //! orphans nothing.
 
-use super::{atomic::KindAtomicFields, field_paths::ValueHash};
+use super::{atomic::KindAtomicFields, field_paths::ValueHash, leaf_hashes::LeafHashes};
 use crate::{
     objects::{health::RunEnd, object::ObjectKey},
     spec::DeletionPolicy,
@@ -72,6 +72,9 @@ pub struct AppliedState {
     pub manifest: ValueHash,
     /// The hash of the live values at the manifest's leaves.
     pub live: ValueHash,
+    /// The hash of each of them, to name what has changed since.
+    #[serde(default, skip_serializing_if = "LeafHashes::is_empty")]
+    pub leaves: LeafHashes,
     /// The maps and lists that the API server treats as one value.
     #[serde(skip)]
     pub atomic_fields: KindAtomicFields,

@@ -13,6 +13,7 @@ mod atomic;
 mod inventory;
 mod order;
 mod field_paths;
+mod leaf_hashes;
 mod prune;
 mod redact;
 mod desired;
@@ -24,12 +25,13 @@ pub use atomic::{AtomicFields, FieldPattern, KindAtomicFields};
 pub use desired::{KindScopes, OWNER_LABELS, RECORD_LABEL, desired_objects, owner};
 pub use desired_object::{ApplyOrder, DesiredObject, RefusedObject};
 pub use field_paths::{
-    FieldOwnership, FieldPath, FieldStep, ValueHash, hash_all, hash_live, hash_manifest,
+    FieldOwnership, FieldPath, FieldStep, ListType, ValueHash, hash_all, hash_live, hash_manifest,
     visit_leaves,
 };
 pub use inventory::{
     AppliedState, Inventory, InventoryEntry, Rollout, RolloutHistory, RolloutOutcome, text,
 };
+pub use leaf_hashes::LeafHashes;
 pub use prune::{ObjectOwner, PrunePlan, PruneTarget, plan_prune};
 pub use redact::{mask_values, redact_pair};
 

@@ -11,6 +11,15 @@ use std::collections::{BTreeMap, HashMap};
 
 mod guards;
 
+fn hash_live(
+    manifest: &Object,
+    live: &Object,
+    ownership: FieldOwnership<'_>,
+    is_released: &mut dyn FnMut(&FieldPath, &Value, Option<&Value>) -> bool,
+) -> ValueHash {
+    super::hash_live(manifest, live, ownership, is_released).0
+}
+
 fn object(value: Value) -> Object {
     Object::new(value).unwrap()
 }
@@ -516,6 +525,7 @@ fn decide_action_table() {
             uid: "u".into(),
             manifest,
             live: live_hash,
+            leaves: LeafHashes::default(),
             atomic_fields: KindAtomicFields::NONE,
             untouched: false,
             replicas: None,
@@ -788,6 +798,7 @@ fn plan_job_that_ended_is_not_run_again() {
             uid: "u".into(),
             manifest: of.hash,
             live: of.hash,
+            leaves: LeafHashes::default(),
             atomic_fields: KindAtomicFields::NONE,
             untouched: false,
             replicas: None,
@@ -862,6 +873,7 @@ fn owned(keys: &[&str]) -> Inventory {
         uid: "u".into(),
         manifest: hash,
         live: hash,
+        leaves: LeafHashes::default(),
         atomic_fields: KindAtomicFields::NONE,
         untouched: false,
         replicas: None,
@@ -1235,4 +1247,41 @@ fn redact_pair_masks_secret_values() {
         alone.unwrap().value()["data"],
         json!({"a": "***", "b": "***"})
     );
+}
+
+#[test]
+fn leaves_of_crd_lists_match_by_server_keys() {
+    let route = |spec: Value| {
+        object(
+            json!({"apiVersion": "acme.io/v1", "kind": "Route", "metadata": {"name": "a"}, "spec": spec}),
+        )
+    };
+    let rule = |host: &str, to: &str| json!({"host": host, "path": "/", "to": to});
+    let git = route(json!({"hosts": ["b"], "rules": [rule("b", "ours")]}));
+    let list_type = |path: &FieldPath| match path.to_string().as_str() {
+        "/spec/rules" => ListType::Keyed(vec!["host".to_owned(), "path".to_owned()]),
+        "/spec/hosts" => ListType::Set,
+        _ => ListType::Unknown,
+    };
+    let hash = |live: &Object| {
+        let ownership = FieldOwnership {
+            list_type: &list_type,
+            ..FieldOwnership::default()
+        };
+        hash_live(&git, live, ownership, &mut |_, _, _| false)
+    };
+    let before = hash(&git);
+    for (spec, equal) in [
+        (
+            json!({"hosts": ["a", "b"], "rules": [rule("a", "theirs"), rule("b", "ours")]}),
+            true,
+        ),
+        (json!({"hosts": ["a"], "rules": [rule("b", "ours")]}), false),
+        (
+            json!({"hosts": ["b"], "rules": [rule("a", "ours"), rule("b", "theirs")]}),
+            false,
+        ),
+    ] {
+        assert_eq!(hash(&route(spec.clone())) == before, equal, "{spec}");
+    }
 }

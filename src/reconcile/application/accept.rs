@@ -339,6 +339,9 @@ fn watched_manifest(
         manifest: one.manifest.clone(),
         ignore: observed::ignore_pointers(rules, &one.key),
         expected: applied.map(|applied| applied.live),
+        expected_leaves: applied
+            .map(|applied| applied.leaves.clone())
+            .unwrap_or_default(),
         atomic_fields: applied
             .map(|applied| applied.atomic_fields.clone())
             .unwrap_or_default(),

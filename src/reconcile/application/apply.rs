@@ -1,25 +1,20 @@
 //! Apply: sends the pending objects in their order, as many at once as the cluster takes.
 
-use super::{ANSWER_TIMEOUT, AppReconciler, assess::FailedObject};
+use super::{ANSWER_TIMEOUT, AppReconciler, assess::FailedObject, object_apply::ObjectApply};
 use crate::{
-    core::{error::Classify, name::Name},
+    core::error::Classify,
     events::{Event, EventReason},
-    io::cluster::{ApplyRequest, ApplyResult, ClusterError, ClusterProblem, RequestIdentity},
+    io::cluster::{ApplyResult, ClusterError},
     objects::{
-        health::{self, HealthStatus, KindTraits},
-        managed_fields,
-        object::{ApplyMode, MANAGER, Object},
+        health::HealthStatus,
         plan::{
-            self, AppliedState, ApplyOrder, ApplyReason, DesiredObject, InventoryEntry,
-            KindAtomicFields, Rollout, RolloutOutcome,
+            self, AppliedState, ApplyOrder, ApplyReason, DesiredObject, InventoryEntry, Rollout,
+            RolloutOutcome,
         },
     },
     reconcile::{
         application::assess::ForeignState,
-        cluster_state::{
-            ClusterHandle, ClusterState,
-            observed::{self, ReleasedField},
-        },
+        cluster_state::{ClusterState, observed},
         diff::ApplyRefusal,
         permits::WorkPermit,
         status::Message,
@@ -30,12 +25,8 @@ use jiff::Timestamp;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
-    time::Duration,
 };
 use tokio::time::Instant;
-
-/// How long the old object of a re-creation may take to disappear.
-const RECREATE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Forced fields named in one log line.
 const LOGGED_FIELDS: usize = 5;
@@ -256,7 +247,11 @@ impl AppReconciler {
         pending.keys().filter_map(message).collect()
     }
 
-    fn apply_request(&self, index: usize, permit: WorkPermit) -> BoxFuture<'static, ApplyAnswer> {
+    fn apply_request(
+        &mut self,
+        index: usize,
+        permit: WorkPermit,
+    ) -> BoxFuture<'static, ApplyAnswer> {
         let Some(target) = &self.target else {
             return Box::pin(std::future::pending());
         };
@@ -270,6 +265,7 @@ impl AppReconciler {
             before: entry.and_then(|entry| entry.applied.clone()),
             ignore,
             permit,
+            unscaled: self.scales.take_unscaled(&one.key),
             one,
         };
         Box::pin(async move {
@@ -322,8 +318,7 @@ impl AppReconciler {
             self.record_event(Event::info(EventReason::FieldsTakenOver, message));
         }
         self.failures.remove(&one.key);
-        let live_hash = applied.live;
-        let atomic_fields = applied.atomic_fields.clone();
+        let answered = applied.clone();
         let untouched = applied.untouched;
         let entry = InventoryEntry {
             version: one.version,
@@ -335,7 +330,7 @@ impl AppReconciler {
             .insert(one.key.clone(), entry.clone());
         let was_recovered = self.inventory.recovered.remove(&one.key);
         self.dirty |= was_recovered || old.as_ref() != Some(&entry);
-        self.judge(index, Some(live_hash), atomic_fields);
+        self.judge(index, &answered);
         if !untouched {
             self.cluster.observe(&result.live);
         }
@@ -354,135 +349,5 @@ impl AppReconciler {
             self.record_event(event);
         }
         self.failures.insert(one.key.clone(), failure);
-    }
-}
-
-/// The apply of one object.
-struct ObjectApply {
-    cluster: Arc<ClusterHandle>,
-    application: Name,
-    identity: RequestIdentity,
-    one: DesiredObject,
-    /// What the inventory says of the last apply.
-    before: Option<AppliedState>,
-    ignore: Arc<[String]>,
-    permit: WorkPermit,
-}
-
-impl ObjectApply {
-    async fn run(&self) -> Result<(ApplyResult, AppliedState), ClusterError> {
-        let client = &self.cluster.client;
-        let manifest = self.one.manifest.object().map_err(|error| ClusterError {
-            cluster: client.name().to_owned(),
-            subject: self.one.key.to_string(),
-            problem: Box::new(ClusterProblem::Protocol {
-                why: error.to_string(),
-            }),
-        })?;
-        let known = self
-            .cluster
-            .state()
-            .observed(&self.one.key)
-            .map(|observed| (observed.live.uid.clone(), observed.released.clone()));
-        let (uid, released) =
-            known.map_or((None, None), |(uid, released)| (Some(uid), Some(released)));
-        // An object that another tool may have created: released fields must not be taken by the
-        // first apply.
-        let may_exist = released.is_none() && self.before.is_none();
-        let mut released = observed::still_released(
-            released.unwrap_or_default(),
-            &manifest,
-            self.before.as_ref(),
-        );
-        if may_exist && !self.ignore.is_empty() {
-            released = self.released_now().await?;
-        }
-        // Replicas that an autoscaler set to another number are a conflict. Most objects are new:
-        // an apply without force spares a GET for each of them.
-        let without_force =
-            may_exist && self.ignore.is_empty() && manifest.pointer("/spec/replicas").is_some();
-        let request = ApplyRequest {
-            force: !without_force,
-            ..ApplyRequest::default()
-        };
-        let sent = observed::outgoing(manifest.clone(), &released);
-        let mut result = client.apply(&self.identity, &sent, &request).await;
-        let may_retry = |error: &ClusterError| match &*error.problem {
-            ClusterProblem::Conflict { .. } => without_force,
-            // An existing volume may be larger than in Git.
-            ClusterProblem::Invalid { .. } | ClusterProblem::Immutable { .. } => {
-                may_exist && self.one.gvk().is("", "PersistentVolumeClaim")
-            }
-            _ => false,
-        };
-        if result.as_ref().is_err_and(may_retry) {
-            let sent = observed::outgoing(manifest.clone(), &self.released_now().await?);
-            result = client
-                .apply(&self.identity, &sent, &ApplyRequest::default())
-                .await;
-        }
-        let result = match (result, uid) {
-            (Err(error), Some(uid))
-                if self.one.settings.force
-                    && matches!(*error.problem, ClusterProblem::Immutable { .. }) =>
-            {
-                // The deletion of the old object can take a minute.
-                self.permit.release();
-                let request = ApplyRequest::default();
-                client
-                    .recreate(&self.identity, &sent, &uid, &request, RECREATE_TIMEOUT)
-                    .await?
-            }
-            (result, _) => result?,
-        };
-        let applied = self.applied_state(&manifest, &result);
-        Ok((result, applied))
-    }
-
-    /// Reads the live object, and returns its released fields.
-    async fn released_now(&self) -> Result<Vec<ReleasedField>, ClusterError> {
-        let client = &self.cluster.client;
-        let resource = client.resource(&self.one.gvk()).await?;
-        let live = client.get(&self.identity, &resource, &self.one.key).await?;
-        let released = |live: &Object| {
-            let watched = observed::WatchedManifest {
-                manifest: self.one.manifest.clone(),
-                ignore: Arc::clone(&self.ignore),
-                expected: None,
-                atomic_fields: KindAtomicFields::NONE,
-            };
-            observed::observe(live, Some(&watched), KindTraits::default()).released
-        };
-        Ok(live.as_ref().map(released).unwrap_or_default())
-    }
-
-    fn applied_state(&self, manifest: &Object, result: &ApplyResult) -> AppliedState {
-        let live = &result.live;
-        let atomic_fields = managed_fields::atomic_fields(manifest, live, MANAGER);
-        let atomic_fields = self.cluster.state().atomic_fields.intern(atomic_fields);
-        let is_owner = plan::owner(live).as_ref() == Some(&self.application);
-        AppliedState {
-            uid: live.uid().unwrap_or_default().to_owned(),
-            manifest: self.one.hash,
-            live: observed::hash_observed(manifest, live, &self.ignore, &atomic_fields),
-            atomic_fields,
-            untouched: self.one.settings.ssa == ApplyMode::IfNotPresent
-                && !result.created
-                && !is_owner,
-            replicas: observed::replicas(manifest),
-            ended: health::run_end(live),
-        }
-    }
-
-    async fn refusal(&self, error: ClusterError) -> ApplyRefusal {
-        let manifest = self.one.manifest.object().ok();
-        ApplyRefusal::of(
-            &self.cluster.client,
-            &self.one.key,
-            &self.one.gvk(),
-            manifest.as_ref(),
-            error,
-        )
-        .await
     }
 }

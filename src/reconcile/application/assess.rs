@@ -19,16 +19,13 @@ use crate::{
     },
     reconcile::{
         cluster_state::{ClusterState, RECORD_TTL, WatchTrouble, observed::ForeignChange},
-        status::{ApplicationStatus, DriftedObject, Message, PlannedAction},
+        status::{ApplicationStatus, COMPLETED_AND_GONE, DriftedObject, Message, PlannedAction},
         work::Target,
     },
 };
 use jiff::Timestamp;
 use std::{collections::BTreeMap, time::Duration};
 use tokio::time::Instant;
-
-pub(crate) const COMPLETED_AND_GONE: &str =
-    "it has completed and is gone; it runs again when its manifest changes";
 
 const FAILED_AND_GONE: &str =
     "it has failed and is gone; it runs again when its manifest changes, or by `tagboat sync`";

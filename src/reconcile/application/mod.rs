@@ -14,10 +14,12 @@ pub(crate) mod apply;
 pub(crate) mod assess;
 pub(crate) mod conclude;
 pub(crate) mod inventory;
+mod object_apply;
 pub(crate) mod outcome;
 pub(crate) mod pods;
 pub(crate) mod prune;
 pub(crate) mod repair;
+pub(crate) mod scales;
 
 use super::{
     ApplicationHandle, ApplicationRequest, Reason, ReconcileContext, RepositoryId,
@@ -43,12 +45,13 @@ use crate::{
     },
     objects::{
         object::ObjectKey,
-        plan::{Inventory, KindAtomicFields, RolloutHistory, ValueHash},
+        plan::{AppliedState, Inventory, RolloutHistory},
     },
 };
 use assess::{Assessment, FailedObject};
 use pods::PodReports;
 use repair::RepairBackoff;
+use scales::ScaleChecks;
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
@@ -98,6 +101,7 @@ pub(crate) struct AppReconciler {
     /// Failed passes in a row.
     failed_passes: u32,
     pub(crate) pod_reports: PodReports,
+    pub(crate) scales: ScaleChecks,
 }
 
 /// Back-off after a failure: from one second, doubled each time, up to five minutes.
@@ -158,6 +162,7 @@ impl AppReconciler {
             answers_until: Instant::now(),
             failed_passes: 0,
             pod_reports: PodReports::default(),
+            scales: ScaleChecks::default(),
         }
     }
 
@@ -289,6 +294,7 @@ impl AppReconciler {
             return Ok(requeue);
         }
         let mut assessment = self.assess_fresh(has_new_work).await?;
+        self.assess_scales(&mut assessment).await;
         if self.needs_unselected(&assessment) {
             let (repository, cluster) = (&self.repository.name, self.cluster.client.name());
             self.context.read_all_unselected(repository, cluster);
@@ -468,19 +474,15 @@ impl AppReconciler {
     }
 
     /// Sets the manifest and the answer that judge a live object from now on.
-    pub(crate) fn judge(
-        &self,
-        index: usize,
-        expected: Option<ValueHash>,
-        atomic_fields: KindAtomicFields,
-    ) {
+    pub(crate) fn judge(&self, index: usize, applied: &AppliedState) {
         let Some(target) = &self.target else { return };
         let one = &target.desired[index];
         let watched = WatchedManifest {
             manifest: one.manifest.clone(),
             ignore: observed::ignore_pointers(&target.options.ignore, &one.key),
-            expected,
-            atomic_fields,
+            expected: Some(applied.live),
+            expected_leaves: applied.leaves.clone(),
+            atomic_fields: applied.atomic_fields.clone(),
         };
         self.cluster.state().judge(&self.name, &one.key, watched);
     }

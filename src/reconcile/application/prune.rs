@@ -277,6 +277,7 @@ impl AppReconciler {
                 result.notes.push(Message::object(key, why));
             }
             self.inventory.remove(key);
+            self.scales.clear();
             self.deleting.remove(key);
             self.failures.remove(key);
             self.dirty = true;

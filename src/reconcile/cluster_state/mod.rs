@@ -10,6 +10,7 @@
 pub(crate) mod api_resources;
 pub(crate) mod claims;
 pub(crate) mod observed;
+pub(crate) mod released;
 
 mod events;
 mod ownership;

@@ -307,35 +307,39 @@ pub(super) fn check(
         super::unions::check(kind, old, new, &mut wrong);
     }
     if let Some(old) = old {
-        let fixed: &[&str] = match (kind.group.as_str(), kind.kind.as_str()) {
-            ("apps", _) => &["/spec/selector"],
-            ("batch", "Job") => &["/spec/selector", "/spec/template"],
-            ("rbac.authorization.k8s.io", "RoleBinding" | "ClusterRoleBinding") => &["/roleRef"],
-            ("", "Secret") => &["/type"],
-            _ => &[],
-        };
-        for pointer in fixed {
-            let value = new.pointer(pointer);
-            if old.pointer(pointer).is_some() && old.pointer(pointer) != value {
-                let value = value.unwrap_or(&Value::Null);
-                wrong(
-                    &pointer[1..].replace('/', "."),
-                    format!("Invalid value: {value}: field is immutable"),
-                );
-            }
-        }
-        let sealed =
-            matches!(kind.kind.as_str(), "ConfigMap" | "Secret") && old["immutable"] == true;
-        if sealed && (old["data"] != new["data"] || new["immutable"] != true) {
-            wrong(
-                "data",
-                "Forbidden: field is immutable when `immutable` is set".to_owned(),
-            );
-        }
+        fixed(kind, old, new, &mut wrong);
     }
     if causes.is_empty() {
         Ok(())
     } else {
         Err(KubeRefusal::Invalid(causes))
+    }
+}
+
+/// Reports changes of immutable fields.
+fn fixed(kind: &SandboxKind, old: &Value, new: &Value, wrong: &mut dyn FnMut(&str, String)) {
+    let fixed: &[&str] = match (kind.group.as_str(), kind.kind.as_str()) {
+        ("apps", _) => &["/spec/selector"],
+        ("batch", "Job") => &["/spec/selector", "/spec/template"],
+        ("rbac.authorization.k8s.io", "RoleBinding" | "ClusterRoleBinding") => &["/roleRef"],
+        ("", "Secret") => &["/type"],
+        _ => &[],
+    };
+    for pointer in fixed {
+        let value = new.pointer(pointer);
+        if old.pointer(pointer).is_some() && old.pointer(pointer) != value {
+            let value = value.unwrap_or(&Value::Null);
+            wrong(
+                &pointer[1..].replace('/', "."),
+                format!("Invalid value: {value}: field is immutable"),
+            );
+        }
+    }
+    let sealed = matches!(kind.kind.as_str(), "ConfigMap" | "Secret") && old["immutable"] == true;
+    if sealed && (old["data"] != new["data"] || new["immutable"] != true) {
+        wrong(
+            "data",
+            "Forbidden: field is immutable when `immutable` is set".to_owned(),
+        );
     }
 }

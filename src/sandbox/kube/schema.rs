@@ -27,6 +27,8 @@ impl KindSchema {
         match path {
             ["metadata", "ownerReferences"] => return ListMerge::Keyed(&["uid"]),
             ["metadata", "finalizers"] => return ListMerge::Set,
+            // Of a ServiceAccount.
+            ["secrets"] if self.builtin => return ListMerge::Keyed(&["name"]),
             _ if !self.builtin => return ListMerge::Atomic,
             _ => {}
         }

@@ -22,6 +22,7 @@ mod reconcile_again;
 mod reconcile_atoms;
 mod reconcile_faults;
 mod reconcile_left;
+mod reconcile_lists;
 mod reconcile_named;
 mod reconcile_owned;
 mod reconcile_owned_guards;

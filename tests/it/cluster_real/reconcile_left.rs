@@ -330,7 +330,18 @@ async fn manual_replicas_yield_to_git_change() {
         5
     );
     assert_eq!(notes(&fleet), [""; 0]);
-    // Replicas set by a program stay its own.
+    // Replicas of an object that an autoscaler targets stay its own.
+    let autoscaler = json!({"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": {"name": "web", "namespace": fleet.namespace},
+        "spec": {"maxReplicas": 9, "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"}}});
+    let collection = format!(
+        "/apis/autoscaling/v2/namespaces/{}/horizontalpodautoscalers",
+        fleet.namespace
+    );
+    let (status, answer) = fleet
+        .kube
+        .call(Method::POST, &collection, Some(&autoscaler))
+        .await;
+    assert_eq!(status, 201, "{answer}");
     let scale = json!({"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": {"name": "web", "namespace": fleet.namespace}, "spec": {"replicas": 4}});
     let path = format!(
         "{}/scale?fieldManager=autoscaler",

@@ -1,0 +1,181 @@
+//! The apply of one object: with released fields as they are, and again where the API server shows
+//! what the watch has not.
+
+use crate::{
+    core::name::Name,
+    io::cluster::{ApplyRequest, ApplyResult, ClusterError, ClusterProblem, RequestIdentity},
+    objects::{
+        health::{self, KindTraits},
+        managed_fields,
+        object::{ApplyMode, MANAGER, Object},
+        plan::{self, AppliedState, DesiredObject, KindAtomicFields, LeafHashes},
+    },
+    reconcile::{
+        autoscalers,
+        cluster_state::{
+            ClusterHandle, observed,
+            released::{self, ReleasedField},
+        },
+        diff::ApplyRefusal,
+        permits::WorkPermit,
+    },
+};
+use std::{sync::Arc, time::Duration};
+
+/// How long the old object of a re-creation may take to disappear.
+const RECREATE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The apply of one object.
+pub(super) struct ObjectApply {
+    pub(super) cluster: Arc<ClusterHandle>,
+    pub(super) application: Name,
+    pub(super) identity: RequestIdentity,
+    pub(super) one: DesiredObject,
+    /// What the inventory says of the last apply.
+    pub(super) before: Option<AppliedState>,
+    pub(super) ignore: Arc<[String]>,
+    pub(super) permit: WorkPermit,
+    /// Whether the autoscaler that scaled it is gone.
+    pub(super) unscaled: bool,
+}
+
+impl ObjectApply {
+    pub(super) async fn run(&self) -> Result<(ApplyResult, AppliedState), ClusterError> {
+        let client = &self.cluster.client;
+        let manifest = self.one.manifest.object().map_err(|error| ClusterError {
+            cluster: client.name().to_owned(),
+            subject: self.one.key.to_string(),
+            problem: Box::new(ClusterProblem::Protocol {
+                why: error.to_string(),
+            }),
+        })?;
+        let known = self
+            .cluster
+            .state()
+            .observed(&self.one.key)
+            .map(|observed| (observed.live.uid.clone(), observed.released.clone()));
+        let (uid, released) =
+            known.map_or((None, None), |(uid, released)| (Some(uid), Some(released)));
+        // An object that another tool may have created: released fields must not be taken by the
+        // first apply.
+        let may_exist = released.is_none() && self.before.is_none();
+        let mut released = released.unwrap_or_default();
+        if (may_exist && !self.ignore.is_empty()) || self.drops_replicas(&manifest) {
+            released = self.released_now().await?;
+        }
+        if self.unscaled || self.overrides_scale(&released, &manifest).await? {
+            released::unscale(&mut released);
+        }
+        // Replicas that an autoscaler set to another number are a conflict. Most objects are new:
+        // an apply without force spares a GET for each of them.
+        let without_force =
+            may_exist && self.ignore.is_empty() && manifest.pointer("/spec/replicas").is_some();
+        let request = ApplyRequest {
+            force: !without_force,
+            ..ApplyRequest::default()
+        };
+        let sent = released::outgoing(manifest.clone(), &released);
+        let mut result = client.apply(&self.identity, &sent, &request).await;
+        let may_retry = |error: &ClusterError| match &*error.problem {
+            ClusterProblem::Conflict { .. } => without_force,
+            // An existing volume may be larger than in Git.
+            ClusterProblem::Invalid { .. } | ClusterProblem::Immutable { .. } => {
+                may_exist && self.one.gvk().is("", "PersistentVolumeClaim")
+            }
+            _ => false,
+        };
+        if result.as_ref().is_err_and(may_retry) {
+            let sent = released::outgoing(manifest.clone(), &self.released_now().await?);
+            result = client
+                .apply(&self.identity, &sent, &ApplyRequest::default())
+                .await;
+        }
+        let result = match (result, uid) {
+            (Err(error), Some(uid))
+                if self.one.settings.force
+                    && matches!(*error.problem, ClusterProblem::Immutable { .. }) =>
+            {
+                // The deletion of the old object can take a minute.
+                self.permit.release();
+                let request = ApplyRequest::default();
+                client
+                    .recreate(&self.identity, &sent, &uid, &request, RECREATE_TIMEOUT)
+                    .await?
+            }
+            (result, _) => result?,
+        };
+        let applied = self.applied_state(&manifest, &result);
+        Ok((result, applied))
+    }
+
+    /// Returns whether the last apply set replicas that Git does not name any more.
+    fn drops_replicas(&self, manifest: &Object) -> bool {
+        let before = self.before.as_ref();
+        before.is_some_and(|before| before.replicas.is_some())
+            && released::replicas(manifest).is_none()
+    }
+
+    /// Returns whether the number of replicas changed in Git, and no autoscaler sets it.
+    async fn overrides_scale(
+        &self,
+        released: &[ReleasedField],
+        manifest: &Object,
+    ) -> Result<bool, ClusterError> {
+        if !released::overrides_scale(released, manifest, self.before.as_ref()) {
+            return Ok(false);
+        }
+        let (client, key) = (&self.cluster.client, &self.one.key);
+        let targets = autoscalers::autoscaled(client, key.namespace.as_deref()).await?;
+        Ok(!targets.contains(key))
+    }
+
+    /// Reads the live object, and returns its released fields.
+    async fn released_now(&self) -> Result<Vec<ReleasedField>, ClusterError> {
+        let client = &self.cluster.client;
+        let resource = client.resource(&self.one.gvk()).await?;
+        let live = client.get(&self.identity, &resource, &self.one.key).await?;
+        let released = |live: &Object| {
+            let watched = observed::WatchedManifest {
+                manifest: self.one.manifest.clone(),
+                ignore: Arc::clone(&self.ignore),
+                expected: None,
+                expected_leaves: LeafHashes::default(),
+                atomic_fields: KindAtomicFields::NONE,
+            };
+            observed::observe(live, Some(&watched), KindTraits::default()).released
+        };
+        Ok(live.as_ref().map(released).unwrap_or_default())
+    }
+
+    fn applied_state(&self, manifest: &Object, result: &ApplyResult) -> AppliedState {
+        let live = &result.live;
+        let atomic_fields = managed_fields::atomic_fields(manifest, live, MANAGER);
+        let atomic_fields = self.cluster.state().atomic_fields.intern(atomic_fields);
+        let is_owner = plan::owner(live).as_ref() == Some(&self.application);
+        let (whole, leaves) = observed::hash_observed(manifest, live, &self.ignore, &atomic_fields);
+        AppliedState {
+            uid: live.uid().unwrap_or_default().to_owned(),
+            manifest: self.one.hash,
+            live: whole,
+            leaves,
+            atomic_fields,
+            untouched: self.one.settings.ssa == ApplyMode::IfNotPresent
+                && !result.created
+                && !is_owner,
+            replicas: released::replicas(manifest),
+            ended: health::run_end(live),
+        }
+    }
+
+    pub(super) async fn refusal(&self, error: ClusterError) -> ApplyRefusal {
+        let manifest = self.one.manifest.object().ok();
+        ApplyRefusal::of(
+            &self.cluster.client,
+            &self.one.key,
+            &self.one.gvk(),
+            manifest.as_ref(),
+            error,
+        )
+        .await
+    }
+}
