@@ -6,6 +6,7 @@ use crate::{
         autoscale::{self, AUTOSCALERS},
         object::ObjectKey,
     },
+    reconcile::cluster_state::released::ReleasedField,
 };
 use std::collections::HashSet;
 
@@ -28,4 +29,17 @@ pub(crate) async fn autoscaled(
         targets.extend(found.into_iter().flatten());
     }
     Ok(targets)
+}
+
+/// Returns whether no autoscaler targets an object. Where autoscalers may not be listed, the
+/// manager of the scale decides.
+pub(crate) async fn is_free(
+    client: &ClusterClient,
+    key: &ObjectKey,
+    released: &[ReleasedField],
+) -> bool {
+    match autoscaled(client, key.namespace.as_deref()).await {
+        Ok(targets) => !targets.contains(key),
+        Err(_) => !released.iter().any(ReleasedField::is_set_by_autoscaler),
+    }
 }

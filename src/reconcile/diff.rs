@@ -3,8 +3,7 @@
 //! Based on a server-side dry run, so that defaults and admission webhooks cause no differences.
 
 use super::{
-    ClusterKinds,
-    autoscalers::autoscaled,
+    ClusterKinds, autoscalers,
     cluster_state::{
         observed::{self, ForeignChange},
         released,
@@ -383,11 +382,10 @@ pub async fn dry_run(
         .as_ref()
         .map(|live| observed::observe(live, Some(&watched), KindTraits::default()).released)
         .unwrap_or_default();
-    if released::overrides_scale(&released, &manifest, applied) {
-        let autoscaled = autoscaled(cluster, one.key.namespace.as_deref()).await;
-        if autoscaled.is_ok_and(|targets| !targets.contains(&one.key)) {
-            released::unscale(&mut released);
-        }
+    if released::overrides_scale(&released, &manifest, applied)
+        && autoscalers::is_free(cluster, &one.key, &released).await
+    {
+        released::unscale(&mut released);
     }
     let notes = released
         .iter()

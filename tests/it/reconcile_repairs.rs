@@ -361,6 +361,12 @@ pub(super) async fn replicas_of_git_count_without_autoscaler<K: Backend>(fleet: 
     fleet.manifests("shop", vec![scalable(Some(2), "example.org/web:1")]);
     fleet.applied().await;
     scale(&fleet, "web", "k9s", 4).await;
+    fleet
+        .until("the scale is noticed", |statuses| {
+            let mut notes = statuses["shop"].notes.iter();
+            notes.any(|note| note.message.contains("k9s (scale)"))
+        })
+        .await;
     fleet.manifests("shop", vec![scalable(Some(2), "example.org/web:2")]);
     fleet.applied().await;
     assert_eq!(image_arrives(&fleet, "example.org/web:2").await, 4);

@@ -15,7 +15,7 @@ use super::{
     url,
 };
 use crate::objects::{
-    autoscale, managed_fields,
+    managed_fields,
     object::{ApplyMode, MANAGER, Object, ObjectKey},
 };
 use bytes::Bytes;

@@ -42,9 +42,9 @@ impl LeafHashes {
         (now.len() == then.len()).then(|| differing().count())
     }
 
-    /// Returns whether a leaf is absent.
-    pub fn is_absent(&self, index: usize) -> bool {
-        self.leaves().get(index) == Some(&ABSENT)
+    /// Returns whether a leaf has a value; `None` stands for an absent leaf.
+    pub fn is_value(&self, index: usize, value: Option<&Value>) -> bool {
+        self.leaves().get(index) == Some(&leaf_hash(value))
     }
 }
 
@@ -145,7 +145,8 @@ mod tests {
         let read: LeafHashes = serde_json::from_str(&text).unwrap();
         assert_eq!(read, hashes);
         assert_eq!(read.differs(&hashes, 1), Some(false));
-        assert!(read.is_absent(2) && !read.is_absent(1) && !read.is_absent(3));
+        assert!(read.is_value(2, None) && !read.is_value(1, None) && !read.is_value(3, None));
+        assert!(read.is_value(1, Some(&json!(""))));
         assert_eq!(read.differs(&LeafHashes::default(), 1), None);
         assert_eq!(
             leaf_hash(Some(&json!({"b": [true], "a": 1}))),

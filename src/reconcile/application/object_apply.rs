@@ -60,10 +60,13 @@ impl ObjectApply {
         // first apply.
         let may_exist = released.is_none() && self.before.is_none();
         let mut released = released.unwrap_or_default();
-        if (may_exist && !self.ignore.is_empty()) || self.drops_replicas(&manifest) {
+        // An autoscaler may have set the number since it was observed.
+        let keeps_replicas = released.iter().any(ReleasedField::is_kept_replicas);
+        let drops_replicas = keeps_replicas || self.drops_replicas(&manifest);
+        if (may_exist && !self.ignore.is_empty()) || drops_replicas {
             released = self.released_now().await?;
         }
-        if self.unscaled || self.overrides_scale(&released, &manifest).await? {
+        if self.unscaled || self.overrides_scale(&released, &manifest).await {
             released::unscale(&mut released);
         }
         // Replicas that an autoscaler set to another number are a conflict. Most objects are new:
@@ -116,17 +119,9 @@ impl ObjectApply {
     }
 
     /// Returns whether the number of replicas changed in Git, and no autoscaler sets it.
-    async fn overrides_scale(
-        &self,
-        released: &[ReleasedField],
-        manifest: &Object,
-    ) -> Result<bool, ClusterError> {
-        if !released::overrides_scale(released, manifest, self.before.as_ref()) {
-            return Ok(false);
-        }
-        let (client, key) = (&self.cluster.client, &self.one.key);
-        let targets = autoscalers::autoscaled(client, key.namespace.as_deref()).await?;
-        Ok(!targets.contains(key))
+    async fn overrides_scale(&self, released: &[ReleasedField], manifest: &Object) -> bool {
+        released::overrides_scale(released, manifest, self.before.as_ref())
+            && autoscalers::is_free(&self.cluster.client, &self.one.key, released).await
     }
 
     /// Reads the live object, and returns its released fields.

@@ -179,7 +179,7 @@ fn judge(live: &Object, watched: &WatchedManifest, manifest: &Object) -> Judgeme
                 index: index - 1,
                 path: path.clone(),
                 is_present: value.is_some(),
-                was_empty: is_empty(git),
+                empty: is_empty(git).then(|| git.clone()),
             });
         }
         is_released
@@ -190,11 +190,13 @@ fn judge(live: &Object, watched: &WatchedManifest, manifest: &Object) -> Judgeme
     // A server may normalise values: a leaf counts as changed only if it differs from the answer to
     // the last apply.
     other.retain(|leaf| expected.is_some() && leaves.differs(before, leaf.index).unwrap_or(true));
-    // Others may fill what Git leaves empty and the server dropped.
+    // Others may fill what Git leaves empty.
     let is_filled = |leaf: &&ChangedLeaf| {
-        leaf.was_empty
+        let was_empty = |empty: &Value| {
+            before.is_value(leaf.index, None) || before.is_value(leaf.index, Some(empty))
+        };
+        leaf.empty.as_ref().is_some_and(was_empty)
             && leaf.is_present
-            && before.is_absent(leaf.index)
             && !is_overwritten(live, &leaf.path)
     };
     if let Some(expected) = expected
@@ -221,8 +223,8 @@ struct ChangedLeaf {
     index: usize,
     path: FieldPath,
     is_present: bool,
-    /// Whether the manifest leaves it empty.
-    was_empty: bool,
+    /// The empty map or list of the manifest.
+    empty: Option<Value>,
 }
 
 fn is_empty(desired: &Value) -> bool {

@@ -43,6 +43,11 @@ impl ReleasedField {
         scaled.is_some_and(|scaled| scaled.differs && autoscale::is_autoscaler(&scaled.manager))
     }
 
+    /// Returns whether it is the number of replicas, kept although Git does not name it.
+    pub(crate) fn is_kept_replicas(&self) -> bool {
+        self.scaled.is_none() && self.grown.is_none() && self.path.to_string() == REPLICAS
+    }
+
     /// Returns a remark if the live value differs from Git.
     pub(crate) fn note(&self) -> Option<String> {
         if self.grown.is_some() {
