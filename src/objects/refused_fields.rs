@@ -207,6 +207,10 @@ mod tests {
     use super::*;
     use serde_json::json;
 
+    #[allow(
+        clippy::needless_pass_by_value,
+        reason = "json! makes values, not references"
+    )]
     fn object(spec: Value, entries: &[(&str, Value)]) -> Object {
         let entries: Vec<Value> = entries
             .iter()

@@ -1,6 +1,11 @@
 //! Scenarios of the reconcile pass about what kinds of objects do, for the sandbox's API server and
 //! for the real one.
 
+#![allow(
+    clippy::needless_pass_by_value,
+    reason = "json! makes values, not references"
+)]
+
 use super::support::fleet::{Backend, Fleet, config, states};
 use reqwest::Method;
 use serde_json::{Value, json};

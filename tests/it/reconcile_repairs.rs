@@ -1,6 +1,11 @@
 //! Scenarios of the reconcile pass about changes by others and about refused applies, for the
 //! sandbox's API server and for the real one.
 
+#![allow(
+    clippy::needless_pass_by_value,
+    reason = "json! makes values, not references"
+)]
+
 use super::support::fleet::{Backend, Fleet, config, problems, states};
 use reqwest::Method;
 use serde_json::{Value, json};
