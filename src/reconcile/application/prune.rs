@@ -10,6 +10,7 @@ use crate::{
     events::{Event, EventReason},
     io::cluster::{ClusterError, DeleteRequest, DeleteResult},
     objects::{
+        autoscale::AUTOSCALERS,
         health::{self, Health},
         object::{Gvk, ObjectKey},
         plan::{self, ObjectClaims as _, ObjectOwner, PrunePlan, PruneTarget},
@@ -277,7 +278,11 @@ impl AppReconciler {
                 result.notes.push(Message::object(key, why));
             }
             self.inventory.remove(key);
-            self.scales.clear();
+            if AUTOSCALERS.contains(&(key.group.as_str(), key.kind.as_str())) {
+                // Git's number of replicas may count now, which was decided before this prune.
+                self.scales.clear();
+                result.wake_at = Some(Instant::now());
+            }
             self.deleting.remove(key);
             self.failures.remove(key);
             self.dirty = true;
