@@ -5,10 +5,18 @@
 
 use super::references::{FileKind, YamlFile};
 use crate::core::{image::ImageRepository, yaml::Node};
-use std::collections::{BTreeMap, BTreeSet};
+use regex::bytes::Regex;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::LazyLock,
+};
 
 /// The most paths of one file that are followed.
 const MOST: usize = 10_000;
+
+/// Groups of the units that include folders and files.
+static UNITS: LazyLock<Option<Regex>> =
+    LazyLock::new(|| Regex::new(r"kustomize\.toolkit\.fluxcd\.io/|argoproj\.io/").ok());
 
 /// A file that includes others.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,11 +30,13 @@ pub struct Includes {
 
 /// Returns what a file includes; nothing if it includes nothing and renames nothing.
 pub fn read(path: &str, file: &YamlFile<'_>) -> Option<Includes> {
-    let has = |needle: &str| memchr::memmem::find(file.bytes(), needle.as_bytes()).is_some();
+    let has_unit = || {
+        UNITS
+            .as_ref()
+            .is_none_or(|units| units.is_match(file.bytes()))
+    };
     let is_kustomization = file.kind() == FileKind::Kustomization;
-    if file.kind() == FileKind::ChartTemplate
-        || !is_kustomization && !has("kustomize.toolkit.fluxcd.io/") && !has("argoproj.io/")
-    {
+    if file.kind() == FileKind::ChartTemplate || !is_kustomization && !has_unit() {
         return None;
     }
     let stream = file.stream()?;

@@ -63,10 +63,12 @@ impl<'s> YamlFile<'s> {
     /// Finds the references, with the notes that concern watched images and the mentions of these.
     pub fn watched_findings(&self, needles: &Needles) -> Findings {
         let mut findings = self.findings();
-        if !needles.notes_count(self.kind, self.bytes) {
+        if needles.notes_count(self.kind, self.bytes) {
+            mentions::add(self, needles, &mut findings);
+        } else {
+            // Nothing in the file names a watched image.
             findings.notes.clear();
         }
-        mentions::add(self, needles, &mut findings);
         findings
     }
 

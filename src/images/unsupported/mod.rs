@@ -14,8 +14,10 @@ use super::{
     references::{FileKind, YamlFile},
 };
 use crate::core::yaml::Node;
+use regex::bytes::Regex;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::sync::LazyLock;
 
 /// The most findings of one file, and of one answer. The largest public repositories have a few
 /// hundred.
@@ -25,13 +27,11 @@ pub const MOST: usize = 1000;
 const MOST_BYTES: usize = 8 << 20;
 
 /// Texts of which a file with a finding contains one, unless its name tells.
-const NEEDLES: [&[u8]; 5] = [
-    b"toolkit.fluxcd.io/",
-    b"argoproj.io/",
-    b"helmCharts",
-    b"helmChartInflationGenerator",
-    b"helm.sh/hook",
-];
+static NEEDLES: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    let texts =
+        r"toolkit\.fluxcd\.io/|argoproj\.io/|helmCharts|helmChartInflationGenerator|helm\.sh/hook";
+    Regex::new(texts).ok()
+});
 
 /// A chart or a unit that is not handled yet, or an image that no policy watches.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -139,8 +139,12 @@ pub fn find(path: &str, file: &YamlFile<'_>) -> Vec<Unsupported> {
     let file_name = path.rsplit('/').next().unwrap_or(path);
     let is_chart = matches!(file_name, "Chart.yaml" | "requirements.yaml");
     let is_kustomization = file.kind() == FileKind::Kustomization;
-    let has_needle = |needle: &&[u8]| memchr::memmem::find(bytes, needle).is_some();
-    let may_match = is_chart || is_kustomization || NEEDLES.iter().any(has_needle);
+    let has_needle = || {
+        NEEDLES
+            .as_ref()
+            .is_none_or(|needles| needles.is_match(bytes))
+    };
+    let may_match = is_chart || is_kustomization || has_needle();
     if !may_match
         || matches!(file.kind(), FileKind::ChartTemplate | FileKind::NotYaml)
         || bytes.len() > MOST_BYTES
