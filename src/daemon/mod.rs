@@ -28,7 +28,7 @@ use crate::{
         Failure, Service,
         engine::{Engine, ServiceContext},
         pass_summary::PassSummary,
-        scan::{RepositoryScans, ScanDesk},
+        scan::{DaemonScans, RepositoryScans},
     },
     update::{ImageUpdater, PassMode, RepoSnapshot},
 };
@@ -88,7 +88,7 @@ pub async fn run(
     if let Some(reconciler) = &reconciler {
         reconciler.expect_repositories(repositories.iter().copied());
     }
-    let scans = Arc::new(ScanDesk::new(repositories.iter().copied()));
+    let scans = Arc::new(DaemonScans::new(repositories.iter().copied()));
     let mut tasks = Tasks::default();
     for updater in &engine.updaters {
         context

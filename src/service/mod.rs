@@ -54,7 +54,7 @@ use crate::{
     update::ImageUpdater,
 };
 use engine::{Engine, ServiceContext, SettingsIdentity};
-use scan::ScanDesk;
+use scan::DaemonScans;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::OwnedMutexGuard;
 use tokio_util::sync::CancellationToken;
@@ -70,7 +70,7 @@ pub struct Service {
     /// The settings.
     pub context: Arc<ServiceContext>,
     /// The scans of the daemon; none in a command.
-    pub scans: Option<Arc<ScanDesk>>,
+    pub scans: Option<Arc<DaemonScans>>,
     /// The clusters that queries have opened for themselves.
     sessions: Arc<ClusterSessions>,
 }
@@ -102,7 +102,7 @@ impl Service {
 
     /// Adds the scans of a daemon.
     #[must_use]
-    pub fn with_scans(self, scans: Arc<ScanDesk>) -> Self {
+    pub fn with_scans(self, scans: Arc<DaemonScans>) -> Self {
         Self {
             scans: Some(scans),
             ..self

@@ -14,7 +14,7 @@ use crate::{
         blocking,
         facts::{RepositoryScan, ScanError},
     },
-    spec::{Declarations, ImagePolicy, PolicyKind},
+    spec::{Declarations, ImagePolicy},
     update::{self, ImageStatus, ImageUpdater, RecordedDecision, ScanFailure},
 };
 use jiff::Timestamp;
@@ -183,8 +183,7 @@ async fn latest(
             let Some(scan) = scans.get_mut(&policy.image) else {
                 continue;
             };
-            let goes_by_facts =
-                policy.minimum_age.is_some() || policy.choice.kind() == PolicyKind::Newest.kind();
+            let goes_by_facts = policy.minimum_age.is_some() || policy.choice.is_by_date();
             if goes_by_facts && scan.details.is_empty() {
                 scanner.recall(scan, now)?;
                 // Good enough to be shown; a pass asks for them again before it writes.

@@ -68,7 +68,7 @@ pub struct ScannedImage {
 /// The scans of a daemon's config repositories: those that commands ask for, and the times of the
 /// next ones.
 #[derive(Default)]
-pub struct ScanDesk {
+pub struct DaemonScans {
     repositories: BTreeMap<String, Arc<RepositoryScans>>,
 }
 
@@ -86,8 +86,8 @@ pub struct ScanRequest {
     reply: oneshot::Sender<PassSummary>,
 }
 
-impl ScanDesk {
-    /// Creates a desk for config repositories.
+impl DaemonScans {
+    /// Creates the scans of config repositories.
     pub fn new<'n>(repositories: impl IntoIterator<Item = &'n str>) -> Self {
         let entry = |name: &str| (name.to_owned(), Arc::default());
         Self {
