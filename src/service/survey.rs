@@ -19,6 +19,7 @@ use std::{
     fs, io,
     path::{Path, PathBuf},
     sync::Arc,
+    thread,
 };
 
 /// The name of the settings file.
@@ -48,6 +49,9 @@ pub struct Survey {
 /// The most bytes of files kept from the walk until the policies are known; files beyond are read
 /// twice.
 const MOST_KEPT: usize = 64 << 20;
+
+/// The fewest files that are worth a thread.
+const LEAST_SHARE: usize = 256;
 
 /// Reads a folder.
 ///
@@ -81,40 +85,91 @@ pub fn survey(root: &Path) -> Result<Survey, FileError> {
     survey.parsed = files.len();
     let policies = survey.declared.policies.values();
     let needles = Needles::new(policies.map(|policy| &policy.image));
-    let policies = survey.declared.policies.values();
-    let mut unwatched = UnwatchedImages::new(policies.map(|policy| &policy.image));
+    let mut unwatched = UnwatchedImages::default();
     let mut referenced = Vec::new();
-    for file in files {
-        match file
-            .bytes
-            .map_or_else(|| fs::read(root.join(&file.path)), Ok)
-        {
-            Ok(bytes) => {
-                let source = YamlFile::new(file.kind, &bytes);
-                if let Some(includes) = includes::read(&file.path, &source) {
-                    unwatched.add_renames(&includes);
-                    survey.includes.push(includes);
-                }
-                let unsupported = unsupported::find(&file.path, &source);
-                survey.unsupported.extend(unsupported);
-                let findings = source.watched_findings(&needles);
-                unwatched.add(&file.path, &findings);
-                if !findings.is_empty() {
-                    referenced.push(ReferencedFile {
-                        path: file.path,
-                        blob: None,
-                        regular: true,
-                        findings,
-                    });
-                }
-            }
-            Err(source) => errors.push(FileError::new("read", &root.join(&file.path), source)),
+    for part in read_all(root, files, &needles) {
+        for includes in &part.includes {
+            unwatched.add_renames(includes);
         }
+        unwatched.add_all(part.unwatched);
+        survey.includes.extend(part.includes);
+        survey.unsupported.extend(part.unsupported);
+        referenced.extend(part.files);
+        errors.extend(part.errors);
     }
     survey.unwatched = unwatched.finish();
     survey.errors = errors;
     survey.files = Arc::new(referenced);
     Ok(survey)
+}
+
+/// Parses files, some on each processor; the parts are in the order of the files.
+fn read_all(root: &Path, mut files: Vec<WalkedFile>, needles: &Needles) -> Vec<SurveyPart> {
+    let threads = thread::available_parallelism().map_or(1, usize::from);
+    let share = files.len().div_ceil(threads).max(LEAST_SHARE);
+    let mut shares = Vec::new();
+    while files.len() > share {
+        let rest = files.split_off(share);
+        shares.push(std::mem::replace(&mut files, rest));
+    }
+    thread::scope(|scope| {
+        let others: Vec<_> = shares
+            .into_iter()
+            .map(|share| scope.spawn(move || SurveyPart::read(root, share, needles)))
+            .collect();
+        let last = SurveyPart::read(root, files, needles);
+        let parts = others.into_iter().map(|part| {
+            part.join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        });
+        parts.chain([last]).collect()
+    })
+}
+
+/// What some of the files have.
+#[derive(Debug, Default)]
+struct SurveyPart {
+    files: Vec<ReferencedFile>,
+    includes: Vec<Includes>,
+    unsupported: Vec<Unsupported>,
+    unwatched: UnwatchedImages,
+    errors: Vec<FileError>,
+}
+
+impl SurveyPart {
+    fn read(root: &Path, files: Vec<WalkedFile>, needles: &Needles) -> Self {
+        let mut part = Self::default();
+        for file in files {
+            let bytes = match file.bytes {
+                Some(bytes) => Ok(bytes),
+                None => fs::read(root.join(&file.path)),
+            };
+            match bytes {
+                Ok(bytes) => part.file(file.path, file.kind, &bytes, needles),
+                Err(source) => {
+                    let path = root.join(&file.path);
+                    part.errors.push(FileError::new("read", &path, source));
+                }
+            }
+        }
+        part
+    }
+
+    fn file(&mut self, path: String, kind: FileKind, bytes: &[u8], needles: &Needles) {
+        let source = YamlFile::new(kind, bytes);
+        self.includes.extend(includes::read(&path, &source));
+        self.unsupported.extend(unsupported::find(&path, &source));
+        let findings = source.watched_findings(needles);
+        self.unwatched.add(&path, &findings, needles);
+        if !findings.is_empty() {
+            self.files.push(ReferencedFile {
+                path,
+                blob: None,
+                regular: true,
+                findings,
+            });
+        }
+    }
 }
 
 /// A file that the walk met.

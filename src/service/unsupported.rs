@@ -3,7 +3,7 @@
 use crate::{
     images::{
         includes,
-        references::{FileKind, YamlFile},
+        references::{FileKind, Needles, YamlFile},
         unsupported::{self, Unsupported, UnwatchedImages},
     },
     io::git::{EntryKind, GitError, Mirror, ObjectId},
@@ -44,7 +44,8 @@ pub(super) fn at(
     declared: &Declarations,
 ) -> Result<UnsupportedFindings, GitError> {
     let policies = declared.policies.values();
-    let mut unwatched = UnwatchedImages::new(policies.map(|policy| &policy.image));
+    let needles = Needles::new(policies.map(|policy| &policy.image));
+    let mut unwatched = UnwatchedImages::default();
     let revision = mirror.at(commit)?;
     let entries = revision.list("")?;
     let charts: BTreeSet<&str> = entries
@@ -65,7 +66,7 @@ pub(super) fn at(
             if let Some(includes) = includes::read(&entry.path, &file) {
                 unwatched.add_renames(&includes);
             }
-            unwatched.add(&entry.path, &file.findings());
+            unwatched.add(&entry.path, &file.findings(), &needles);
         }
     }
     found.extend(unwatched.finish());

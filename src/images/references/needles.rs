@@ -76,7 +76,7 @@ impl Needles {
     }
 
     /// Returns whether a repository is watched.
-    pub(super) fn watches(&self, repository: &ImageRepository) -> bool {
+    pub fn watches(&self, repository: &ImageRepository) -> bool {
         self.repositories.contains(repository)
     }
 

@@ -5,37 +5,28 @@ use crate::{
     core::image::ImageRepository,
     images::{
         includes::Includes,
-        references::{Findings, Reference},
+        references::{Findings, Needles, Reference},
     },
 };
 use std::collections::{BTreeMap, HashSet};
 
 /// Collects the images of files, each at its first place.
 #[derive(Debug, Default)]
-pub struct UnwatchedImages<'p> {
-    watched: HashSet<&'p ImageRepository>,
+pub struct UnwatchedImages {
     found: BTreeMap<ImageRepository, Unsupported>,
     /// Placeholders that kustomize replaces.
     renamed: HashSet<ImageRepository>,
 }
 
-impl<'p> UnwatchedImages<'p> {
-    /// Starts with the images of all policies.
-    pub fn new(watched: impl Iterator<Item = &'p ImageRepository>) -> Self {
-        Self {
-            watched: watched.collect(),
-            ..Self::default()
-        }
-    }
-
+impl UnwatchedImages {
     /// Adds the references of a file; a marker names the policy of its own.
-    pub fn add(&mut self, file: &str, findings: &Findings) {
+    pub fn add(&mut self, file: &str, findings: &Findings, needles: &Needles) {
         let unmarked = |reference: &&Reference| reference.policy().is_none();
         for reference in findings.references.iter().filter(unmarked) {
             let Some(repository) = &reference.repository else {
                 continue;
             };
-            if self.watched.contains(repository) || self.found.contains_key(repository) {
+            if self.found.contains_key(repository) || needles.watches(repository) {
                 continue;
             }
             let version = reference.tag().or_else(|| reference.digest());
@@ -48,6 +39,14 @@ impl<'p> UnwatchedImages<'p> {
             };
             self.found.insert(repository.clone(), image);
         }
+    }
+
+    /// Adds the images of later files.
+    pub fn add_all(&mut self, later: Self) {
+        for (repository, image) in later.found {
+            self.found.entry(repository).or_insert(image);
+        }
+        self.renamed.extend(later.renamed);
     }
 
     /// Adds the images that a kustomization replaces.
