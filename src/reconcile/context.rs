@@ -99,23 +99,37 @@ impl ReconcileContext {
     }
 
     /// Publishes a status, and wakes its readers if it changed.
+    ///
+    /// A request that came after the pass had begun makes its status stale.
     pub(super) fn publish(&self, status: &ApplicationStatus) {
         let key = (
             status.cluster.clone(),
             status.application.clone(),
             status.repository.clone(),
         );
+        let mut status = status.clone();
+        // The lock is held over both steps: `request` marks a status published before as stale.
         let mut statuses = self.statuses();
-        if statuses.get(&key) == Some(status) {
+        status.observed &= !self.requests().contains_key(&key);
+        if statuses.get(&key) == Some(&status) {
             return;
         }
-        statuses.insert(key, status.clone());
+        statuses.insert(key, status);
         drop(statuses);
         self.notify_status_changed();
     }
 
+    /// Hands a request to the next pass of an Application, and marks its status as stale: only the
+    /// result of that pass answers the request.
+    pub(super) fn request(&self, key: &ApplicationKey, request: ApplicationRequest) {
+        let mut requests = self.requests();
+        requests.entry(key.clone()).or_default().push(request);
+        drop(requests);
+        self.mark_stale(key);
+    }
+
     /// Marks a published status as stale, because another attempt was requested.
-    pub(super) fn mark_stale(&self, key: &ApplicationKey) {
+    fn mark_stale(&self, key: &ApplicationKey) {
         let mut statuses = self.statuses();
         let Some(status) = statuses.get_mut(key) else {
             return;
@@ -237,21 +251,12 @@ impl ReconcileContext {
         })
     }
 
-    pub(super) fn add_request(&self, key: &ApplicationKey, request: ApplicationRequest) {
-        self.requests
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .entry(key.clone())
-            .or_default()
-            .push(request);
+    fn requests(&self) -> MutexGuard<'_, HashMap<ApplicationKey, Vec<ApplicationRequest>>> {
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn take_requests(&self, key: &ApplicationKey) -> Vec<ApplicationRequest> {
-        self.requests
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(key)
-            .unwrap_or_default()
+        self.requests().remove(key).unwrap_or_default()
     }
 }
 

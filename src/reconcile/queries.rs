@@ -65,6 +65,8 @@ impl Reconciler {
     }
 
     /// Passes a request to an Application on every cluster; returns whether there is one.
+    ///
+    /// Its status is not observed again before a pass has taken the request.
     pub fn request(&self, name: &Name, request: &ApplicationRequest) -> bool {
         let mut any = false;
         for (key, handle) in self
@@ -73,10 +75,10 @@ impl Reconciler {
             .filter(|((_, other, _), _)| other == name)
         {
             any = true;
-            if *request == ApplicationRequest::Now && handle.render_retry.request() {
-                self.context.mark_stale(key);
+            if *request == ApplicationRequest::Now {
+                handle.render_retry.request();
             }
-            self.context.add_request(key, request.clone());
+            self.context.request(key, request.clone());
             handle.wake.notify_one();
         }
         any

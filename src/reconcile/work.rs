@@ -88,6 +88,8 @@ pub(crate) struct Target {
     pub dependencies_met: bool,
     /// The source of the desired objects, until the cluster serves all their kinds.
     pub unserved_source: Option<Box<(Application, Arc<Rendered>)>>,
+    /// When the kinds of established CRDs should be served; `None` while no object waits for one.
+    pub published_by: Option<Instant>,
 }
 
 impl Target {

@@ -11,7 +11,8 @@ use crate::{
     core::name::Name,
     objects::health::HealthStatus,
     reconcile::{
-        ApplicationRequest, ApplicationState, ApplicationStatus, Message, ReconcileMode, Reconciler,
+        ApplicationRequest, ApplicationState, ApplicationStatus, Message, Reason, ReconcileMode,
+        Reconciler,
     },
     spec::Application,
 };
@@ -100,7 +101,7 @@ pub async fn sync(
     selected.scopes.retain(RepositoryScope::is_relevant);
     start(service, query, &clusters, &selected.scopes);
     for scope in &selected.scopes {
-        let found = wait(&clusters.reconciler, scope, query.wait_for, progress).await;
+        let found = wait(&clusters.reconciler, scope, query, progress).await;
         let missing = without_status(&scope.applications(), scope.repository(), &found);
         applications.extend(found.into_iter().chain(missing));
     }
@@ -245,11 +246,26 @@ fn is_healthy(status: &ApplicationStatus) -> bool {
         .is_none_or(|health| health == HealthStatus::Current)
 }
 
+/// Returns whether an Application has reached the state that a sync waits for.
+fn has_ended(query: &SyncQuery, status: &ApplicationStatus) -> bool {
+    // Deletions belong to the sync; the health of a rollout does only if it is waited for.
+    let is_rolling_out = status.state == ApplicationState::Progressing
+        && status.reason != Reason::PrunePending
+        && !query.confirm_prune;
+    match query.wait_for {
+        WaitFor::Healthy => {
+            status.observed && (is_healthy(status) || status.state.needs_attention())
+        }
+        WaitFor::Declared => status.observed,
+        WaitFor::Applied => status.observed || is_rolling_out,
+    }
+}
+
 /// Waits until the Applications have reached a state, or the deadline; returns their statuses.
 async fn wait(
     reconciler: &Arc<Reconciler>,
     scope: &RepositoryScope,
-    wait_for: WaitFor,
+    query: &SyncQuery,
     progress: &dyn Progress,
 ) -> Vec<ApplicationStatus> {
     let revision = scope.revision();
@@ -263,14 +279,7 @@ async fn wait(
             && (names.contains(&status.application) || scope.only.is_none())
     };
     let is_done = |status: &ApplicationStatus| {
-        let has_ended = match wait_for {
-            WaitFor::Healthy => {
-                status.observed && (is_healthy(status) || status.state.needs_attention())
-            }
-            WaitFor::Declared => status.observed,
-            WaitFor::Applied => status.observed || status.state == ApplicationState::Progressing,
-        };
-        has_ended && status.revision.as_deref() == Some(revision.as_str())
+        has_ended(query, status) && status.revision.as_deref() == Some(revision.as_str())
     };
     let end = tokio::time::Instant::now() + scope.deadline();
     let mut status_changed = reconciler.status_changes();
@@ -322,6 +331,25 @@ spec: {environment: dev, path: shop, cluster: a}
             "no status was reported in time"
         );
         assert!(without_status(&applications, "r", &silent).is_empty());
+    }
+
+    #[test]
+    fn sync_waits_for_deletions_but_not_for_health() {
+        let status = |reason, observed| ApplicationStatus {
+            state: ApplicationState::Progressing,
+            reason,
+            observed,
+            ..ApplicationStatus::new("dev/a".parse().unwrap(), "r", "c")
+        };
+        let plain = SyncQuery::default();
+        let confirming = SyncQuery {
+            confirm_prune: true,
+            ..SyncQuery::default()
+        };
+        assert!(has_ended(&plain, &status(Reason::Progressing, false)));
+        assert!(!has_ended(&plain, &status(Reason::PrunePending, false)));
+        assert!(!has_ended(&confirming, &status(Reason::Progressing, false)));
+        assert!(has_ended(&confirming, &status(Reason::Synced, true)));
     }
 
     #[test]

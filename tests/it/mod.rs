@@ -47,6 +47,7 @@ mod registry_sign_in;
 mod reconcile;
 mod reconcile_kinds;
 mod reconcile_repairs;
+mod reconcile_results;
 mod reconcile_scenarios;
 #[cfg(feature = "demo")]
 mod render;

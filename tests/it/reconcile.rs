@@ -3,6 +3,7 @@
 use super::{
     reconcile_kinds::{self, for_each_kind_scenario},
     reconcile_repairs::{self, for_each_repair_scenario},
+    reconcile_results::{self, for_each_result_scenario},
     reconcile_scenarios::{self, for_each_scenario},
     support::fleet::{Backend, Fleet, config},
 };
@@ -88,6 +89,7 @@ macro_rules! run_on_sandbox {
 for_each_scenario!(run_on_sandbox);
 for_each_kind_scenario!(run_on_sandbox);
 for_each_repair_scenario!(run_on_sandbox);
+for_each_result_scenario!(run_on_sandbox);
 
 #[tokio::test]
 async fn plan_mode_reports_and_writes_nothing() {

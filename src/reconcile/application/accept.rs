@@ -124,10 +124,6 @@ impl AppReconciler {
                 .set_state(ApplicationState::Deleting, Reason::Deleting, false);
             return Ok(());
         }
-        if self.inventory.deletion == DeletionPolicy::Orphan {
-            self.orphan(revision);
-            return Ok(());
-        }
         let resources = match self.cluster.client.resources().await {
             Ok(resources) => resources,
             Err(error) => {
@@ -138,11 +134,15 @@ impl AppReconciler {
                 return Err((work, error));
             }
         };
+        self.cluster.watch(self.owned_kinds(), &resources).await;
+        if self.inventory.deletion == DeletionPolicy::Orphan {
+            self.orphan(revision);
+            return Ok(());
+        }
         if self.inventory.delete_guard.is_none() && delete_guard.is_some() {
             self.inventory.delete_guard = delete_guard;
             self.dirty = true;
         }
-        self.cluster.watch(self.owned_kinds(), &resources).await;
         self.cluster
             .state()
             .claim(&self.name, &revision, &[], |one| {
@@ -160,27 +160,9 @@ impl AppReconciler {
             reported: None,
             dependencies_met: true,
             unserved_source: None,
+            published_by: None,
         });
         Ok(())
-    }
-
-    fn orphan(&mut self, revision: String) {
-        let objects = self.inventory.entries.len();
-        if self.status.state != ApplicationState::Orphaned {
-            let message = "Application removed from Git; objects kept (deletionPolicy: Orphan)";
-            let hint = "Declare it again, or delete its objects and its record by hand.";
-            let event = Event::warning(EventReason::ApplicationOrphaned, message)
-                .revision(Some(&revision))
-                .hint(Some(hint))
-                .fact(EventFact::Objects, objects);
-            self.record_event(event);
-        }
-        self.target = None;
-        self.status.objects = objects;
-        self.status.revision = Some(revision);
-        self.status
-            .set_state(ApplicationState::Orphaned, Reason::Orphaned, true);
-        self.status.problems = Vec::new();
     }
 
     async fn accept_revision(
@@ -243,6 +225,7 @@ impl AppReconciler {
             .filter(|target| target.hash == hash && !target.deleting);
         let (reported, dependencies_met) =
             same.map_or((None, false), |same| (same.reported, same.dependencies_met));
+        let reported = reported.or_else(|| self.applied_before(hash));
         let mut target = Target {
             options,
             revision,
@@ -254,6 +237,7 @@ impl AppReconciler {
             reported,
             dependencies_met,
             unserved_source: None,
+            published_by: None,
             desired,
         };
         if target.has_unserved_kinds() {

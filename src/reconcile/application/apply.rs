@@ -13,7 +13,7 @@ use crate::{
         },
     },
     reconcile::{
-        application::assess::ForeignState,
+        application::{assess::ForeignState, served::NOT_SERVED},
         cluster_state::{ClusterState, observed},
         diff::ApplyRefusal,
         permits::WorkPermit,
@@ -105,7 +105,8 @@ impl AppReconciler {
         // Stays dirty until a save succeeds, even if this one fails.
         self.dirty |= any_new;
         let git_changed = pending.values().any(|reason| !reason.is_drift());
-        if git_changed && (any_new || self.record.is_none()) {
+        let is_rollout = target.reported != Some(RolloutOutcome::Applied);
+        if git_changed && is_rollout && (any_new || self.record.is_none()) {
             self.history.note(Rollout {
                 revision: target.revision.clone(),
                 result: RolloutOutcome::Progressing,
@@ -127,6 +128,7 @@ impl AppReconciler {
         in_flight: &BTreeSet<usize>,
         failed: &mut HashSet<usize>,
     ) -> Vec<usize> {
+        self.await_publication(waiting);
         let (mut ready, blocked) = self.ready_and_blocked(waiting, in_flight, failed);
         let Some(target) = &self.target else {
             return Vec::new();
@@ -183,7 +185,8 @@ impl AppReconciler {
         let cluster = self.cluster.state();
         for index in waiting.iter().copied() {
             let mut is_ready = true;
-            for after in &target.desired[index].after {
+            let one = &target.desired[index];
+            for after in &one.after {
                 let dependency = &target.desired[after.index];
                 let has_failed = failed.contains(&after.index)
                     || self
@@ -195,7 +198,7 @@ impl AppReconciler {
                 }
                 is_ready &= !waiting.contains(&after.index)
                     && !in_flight.contains(&after.index)
-                    && self.missing(&cluster, dependency, after.healthy).is_none();
+                    && self.missing(&cluster, one, after).is_none();
             }
             if is_ready {
                 ready.push(index);
@@ -204,13 +207,14 @@ impl AppReconciler {
         (ready, blocked)
     }
 
-    /// Returns what a dependency still lacks.
-    fn missing(
+    /// Returns what a dependency of an object still lacks.
+    pub(super) fn missing(
         &self,
         cluster: &ClusterState,
-        dependency: &DesiredObject,
-        healthy: bool,
+        one: &DesiredObject,
+        after: &ApplyOrder,
     ) -> Option<&'static str> {
+        let dependency = &self.target.as_ref()?.desired[after.index];
         let entry = self.inventory.entries.get(&dependency.key);
         let left_alone = plan::is_left_alone(dependency, entry, cluster.live(&dependency.key));
         if !left_alone && entry.is_none_or(|entry| entry.applied.is_none()) {
@@ -222,7 +226,10 @@ impl AppReconciler {
             .map_or(left_alone, |(health, _)| {
                 health.status == HealthStatus::Current
             });
-        (healthy && !is_healthy).then_some("is not healthy yet")
+        if after.healthy && !is_healthy {
+            return Some("is not healthy yet");
+        }
+        self.awaits_kind(one, dependency).then_some(NOT_SERVED)
     }
 
     /// Returns the pending objects that wait for a dependency.
@@ -235,7 +242,7 @@ impl AppReconciler {
             let one = &target.desired[*index];
             let missing = |after: &ApplyOrder| {
                 let dependency = &target.desired[after.index];
-                let missing = self.missing(&cluster, dependency, after.healthy)?;
+                let missing = self.missing(&cluster, one, after)?;
                 Some((&dependency.key, missing))
             };
             let (dependency, missing) = one.after.iter().find_map(missing)?;

@@ -8,7 +8,9 @@ use crate::{
     objects::{
         health::RunEnd,
         object::ObjectKey,
-        plan::{Inventory, InventoryEntry, Rollout, RolloutHistory, RolloutOutcome, text},
+        plan::{
+            Inventory, InventoryEntry, Rollout, RolloutHistory, RolloutOutcome, ValueHash, text,
+        },
     },
     reconcile::{RepositoryId, blocking},
 };
@@ -228,6 +230,14 @@ impl AppReconciler {
         Ok(())
     }
 
+    /// Returns the outcome of the same manifests, if the newest rollout applied them: a revision
+    /// that changes nothing here is no rollout.
+    pub(crate) fn applied_before(&self, hash: ValueHash) -> Option<RolloutOutcome> {
+        let newest = self.history.0.first()?.result;
+        (newest == RolloutOutcome::Applied && self.inventory.rendered == Some(hash))
+            .then_some(newest)
+    }
+
     /// Records the outcome of the revision, and logs it once.
     pub(crate) fn record_outcome(&mut self, result: RolloutOutcome, message: String) {
         let Some(target) = &mut self.target else {
@@ -236,19 +246,9 @@ impl AppReconciler {
         if target.deleting {
             return;
         }
-        let newest = self.history.0.first();
-        let was_applied = newest.is_some_and(|newest| newest.result == RolloutOutcome::Applied);
-        // A revision that changed nothing here is no rollout, unless the last one went wrong.
-        if self.inventory.rendered == Some(target.hash)
-            && was_applied
-            && result == RolloutOutcome::Applied
-        {
-            target.reported = Some(result);
-            return;
-        }
-        // Health that degrades after a successful rollout is a matter of status, not of the
+        // What becomes of the objects after a successful rollout is a matter of status, not of the
         // revision.
-        if target.reported == Some(RolloutOutcome::Applied) && result != RolloutOutcome::Failed {
+        if target.reported == Some(RolloutOutcome::Applied) {
             return;
         }
         let before = self.history.clone();

@@ -15,11 +15,14 @@ pub(crate) mod assess;
 pub(crate) mod conclude;
 pub(crate) mod inventory;
 mod object_apply;
+mod orphan;
 pub(crate) mod outcome;
 pub(crate) mod pods;
 pub(crate) mod prune;
 pub(crate) mod repair;
+mod requests;
 pub(crate) mod scales;
+mod served;
 
 use super::{
     ApplicationHandle, ApplicationRequest, Reason, ReconcileContext, RepositoryId,
@@ -30,7 +33,7 @@ use super::{
     context::ApplicationKey,
     permits::WorkPermit,
     status::{ApplicationState, ApplicationStatus, Message},
-    work::{AcceptedRevision, Target, Work},
+    work::{Target, Work},
 };
 use crate::{
     core::{
@@ -49,6 +52,7 @@ use crate::{
     },
 };
 use assess::{Assessment, FailedObject};
+use futures::future::OptionFuture;
 use pods::PodReports;
 use repair::RepairBackoff;
 use scales::ScaleChecks;
@@ -75,6 +79,8 @@ pub(crate) struct AppReconciler {
     pub status: ApplicationStatus,
     /// Work that no pass has accepted yet.
     pub(crate) work: Option<Work>,
+    /// Requests that no pass has executed yet.
+    requests: Vec<ApplicationRequest>,
     /// Whether the name on this cluster is reserved for this repository.
     owns_name: bool,
     pub(crate) target: Option<Target>,
@@ -145,6 +151,7 @@ impl AppReconciler {
             handle,
             status,
             work: None,
+            requests: Vec::new(),
             owns_name: false,
             target: None,
             record: None,
@@ -208,11 +215,13 @@ impl AppReconciler {
             // A caller that requested another rendering waits for its result.
             self.status.observed &= !self.handle.render_retry.is_requested();
             self.context.publish(&self.status);
+            let kinds_served = OptionFuture::from(self.kinds_served());
             tokio::select! {
                 biased;
                 () = self.context.stop.cancelled() => return,
                 () = self.handle.mailbox.filled() => {}
                 () = self.handle.wake.notified() => {}
+                Some(()) = kinds_served => {}
                 _ = status_changed.changed(), if on_dependency => {}
                 () = sleep_until(wake_at) => {}
             }
@@ -261,6 +270,7 @@ impl AppReconciler {
 
     /// Runs one pass from the start. It is idempotent: what is done already sends no request.
     async fn pass(&mut self, permit: &WorkPermit) -> Result<Requeue, ClusterError> {
+        self.take_requests();
         if !self.owns_name {
             if let Some(holder) = self
                 .cluster
@@ -278,11 +288,14 @@ impl AppReconciler {
             self.load().await?;
         }
         // After the load, which would overwrite a confirmation.
-        self.take_requests();
+        self.execute_requests();
         let has_new_work = self.work.is_some();
         self.accept_work().await?;
         if self.status.state == ApplicationState::Deleting && self.target.is_none() {
             return Ok(Requeue::Done);
+        }
+        if self.status.state == ApplicationState::Orphaned && self.target.is_none() {
+            return self.release_orphaned().await;
         }
         self.accept_served_kinds().await?;
         if let Some(requeue) = self.wait_for_watches() {
@@ -341,32 +354,6 @@ impl AppReconciler {
             self.work = Some(work);
             error
         })
-    }
-
-    /// Accepts the revision again once the cluster serves a missing kind: its scope decides in
-    /// which namespace the objects lie.
-    async fn accept_served_kinds(&mut self) -> Result<(), ClusterError> {
-        let Some(target) = &mut self.target else {
-            return Ok(());
-        };
-        if !target.has_unserved_kinds() {
-            return Ok(());
-        }
-        let resources = self.cluster.client.resources().await?;
-        let is_served_now = target
-            .desired
-            .iter()
-            .any(|one| !one.served && resources.find(&one.gvk()).is_some());
-        let source = target.unserved_source.take_if(|_| is_served_now);
-        let Some((application, rendered)) = source.map(|source| *source) else {
-            return Ok(());
-        };
-        self.work = Some(Work::Apply(Box::new(AcceptedRevision {
-            revision: target.revision.clone(),
-            application,
-            rendered,
-        })));
-        self.accept_work().await
     }
 
     /// Waits for the first lists of all kinds. A kind that cannot be watched holds up only its own
@@ -446,22 +433,6 @@ impl AppReconciler {
             self.name.clone(),
             self.repository.name.clone(),
         )
-    }
-
-    fn take_requests(&mut self) {
-        for request in self.context.take_requests(&self.key()) {
-            match request {
-                ApplicationRequest::Now => {
-                    self.failures.clear();
-                    self.repairs.clear();
-                    self.forget_failed_ends();
-                }
-                ApplicationRequest::ConfirmPrune(revision) => {
-                    self.inventory.confirmed = Some(revision);
-                    self.dirty = true;
-                }
-            }
-        }
     }
 
     /// Returns the identity under which objects are applied and deleted.

@@ -225,7 +225,7 @@ fn hold_deletions(input: &OutcomeInput<'_>, outcome: &mut Outcome) {
     let held = &input.prune.held;
     outcome.notes.extend(held.iter().cloned());
     if !held.is_empty() && !input.late && outcome.state == ApplicationState::Synced {
-        outcome.set(ApplicationState::Progressing, Reason::PrunePending);
+        outcome.set(ApplicationState::Progressing, Reason::Progressing);
         outcome.observed = false;
         outcome.wakes_at_deadline = true;
     }

@@ -19,6 +19,9 @@ use crate::{
 };
 use tokio::time::Instant;
 
+/// What a prune says of an object until the watch has shown its end.
+const BEING_DELETED: &str = "it is being deleted";
+
 #[derive(Debug, Default)]
 pub(crate) struct PruneResult {
     /// Objects that stay in the cluster, and other remarks.
@@ -182,7 +185,7 @@ impl AppReconciler {
         let terminating = plan.terminating.iter();
         result
             .waits
-            .extend(terminating.map(|key| Message::object(key, "it is being deleted")));
+            .extend(terminating.map(|key| Message::object(key, BEING_DELETED)));
         if plan.delete.is_empty() {
             let objects = Some(self.inventory.entries.len());
             if assessment.all_applied()
@@ -314,6 +317,7 @@ impl AppReconciler {
     async fn delete(&mut self, object: PruneTarget, result: &mut PruneResult) {
         let key = &object.key;
         if self.deleting.contains(key) {
+            result.waits.push(Message::object(key, BEING_DELETED));
             return;
         }
         if let Some(failed) = self
@@ -336,6 +340,8 @@ impl AppReconciler {
                     self.record_event(Event::info(EventReason::ObjectPruned, message));
                 }
                 self.failures.remove(key);
+                // The watch shows when it is gone.
+                result.waits.push(Message::object(key, BEING_DELETED));
                 self.deleting.insert(object.key);
                 return;
             }

@@ -5,6 +5,7 @@ use crate::{
     it::{
         reconcile_kinds::{self, for_each_kind_scenario},
         reconcile_repairs::{self, for_each_repair_scenario},
+        reconcile_results::{self, for_each_result_scenario},
         reconcile_scenarios::{self, for_each_scenario},
     },
     servers::kube::Kube,
@@ -25,3 +26,4 @@ macro_rules! run_on_real_server {
 for_each_scenario!(run_on_real_server);
 for_each_kind_scenario!(run_on_real_server);
 for_each_repair_scenario!(run_on_real_server);
+for_each_result_scenario!(run_on_real_server);
