@@ -8,7 +8,8 @@ use crate::{core::name::Name, service::status::StatusQuery};
 /// Show the revision, state and health of Applications on their clusters
 ///
 /// A running daemon answers with what it observes. Without one, the command asks the clusters and
-/// changes nothing. Exits with 1 if something is drifted, failed, degraded or needs confirmation.
+/// changes nothing. Exits with 1 if something is drifted, failed, not healthy or needs
+/// confirmation.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     #[command(flatten)]

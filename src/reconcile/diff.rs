@@ -88,6 +88,20 @@ impl ObjectDiff {
 /// Objects compared at once; the cluster bounds requests beside that.
 const CONCURRENCY: usize = 8;
 
+/// Returns the objects that an Application declares, as [`ObjectDiff::object`] names them.
+///
+/// # Errors
+/// If the cluster does not answer.
+pub async fn declared_objects(
+    cluster: &ClusterClient,
+    application: &Application,
+    rendered: &Rendered,
+) -> Result<HashSet<String>, ClusterError> {
+    let kinds = ClusterKinds(cluster.resources().await?);
+    let (desired, _) = plan::desired_objects(application, rendered.objects(), &kinds);
+    Ok(desired.iter().map(|one| one.key.to_string()).collect())
+}
+
 /// Compares an Application with its cluster, without changing anything.
 ///
 /// # Errors
@@ -246,12 +260,17 @@ impl Comparison<'_> {
             |key| live.get(key).map(|(live, _)| live),
             |_| false,
         );
+        let confirmation = prune.confirmation.map(|why| {
+            let application = &self.application.name;
+            format!("only after `tagboat sync {application} --confirm-prune`: {why}")
+        });
         let mut deleted = Vec::new();
         for object in &prune.delete {
             if let Some((_, before)) = live.get(&object.key) {
                 let diff = diff_in_background(&object.key, Some(before.clone()), None).await;
                 deleted.push(ObjectDiff {
                     diff,
+                    notes: confirmation.iter().cloned().collect(),
                     ..ObjectDiff::new(&object.key, None, ChangeKind::Delete)
                 });
             }

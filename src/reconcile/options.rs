@@ -34,6 +34,12 @@ impl From<&Application> for ReconcileOptions {
 }
 
 impl ReconcileOptions {
+    /// Returns whether other options make another request of the same manifest, which may succeed
+    /// where the last one failed.
+    pub(crate) fn changes_requests(&self, other: &Self) -> bool {
+        self.ignore != other.ignore || self.service_account != other.service_account
+    }
+
     /// Returns the options of an Application that was removed from Git: its record counts.
     pub(crate) fn for_removal(inventory: &Inventory) -> Self {
         Self {

@@ -43,7 +43,7 @@ impl From<&Inventory> for RepositoryId {
 impl RepositoryId {
     /// Returns whether an Application of this repository may take over a record of the same name.
     /// Another branch or folder is a move; another repository is a conflict.
-    pub(super) fn may_take_over(&self, recorded: &Self) -> bool {
+    pub fn may_take_over(&self, recorded: &Self) -> bool {
         let matches = |ours: &str, recorded: &str| recorded.is_empty() || ours == recorded;
         matches(&self.name, &recorded.name) && matches(&self.address, &recorded.address)
     }

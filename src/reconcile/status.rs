@@ -268,11 +268,16 @@ impl ApplicationStatus {
         }
     }
 
+    /// Returns whether an object is not healthy, with or without `wait`.
+    pub fn is_unhealthy(&self) -> bool {
+        use health::HealthStatus::{Current, Unknown};
+        !matches!(self.health, None | Some(Current | Unknown))
+    }
+
     /// Returns what keeps dependents waiting although everything is applied: an object that is not
     /// healthy, with or without `wait`.
     pub(super) fn unhealthy_summary(&self) -> Option<String> {
-        use health::HealthStatus::{Current, Unknown};
-        if matches!(self.health, None | Some(Current | Unknown)) {
+        if !self.is_unhealthy() {
             return None;
         }
         let first = self.unhealthy.first();

@@ -2,7 +2,7 @@
 
 use super::{
     Failure, Outcome, Progress, Service,
-    scope::{self, QueryClusters},
+    scope::{self, QueryClusters, RepositoryScope},
 };
 use crate::{
     core::{error::ErrorKind, name::Name},
@@ -88,11 +88,14 @@ pub async fn diff(
             let (name, cluster) = (&application.name, &application.cluster);
             progress.update(&format!("comparing {name} with cluster {cluster}"));
             match compare(&clusters, application, &render).await {
-                Ok(objects) => answer.applications.push(ApplicationDiff {
-                    application: name.clone(),
-                    cluster: cluster.clone(),
-                    objects,
-                }),
+                Ok(mut objects) => {
+                    keep_declared(&clusters, scope, application, &render, &mut objects).await;
+                    answer.applications.push(ApplicationDiff {
+                        application: name.clone(),
+                        cluster: cluster.clone(),
+                        objects,
+                    });
+                }
                 Err(failure) => answer.failures.push(failure),
             }
         }
@@ -103,6 +106,51 @@ pub async fn diff(
         failure => {
             answer.failures.extend(failure);
             Ok(answer)
+        }
+    }
+}
+
+/// Announces no deletion that a sync would not make: of objects that other Applications of the
+/// repository declare, or may declare.
+async fn keep_declared(
+    clusters: &QueryClusters,
+    scope: &RepositoryScope,
+    application: &Application,
+    render: &Arc<RenderFn>,
+    objects: &mut [ObjectDiff],
+) {
+    let is_deleted = |object: &ObjectDiff| object.change == ChangeKind::Delete;
+    let Some(cluster) = clusters.reconciler.cluster(&application.cluster) else {
+        return;
+    };
+    let others = scope.declared.applications.values().filter(|other| {
+        other.name != application.name && other.cluster == application.cluster && !other.suspend
+    });
+    for other in others {
+        if !objects.iter().any(is_deleted) {
+            return;
+        }
+        let (render, declared) = (Arc::clone(render), other.clone());
+        let rendered = crate::io::try_blocking(move || render(&declared)).await;
+        let declared = match rendered {
+            Ok(Ok(rendered)) => reconcile::declared_objects(cluster, other, &rendered)
+                .await
+                .map_err(|error| error.to_string()),
+            Ok(Err(error)) => Err(error.message.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        for object in objects.iter_mut().filter(|object| is_deleted(object)) {
+            let name = &other.name;
+            let note = match &declared {
+                Ok(declared) if !declared.contains(&object.object) => continue,
+                Ok(_) => format!("not deleted: Application {name} declares it, and takes it over"),
+                Err(why) => {
+                    format!("not deleted before {name}, which may declare it, can be read: {why}")
+                }
+            };
+            object.change = ChangeKind::None;
+            object.diff.clear();
+            object.notes = vec![note];
         }
     }
 }

@@ -5,12 +5,12 @@ use crate::{
     core::{error::Classify as _, name::Name},
     io::git::Mirror,
     objects::plan::{Rollout, RolloutOutcome},
-    reconcile::ReconcileMode,
+    reconcile::{ReconcileMode, RecordedApplication, RepositoryId},
 };
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 /// Asks for the last rollouts of an Application.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -76,6 +76,14 @@ pub async fn history(
         return Err(failure);
     }
     clusters.close().await;
+    let foreign = drop_foreign(service, &mut records);
+    if let (Some((cluster, owner)), true) = (foreign, records.is_empty()) {
+        return Err(Failure::input(format!(
+            "the record of Application {application} on cluster {cluster} belongs to repository \
+             {owner}, which tagboat.yaml does not name"
+        ))
+        .hint("Ask where that repository is configured, or add it to tagboat.yaml."));
+    }
     let mut found = Vec::new();
     for ((cluster, _), record) in records {
         let mirror = service
@@ -96,6 +104,29 @@ pub async fn history(
         application: application.clone(),
         clusters: found,
     })
+}
+
+/// Drops the records of repositories that these settings do not name; returns one of them with its
+/// cluster.
+fn drop_foreign(
+    service: &Service,
+    records: &mut BTreeMap<(String, Name), RecordedApplication>,
+) -> Option<(String, RepositoryId)> {
+    let ours: Vec<RepositoryId> = service
+        .updaters
+        .iter()
+        .map(|updater| RepositoryId::from(&updater.repo.config))
+        .collect();
+    let mut foreign = None;
+    records.retain(|(cluster, _), record| {
+        let owner = RepositoryId::from(&record.inventory);
+        let is_ours = ours.iter().any(|ours| ours.may_take_over(&owner));
+        if !is_ours {
+            foreign = Some((cluster.clone(), owner));
+        }
+        is_ours
+    });
+    foreign
 }
 
 /// Explains why there is no record.

@@ -5,8 +5,9 @@ use super::{
     scope::{self, QueryClusters},
 };
 use crate::{
-    core::{error::ErrorKind, name::Name},
-    reconcile::{ApplicationStatus, Reason, ReconcileMode},
+    core::{error::ErrorKind, name::Name, text::short_id},
+    objects::plan::RolloutOutcome,
+    reconcile::{ApplicationState, ApplicationStatus, Message, Reason, ReconcileMode},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -31,7 +32,8 @@ pub struct StatusAnswer {
 impl StatusAnswer {
     /// Classifies the answer.
     pub fn outcome(&self) -> Outcome {
-        let is_trouble = |status: &ApplicationStatus| status.state.needs_attention();
+        let is_trouble =
+            |status: &ApplicationStatus| status.state.needs_attention() || status.is_unhealthy();
         match unreachable(&self.applications) {
             Outcome::Done => Outcome::findings_if(self.applications.iter().any(is_trouble)),
             outcome => outcome,
@@ -107,6 +109,29 @@ fn observed(service: &Service) -> StatusAnswer {
     }
 }
 
+/// Adds what the last sync recorded to a state that was observed without a sync: a daemon knows
+/// it from its own work.
+fn apply_last_rollout(status: &mut ApplicationStatus) {
+    let Some(rollout) = &status.rollout else {
+        return;
+    };
+    match (status.state, rollout.result) {
+        (ApplicationState::OutOfSync | ApplicationState::Waiting, RolloutOutcome::Failed) => {
+            let revision = short_id(&rollout.revision);
+            let message = format!("the sync of {revision} failed: {}", rollout.message);
+            status.problems.insert(0, Message::application(message));
+            (status.state, status.reason) = (ApplicationState::Failed, Reason::SyncFailed);
+        }
+        (ApplicationState::Synced, RolloutOutcome::Degraded) if status.is_unhealthy() => {
+            (status.state, status.reason) = (ApplicationState::Degraded, Reason::HealthDegraded);
+        }
+        (ApplicationState::Synced, RolloutOutcome::Progressing) if status.is_unhealthy() => {
+            (status.state, status.reason) = (ApplicationState::Progressing, Reason::Progressing);
+        }
+        _ => {}
+    }
+}
+
 async fn observe(
     service: &Service,
     names: &[Name],
@@ -141,10 +166,79 @@ async fn observe(
             )
             .await;
     }
-    let applications = clusters.reconciler.statuses();
+    let mut applications = clusters.reconciler.statuses();
+    applications.iter_mut().for_each(apply_last_rollout);
     clusters.close().await;
     Ok(StatusAnswer {
         applications,
         invalid_declarations: selected.invalid_declarations,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::objects::{health::HealthStatus, plan::Rollout};
+
+    fn status(
+        state: ApplicationState,
+        result: RolloutOutcome,
+        health: HealthStatus,
+    ) -> ApplicationStatus {
+        let rollout = Rollout {
+            revision: "0123456789".repeat(4),
+            result,
+            since: jiff::Timestamp::UNIX_EPOCH,
+            message: "ConfigMap a/b: refused".to_owned(),
+        };
+        ApplicationStatus {
+            state,
+            health: Some(health),
+            rollout: Some(rollout),
+            ..ApplicationStatus::new("dev/a".parse().unwrap(), "r", "c")
+        }
+    }
+
+    #[test]
+    fn status_without_sync_knows_the_last_one() {
+        use ApplicationState::{Degraded, Failed, OutOfSync, Progressing, Synced};
+        use HealthStatus::{Current, InProgress};
+        for (before, result, health, after) in [
+            (OutOfSync, RolloutOutcome::Failed, Current, Failed),
+            (OutOfSync, RolloutOutcome::Applied, Current, OutOfSync),
+            (Synced, RolloutOutcome::Failed, Current, Synced),
+            (Synced, RolloutOutcome::Degraded, InProgress, Degraded),
+            (Synced, RolloutOutcome::Degraded, Current, Synced),
+            (Synced, RolloutOutcome::Progressing, InProgress, Progressing),
+            (Synced, RolloutOutcome::Applied, InProgress, Synced),
+        ] {
+            let mut status = status(before, result, health);
+            apply_last_rollout(&mut status);
+            assert_eq!(status.state, after, "{before} {result} {health}");
+            let named = status.problems.iter().map(ToString::to_string);
+            assert_eq!(
+                named.collect::<Vec<_>>(),
+                (after == Failed)
+                    .then_some("the sync of 0123456789 failed: ConfigMap a/b: refused")
+                    .into_iter()
+                    .collect::<Vec<_>>()
+            );
+        }
+    }
+
+    #[test]
+    fn status_of_unhealthy_object_is_a_finding() {
+        let outcome = |health| {
+            let status = status(ApplicationState::Synced, RolloutOutcome::Applied, health);
+            let answer = StatusAnswer {
+                applications: vec![status],
+                invalid_declarations: Vec::new(),
+            };
+            answer.outcome()
+        };
+        assert_eq!(outcome(HealthStatus::Current), Outcome::Done);
+        assert_eq!(outcome(HealthStatus::Unknown), Outcome::Done);
+        assert_eq!(outcome(HealthStatus::InProgress), Outcome::Findings);
+        assert_eq!(outcome(HealthStatus::Failed), Outcome::Findings);
+    }
 }

@@ -146,12 +146,14 @@ fn outcome(query: &SyncQuery, statuses: &[ApplicationStatus]) -> Outcome {
         return outcome;
     }
     if query.dry_run {
-        return Outcome::partly_if(statuses.iter().any(|status| {
-            matches!(
-                status.state,
-                ApplicationState::Failed | ApplicationState::Pending
-            )
-        }));
+        let any = |states: &[ApplicationState]| {
+            let mut all = statuses.iter();
+            all.any(|status| states.contains(&status.state))
+        };
+        return match any(&[ApplicationState::Failed, ApplicationState::Pending]) {
+            true => Outcome::Partly,
+            false => Outcome::findings_if(any(&[ApplicationState::ConfirmationRequired])),
+        };
     }
     let is_done = |status: &ApplicationStatus| {
         matches!(

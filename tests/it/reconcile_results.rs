@@ -20,6 +20,7 @@ macro_rules! for_each_result_scenario {
             orphan_ends_when_its_objects_are_taken,
             orphan_ends_after_a_restart,
             crd_beside_its_objects_fails_nothing,
+            ignore_rule_is_tried_at_once,
         );
     };
 }
@@ -256,4 +257,35 @@ pub(super) async fn crd_beside_its_objects_fails_nothing<K: Backend>(fleet: Flee
                 .contains("does not serve")
         })
         .await;
+}
+
+pub(super) async fn ignore_rule_is_tried_at_once<K: Backend>(fleet: Fleet<K>) {
+    let other = format!("{}-late", fleet.namespace);
+    let mut elsewhere = config("b", "1");
+    elsewhere["metadata"]["namespace"] = json!(other);
+    fleet.application("shop", "");
+    fleet.manifests("shop", vec![elsewhere]);
+    fleet.commit();
+    // By now the next attempt is 8 s away.
+    let end = tokio::time::Instant::now() + Duration::from_secs(120);
+    while fleet.stats().of("apply") < 4 {
+        assert!(tokio::time::Instant::now() < end, "{:?}", fleet.stats());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": other}});
+    let (status, answer) = fleet
+        .kube
+        .call(Method::POST, "/api/v1/namespaces", Some(&namespace))
+        .await;
+    assert!(status.is_success(), "{answer}");
+    fleet.application(
+        "shop",
+        ", ignore: [{kind: ConfigMap, jsonPointers: [/data/other]}]",
+    );
+    let statuses = fleet.applied().await;
+    assert_eq!(
+        statuses["shop"].state,
+        ApplicationState::Synced,
+        "{statuses:#?}"
+    );
 }

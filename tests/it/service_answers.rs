@@ -207,3 +207,157 @@ fn service_failure_is_one_object_on_standard_error() {
         "no ImagePolicy default/nothing; none is declared"
     );
 }
+
+/// Declares an Application of the folder `envs/dev/NAME`.
+fn declare(name: &str, spec: &str) -> String {
+    format!(
+        "---\napiVersion: tagboat.dev/v1alpha1\nkind: Application\nmetadata: {{name: {name}, namespace: dev}}\nspec: {{environment: dev, path: envs/dev/{name}, cluster: test, targetNamespace: dev{spec}}}\n"
+    )
+}
+
+/// Sets the declarations and the files of a fleet, as a person.
+fn set(fleet: &Fleet, applications: &str, files: &[(&str, &str)]) {
+    let declared = env("dev", "") + applications;
+    let all = [&[("p.yaml", declared.as_str())], files].concat();
+    fleet.person_at(Timestamp::now(), &all, "change");
+}
+
+/// Runs a command with `-o json`; returns its exit code and its answer.
+fn ask_with_code(fleet: &Fleet, arguments: &[&str]) -> (Option<i32>, Value) {
+    let output = fleet
+        .tagboat(&[arguments, &["-o", "json"]].concat())
+        .output()
+        .unwrap();
+    let answer = match output.stdout.is_empty() {
+        true => &output.stderr,
+        false => &output.stdout,
+    };
+    let text = String::from_utf8_lossy(answer);
+    let answer = serde_json::from_str(&text).unwrap_or_else(|_| panic!("{arguments:?}: {text}"));
+    (output.status.code(), answer)
+}
+
+#[test]
+fn status_of_broken_is_the_same_without_daemon() {
+    let (fleet, _cluster) = fleet();
+    // The default settings of the sandbox take this tag for a missing one.
+    let pull = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec:\n  replicas: 1\n  selector: {matchLabels: {app: web}}\n  template:\n    metadata: {labels: {app: web}}\n    spec:\n      containers:\n        - {name: web, image: 'example.org/web:broken'}\n";
+    let refused = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: r, namespace: is-not-there}\n";
+    set(
+        &fleet,
+        &(declare("pull", "") + &declare("refused", "")),
+        &[
+            ("envs/dev/pull/a.yaml", pull),
+            ("envs/dev/refused/a.yaml", refused),
+        ],
+    );
+    let log = fleet.dir.path().join("log");
+    let mut daemon = Running::start(
+        fleet
+            .tagboat_std(&["run"])
+            .stdout(std::process::Stdio::null())
+            .stderr(std::fs::File::create(&log).unwrap()),
+    );
+    let socket = fleet.dir.path().join("store/tagboat.sock");
+    wait("the daemon", || socket.exists().then_some(()));
+    let names_reason = |name: &str, field: &str, reason: &str| {
+        let (code, answer) = ask_with_code(&fleet, &["status", &format!("dev/{name}")]);
+        let status = &answer["applications"][0];
+        let named = status[field].to_string().contains(reason);
+        (code == Some(1) && named).then(|| status["state"].clone())
+    };
+    let (pod, namespace) = (
+        ("pull", "unhealthy", "ImagePullBackOff"),
+        ("refused", "problems", "is-not-there"),
+    );
+    let with_daemon = [pod, namespace].map(|(name, field, reason)| {
+        wait("the reason in the daemon's answer", || {
+            names_reason(name, field, reason)
+        })
+    });
+    daemon.signal("TERM");
+    daemon.ended();
+    let without = [pod, namespace].map(|(name, field, reason)| {
+        names_reason(name, field, reason)
+            .unwrap_or_else(|| panic!("{:?}", ask_with_code(&fleet, &["status"])))
+    });
+    assert_eq!(without, with_daemon);
+    assert_eq!(with_daemon, ["synced", "failed"]);
+}
+
+#[test]
+fn diff_announces_only_deletions_of_a_sync() {
+    let (fleet, _cluster) = fleet();
+    let applications = declare("from", ", prune: true") + &declare("to", ", prune: true");
+    let config =
+        |name: &str| format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}}}\n");
+    let (moved, stays, here) = (config("moved"), config("stays"), config("here"));
+    set(
+        &fleet,
+        &applications,
+        &[
+            ("envs/dev/from/a.yaml", &format!("{moved}---\n{stays}")),
+            ("envs/dev/to/a.yaml", &here),
+        ],
+    );
+    assert_eq!(ask_with_code(&fleet, &["sync", "--all"]).0, Some(0));
+    let objects = |code| {
+        let (found, answer) = ask_with_code(&fleet, &["diff", "dev/from"]);
+        assert_eq!(found, Some(code), "{answer:#}");
+        answer["applications"][0]["objects"].clone()
+    };
+    set(
+        &fleet,
+        &applications,
+        &[
+            ("envs/dev/from/a.yaml", &stays),
+            ("envs/dev/to/a.yaml", &format!("{moved}---\n{here}")),
+        ],
+    );
+    let found = objects(0).to_string();
+    assert!(!found.contains("\"delete\""), "{found}");
+    assert!(found.contains("Application dev/to declares it"), "{found}");
+    // Of an unreadable Application nothing is known: nothing is deleted.
+    set(
+        &fleet,
+        &applications,
+        &[("envs/dev/to/a.yaml", "apiVersion: [\n")],
+    );
+    let found = objects(0).to_string();
+    assert!(!found.contains("\"delete\""), "{found}");
+    assert!(
+        found.contains("before dev/to, which may declare it"),
+        "{found}"
+    );
+    // A deletion that needs a confirmation says so.
+    set(
+        &fleet,
+        &applications,
+        &[
+            ("envs/dev/from/a.yaml", "# nothing\n"),
+            ("envs/dev/to/a.yaml", &here),
+        ],
+    );
+    let found = objects(1);
+    for object in found.as_array().unwrap() {
+        assert_eq!(object["change"], "delete", "{found:#}");
+        let notes = object["notes"].to_string();
+        assert!(notes.contains("sync dev/from --confirm-prune"), "{notes}");
+    }
+    assert_eq!(found.as_array().unwrap().len(), 2, "{found:#}");
+}
+
+#[test]
+fn history_shows_no_record_of_another_repository() {
+    let (fleet, _cluster) = fleet();
+    assert_eq!(ask_with_code(&fleet, &["sync", "--all"]).0, Some(0));
+    assert_eq!(ask_with_code(&fleet, &["history", "dev/web"]).0, Some(0));
+    let text = std::fs::read_to_string(fleet.config()).unwrap();
+    let renamed = text.replacen("name: fleet", "name: other", 1);
+    assert_ne!(renamed, text);
+    std::fs::write(fleet.config(), renamed).unwrap();
+    let (code, answer) = ask_with_code(&fleet, &["history", "dev/web"]);
+    assert_eq!(code, Some(2), "{answer:#}");
+    let error = answer["error"].to_string();
+    assert!(error.contains("belongs to repository fleet"), "{error}");
+}

@@ -215,6 +215,10 @@ impl AppReconciler {
         self.cluster.watch(kinds, &resources).await;
         let keys: HashSet<&ObjectKey> = desired.iter().map(|one| &one.key).collect();
         self.failures.retain(|key, _| keys.contains(key));
+        let before = self.target.as_ref().map(|target| &target.options);
+        if before.is_some_and(|before| before.changes_requests(&options)) {
+            self.failures.clear();
+        }
         self.pod_reports.clear();
         self.record_declaration(&application, &recorded);
         let hash = plan::hash_all(&desired);

@@ -19,13 +19,18 @@ const DISCOVERY_INTERVAL: Duration = Duration::from_secs(5);
 
 impl AppReconciler {
     /// Reports the actions that a pass would take.
-    pub(super) fn report_plan(&mut self, assessment: &Assessment) {
+    pub(super) async fn report_plan(&mut self, assessment: &Assessment) {
+        let reported = self.target.as_ref().and_then(|target| target.reported);
+        let mut unhealthy = assessment.unhealthy.clone();
+        self.report_pods(&mut unhealthy, outcome::is_rolling_out(reported))
+            .await;
         let Some(target) = &self.target else { return };
         let prune = self.plan_prune(target, &self.cluster.state());
         self.status.planned = assessment.planned_actions(target, &prune);
         self.status.objects = target.desired.len();
         let target_notes = target.notes.clone();
         assessment.report(&mut self.status);
+        self.status.unhealthy = assess::health_messages(&unhealthy);
         self.status.notes.extend(target_notes);
         let confirmation = prune
             .confirmation
@@ -37,7 +42,7 @@ impl AppReconciler {
         } else if !self.status.problems.is_empty() {
             (ApplicationState::Failed, Reason::SyncFailed)
         } else if confirmation.is_some() {
-            (ApplicationState::Failed, Reason::PruneBlocked)
+            (ApplicationState::ConfirmationRequired, Reason::PruneBlocked)
         } else if moves || !prune.delete.is_empty() {
             (ApplicationState::OutOfSync, Reason::OutOfSync)
         } else if !assessment.pending.is_empty() || !assessment.drifted.is_empty() {

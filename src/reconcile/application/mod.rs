@@ -317,7 +317,7 @@ impl AppReconciler {
             }
         }
         if self.context.is_plan() {
-            self.report_plan(&assessment);
+            self.report_plan(&assessment).await;
             return Ok(Requeue::At(None));
         }
         if !assessment.pending.is_empty() {

@@ -8,7 +8,8 @@ use crate::objects::{
 use std::{collections::HashMap, time::Duration};
 use tokio::time::Instant;
 
-/// Delays between two queries of a workload's pods, while its rollout waits.
+/// Delays between two queries of an unhealthy workload's pods; the last one repeats while its
+/// rollout waits.
 const QUERY_DELAYS: [Duration; 4] = [
     Duration::from_secs(2),
     Duration::from_secs(5),
@@ -51,36 +52,37 @@ impl PodReport {
 impl AppReconciler {
     /// Adds pod problems to unhealthy workloads; returns when to query again.
     ///
-    /// Queried while the rollout waits, and once when a workload fails later.
+    /// Queried while the rollout waits; otherwise a few times, since nothing is asked at rest.
     pub(super) async fn report_pods(
         &mut self,
         unhealthy: &mut [(ObjectKey, Health)],
         is_rolling_out: bool,
     ) -> Option<Instant> {
-        let any_failed = unhealthy
-            .iter()
-            .any(|(_, health)| health.status == HealthStatus::Failed);
-        if !is_rolling_out && !any_failed {
-            return None;
-        }
+        let is_unhealthy = |key: &ObjectKey| unhealthy.iter().any(|(other, _)| other == key);
+        self.pod_reports.0.retain(|key, _| is_unhealthy(key));
         let mut next = None;
         for (key, health) in unhealthy {
-            let due = self.add_pod_problems(key, health).await;
+            let due = self.add_pod_problems(key, health, is_rolling_out).await;
             next = due.into_iter().chain(next).min();
         }
-        next.filter(|_| is_rolling_out)
+        next
     }
 
     /// Adds the pod problems of a workload to its health; returns the time of the next query.
     ///
     /// A failed query is no problem of the workload.
-    async fn add_pod_problems(&mut self, key: &ObjectKey, health: &mut Health) -> Option<Instant> {
+    async fn add_pod_problems(
+        &mut self,
+        key: &ObjectKey,
+        health: &mut Health,
+        is_rolling_out: bool,
+    ) -> Option<Instant> {
         let desired = &self.target.as_ref()?.desired;
         let one = desired.iter().find(|one| one.key == *key)?;
         let (namespace, selector) = health::pod_selector(&one.manifest.object().ok()?)?;
         let now = Instant::now();
-        // A workload that was just applied gets time to start.
-        let first_delay = if health.status == HealthStatus::Failed {
+        // A workload that was just applied gets time to start; a command asks only once.
+        let first_delay = if health.status == HealthStatus::Failed || self.context.is_plan() {
             Duration::ZERO
         } else {
             QUERY_DELAYS[0]
@@ -94,7 +96,8 @@ impl AppReconciler {
                 queries: 0,
                 next_query: now + first_delay,
             });
-        if report.next_query <= now {
+        let may_query = |report: &PodReport| is_rolling_out || report.queries < QUERY_DELAYS.len();
+        if report.next_query <= now && may_query(report) {
             report.queries += 1;
             report.next_query = now + QUERY_DELAYS[report.queries.min(QUERY_DELAYS.len() - 1)];
             if let Ok(pods) = self.cluster.client.pods(&namespace, &selector).await {
@@ -104,6 +107,6 @@ impl AppReconciler {
         if let Some(text) = report.to_text() {
             *health = Health::new(health.status, format!("{}; {text}", health.message));
         }
-        Some(report.next_query)
+        may_query(report).then_some(report.next_query)
     }
 }
