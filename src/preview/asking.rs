@@ -318,6 +318,7 @@ impl ClusterPreview<'_> {
             ClusterProblem::Kubeconfig { .. }
             | ClusterProblem::Credentials { .. }
             | ClusterProblem::Unreachable { .. }
+            | ClusterProblem::Silent { .. }
             | ClusterProblem::Unauthorized { .. }
             | ClusterProblem::Throttled { .. } => {
                 let hint = error

@@ -9,6 +9,8 @@ mod cli_support;
 mod cli_tags;
 mod cluster;
 mod cluster_real;
+#[cfg(feature = "demo")]
+mod cluster_silence;
 mod declare_cases;
 #[cfg(feature = "demo")]
 mod demo;

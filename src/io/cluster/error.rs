@@ -66,6 +66,9 @@ pub enum ClusterProblem {
     /// No answer: no connection, a cut one, or silence.
     #[error("cannot reach {server}: {why}")]
     Unreachable { server: String, why: String },
+    /// No answer although the connections are open: a server that hangs.
+    #[error("{server} has not answered for {} s", silence.as_secs())]
+    Silent { server: String, silence: Duration },
     /// 401.
     #[error("{server} does not accept the credentials of {who}")]
     Unauthorized {
@@ -193,7 +196,7 @@ impl ClusterProblem {
     /// a cut connection.
     pub(crate) fn passes_quickly(&self) -> bool {
         match self {
-            Self::Unreachable { .. } | Self::Throttled { .. } => true,
+            Self::Unreachable { .. } | Self::Silent { .. } | Self::Throttled { .. } => true,
             Self::Server { status, .. } => matches!(status, 500 | 502 | 503 | 504),
             _ => false,
         }
@@ -216,6 +219,7 @@ impl Classify for ClusterError {
             ClusterProblem::Conflict { .. } | ClusterProblem::Gone => ErrorKind::Conflict,
             ClusterProblem::Credentials { .. }
             | ClusterProblem::Unreachable { .. }
+            | ClusterProblem::Silent { .. }
             | ClusterProblem::UnknownKind { .. }
             | ClusterProblem::NotFound
             | ClusterProblem::NamespaceMissing { .. }

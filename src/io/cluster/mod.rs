@@ -19,6 +19,7 @@ mod discovery;
 #[cfg(feature = "demo")]
 mod edit;
 mod error;
+mod liveness;
 mod url;
 mod read;
 mod records;
@@ -31,6 +32,7 @@ pub use apply::{ApplyRequest, ApplyResult};
 pub use delete::{DeleteRequest, DeleteResult, Propagation};
 pub use discovery::{Resource, Resources};
 pub use error::{ClusterError, ClusterProblem, FieldConflict};
+pub use liveness::LivenessLimits;
 pub use read::ServerVersion;
 pub use records::{ApplicationRecord, is_record};
 pub use request::RequestStats;

@@ -272,7 +272,7 @@ impl ClusterClient {
         }
     }
 
-    async fn send(
+    pub(super) async fn send(
         &self,
         call: &ApiRequest<'_>,
         connection: &Connection,

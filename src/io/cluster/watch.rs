@@ -14,6 +14,7 @@ use super::{
     crd_watch::{DEFINITIONS, METADATA, definitions, until_served},
     discovery::Resource,
     error::{ClusterError, ClusterProblem},
+    liveness::{LivenessLimits, ServerLiveness},
     request::{self, RequestVerb},
     url,
 };
@@ -69,6 +70,7 @@ pub struct Watches {
     running: Mutex<RunningWatch>,
     /// The groups of kinds that are waited for.
     waiting: Arc<watch::Sender<BTreeMap<String, usize>>>,
+    liveness: Arc<ServerLiveness>,
 }
 
 #[derive(Default)]
@@ -87,18 +89,33 @@ impl Watches {
         labels: &str,
         sink: mpsc::Sender<ClusterEvent>,
     ) -> Self {
+        Self::start_with(cluster, kinds, labels, sink, LivenessLimits::default())
+    }
+
+    /// The same, with limits of its own for a server that says nothing.
+    pub fn start_with(
+        cluster: ClusterClient,
+        kinds: impl IntoIterator<Item = Gvk>,
+        labels: &str,
+        sink: mpsc::Sender<ClusterEvent>,
+        limits: LivenessLimits,
+    ) -> Self {
         let watches = Self {
             cluster,
             labels: labels.to_owned(),
             sink,
             running: Mutex::default(),
             waiting: Arc::new(watch::Sender::default()),
+            liveness: Arc::new(ServerLiveness::new(limits)),
         };
         {
             let mut running = watches
                 .running
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner);
+            let (liveness, cluster) = (Arc::clone(&watches.liveness), watches.cluster.clone());
+            let supervision = async move { liveness.supervise(&cluster).await };
+            running.tasks.spawn(supervision);
             for (kind, plural) in DEFINITIONS {
                 running.tasks.spawn(definitions(
                     watches.cluster.clone(),
@@ -123,6 +140,7 @@ impl Watches {
                     labels: self.labels.clone(),
                     sink: self.sink.clone(),
                     waiting: self.waiting.clone(),
+                    liveness: Arc::clone(&self.liveness),
                     gvk,
                     troubled: None,
                     version: None,

@@ -123,6 +123,12 @@ impl ClusterHandle {
     }
 
     pub(super) fn watch_failed(&self, gvk: Gvk, error: &ClusterError) {
+        // Of a server that hangs, nothing was heard for a while before it was noticed.
+        let silence = match *error.problem {
+            ClusterProblem::Silent { silence, .. } => silence,
+            _ => Duration::ZERO,
+        };
+        let now = Instant::now();
         let mut state = self.state();
         let status = state.watch_status(gvk);
         status.unserved = matches!(
@@ -133,7 +139,7 @@ impl ClusterHandle {
             message: error.problem.to_string(),
             hint: error.hint(),
             transient: error.kind() != ErrorKind::Config,
-            since: Instant::now(),
+            since: now.checked_sub(silence).unwrap_or(now),
         });
         state.wake_all();
     }

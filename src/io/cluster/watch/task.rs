@@ -8,6 +8,7 @@ use crate::{
         crd_watch::until_served,
         discovery::Resource,
         error::{ClusterError, ClusterProblem},
+        liveness::ServerLiveness,
         read::{ObjectList, PAGE},
         request::{self, ApiRequest, RequestVerb},
         url,
@@ -30,6 +31,7 @@ pub(super) struct WatchTask {
     pub(super) labels: String,
     pub(super) sink: mpsc::Sender<ClusterEvent>,
     pub(super) waiting: Arc<watch::Sender<BTreeMap<String, usize>>>,
+    pub(super) liveness: Arc<ServerLiveness>,
     pub(super) gvk: Gvk,
     /// The reported trouble: true if the kind does not exist.
     pub(super) troubled: Option<bool>,
@@ -185,10 +187,21 @@ impl WatchTask {
         // The keys of the list that comes first, if one does.
         let mut listed = self.version.is_none().then(Vec::new);
         self.recovered().await?;
-        while let Ok(Some(event)) = tokio::time::timeout_at(end, events.next()).await {
+        self.liveness.hear();
+        let mut silent = self.liveness.follow();
+        loop {
+            let event = tokio::select! {
+                event = tokio::time::timeout_at(end, events.next()) => event,
+                _ = silent.changed() => {
+                    return Err(WatchStop::Problem(self.liveness.problem(&self.cluster)));
+                }
+            };
+            let Ok(Some(event)) = event else {
+                return Ok(());
+            };
+            self.liveness.hear();
             self.receive(event?, &mut listed, &resource).await?;
         }
-        Ok(())
     }
 
     /// Returns whether the server sends lists as part of a watch; asked once.
