@@ -113,7 +113,7 @@ async fn demo_interrupted_deletes_its_namespace() {
     })
     .await
     .unwrap();
-    assert_eq!(code, Some(4), "{}", ending(&text));
+    assert_eq!(code, Some(130), "{}", ending(&text));
     assert!(is_gone(kube, &namespace(&text)).await);
     assert!(
         std::fs::read_dir(temporary.path())
