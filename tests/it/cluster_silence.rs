@@ -69,7 +69,7 @@ async fn watch_of_a_hung_server_is_trouble() {
     let front = format!("http://{}", port(address, hang.subscribe()).await);
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("kubeconfig");
-    let config = sandbox.kubeconfig().to_string().replace(&server, &front);
+    let config = sandbox.kubeconfig().replace(&server, &front);
     assert!(config.contains(&front));
     std::fs::write(&file, config).unwrap();
     let declared = settings::ClusterSettings::new("test", Some(file));
