@@ -381,7 +381,7 @@ fn idle(runtime: &tokio::runtime::Runtime, dir: &Path) {
     );
     let log = std::fs::read_to_string(&log).unwrap();
     assert!(
-        requests.load(Ordering::SeqCst) >= POLICIES && log.contains("all: "),
+        requests.load(Ordering::SeqCst) >= POLICIES && log.contains("reason=PassCompleted"),
         "{log}"
     );
     row(
