@@ -15,6 +15,7 @@
 //! behind.
 
 mod branches;
+mod commit_demand;
 mod rev_parse;
 mod checkout;
 mod draft;

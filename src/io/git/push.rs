@@ -4,6 +4,7 @@
 //! Data To a Server") on gix's transports.
 
 use super::{
+    commit_demand::{self, CommitDemand},
     draft::CommitDraft,
     error::{GitError, chain, plain},
     mirror::Mirror,
@@ -64,7 +65,7 @@ impl Classify for PushRejection {
     }
 
     fn hint(&self) -> Option<String> {
-        let hint = match missing_in_commit(&self.why) {
+        let hint = match commit_demand::of(&self.why) {
             Some(CommitDemand::Signature) => {
                 "The server wants signed commits: set repositories[].signingKey in tagboat.yaml, and add its public key to the bot's account at the forge."
             }
@@ -76,34 +77,6 @@ impl Classify for PushRejection {
             }
         };
         (self.kind == ErrorKind::Config).then(|| hint.to_owned())
-    }
-}
-
-/// A part of a commit that a server's rule demands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum CommitDemand {
-    Signature,
-    SignOff,
-}
-
-/// Returns what a commit lacks, by the messages of GitHub ("Commits must have verified
-/// signatures"), GitLab ("Commit must be signed with a GPG key"), Gitea ("protected from unverified
-/// commit"), Bitbucket ("unsigned commit") and DCO hooks.
-fn missing_in_commit(why: &str) -> Option<CommitDemand> {
-    let why = why.to_lowercase();
-    let says = |words: &[&str]| words.iter().any(|word| why.contains(word));
-    if says(&["signed-off-by", "signed off", "sign-off", "signoff"]) {
-        Some(CommitDemand::SignOff)
-    } else if says(&[
-        "signature",
-        "signed",
-        "unverified commit",
-        "gpg",
-        "sign your commit",
-    ]) {
-        Some(CommitDemand::Signature)
-    } else {
-        None
     }
 }
 
