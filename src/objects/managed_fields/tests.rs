@@ -1,0 +1,352 @@
+use super::*;
+use serde_json::json;
+
+/// A Deployment as a 1.3x server shows it: applied by kubectl, edited, and scaled by an
+/// autoscaler.
+fn deployment() -> Object {
+    Object::new(json!({
+        "apiVersion": "apps/v1", "kind": "Deployment",
+        "metadata": {
+            "name": "web", "namespace": "shop",
+            "annotations": {"kubectl.kubernetes.io/last-applied-configuration": "{}", "a/b": "c"},
+            "finalizers": ["x/one", "x/two"],
+            "managedFields": [
+                {"manager": "tagboat", "operation": "Apply", "apiVersion": "apps/v1", "time": "2026-11-20T10:00:00Z", "fieldsType": "FieldsV1",
+                 "fieldsV1": {"f:metadata": {"f:finalizers": {"v:\"x/one\"": {}}},
+                    "f:spec": {"f:selector": {}, "f:template": {"f:spec": {"f:containers": {
+                        "k:{\"name\":\"web\"}": {".": {}, "f:name": {}, "f:image": {}, "f:ports": {
+                            "k:{\"containerPort\":80,\"protocol\":\"TCP\"}": {".": {}, "f:containerPort": {}}}}}}}}}},
+                {"manager": "kubectl-client-side-apply", "operation": "Update", "apiVersion": "apps/v1", "time": "2026-11-19T10:00:00Z",
+                 "fieldsV1": {"f:metadata": {"f:annotations": {".": {}, "f:a/b": {}, "f:kubectl.kubernetes.io/last-applied-configuration": {}}},
+                    "f:spec": {"f:template": {"f:spec": {"f:containers": {"k:{\"name\":\"web\"}": {"f:image": {}, "f:env": {".": {}}}}}}}}},
+                {"manager": "kubectl-edit", "operation": "Update", "apiVersion": "apps/v1", "time": "2026-11-21T10:00:00Z",
+                 "fieldsV1": {"f:spec": {"f:template": {"f:spec": {"f:containers": {"k:{\"name\":\"web\"}": {"f:image": {}}}}}}}},
+                {"manager": "kube-controller-manager", "operation": "Update", "apiVersion": "apps/v1", "time": "2026-11-21T11:00:00Z", "subresource": "status",
+                 "fieldsV1": {"f:status": {"f:conditions": {".": {}, "k:{\"type\":\"Available\"}": {".": {}, "f:status": {}}}}}},
+                {"manager": "hpa", "operation": "Update", "apiVersion": "autoscaling/v1", "time": "2026-11-21T12:00:00Z", "subresource": "scale",
+                 "fieldsV1": {"f:spec": {"f:replicas": {}}}}
+            ]
+        },
+        "spec": {"replicas": 3, "selector": {"matchLabels": {"app": "web"}},
+            "template": {"spec": {"containers": [{"name": "side"}, {"name": "web", "image": "i", "ports": [{"containerPort": 80, "protocol": "TCP"}]}]}}},
+        "status": {"conditions": [{"type": "Available", "status": "True"}]}
+    }))
+    .unwrap()
+}
+
+fn names(pointer: &str) -> Vec<String> {
+    managers_of(&deployment(), pointer)
+        .into_iter()
+        .map(|manager| manager.name)
+        .collect()
+}
+
+#[test]
+fn managers_found_through_keys_sets_and_atomic() {
+    assert_eq!(
+        names("/spec/template/spec/containers/1/image"),
+        ["kubectl-edit", "tagboat", "kubectl-client-side-apply"]
+    );
+    assert_eq!(
+        names("/spec/template/spec/containers/1/ports/0/containerPort"),
+        ["tagboat"]
+    );
+    assert_eq!(names("/spec/template/spec/containers/0/image"), [""; 0]);
+    assert_eq!(names("/spec/selector/matchLabels/app"), ["tagboat"]);
+    assert_eq!(names("/spec/replicas"), ["hpa"]);
+    assert_eq!(
+        names("/metadata/annotations/a~1b"),
+        ["kubectl-client-side-apply"]
+    );
+    assert_eq!(names("/metadata/finalizers/0"), ["tagboat"]);
+    assert_eq!(names("/metadata/finalizers/1"), [""; 0]);
+    assert_eq!(
+        names("/status/conditions/0/status"),
+        ["kube-controller-manager"]
+    );
+    for nothing in [
+        "",
+        "/",
+        "/spec/none",
+        "/spec/template/spec/containers/9/image",
+        "/spec/template/spec/containers/x",
+    ] {
+        assert_eq!(names(nothing), [""; 0], "{nothing:?}");
+    }
+    let edit = &managers_of(&deployment(), "/spec/template/spec/containers/1/image")[0];
+    assert_eq!(
+        (edit.operation, edit.time),
+        (
+            ManagerOperation::Update,
+            Some("2026-11-21T10:00:00Z".parse().unwrap())
+        )
+    );
+}
+
+#[test]
+fn scaled_by_ignores_manifests() {
+    assert_eq!(scaled_by(&deployment()).as_deref(), Some("hpa"));
+    let plain =
+        Object::new(json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"}})).unwrap();
+    assert_eq!(scaled_by(&plain), None);
+    assert_eq!(managers_of(&plain, "/metadata/name"), []);
+}
+
+#[test]
+fn scaled_by_recognises_a_scale_to_zero() {
+    let live = |replicas: u8, owner: Value| {
+        let entries = json!([{"manager": "tagboat", "operation": "Apply", "fieldsV1": {"f:spec": {"f:paused": {}}}}, owner]);
+        let object = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "a", "managedFields": entries}, "spec": {"replicas": replicas}});
+        scaled_by(&Object::new(object).unwrap())
+    };
+    let edited = json!({"manager": "kubectl-edit", "operation": "Update", "fieldsV1": {"f:spec": {"f:replicas": {}}}});
+    let status = json!({"manager": "kube-controller-manager", "operation": "Update", "subresource": "status", "fieldsV1": {"f:status": {}}});
+    assert_eq!(live(0, status.clone()).as_deref(), Some(UNKNOWN_SCALER));
+    assert_eq!(live(1, status), None);
+    assert_eq!(live(0, edited), None);
+}
+
+#[test]
+fn taken_over_merges_but_skips_subresources() {
+    let legacy = [
+        "kubectl-client-side-apply",
+        "kubectl-edit",
+        "hpa",
+        "kube-controller-manager",
+    ]
+    .map(str::to_owned);
+    assert_eq!(
+        legacy_managers(&deployment(), &legacy, "tagboat"),
+        ["kubectl-client-side-apply", "kubectl-edit"]
+    );
+    let entries = taken_over(&deployment(), &legacy, "tagboat").unwrap();
+    let managers: Vec<_> = entries.iter().map(|entry| text(entry, "manager")).collect();
+    assert_eq!(managers, ["kube-controller-manager", "hpa", "tagboat"]);
+    let container = &entries[2]["fieldsV1"]["f:spec"]["f:template"]["f:spec"]["f:containers"]["k:{\"name\":\"web\"}"];
+    assert!(
+        container.get("f:env").is_some() && container.get("f:ports").is_some(),
+        "{container}"
+    );
+    assert_eq!(entries[2]["operation"], "Apply");
+    assert_eq!(
+        taken_over(&deployment(), &["nobody".to_owned()], "tagboat"),
+        None
+    );
+    // Without an entry of ours, the first legacy one becomes ours.
+    let entries = taken_over(
+        &deployment(),
+        &["tagboat".to_owned(), "kubectl-edit".to_owned()],
+        "other",
+    )
+    .unwrap();
+    assert!(
+        entries
+            .iter()
+            .any(|entry| text(entry, "manager") == "other" && text(entry, "operation") == "Apply")
+    );
+}
+
+#[test]
+fn atomic_fields_learnt_from_own_apply() {
+    let manifest = |spec: Value| {
+        Object::new(
+            json!({"apiVersion": "v1", "kind": "A", "metadata": {"name": "a"}, "spec": spec}),
+        )
+        .unwrap()
+    };
+    let answer = |fields: Value| {
+        let theirs = json!({"manager": "other", "operation": "Apply", "fieldsV1": {"f:spec": {}}});
+        let ours =
+            json!({"manager": "tagboat", "operation": "Apply", "fieldsV1": {"f:spec": fields}});
+        let value = json!({"apiVersion": "v1", "kind": "A", "metadata": {"name": "a", "managedFields": [theirs, ours]}});
+        Object::new(value).unwrap()
+    };
+    let ports = json!({"f:ports": {"k:{\"port\":80,\"protocol\":\"TCP\"}": {".": {}, "f:port": {}, "f:from": {}}}});
+    for (spec, fields, found) in [
+        (
+            json!({"rules": [{"a": 1}], "selector": {"a": "b"}, "more": {"a": 1}}),
+            json!({"f:rules": {}, "f:selector": {}, "f:more": {"f:a": {}}}),
+            "/spec/rules /spec/selector",
+        ),
+        // Empty maps and lists of scalars reveal nothing.
+        (
+            json!({"rules": [], "selector": {}, "nulls": {"a": null}, "args": ["a"]}),
+            json!({"f:rules": {}, "f:selector": {}, "f:nulls": {}, "f:args": {}}),
+            "",
+        ),
+        // Elements are matched by their keys, of which a manifest may omit defaulted ones.
+        (
+            json!({"ports": [{"port": 80, "from": {"a": 1}}]}),
+            ports.clone(),
+            "/spec/ports/*/from",
+        ),
+        (
+            json!({"ports": [{"port": 81, "from": {"a": 1}}]}),
+            ports,
+            "",
+        ),
+        // Entries of other managers reveal nothing.
+        (json!({"rules": [{"a": 1}]}), json!({".": {}}), ""),
+        (json!({"rules": [{"a": 1}]}), json!("what"), ""),
+    ] {
+        let found_atomic = atomic_fields(&manifest(spec), &answer(fields), "tagboat");
+        assert_eq!(
+            found_atomic
+                .places()
+                .iter()
+                .map(AsRef::as_ref)
+                .collect::<Vec<&str>>()
+                .join(" "),
+            found
+        );
+    }
+}
+
+#[test]
+fn overwritten_empty_map_owned_as_a_whole() {
+    let live = |entries: &[(&str, Value)]| {
+        let entries: Vec<Value> = entries
+            .iter()
+            .map(|(name, fields)| json!({"manager": name, "fieldsV1": {"f:spec": fields}}))
+            .collect();
+        let value = json!({"apiVersion": "v1", "kind": "A", "metadata": {"name": "a", "managedFields": entries}, "spec": {"a": {"b": 1}}});
+        Object::new(value).unwrap()
+    };
+    for (entries, lost) in [
+        (
+            vec![
+                ("tagboat", json!({"f:a": {}})),
+                ("edit", json!({"f:a": {"f:b": {}}})),
+            ],
+            false,
+        ),
+        (
+            vec![
+                ("tagboat", json!({"f:c": {}})),
+                ("edit", json!({"f:a": {}})),
+            ],
+            true,
+        ),
+        (
+            vec![
+                ("tagboat", json!({"f:a": {}})),
+                ("edit", json!({"f:a": {}})),
+            ],
+            false,
+        ),
+        (vec![("edit", json!({"f:a": {".": {}, "f:b": {}}}))], false),
+        (vec![], false),
+    ] {
+        assert_eq!(
+            is_overwritten(&live(&entries), "/spec/a", "tagboat"),
+            lost,
+            "{entries:?}"
+        );
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn managed_fields_malformed_never_panic(entries in proptest::collection::vec(r#"[a-z{}:",.0-9\[\]]{0,12}"#, 0..4), pointer in "[a-z/~0-9]{0,12}") {
+        let fields: Vec<Value> = entries.iter().map(|text| serde_json::from_str(text).unwrap_or_else(|_| json!({"manager": text, "fieldsV1": {text: {}}}))).collect();
+        let live = Object::new(json!({"apiVersion": "v1", "kind": "A", "metadata": {"name": "a", "managedFields": fields}, "a": [{"b": 1}]})).unwrap();
+        managers_of(&live, &pointer);
+        scaled_by(&live);
+        taken_over(&live, &[String::new(), "a".to_owned()], "tagboat");
+    }
+}
+
+#[test]
+fn taken_over_skips_records() {
+    let map = |label: &str| {
+        let fields = json!({"f:metadata": {"f:labels": {".": {}, format!("f:{label}"): {}}}, "f:data": {"f:inventory.json": {}}});
+        Object::new(
+            json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "tagboat-web",
+            "managedFields": [{"manager": "tagboat", "operation": "Update", "fieldsV1": fields}]}}),
+        )
+        .unwrap()
+    };
+    assert_eq!(taken_over(&map("tagboat.dev/record"), &[], "tagboat"), None);
+    assert!(legacy_managers(&map("tagboat.dev/record"), &[], "tagboat").is_empty());
+    assert!(taken_over(&map("app"), &[], "tagboat").is_some());
+}
+
+#[test]
+fn claimed_fields_move_to_their_new_owner() {
+    let live = |ours: Value, theirs: Value| {
+        let entries = json!([
+            {"manager": "tagboat", "operation": "Apply", "fieldsV1": ours},
+            {"manager": "k9s", "operation": "Update", "fieldsV1": theirs},
+        ]);
+        Object::new(json!({"apiVersion": "v1", "kind": "A", "metadata": {"name": "a", "managedFields": entries},
+            "spec": {"a": {"b": 1, "c": 2}, "ports": [{"port": 80}, {"port": 81}]}}))
+        .unwrap()
+    };
+    let fields = |entries: &[Value]| -> Vec<Value> {
+        entries
+            .iter()
+            .map(|entry| entry["fieldsV1"].clone())
+            .collect()
+    };
+    for (ours, theirs, pointer, expected, managers) in [
+        // Owned by another manager, whose entry vanishes with its last field.
+        (
+            json!({"f:spec": {"f:a": {"f:c": {}}}}),
+            json!({"f:spec": {"f:a": {"f:b": {}}}}),
+            "/spec/a/b",
+            vec![json!({"f:spec": {"f:a": {"f:c": {}, "f:b": {}}}})],
+            vec!["k9s"],
+        ),
+        // Without a manager.
+        (
+            json!({"f:spec": {"f:a": {"f:c": {}}}}),
+            json!({"f:spec": {"f:x": {}}}),
+            "/spec/a/b",
+            vec![
+                json!({"f:spec": {"f:a": {"f:c": {}, "f:b": {}}}}),
+                json!({"f:spec": {"f:x": {}}}),
+            ],
+            vec![],
+        ),
+        // An element by its key.
+        (
+            json!({"f:spec": {"f:ports": {"k:{\"port\":80}": {".": {}}}}}),
+            json!({"f:spec": {"f:x": {}, "f:ports": {"k:{\"port\":81}": {".": {}, "f:port": {}}}}}),
+            "/spec/ports/1",
+            vec![
+                json!({"f:spec": {"f:ports": {"k:{\"port\":80}": {".": {}}, "k:{\"port\":81}": {".": {}, "f:port": {}}}}}),
+                json!({"f:spec": {"f:x": {}}}),
+            ],
+            vec!["k9s"],
+        ),
+    ] {
+        let found = claimed(&live(ours, theirs), &[pointer.to_owned()], "tagboat").unwrap();
+        assert_eq!(fields(&found.entries), expected, "{pointer}");
+        let managers = managers.into_iter().map(str::to_owned).collect();
+        assert_eq!(found.fields, [(pointer.to_owned(), managers)]);
+    }
+    let nothing = live(json!({"f:spec": {}}), json!({}));
+    assert_eq!(
+        claimed(&nothing, &["/spec/none".to_owned()], "tagboat"),
+        None
+    );
+    assert_eq!(claimed(&nothing, &["/spec/a".to_owned()], "other"), None);
+}
+
+#[test]
+fn union_of_leaf_and_node_keeps_both() {
+    for (mine, other, both) in [
+        (json!({}), json!({"f:a": {}}), json!({".": {}, "f:a": {}})),
+        (json!({"f:a": {}}), json!({}), json!({".": {}, "f:a": {}})),
+        (
+            json!({"f:a": {}}),
+            json!({"f:b": {"f:c": {}}}),
+            json!({"f:a": {}, "f:b": {"f:c": {}}}),
+        ),
+        (json!({}), json!({}), json!({})),
+    ] {
+        let mut united = mine;
+        union(&mut united, &other);
+        assert_eq!(united, both);
+    }
+}
