@@ -95,7 +95,7 @@ pub(super) fn is_requested() -> bool {
 /// is pushing, it is waited for, so that its answer is not lost.
 ///
 /// # Errors
-/// Those of the query; or [`ErrorKind::Interrupted`].
+/// The failures of the query, or [`ErrorKind::Interrupted`].
 pub(super) fn run<T>(
     runtime: Runtime,
     service: &Service,

@@ -1,4 +1,4 @@
-//! What is not handled, as text: charts, units, and images without a policy.
+//! The text about charts, units and images that are not handled.
 
 use super::safe;
 use crate::{

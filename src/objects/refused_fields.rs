@@ -37,7 +37,7 @@ const MOST: usize = 64;
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum RefusedStep {
     Field(String),
-    /// Any element of a list: the index is that of the merged object, which nobody sees.
+    /// Any element of a list: the index is that of the merged object, which is not stored.
     Element,
 }
 
@@ -88,9 +88,9 @@ fn steps(path: &str) -> Vec<RefusedStep> {
 
 struct Search<'s> {
     live: &'s Object,
-    /// Whether elements of the last list on the path may be in the way.
+    /// True if elements of the last list on the path may be in the way.
     elements: bool,
-    /// Whether fields beside the last one on the path may be in the way.
+    /// True if fields beside the last one on the path may be in the way.
     siblings: bool,
     found: &'s mut Vec<String>,
 }
@@ -179,7 +179,7 @@ impl Search<'_> {
 
     fn add(&mut self, path: &[String]) {
         let pointer = to_pointer(path);
-        // What is ours alone goes by itself.
+        // The apply itself removes fields that only tagboat owns.
         if !managed_fields::is_owned_only_by(self.live, &pointer, super::object::MANAGER) {
             self.found.push(pointer);
         }

@@ -11,7 +11,7 @@ const MOST_NAMED: usize = 3;
 /// The deepest value that is searched for placeholders.
 const DEEPEST: usize = 64;
 
-/// Annotation by which Flux is told to leave placeholders alone.
+/// The annotation with which users keep Flux from substituting variables.
 const SUBSTITUTE: &str = "kustomize.toolkit.fluxcd.io/substitute";
 
 /// Returns the notes about objects. `substitutes` tells whether Flux would have substituted

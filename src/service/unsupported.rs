@@ -1,4 +1,4 @@
-//! What is not handled, as part of an answer: charts, units, and images without a policy.
+//! The part of an answer about charts, units and images that are not handled.
 
 use crate::{
     images::{

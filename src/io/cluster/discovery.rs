@@ -20,7 +20,7 @@ pub struct Resource {
     pub namespaced: bool,
     /// Supported verbs, such as "list".
     pub verbs: BTreeSet<String>,
-    /// Whether the status is a subresource, so that a controller is expected to write it.
+    /// True if the status is a subresource, so that a controller is expected to write it.
     pub has_status: bool,
 }
 

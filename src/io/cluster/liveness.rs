@@ -15,10 +15,10 @@ use std::{
 };
 use tokio::{sync::watch, time::Instant};
 
-/// How long an API server may say nothing.
+/// The limits of an API server's silence.
 #[derive(Debug, Clone, Copy)]
 pub struct LivenessLimits {
-    /// The time without a word after which the server is asked.
+    /// The time without a byte from any watch after which the server is asked.
     pub silence: Duration,
     /// The time for the answer.
     pub answer: Duration,
@@ -34,7 +34,7 @@ impl Default for LivenessLimits {
     }
 }
 
-/// What the watches of one cluster hear of its server.
+/// The last sign of life of one cluster's API server.
 pub(crate) struct ServerLiveness {
     limits: LivenessLimits,
     heard: Mutex<Instant>,

@@ -3,7 +3,7 @@
 use crate::objects::object::Object;
 use serde_json::Value;
 
-/// How an object that runs once has ended.
+/// The end of an object that runs once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RunEnd {

@@ -153,19 +153,19 @@ impl From<Health> for HealthOverTime {
     }
 }
 
-/// How long a verdict about a new object may hold.
+/// The time for which a verdict about a new object may hold.
 pub const NEW_OBJECT_WINDOW: SignedDuration = SCHEDULE_WINDOW;
 
 /// How long a Pod may stay unscheduled before that counts as a failure (kstatus' `ScheduleWindow`).
 const SCHEDULE_WINDOW: SignedDuration = SignedDuration::from_secs(15);
 
-/// How long a controller may take to write the first status of a custom resource.
+/// The time that a controller has for the first status of a custom resource.
 const STATUS_WINDOW: SignedDuration = SignedDuration::from_secs(10);
 
-/// What is known of the kind of an object.
+/// Traits of a kind that decide the health of its objects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct KindTraits {
-    /// Whether a controller is expected to write a status: the kind is that of a custom resource,
+    /// True if a controller is expected to write a status: the kind is that of a custom resource,
     /// and has the subresource `status`.
     pub writes_status: bool,
 }

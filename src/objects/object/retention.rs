@@ -2,14 +2,14 @@
 
 use super::{Object, ObjectSetting};
 
-/// What an object says about its deletion.
+/// The wish of an object's annotations about its deletion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum DeletionRule {
     #[default]
     Allowed,
-    /// The user must confirm it; with the annotation that says so.
+    /// The user must confirm the deletion, because of this annotation.
     Confirmed(&'static str),
-    /// It stays; with the annotation that says so.
+    /// The object stays, because of this annotation.
     Kept(&'static str),
 }
 

@@ -85,7 +85,8 @@ pub struct AppliedState {
     /// The `spec.replicas` of the manifest. A change in Git overrides a manual scale.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replicas: Option<i32>,
-    /// How a Job or its like ended under this manifest. It is not run again when it is gone.
+    /// The end of a Job, or of another object that runs once, under this manifest. It is not run
+    /// again when it is gone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended: Option<RunEnd>,
 }

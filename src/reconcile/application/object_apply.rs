@@ -22,7 +22,7 @@ use crate::{
 };
 use std::{sync::Arc, time::Duration};
 
-/// How long the old object of a re-creation may take to disappear.
+/// The time for the old object of a re-creation to disappear.
 const RECREATE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The apply of one object.
@@ -31,11 +31,11 @@ pub(super) struct ObjectApply {
     pub(super) application: Name,
     pub(super) identity: RequestIdentity,
     pub(super) one: DesiredObject,
-    /// What the inventory says of the last apply.
+    /// The last apply according to the inventory.
     pub(super) before: Option<AppliedState>,
     pub(super) ignore: Arc<[String]>,
     pub(super) permit: WorkPermit,
-    /// Whether the autoscaler that scaled it is gone.
+    /// True if the autoscaler that scaled it is gone.
     pub(super) unscaled: bool,
 }
 

@@ -19,7 +19,7 @@ use crate::{
 };
 use tokio::time::Instant;
 
-/// What a prune says of an object until the watch has shown its end.
+/// The state of a pruned object until the watch shows its deletion.
 const BEING_DELETED: &str = "it is being deleted";
 
 #[derive(Debug, Default)]

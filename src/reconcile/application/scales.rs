@@ -11,11 +11,11 @@ use std::{
 };
 use tokio::time::Instant;
 
-/// How long the autoscalers of a namespace count as known. They are asked for only while one has
-/// scaled an object to another number than Git says.
+/// The time for which the autoscalers of a namespace count as known. They are asked for only while
+/// one has scaled an object to another number than Git says.
 const TTL: Duration = Duration::from_secs(30);
 
-/// What is known of scales.
+/// The autoscalers of the namespaces that were asked.
 #[derive(Debug, Default)]
 pub(crate) struct ScaleChecks {
     /// The targets of the autoscalers of a namespace.

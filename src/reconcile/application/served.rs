@@ -13,11 +13,11 @@ use futures::future::BoxFuture;
 use std::{collections::BTreeSet, time::Duration};
 use tokio::time::Instant;
 
-/// How long an API server may take to publish the kind of an established CRD. Afterwards the
+/// The time that an API server has to publish the kind of an established CRD. Afterwards the
 /// object is sent, and the refusal says what is wrong with its kind or version.
 const PUBLISHING: Duration = Duration::from_secs(30);
 
-/// What an established CRD lacks while its kind is not published.
+/// The kinds of established CRDs that the API server does not publish yet.
 pub(super) const NOT_SERVED: &str = "the API server does not serve yet";
 
 impl AppReconciler {

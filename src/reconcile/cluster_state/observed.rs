@@ -26,7 +26,7 @@ pub(crate) struct Observed {
     /// Orders watch events and apply answers: an older one is dropped.
     pub resource_version: u64,
     pub health: HealthOverTime,
-    /// How a Job or its like ended.
+    /// The end of a Job, or of another object that runs once.
     pub ended: Option<RunEnd>,
     /// Leaves of the manifest that other managers may set.
     pub released: Vec<ReleasedField>,
