@@ -10,85 +10,105 @@ use std::{borrow::Cow, collections::HashMap, fmt::Write as _};
 const LONGEST: usize = 512;
 
 /// The path from the root of a document to the current node.
+///
+/// Most nodes hold no reference, so that a step is only noted, and written when a locator is asked
+/// for.
 #[derive(Debug, Default)]
-pub(crate) struct NodePath {
+pub(crate) struct NodePath<'t> {
+    steps: Vec<Step<'t>>,
+    /// The path as far as it is written.
     text: String,
+    /// The state of `text` before each written step.
+    before: Vec<PathText>,
 }
 
-impl NodePath {
+#[derive(Debug, Clone, Copy)]
+enum Step<'t> {
+    Key(Node<'t>),
+    Item(usize, Node<'t>),
+}
+
+/// An earlier state of the text of a path.
+#[derive(Debug)]
+enum PathText {
+    Length(usize),
+    Text(String),
+}
+
+impl<'t> NodePath<'t> {
     /// Starts at the root of the document `index`; a Kubernetes object is named by its kind and
     /// name.
-    pub(super) fn at_root(index: usize, root: Node<'_>) -> Self {
-        let mut path = Self::default();
-        match object(root) {
-            Some(name) => path.text.push_str(&name),
-            None => path.text.push_str(&index.to_string()),
+    pub(super) fn at_root(index: usize, root: Node<'t>) -> Self {
+        let mut text = object(root).unwrap_or_else(|| index.to_string());
+        text.push(':');
+        Self {
+            text,
+            ..Self::default()
         }
-        path.text.push(':');
-        path
     }
 
-    /// Steps to the value under `key`; returns what [`NodePath::back`] needs.
-    pub(super) fn enter_key(&mut self, key: Node<'_>) -> PathSegment {
-        let step = self.step();
-        if !self.text.ends_with(':') {
-            self.text.push('.');
-        }
-        self.text.push_str(&word(key.value().unwrap_or("?")));
-        self.shorten(step)
+    /// Steps to the value under `key`.
+    pub(super) fn enter_key(&mut self, key: Node<'t>) {
+        self.steps.push(Step::Key(key));
     }
 
     /// Steps to an item of a sequence, named by its `name`, else by the object it is, else by its
     /// index.
-    pub(super) fn enter_item(&mut self, index: usize, item: Node<'_>) -> PathSegment {
-        let step = self.step();
-        let name = item
-            .get("name")
-            .and_then(Node::value)
-            .filter(|name| !name.is_empty());
-        let _ = match (name, object(item)) {
-            (Some(name), _) => write!(self.text, "[name={}]", word(name)),
-            (None, Some(object)) => write!(self.text, "[{object}]"),
-            (None, None) => write!(self.text, "[{index}]"),
-        };
-        self.shorten(step)
+    pub(super) fn enter_item(&mut self, index: usize, item: Node<'t>) {
+        self.steps.push(Step::Item(index, item));
     }
 
-    /// Steps back to where `step` was taken.
-    pub(super) fn back(&mut self, step: PathSegment) {
-        match step {
-            PathSegment::Length(length) => self.text.truncate(length),
-            PathSegment::Text(text) => self.text = text,
+    /// Takes the last step back.
+    pub(super) fn back(&mut self) {
+        self.steps.pop();
+        if self.before.len() <= self.steps.len() {
+            return;
+        }
+        match self.before.pop() {
+            Some(PathText::Length(length)) => self.text.truncate(length),
+            Some(PathText::Text(text)) => self.text = text,
+            None => {}
         }
     }
 
-    pub(super) fn locator(&self) -> String {
+    pub(super) fn locator(&mut self) -> String {
+        for index in self.before.len()..self.steps.len() {
+            let before = self.write(self.steps[index]);
+            self.before.push(before);
+        }
         self.text.clone()
     }
 
-    fn step(&self) -> PathSegment {
-        PathSegment::Length(self.text.len())
-    }
-
-    fn shorten(&mut self, step: PathSegment) -> PathSegment {
-        let PathSegment::Length(length) = step else {
-            return step;
+    /// Writes one step; returns the state before it.
+    fn write(&mut self, step: Step<'t>) -> PathText {
+        let length = self.text.len();
+        let _ = match step {
+            Step::Key(key) => {
+                if !self.text.ends_with(':') {
+                    self.text.push('.');
+                }
+                self.text.push_str(&word(key.value().unwrap_or("?")));
+                Ok(())
+            }
+            Step::Item(index, item) => {
+                let name = item.get("name").and_then(Node::value);
+                if let Some(name) = name.filter(|name| !name.is_empty()) {
+                    write!(self.text, "[name={}]", word(name))
+                } else if let Some(object) = object(item) {
+                    write!(self.text, "[{object}]")
+                } else {
+                    write!(self.text, "[{index}]")
+                }
+            }
         };
         if self.text.len() <= LONGEST {
-            return step;
+            return PathText::Length(length);
         }
         let mut before = std::mem::take(&mut self.text);
         self.text = format!("~{:016x}:", fnv(before.as_bytes()));
         before.truncate(length);
-        PathSegment::Text(before)
+        PathText::Text(before)
     }
-}
-
-/// The state to restore when the walk leaves a node.
-#[derive(Debug)]
-pub(crate) enum PathSegment {
-    Length(usize),
-    Text(String),
 }
 
 /// `Kind/name` or `Kind/namespace/name` of a Kubernetes object.

@@ -32,6 +32,8 @@ pub(crate) struct Siblings<'t> {
     /// A key of these that is written a second time: which of the two counts differs from reader to
     /// reader.
     pub doubled: Option<Node<'t>>,
+    /// True if a key is about an image by itself, as `name`, `kind` and `value` are not.
+    pub about_image: bool,
 }
 
 impl<'t> Siblings<'t> {
@@ -66,6 +68,7 @@ impl<'t> Siblings<'t> {
             };
             // A null tag or digest is a place to write one; a null name is no name.
             let is_place = matches!(name, "tag" | "version" | "digest" | "newTag" | "imageTag");
+            all.about_image |= !matches!(name, "name" | "value" | "apiVersion" | "kind");
             match (&place, value.kind()) {
                 (Some(_), _) => all.doubled = all.doubled.or(Some(key)),
                 (None, _) if value.is_null() && !is_place => {}

@@ -80,7 +80,7 @@ struct ReferenceWalker<'t> {
     kind: FileKind,
     markers: HashMap<u32, marker::Marker>,
     found: Findings,
-    path: locator::NodePath,
+    path: locator::NodePath<'t>,
     /// Aliases at places of references, with the scalar that each refers to.
     aliases: Vec<(Node<'t>, u32)>,
 }
@@ -96,7 +96,7 @@ impl<'t> ReferenceWalker<'t> {
         }
         // A list at the top holds objects (or patches, or anything).
         for (index, item) in root.items().enumerate() {
-            let step = self.path.enter_item(index, item);
+            self.path.enter_item(index, item);
             self.node(
                 item,
                 Position {
@@ -104,7 +104,7 @@ impl<'t> ReferenceWalker<'t> {
                     ..top
                 },
             );
-            self.path.back(step);
+            self.path.back();
         }
         self.alone(root);
     }
@@ -117,7 +117,7 @@ impl<'t> ReferenceWalker<'t> {
                 self.parameters(node);
             }
             for (index, item) in node.items().enumerate() {
-                let step = self.path.enter_item(index, item);
+                self.path.enter_item(index, item);
                 self.node(
                     item,
                     Position {
@@ -125,7 +125,7 @@ impl<'t> ReferenceWalker<'t> {
                         ..place
                     },
                 );
-                self.path.back(step);
+                self.path.back();
             }
         } else {
             if place.image_texts && !self.markers.contains_key(&node.id()) {
@@ -143,9 +143,9 @@ impl<'t> ReferenceWalker<'t> {
     fn parameters(&mut self, list: Node<'t>) {
         let path = &mut self.path;
         let found = helm::parameters(list, |index, item| {
-            let step = path.enter_item(index, item);
+            path.enter_item(index, item);
             let locator = path.locator();
-            path.back(step);
+            path.back();
             locator
         });
         let markers = &self.markers;
@@ -194,14 +194,17 @@ impl<'t> ReferenceWalker<'t> {
                 ..Position::default()
             };
         }
-        self.here(mapping, &siblings, place);
+        // Most mappings of most files say nothing about an image.
+        if siblings.about_image || place.entry || !self.markers.is_empty() {
+            self.here(mapping, &siblings, place);
+        }
         for (key, value) in mapping.entries() {
             let name = key.value().unwrap_or_default();
             if !value.is_mapping() && !value.is_sequence() {
                 if place.patches && name == "patch" || place.argo_helm && name == "values" {
-                    let step = self.path.enter_key(key);
+                    self.path.enter_key(key);
                     self.embedded(value);
-                    self.path.back(step);
+                    self.path.back();
                 }
                 continue;
             }
@@ -236,9 +239,9 @@ impl<'t> ReferenceWalker<'t> {
                 "images" if place.kustomizes && value.is_sequence() => inner.entry = true,
                 _ => {}
             }
-            let step = self.path.enter_key(key);
+            self.path.enter_key(key);
             self.node(value, inner);
-            self.path.back(step);
+            self.path.back();
         }
     }
 
@@ -350,9 +353,9 @@ impl<'t> ReferenceWalker<'t> {
                 reference.slots.push(slot);
                 continue;
             }
-            let step = self.path.enter_key(key);
+            self.path.enter_key(key);
             let locator = self.path.locator();
-            self.path.back(step);
+            self.path.back();
             let (repository, registry) = match marker.part {
                 ReferencePart::Whole => (
                     ImageRef::new(&slot.value)
