@@ -59,7 +59,7 @@ impl ImageRepository {
         } else {
             ""
         };
-        let text = format!("{}/{library}{path}", host.to_ascii_lowercase());
+        let text = [&host.to_ascii_lowercase(), "/", library, path].concat();
         if text.len() - host.len() > 256 {
             return Err(bad("is longer than 255 characters"));
         }

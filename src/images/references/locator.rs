@@ -15,6 +15,8 @@ const LONGEST: usize = 512;
 /// for.
 #[derive(Debug, Default)]
 pub(crate) struct NodePath<'t> {
+    /// The document by its index and root, until it is written.
+    document: Option<(usize, Node<'t>)>,
     steps: Vec<Step<'t>>,
     /// The path as far as it is written.
     text: String,
@@ -39,10 +41,8 @@ impl<'t> NodePath<'t> {
     /// Starts at the root of the document `index`; a Kubernetes object is named by its kind and
     /// name.
     pub(super) fn at_root(index: usize, root: Node<'t>) -> Self {
-        let mut text = object(root).unwrap_or_else(|| index.to_string());
-        text.push(':');
         Self {
-            text,
+            document: Some((index, root)),
             ..Self::default()
         }
     }
@@ -72,6 +72,10 @@ impl<'t> NodePath<'t> {
     }
 
     pub(super) fn locator(&mut self) -> String {
+        if let Some((index, root)) = self.document.take() {
+            self.text = object(root).unwrap_or_else(|| index.to_string());
+            self.text.push(':');
+        }
         for index in self.before.len()..self.steps.len() {
             let before = self.write(self.steps[index]);
             self.before.push(before);

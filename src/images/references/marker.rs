@@ -14,7 +14,10 @@ use crate::core::{
     name::Name,
     yaml::{Node, YamlComment, YamlStream},
 };
-use std::collections::HashMap;
+use memchr::memmem::Finder;
+use std::{collections::HashMap, sync::LazyLock};
+
+static FINDER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(MARKER));
 
 /// A parsed marker and its position.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -117,7 +120,7 @@ fn lost(line: u32, column: u32, why: &str) -> Note {
 fn mentions(stream: &YamlStream<'_>) -> (Vec<YamlComment>, Vec<usize>) {
     let (mut marked, mut strays): (Vec<YamlComment>, Vec<usize>) = (vec![], vec![]);
     let comments = stream.comments();
-    for at in memchr::memmem::find_iter(stream.source().as_bytes(), MARKER.as_bytes()) {
+    for at in FINDER.find_iter(stream.source().as_bytes()) {
         let after = comments.partition_point(|comment| comment.span().start <= at);
         match after
             .checked_sub(1)

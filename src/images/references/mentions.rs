@@ -38,15 +38,19 @@ pub(super) fn add(file: &YamlFile<'_>, needles: &Needles, findings: &mut Finding
     let mut found = Vec::new();
     let mut end = 0;
     for segment in needles.segments(source) {
-        if segment.start < end {
+        // A version follows the segment at once.
+        if segment.start < end || !matches!(source.get(segment.end), Some(b':' | b'@')) {
             continue;
         }
         let range = word(text, &segment);
         end = range.end;
+        if is_reference(&range) {
+            continue;
+        }
         let image = ImageRef::new(&text[range.clone()]).ok().filter(|image| {
             (image.tag.is_some() || image.digest.is_some()) && needles.watches(&image.repository)
         });
-        if let Some(image) = image.filter(|_| !is_reference(&range)) {
+        if let Some(image) = image {
             found.push((range.start, image));
             if found.len() == MOST {
                 break;
