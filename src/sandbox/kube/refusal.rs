@@ -41,6 +41,8 @@ pub(super) enum KubeRefusal {
     Expired(String),
     /// 415.
     MediaType(String),
+    /// 422: a JSON patch that does not fit the object.
+    PatchMismatch,
     /// 422.
     Invalid(Vec<RefusalCause>),
 }
@@ -59,7 +61,7 @@ impl KubeRefusal {
             }
             KubeRefusal::Expired(_) => 410,
             KubeRefusal::MediaType(_) => 415,
-            KubeRefusal::Invalid(_) => 422,
+            KubeRefusal::PatchMismatch | KubeRefusal::Invalid(_) => 422,
         }
     }
 
@@ -102,6 +104,10 @@ impl KubeRefusal {
                 format!(
                     "the sandbox does not read bodies of the type {kind} for this kind of object"
                 ),
+            ),
+            KubeRefusal::PatchMismatch => (
+                "Invalid",
+                "the server rejected our request due to an error in our request".to_owned(),
             ),
             KubeRefusal::Invalid(causes) => {
                 let all: Vec<String> = causes

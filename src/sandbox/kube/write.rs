@@ -232,8 +232,9 @@ impl WriteRequest<'_> {
         // same place.
         let mut new = Value::clone(&old);
         match body {
-            PatchBody::Json(patch) => json_patch::patch(&mut new, &patch)
-                .map_err(|error| KubeRefusal::BadRequest(error.to_string()))?,
+            PatchBody::Json(patch) => {
+                json_patch::patch(&mut new, &patch).map_err(|_| KubeRefusal::PatchMismatch)?
+            }
             PatchBody::Merge(patch) => json_patch::merge(&mut new, &patch),
             PatchBody::Strategic(patch) => patch::strategic(&mut new, &patch, self.schema()),
             PatchBody::Apply(..) => {}
