@@ -2,8 +2,8 @@
 
 use super::{
     desired_object::{CRD, DesiredObject, RefusedObject},
-    field_paths,
     order::{OrderingHints, depend, wave},
+    value_hash,
 };
 use crate::{
     core::name::Name,
@@ -64,7 +64,7 @@ pub fn desired_objects(
         let one = DesiredObject {
             settings: object.settings(),
             expires: health::expires(&object),
-            hash: field_paths::hash_manifest(&object),
+            hash: value_hash::hash_manifest(&object),
             wave: wave(&gvk),
             manifest: CompactObject::new(object),
             key,

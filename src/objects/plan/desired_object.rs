@@ -1,6 +1,6 @@
 //! Desired objects and their dependencies: the types that planning and ordering share.
 
-use super::field_paths::ValueHash;
+use super::value_hash::ValueHash;
 use crate::objects::object::{CompactObject, Gvk, ObjectKey, ObjectOrigin, ObjectSettings};
 
 pub(super) const CRD: (&str, &str) = ("apiextensions.k8s.io", "CustomResourceDefinition");

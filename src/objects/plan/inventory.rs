@@ -4,7 +4,7 @@
 //! knows what to prune. An entry is written before its object is first applied, so that a crash
 //! orphans nothing.
 
-use super::{atomic::KindAtomicFields, field_paths::ValueHash, leaf_hashes::LeafHashes};
+use super::{atomic::KindAtomicFields, leaf_hashes::LeafHashes, value_hash::ValueHash};
 use crate::{
     objects::{health::RunEnd, object::ObjectKey},
     spec::DeletionPolicy,

@@ -12,6 +12,7 @@
 mod atomic;
 mod inventory;
 mod order;
+mod value_hash;
 mod field_paths;
 mod leaf_hashes;
 mod prune;
@@ -25,8 +26,7 @@ pub use atomic::{AtomicFields, FieldPattern, KindAtomicFields};
 pub use desired::{KindScopes, OWNER_LABELS, RECORD_LABEL, desired_objects, owner};
 pub use desired_object::{ApplyOrder, DesiredObject, RefusedObject};
 pub use field_paths::{
-    FieldOwnership, FieldPath, FieldStep, ListType, ValueHash, hash_all, hash_live, hash_manifest,
-    visit_leaves,
+    FieldOwnership, FieldPath, FieldStep, ListType, hash_all, hash_live, visit_leaves,
 };
 pub use inventory::{
     AppliedState, Inventory, InventoryEntry, Rollout, RolloutHistory, RolloutOutcome, text,
@@ -34,6 +34,7 @@ pub use inventory::{
 pub use leaf_hashes::LeafHashes;
 pub use prune::{ObjectOwner, PrunePlan, PruneTarget, plan_prune};
 pub use redact::{mask_values, redact_pair};
+pub use value_hash::{ValueHash, hash_manifest};
 
 use crate::{
     core::name::Name,
