@@ -85,8 +85,7 @@ fn object(diff: &ObjectDiff, screen: &mut Screen) {
         screen.line(format_args!("  {hint}"));
     }
     for change in &diff.changed_by {
-        let manager = change.manager.as_deref().unwrap_or("an unknown manager");
-        let line = format!("  {} was changed by {manager}", safe(&change.path));
+        let line = format!("  {}", safe(&change.to_string()));
         screen.line(screen.paint(Color::Cyan, line));
     }
     print::unified(&diff.diff, screen);

@@ -4,9 +4,11 @@
 //! list element by its merge keys, `v:"x"` an element of a set, `i:3` an element by index, `.` the
 //! node itself. A leaf is `{}`.
 
+mod additions;
 mod takeover;
 
-pub(crate) use takeover::{disowned, legacy_managers, taken_over};
+pub(crate) use additions::AddedField;
+pub(crate) use takeover::{TakeOverRules, disowned};
 
 use crate::{
     core::pointer,

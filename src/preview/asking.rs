@@ -367,11 +367,17 @@ fn warnings(application: &Application, one: &DesiredObject, tried: DryRunResult)
         live,
         manifest,
         applied,
+        removed,
         ..
     } = tried;
     let said =
         |text: &String| text::line(&plan::mask_values(text, [live.as_ref(), Some(&manifest)]));
     let mut warnings: Vec<String> = applied.warnings.iter().take(WARNINGS).map(said).collect();
+    let removals = removed.iter().take(WARNINGS);
+    warnings.extend(removals.map(|field| {
+        let text = format!("{field}, which Git does not name: it is removed");
+        text::line(&text)
+    }));
     let owner = live.as_ref().and_then(plan::owner);
     match (&live, owner) {
         (Some(_), Some(owner)) if owner != application.name => {

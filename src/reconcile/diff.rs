@@ -59,7 +59,7 @@ pub struct ObjectDiff {
     pub change: ChangeKind,
     /// A unified diff from the live object to the desired one, with values of Secrets masked.
     pub diff: String,
-    /// Desired fields that other managers have changed.
+    /// Fields that other managers have changed, or added against what Git says.
     pub changed_by: Vec<ForeignChange>,
     /// Released fields whose live value differs from Git.
     pub notes: Vec<String>,
@@ -180,6 +180,7 @@ impl Comparison<'_> {
                     applied: answer,
                     ignore,
                     notes,
+                    removed,
                 } = result;
                 diff.notes = notes;
                 diff.diff = diff_in_background(&one.key, live.clone(), Some(answer.live)).await;
@@ -197,6 +198,9 @@ impl Comparison<'_> {
                         .unwrap_or_default();
                     diff.changed_by =
                         observed::changed_by(&manifest, live, &ignore, &atomic_fields);
+                }
+                if diff.change == ChangeKind::Change {
+                    diff.changed_by.extend(removed);
                 }
             }
             // The API server cannot judge an object whose namespace or kind comes with it.
@@ -316,8 +320,10 @@ pub struct DryRunResult {
     pub applied: ApplyResult,
     /// JSON pointers that the Application's `ignore` rules release.
     pub(crate) ignore: Arc<[String]>,
-    /// Released fields whose live value differs from Git.
+    /// Released fields whose live value differs from Git, and additions of others that stay.
     pub(crate) notes: Vec<String>,
+    /// Fields that others have added, and that the apply removes.
+    pub(crate) removed: Vec<ForeignChange>,
 }
 
 /// Why an object was not applied, for real or in a dry run.
@@ -396,11 +402,19 @@ pub async fn dry_run(
         expected: None,
         expected_leaves: LeafHashes::default(),
         atomic_fields: KindAtomicFields::NONE,
+        take_over: Arc::clone(cluster.take_over_managers()),
     };
-    let mut released = live
+    let observed = live
         .as_ref()
-        .map(|live| observed::observe(live, Some(&watched), KindTraits::default()).released)
-        .unwrap_or_default();
+        .map(|live| observed::observe(live, Some(&watched), KindTraits::default()));
+    // Without the answer to the last apply, additions are the only changes known.
+    let (mut released, additions, removed) = observed.map_or_else(Default::default, |observed| {
+        (
+            observed.released,
+            observed.template_additions,
+            observed.changed,
+        )
+    });
     if released::overrides_scale(&released, &manifest, applied)
         && autoscalers::is_free(cluster, &one.key, &released).await
     {
@@ -409,10 +423,12 @@ pub async fn dry_run(
     let notes = released
         .iter()
         .filter_map(released::ReleasedField::note)
+        .chain(observed::addition_notes(&additions))
         .collect();
     let sent = released::outgoing(manifest.clone(), &released);
     let request = ApplyRequest {
         dry_run: true,
+        keep: released::kept_fields(&ignore, &released),
         ..ApplyRequest::default()
     };
     let result = cluster.apply(identity, &sent, &request).await;
@@ -424,6 +440,7 @@ pub async fn dry_run(
         applied,
         ignore,
         notes,
+        removed,
     })
 }
 

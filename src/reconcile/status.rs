@@ -188,10 +188,7 @@ impl fmt::Display for DriftedObject {
             .fields
             .iter()
             .take(NAMED_FIELDS)
-            .map(|ForeignChange { path, manager }| {
-                let manager = manager.as_deref().unwrap_or("an unknown manager");
-                format!("{path} was changed by {manager}")
-            })
+            .map(ToString::to_string)
             .collect();
         match fields.as_slice() {
             [] => f.write_str("changed outside Git")?,

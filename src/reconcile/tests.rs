@@ -275,6 +275,7 @@ async fn event_before_apply_answer_is_no_drift() {
             expected,
             expected_leaves: leaves.clone(),
             atomic_fields: atomic_fields.clone(),
+            take_over: Arc::default(),
         };
         cluster.state().judge(&name, &key, watched);
     };

@@ -145,7 +145,7 @@ pub struct ClusterSettings {
     pub requests_per_second: Option<u32>,
     /// The most requests in flight.
     pub concurrency: usize,
-    /// Field managers whose fields are taken over.
+    /// Prefixes of the field managers whose fields are taken over.
     pub take_over: Vec<String>,
 }
 
@@ -194,17 +194,14 @@ impl Default for RenderSettings {
 /// stops growing.
 const CONCURRENCY: usize = 16;
 
-/// Field managers of the tools that tagboat is put in place of.
-pub const TAKE_OVER: [&str; 9] = [
+/// Prefixes of the field managers of the tools that tagboat is put in place of.
+pub const TAKE_OVER: [&str; 6] = [
     "kubectl",
-    "kubectl-client-side-apply",
-    "kubectl-create",
-    "kubectl-edit",
-    "kubectl-last-applied",
     "before-first-apply",
     "kustomize-controller",
-    "helm-controller",
-    "argocd-controller",
+    "helm",
+    "Helm",
+    "argocd-",
 ];
 
 /// Reads a settings file.

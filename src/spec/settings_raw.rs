@@ -204,8 +204,8 @@ pub struct RawCluster {
     /// The most requests in flight: 16 if none is written.
     #[schemars(range(min = 1))]
     pub concurrency: Option<u32>,
-    /// Field managers whose fields are taken over by what Git says: those of kubectl, Flux and Argo
-    /// CD if none is written.
+    /// Field managers, by the beginning of their names, whose fields become Git's: what Git does
+    /// not name is removed. Those of kubectl, Flux, Argo CD and Helm if none is written.
     pub take_over: Option<Vec<String>>,
 }
 

@@ -47,6 +47,7 @@ mod registry_real;
 mod registry_sign_in;
 #[cfg(feature = "demo")]
 mod reconcile;
+mod reconcile_additions;
 mod reconcile_kinds;
 mod reconcile_repairs;
 mod reconcile_results;

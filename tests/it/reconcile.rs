@@ -1,6 +1,7 @@
 //! The reconcile pass on the sandbox's API server, in this process.
 
 use super::{
+    reconcile_additions::{self, for_each_addition_scenario},
     reconcile_kinds::{self, for_each_kind_scenario},
     reconcile_repairs::{self, for_each_repair_scenario},
     reconcile_results::{self, for_each_result_scenario},
@@ -87,6 +88,7 @@ macro_rules! run_on_sandbox {
     };
 }
 for_each_scenario!(run_on_sandbox);
+for_each_addition_scenario!(run_on_sandbox);
 for_each_kind_scenario!(run_on_sandbox);
 for_each_repair_scenario!(run_on_sandbox);
 for_each_result_scenario!(run_on_sandbox);

@@ -30,7 +30,7 @@ macro_rules! for_each_repair_scenario {
 pub(crate) use for_each_repair_scenario;
 
 /// Edits an object as a client does that reads it and writes it back.
-async fn edit<K: Backend>(
+pub(super) async fn edit<K: Backend>(
     fleet: &Fleet<K>,
     (plural, name): (&str, &str),
     manager: &str,
@@ -50,7 +50,7 @@ async fn edit<K: Backend>(
     panic!("{name} changes all the time");
 }
 
-fn workload(name: &str, pod: Value) -> Value {
+pub(super) fn workload(name: &str, pod: Value) -> Value {
     let mut spec = json!({"containers": [{"name": "main", "image": "example.org/web:1"}]});
     json_patch::merge(&mut spec, &pod);
     json!({

@@ -7,7 +7,7 @@
 
 use super::{
     ClusterClient, RequestIdentity,
-    apply_target::{ApplyTarget, LAST_APPLIED, hand_over, is_stale},
+    apply_target::{ApplyTarget, LAST_APPLIED, TakeOver, hand_over, is_stale},
     discovery::Resource,
     error::{ClusterError, ClusterProblem, FieldConflict},
     read::core,
@@ -15,7 +15,7 @@ use super::{
     url,
 };
 use crate::objects::{
-    managed_fields,
+    managed_fields::TakeOverRules,
     object::{ApplyMode, MANAGER, Object, ObjectKey},
 };
 use bytes::Bytes;
@@ -38,6 +38,8 @@ pub struct ApplyRequest {
     /// Take over fields of the managers in `clusters[].takeOver`, so that fields the manifest does
     /// not name are removed.
     pub take_over: bool,
+    /// Fields that are never taken over, as [`TakeOverRules::kept`] has them.
+    pub keep: Vec<String>,
     /// The resourceVersion of the object as last seen: tells exactly whether this changed
     /// something.
     pub previous: Option<String>,
@@ -49,6 +51,7 @@ impl Default for ApplyRequest {
             dry_run: false,
             force: true,
             take_over: true,
+            keep: Vec::new(),
             previous: None,
         }
     }
@@ -119,6 +122,13 @@ impl ClusterClient {
             return self.create_where_missing(&to).await;
         }
         let takes_over = how.take_over && settings.ssa != ApplyMode::Merge;
+        let take_over = TakeOver {
+            rules: TakeOverRules {
+                managers: &self.inner.take_over,
+                kept: &how.keep,
+            },
+            manifest: object,
+        };
         let mut applied = match self.patch(&to, how.force).await {
             Ok((answer, forced)) => ApplyResult {
                 forced,
@@ -126,7 +136,7 @@ impl ClusterClient {
             },
             // A dry run hands nothing over, so it is refused.
             Err(refusal) if how.force && takes_over && !how.dry_run => {
-                let again = self.apply_refused(&to, object, refusal).await?;
+                let again = self.apply_refused(&to, &take_over, refusal).await?;
                 ApplyResult {
                     forced: again.claimed,
                     took_over: again.took_over,
@@ -136,7 +146,7 @@ impl ClusterClient {
             Err(error) => return Err(error),
         };
         if takes_over && !applied.created {
-            applied = self.take_over(&to, applied).await?;
+            applied = self.take_over(&to, &take_over, applied).await?;
         }
         Ok(applied)
     }
@@ -216,31 +226,31 @@ impl ClusterClient {
     async fn take_over(
         &self,
         to: &ApplyTarget<'_>,
+        take_over: &TakeOver<'_>,
         mut applied: ApplyResult,
     ) -> Result<ApplyResult, ClusterError> {
-        let names = &self.inner.take_over;
+        let TakeOver { rules, manifest } = take_over;
         let mut took_over = std::mem::take(&mut applied.took_over);
         for _ in 0..TAKE_OVER_TRIES {
-            let remembers = !names.is_empty()
+            let remembers = !rules.managers.is_empty()
                 && applied.live.annotation(LAST_APPLIED).is_some()
                 && !to.names_annotation(LAST_APPLIED);
-            let entries = managed_fields::taken_over(&applied.live, names, MANAGER)
-                .map(|entries| to.keep_replicas(entries));
-            if entries.is_none() && !remembers {
+            let taken = rules.take(&applied.live, manifest);
+            if taken.is_none() && !remembers {
                 return Ok(ApplyResult {
                     took_over,
                     ..applied
                 });
             }
-            took_over.extend(managed_fields::legacy_managers(
-                &applied.live,
-                names,
-                MANAGER,
-            ));
+            let entries = taken.map(|taken| {
+                took_over.extend(taken.managers);
+                to.keep_replicas(taken.entries)
+            });
             took_over.sort();
             took_over.dedup();
             if to.dry_run {
                 return Ok(ApplyResult {
+                    live: rules.without_additions(&applied.live, manifest),
                     took_over,
                     ..applied
                 });

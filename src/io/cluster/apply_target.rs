@@ -10,7 +10,8 @@ use super::{
 use crate::{
     core::pointer,
     objects::{
-        autoscale, managed_fields,
+        autoscale,
+        managed_fields::{self, TakeOverRules},
         object::{MANAGER, Object, ObjectKey},
     },
 };
@@ -20,6 +21,13 @@ use serde_json::{Value, json};
 
 /// The annotation in which `kubectl apply` keeps its last manifest.
 pub(super) const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
+/// The rules by which an apply takes fields over.
+pub(super) struct TakeOver<'a> {
+    pub(super) rules: TakeOverRules<'a>,
+    /// The manifest as it is sent.
+    pub(super) manifest: &'a Object,
+}
 
 /// The object to send, and its URL.
 pub(super) struct ApplyTarget<'a> {

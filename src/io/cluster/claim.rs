@@ -2,7 +2,7 @@
 
 use super::{
     ClusterClient,
-    apply_target::{ApplyTarget, hand_over, is_stale},
+    apply_target::{ApplyTarget, TakeOver, hand_over, is_stale},
     error::{ClusterError, ClusterProblem, FieldConflict},
     request::{ApiRequest, ApiResponse, RequestVerb},
     url,
@@ -40,7 +40,7 @@ impl ClusterClient {
     pub(super) async fn apply_refused(
         &self,
         to: &ApplyTarget<'_>,
-        manifest: &Object,
+        take_over: &TakeOver<'_>,
         refusal: ClusterError,
     ) -> Result<ClaimedApply, ClusterError> {
         let mut refusal = refusal;
@@ -52,7 +52,7 @@ impl ClusterClient {
             let Some(live) = self.get(to.identity, to.resource, to.key).await? else {
                 break;
             };
-            let Some(claim) = self.claim(to, &live, manifest, causes) else {
+            let Some(claim) = self.claim(to, &live, take_over, causes) else {
                 break;
             };
             let patch = hand_over(&live, Some(claim.entries), false);
@@ -85,16 +85,17 @@ impl ClusterClient {
         &self,
         to: &ApplyTarget<'_>,
         live: &Object,
-        manifest: &Object,
+        take_over: &TakeOver<'_>,
         causes: &[String],
     ) -> Option<Claim> {
-        let names = &self.inner.take_over;
+        let TakeOver { rules, manifest } = take_over;
         let mut live = live.clone();
         let mut took_over = Vec::new();
-        let taken = managed_fields::taken_over(&live, names, MANAGER)
-            .map(|entries| to.keep_replicas(entries));
+        let taken = rules.take(&live, manifest).map(|taken| {
+            took_over = taken.managers;
+            to.keep_replicas(taken.entries)
+        });
         if let Some(entries) = &taken {
-            took_over = managed_fields::legacy_managers(&live, names, MANAGER);
             let entries = entries.clone();
             live.edit(|fields| fields["metadata"]["managedFields"] = entries.into())
                 .ok()?;

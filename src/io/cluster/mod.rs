@@ -89,7 +89,7 @@ struct ClientInner {
     user: String,
     kubeconfig: Option<PathBuf>,
     context: Option<String>,
-    take_over: Vec<String>,
+    take_over: Arc<[String]>,
     permits: Semaphore,
     pace: Option<request::RateLimiter>,
     counts: request::RequestCounts,
@@ -137,7 +137,7 @@ impl ClusterClient {
                 // The context is fixed here: a later `kubectl config use-context` must not move us
                 // to another cluster.
                 context: way.context,
-                take_over: declared.take_over.clone(),
+                take_over: declared.take_over.as_slice().into(),
                 permits: Semaphore::new(declared.concurrency.clamp(1, Semaphore::MAX_PERMITS)),
                 pace: request::RateLimiter::new(declared.requests_per_second),
                 counts: request::RequestCounts::default(),
@@ -156,6 +156,11 @@ impl ClusterClient {
     /// Returns the recorder of events about this cluster.
     pub fn events(&self) -> &Recorder {
         &self.inner.events
+    }
+
+    /// Returns the prefixes of the managers whose fields are taken over.
+    pub(crate) fn take_over_managers(&self) -> &Arc<[String]> {
+        &self.inner.take_over
     }
 
     /// The address of its API server.

@@ -1,26 +1,240 @@
-//! Fields of other tools that become ours, and of a record that must not.
+//! Fields of other tools that become ours, and those that stay theirs.
 
-use super::{entries, removed, text, union};
-use crate::objects::object::{Object, PREFIX};
-use serde_json::Value;
+use super::{
+    additions::{self, AddedField, is_at_or_below},
+    entries, managers_of, removed, text, union,
+};
+use crate::{
+    core::pointer,
+    objects::{
+        autoscale,
+        object::{MANAGER, Object, PREFIX, instructs_tools},
+    },
+};
+use serde_json::{Map, Value};
+use std::cmp::Reverse;
 
-/// Returns which of `names` own fields of the object itself (not through a subresource), sorted.
-pub(crate) fn legacy_managers(live: &Object, names: &[String], own: &str) -> Vec<String> {
-    let mut found: Vec<String> = entries(live)
-        .filter(|entry| is_legacy(entry, names, own))
-        .map(|entry| text(entry, "manager").to_owned())
-        .collect();
-    found.sort();
-    found.dedup();
-    found
+/// The rules by which fields of other tools become ours.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct TakeOverRules<'r> {
+    /// Prefixes of the names of the tools' managers.
+    pub managers: &'r [String],
+    /// JSON pointers or paths ([`AddedField::path`]) of fields that stay with their managers.
+    pub kept: &'r [String],
 }
 
-fn is_legacy(entry: &Value, names: &[String], own: &str) -> bool {
-    let name = text(entry, "manager");
-    let ours = name == own && (text(entry, "operation") == "Apply" || holds_record(entry));
-    text(entry, "subresource").is_empty()
-        && !ours
-        && (name == own || names.iter().any(|legacy| legacy == name))
+/// The managed fields after a take-over.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct TakenFields {
+    pub entries: Vec<Value>,
+    /// The former managers, sorted.
+    pub managers: Vec<String>,
+}
+
+/// The annotation in which `kubectl apply` keeps its last manifest.
+const LAST_APPLIED: &str =
+    "/metadata/annotations/kubectl.kubernetes.io~1last-applied-configuration";
+
+/// The end of the pointer of the annotation by which `kubectl rollout restart` restarts pods.
+/// Without it they would be restarted again.
+const RESTARTED_AT: &str = "/template/metadata/annotations/kubectl.kubernetes.io~1restartedAt";
+
+impl TakeOverRules<'_> {
+    /// Returns whether fields of a manager become ours.
+    fn takes(&self, manager: &str) -> bool {
+        let mut prefixes = self.managers.iter().filter(|prefix| !prefix.is_empty());
+        manager != MANAGER && prefixes.any(|prefix| manager.starts_with(prefix.as_str()))
+    }
+
+    /// Returns whether an entry of the object itself (not of a subresource) becomes ours. Fields
+    /// that we wrote by other operations than apply are merged too; otherwise they would be owned
+    /// for ever.
+    fn takes_entry(&self, entry: &Value) -> bool {
+        let name = text(entry, "manager");
+        let ours = name == MANAGER && text(entry, "operation") != "Apply" && !holds_record(entry);
+        text(entry, "subresource").is_empty() && (ours || self.takes(name))
+    }
+
+    /// Returns whether a field that Git does not name stays with its manager.
+    fn stays(&self, field: &AddedField) -> bool {
+        let pointer = &field.pointer;
+        let annotation = pointer
+            .strip_prefix("/metadata/annotations/")
+            .map(pointer::decode);
+        annotation.is_some_and(|name| instructs_tools(&name))
+            || pointer.ends_with(RESTARTED_AT)
+            || is_at_or_below(pointer, "/status")
+            || self.is_kept(field)
+    }
+
+    fn is_kept(&self, field: &AddedField) -> bool {
+        self.kept
+            .iter()
+            .any(|kept| is_at_or_below(&field.pointer, kept) || is_at_or_below(&field.path, kept))
+    }
+
+    /// Returns the managed fields after the tools' fields have become ours. `None` if they own
+    /// nothing that could.
+    pub(crate) fn take(&self, live: &Object, manifest: &Object) -> Option<TakenFields> {
+        let (mut taken, mut kept): (Vec<Value>, Vec<Value>) = (Vec::new(), Vec::new());
+        for entry in entries(live) {
+            if !self.takes_entry(entry) {
+                kept.push(entry.clone());
+                continue;
+            }
+            let mut entry = entry.clone();
+            kept.extend(self.split_staying(&mut entry, live, manifest));
+            let fields = entry.get("fieldsV1").and_then(Value::as_object);
+            if fields.is_some_and(|fields| !fields.is_empty()) {
+                taken.push(entry);
+            }
+        }
+        if taken.is_empty() {
+            return None;
+        }
+        let mut managers: Vec<String> = taken
+            .iter()
+            .map(|entry| text(entry, "manager").to_owned())
+            .collect();
+        managers.sort();
+        managers.dedup();
+        let at = kept.iter().position(|entry| {
+            text(entry, "manager") == MANAGER
+                && text(entry, "operation") == "Apply"
+                && text(entry, "subresource").is_empty()
+        });
+        let mut merged = at.map(|at| kept.remove(at)).unwrap_or_else(|| {
+            let mut first = taken[0].clone();
+            first["manager"] = MANAGER.into();
+            first["operation"] = "Apply".into();
+            first
+        });
+        for entry in &taken {
+            if let Some(fields) = entry.get("fieldsV1") {
+                match merged.get_mut("fieldsV1") {
+                    Some(mine) => union(mine, fields),
+                    None => merged["fieldsV1"] = fields.clone(),
+                }
+            }
+        }
+        kept.push(merged);
+        Some(TakenFields {
+            entries: kept,
+            managers,
+        })
+    }
+
+    /// Moves the fields that stay with a tool into an entry of their own.
+    fn split_staying(&self, entry: &mut Value, live: &Object, manifest: &Object) -> Option<Value> {
+        let added = additions::added_fields(entry, live, manifest);
+        let mut tree: Option<Value> = None;
+        for field in added.iter().filter(|field| self.stays(field)) {
+            let fields = entry.get_mut("fieldsV1")?;
+            let Some(mut node) = removed(fields, &field.keys) else {
+                continue;
+            };
+            for key in field.keys.iter().rev() {
+                node = Value::Object(Map::from_iter([(key.clone(), node)]));
+            }
+            match &mut tree {
+                Some(tree) => union(tree, &node),
+                None => tree = Some(node),
+            }
+        }
+        let mut staying = entry.clone();
+        staying["fieldsV1"] = tree?;
+        Some(staying)
+    }
+
+    /// Returns the fields that the tools have added to what Git says.
+    pub(crate) fn additions(&self, live: &Object, manifest: &Object) -> Vec<AddedField> {
+        let keeps_replicas = autoscale::keeps_replicas(&live.gvk());
+        let mut added =
+            additions::added_by(live, manifest, |entry| self.takes(text(entry, "manager")));
+        added.retain(|field| {
+            // What `kubectl apply` remembers is no content, and goes with the next apply.
+            let is_memory = field.pointer == LAST_APPLIED;
+            let is_scale = keeps_replicas && field.pointer == "/spec/replicas";
+            !self.stays(field) && !is_memory && !is_scale
+        });
+        added
+    }
+
+    /// Returns the fields that others have added to the pod template and that stay, but those that
+    /// the user has named to be kept.
+    pub(crate) fn template_additions(&self, live: &Object, manifest: &Object) -> Vec<AddedField> {
+        let is_other = |entry: &Value| text(entry, "manager") != MANAGER;
+        let mut added = additions::added_by(live, manifest, is_other);
+        added.retain(|field| {
+            field.is_in_pod_template(live)
+                && !self.is_kept(field)
+                && (!self.takes(&field.manager) || self.stays(field))
+        });
+        added
+    }
+
+    /// Returns the object as it is after the tools' additions are gone: without those that nobody
+    /// else owns.
+    pub(crate) fn without_additions(&self, live: &Object, manifest: &Object) -> Object {
+        let mut pointers: Vec<String> = self
+            .additions(live, manifest)
+            .into_iter()
+            .map(|field| field.pointer)
+            .filter(|pointer| {
+                let managers = managers_of(live, pointer);
+                managers.iter().all(|manager| self.takes(&manager.name))
+            })
+            .collect();
+        // From the last to the first, so that the indices of lists stay valid.
+        pointers.sort_by_cached_key(|pointer| {
+            let tokens = pointer.split('/');
+            let steps = tokens.map(|token| (token.parse::<usize>().ok(), token.to_owned()));
+            Reverse(steps.collect::<Vec<_>>())
+        });
+        let mut without = live.clone().into_value();
+        for pointer in pointers {
+            remove_value(&mut without, &pointer);
+            remove_empty_parents(&mut without, &pointer, manifest);
+        }
+        // Neither name nor kind is an addition.
+        Object::new(without).unwrap_or_else(|_| live.clone())
+    }
+}
+
+fn remove_value(root: &mut Value, pointer: &str) {
+    let Some((parent, last)) = pointer.rsplit_once('/') else {
+        return;
+    };
+    match root.pointer_mut(parent) {
+        Some(Value::Object(fields)) => drop(fields.shift_remove(&*pointer::decode(last))),
+        Some(Value::Array(elements)) => {
+            if let Ok(index) = last.parse::<usize>()
+                && index < elements.len()
+            {
+                elements.remove(index);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Removes maps and lists that a removal has emptied, unless the manifest names them. The spec
+/// itself stays.
+fn remove_empty_parents(root: &mut Value, pointer: &str, manifest: &Object) {
+    let mut pointer = pointer;
+    while let Some((parent, _)) = pointer.rsplit_once('/') {
+        let is_empty = match root.pointer(parent) {
+            Some(Value::Object(fields)) => fields.is_empty(),
+            Some(Value::Array(elements)) => elements.is_empty(),
+            _ => false,
+        };
+        let is_deep = parent.matches('/').count() > 1;
+        if !is_empty || !is_deep || manifest.pointer(parent).is_some() {
+            return;
+        }
+        remove_value(root, parent);
+        pointer = parent;
+    }
 }
 
 /// Returns whether an entry belongs to a record, which is not written by apply and must not be
@@ -29,45 +243,6 @@ fn holds_record(entry: &Value) -> bool {
     entry
         .pointer("/fieldsV1/f:metadata/f:labels")
         .is_some_and(|labels| labels.get(format!("f:{PREFIX}/record")).is_some())
-}
-
-/// Returns the managed fields after a take-over: the fields of `names` belong to `own`, and their
-/// entries are gone. `None` if they own nothing.
-///
-/// Fields that `own` wrote by other operations than apply are merged too; otherwise they would be
-/// owned for ever.
-pub(crate) fn taken_over(live: &Object, names: &[String], own: &str) -> Option<Vec<Value>> {
-    let (legacy, mut kept): (Vec<&Value>, Vec<&Value>) =
-        entries(live).partition(|entry| is_legacy(entry, names, own));
-    if legacy.is_empty() {
-        return None;
-    }
-    let at = kept.iter().position(|entry| {
-        text(entry, "manager") == own
-            && text(entry, "operation") == "Apply"
-            && text(entry, "subresource").is_empty()
-    });
-    let base = at.map(|at| kept.remove(at).clone());
-    let mut merged = base.unwrap_or_else(|| {
-        let mut first = legacy[0].clone();
-        first["manager"] = own.into();
-        first["operation"] = "Apply".into();
-        first
-    });
-    for entry in legacy {
-        if let Some(fields) = entry.get("fieldsV1") {
-            match merged.get_mut("fieldsV1") {
-                Some(mine) => union(mine, fields),
-                None => merged["fieldsV1"] = fields.clone(),
-            }
-        }
-    }
-    Some(
-        kept.into_iter()
-            .cloned()
-            .chain(std::iter::once(merged))
-            .collect(),
-    )
 }
 
 /// Removes a field of the object's spec from what `own` manages, so that it has no owner.

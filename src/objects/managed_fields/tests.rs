@@ -106,44 +106,205 @@ fn scaled_by_recognises_a_scale_to_zero() {
     assert_eq!(live(0, edited), None);
 }
 
+fn rules<'r>(managers: &'r [String], kept: &'r [String]) -> TakeOverRules<'r> {
+    TakeOverRules { managers, kept }
+}
+
+/// The Deployment of [`deployment`] as Git has it.
+fn manifest() -> Object {
+    Object::new(json!({
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web", "finalizers": ["x/one"]},
+        "spec": {"selector": {"matchLabels": {"app": "web"}},
+            "template": {"spec": {"containers": [{"name": "web", "image": "i", "ports": [{"containerPort": 80}]}]}}},
+    }))
+    .unwrap()
+}
+
 #[test]
-fn taken_over_merges_but_skips_subresources() {
-    let legacy = [
-        "kubectl-client-side-apply",
-        "kubectl-edit",
-        "hpa",
-        "kube-controller-manager",
-    ]
-    .map(str::to_owned);
+fn take_over_merges_but_skips_subresources() {
+    let tools = ["kubectl", "hpa", "kube-controller-manager"].map(str::to_owned);
+    let taken = rules(&tools, &[]).take(&deployment(), &manifest()).unwrap();
     assert_eq!(
-        legacy_managers(&deployment(), &legacy, "tagboat"),
+        taken.managers,
         ["kubectl-client-side-apply", "kubectl-edit"]
     );
-    let entries = taken_over(&deployment(), &legacy, "tagboat").unwrap();
-    let managers: Vec<_> = entries.iter().map(|entry| text(entry, "manager")).collect();
+    let managers: Vec<_> = taken
+        .entries
+        .iter()
+        .map(|entry| text(entry, "manager"))
+        .collect();
     assert_eq!(managers, ["kube-controller-manager", "hpa", "tagboat"]);
-    let container = &entries[2]["fieldsV1"]["f:spec"]["f:template"]["f:spec"]["f:containers"]["k:{\"name\":\"web\"}"];
+    let ours = &taken.entries[2];
+    let container =
+        &ours["fieldsV1"]["f:spec"]["f:template"]["f:spec"]["f:containers"]["k:{\"name\":\"web\"}"];
     assert!(
         container.get("f:env").is_some() && container.get("f:ports").is_some(),
         "{container}"
     );
-    assert_eq!(entries[2]["operation"], "Apply");
-    assert_eq!(
-        taken_over(&deployment(), &["nobody".to_owned()], "tagboat"),
-        None
-    );
-    // Without an entry of ours, the first legacy one becomes ours.
-    let entries = taken_over(
-        &deployment(),
-        &["tagboat".to_owned(), "kubectl-edit".to_owned()],
-        "other",
-    )
+    assert_eq!(ours["operation"], "Apply");
+    let nobody = ["nobody".to_owned(), String::new()];
+    assert_eq!(rules(&nobody, &[]).take(&deployment(), &manifest()), None);
+}
+
+#[test]
+fn take_over_without_own_entry_starts_one() {
+    let mut live = deployment();
+    live.edit(|fields| {
+        let entries = fields["metadata"]["managedFields"].as_array_mut().unwrap();
+        entries.retain(|entry| text(entry, "manager") != "tagboat");
+    })
     .unwrap();
-    assert!(
-        entries
-            .iter()
-            .any(|entry| text(entry, "manager") == "other" && text(entry, "operation") == "Apply")
+    let tools = ["kubectl-edit".to_owned()];
+    let taken = rules(&tools, &[]).take(&live, &manifest()).unwrap();
+    let ours = |entry: &&Value| text(entry, "manager") == "tagboat";
+    assert_eq!(
+        taken.entries.iter().find(ours).unwrap()["operation"],
+        "Apply"
     );
+}
+
+/// A Deployment with fields that Git does not name, all owned by one manager.
+fn with_additions(manager: &str) -> Object {
+    let mut live = deployment();
+    let fields = json!({
+        "f:metadata": {"f:annotations": {".": {}, "f:a/b": {}, "f:tagboat.dev/prune": {}, "f:helm.sh/resource-policy": {}}},
+        "f:spec": {"f:replicas": {}, "f:paused": {}, "f:template": {
+            "f:metadata": {"f:annotations": {".": {}, "f:kubectl.kubernetes.io/restartedAt": {}, "f:why": {}}},
+            "f:spec": {
+                "f:hostPID": {}, "f:securityContext": {},
+                "f:containers": {
+                    "k:{\"name\":\"side\"}": {".": {}, "f:name": {}},
+                    "k:{\"name\":\"web\"}": {"f:image": {}, "f:env": {".": {}, "k:{\"name\":\"DEBUG\"}": {".": {}, "f:name": {}, "f:value": {}}},
+                        "f:ports": {"k:{\"containerPort\":80,\"protocol\":\"TCP\"}": {".": {}, "f:containerPort": {}}}}}}}},
+        "f:status": {"f:replicas": {}},
+    });
+    live.edit(|object| {
+        object["metadata"]["annotations"] =
+            json!({"a/b": "c", "tagboat.dev/prune": "disabled", "helm.sh/resource-policy": "keep"});
+        object["metadata"]["managedFields"] =
+            json!([{"manager": manager, "operation": "Update", "fieldsV1": fields}]);
+        object["spec"]["paused"] = true.into();
+        let template = &mut object["spec"]["template"];
+        template["metadata"] =
+            json!({"annotations": {"kubectl.kubernetes.io/restartedAt": "now", "why": "so"}});
+        template["spec"]["hostPID"] = true.into();
+        template["spec"]["securityContext"] = json!({});
+        template["spec"]["containers"][1]["env"] = json!([{"name": "DEBUG", "value": "1"}]);
+        object["status"] = json!({"replicas": 3});
+    })
+    .unwrap();
+    live
+}
+
+fn paths(fields: Vec<AddedField>) -> Vec<String> {
+    fields.into_iter().map(|field| field.path).collect()
+}
+
+#[test]
+fn additions_of_tools_are_named() {
+    let tools = ["kubectl".to_owned()];
+    let take_over = rules(&tools, &[]);
+    let added = take_over.additions(&with_additions("kubectl-edit"), &manifest());
+    assert!(added.iter().all(|field| field.manager == "kubectl-edit"));
+    assert_eq!(
+        paths(added),
+        [
+            "/metadata/annotations/a~1b",
+            "/spec/paused",
+            "/spec/template/metadata/annotations/why",
+            "/spec/template/spec/containers[name=side]",
+            "/spec/template/spec/containers[name=web]/env[name=DEBUG]",
+            "/spec/template/spec/hostPID",
+        ],
+        "the replicas, a restart, annotations for tools and the status stay"
+    );
+    // What stays keeps its manager, and is not taken over again.
+    let mut live = with_additions("kubectl-edit");
+    let taken = take_over.take(&live, &manifest()).unwrap();
+    let staying = &taken.entries[0];
+    assert_eq!(
+        staying["fieldsV1"],
+        json!({
+            "f:metadata": {"f:annotations": {"f:tagboat.dev/prune": {}, "f:helm.sh/resource-policy": {}}},
+            "f:spec": {"f:template": {"f:metadata": {"f:annotations": {"f:kubectl.kubernetes.io/restartedAt": {}}}}},
+            "f:status": {"f:replicas": {}},
+        })
+    );
+    live.edit(|object| object["metadata"]["managedFields"] = taken.entries.clone().into())
+        .unwrap();
+    assert_eq!(take_over.take(&live, &manifest()), None);
+    assert_eq!(take_over.additions(&live, &manifest()), []);
+}
+
+#[test]
+fn additions_named_to_be_kept_stay() {
+    let tools = ["kubectl".to_owned()];
+    let kept = [
+        "/spec/template/spec/containers[name=web]/env",
+        "/spec/template/spec/containers/0",
+        "/metadata/annotations",
+        "/spec/paused",
+        "/spec/template/spec/host",
+    ]
+    .map(str::to_owned);
+    let take_over = rules(&tools, &kept);
+    let live = with_additions("kubectl-patch");
+    assert_eq!(
+        paths(take_over.additions(&live, &manifest())),
+        [
+            "/spec/template/metadata/annotations/why",
+            "/spec/template/spec/hostPID"
+        ]
+    );
+    assert_eq!(
+        paths(take_over.template_additions(&live, &manifest())),
+        ["/spec/template/metadata/annotations/kubectl.kubernetes.io~1restartedAt"]
+    );
+}
+
+#[test]
+fn template_additions_of_others_are_named() {
+    let tools = ["kubectl".to_owned()];
+    let take_over = rules(&tools, &[]);
+    let live = with_additions("injector");
+    assert_eq!(take_over.additions(&live, &manifest()), []);
+    assert_eq!(
+        paths(take_over.template_additions(&live, &manifest())),
+        [
+            "/spec/template/metadata/annotations/kubectl.kubernetes.io~1restartedAt",
+            "/spec/template/metadata/annotations/why",
+            "/spec/template/spec/containers[name=side]",
+            "/spec/template/spec/containers[name=web]/env[name=DEBUG]",
+            "/spec/template/spec/hostPID",
+        ]
+    );
+    let ours = with_additions("tagboat");
+    assert_eq!(take_over.template_additions(&ours, &manifest()), []);
+}
+
+#[test]
+fn additions_leave_a_dry_run() {
+    let tools = ["kubectl".to_owned()];
+    let live = with_additions("kubectl-edit");
+    let without = rules(&tools, &[]).without_additions(&live, &manifest());
+    let template = without.pointer("/spec/template").unwrap();
+    assert_eq!(
+        template["spec"],
+        json!({"containers": [{"name": "web", "image": "i", "ports": [{"containerPort": 80, "protocol": "TCP"}]}], "securityContext": {}})
+    );
+    assert!(
+        without.annotation("a/b").is_none() && without.annotation("tagboat.dev/prune").is_some()
+    );
+    // What somebody else owns too remains.
+    let mut shared = live;
+    shared
+        .edit(|object| {
+            let entries = object["metadata"]["managedFields"].as_array_mut().unwrap();
+            entries.push(json!({"manager": "other", "operation": "Update", "fieldsV1": {"f:spec": {"f:paused": {}}}}));
+        })
+        .unwrap();
+    let without = rules(&tools, &[]).without_additions(&shared, &manifest());
+    assert_eq!(without.pointer("/spec/paused"), Some(&Value::Bool(true)));
 }
 
 #[test]
@@ -252,12 +413,16 @@ proptest::proptest! {
         let live = Object::new(json!({"apiVersion": "v1", "kind": "A", "metadata": {"name": "a", "managedFields": fields}, "a": [{"b": 1}]})).unwrap();
         managers_of(&live, &pointer);
         scaled_by(&live);
-        taken_over(&live, &[String::new(), "a".to_owned()], "tagboat");
+        let tools = [String::new(), "a".to_owned()];
+        let take_over = rules(&tools, &[]);
+        take_over.take(&live, &live);
+        take_over.without_additions(&live, &live);
+        take_over.template_additions(&live, &live);
     }
 }
 
 #[test]
-fn taken_over_skips_records() {
+fn take_over_skips_records() {
     let map = |label: &str| {
         let fields = json!({"f:metadata": {"f:labels": {".": {}, format!("f:{label}"): {}}}, "f:data": {"f:inventory.json": {}}});
         Object::new(
@@ -266,9 +431,10 @@ fn taken_over_skips_records() {
         )
         .unwrap()
     };
-    assert_eq!(taken_over(&map("tagboat.dev/record"), &[], "tagboat"), None);
-    assert!(legacy_managers(&map("tagboat.dev/record"), &[], "tagboat").is_empty());
-    assert!(taken_over(&map("app"), &[], "tagboat").is_some());
+    let take_over = rules(&[], &[]);
+    let record = map("tagboat.dev/record");
+    assert_eq!(take_over.take(&record, &record), None);
+    assert!(take_over.take(&map("app"), &map("app")).is_some());
 }
 
 #[test]

@@ -21,6 +21,12 @@ use std::{fmt, ops::Deref, sync::Arc};
 /// The prefix of our labels and annotations, and the group of our declarations.
 pub const PREFIX: &str = "tagboat.dev";
 
+/// Returns whether an annotation of a live object tells tools how to treat it: people set these by
+/// hand, to protect an object.
+pub(crate) fn instructs_tools(annotation: &str) -> bool {
+    settings::is_setting(annotation) || retention::is_rule(annotation)
+}
+
 /// The field manager of our applies.
 pub const MANAGER: &str = "tagboat";
 

@@ -49,6 +49,11 @@ const KEEPING: [(&str, &str, &str); 4] = [
 /// The comma-separated options of Argo CD.
 const ARGO_OPTIONS: &str = "argocd.argoproj.io/sync-options";
 
+/// Returns whether an annotation of another tool is about deletion.
+pub(super) fn is_rule(annotation: &str) -> bool {
+    annotation == ARGO_OPTIONS || KEEPING.iter().any(|(key, _, _)| *key == annotation)
+}
+
 impl Retention {
     /// Reads the annotations of an object.
     pub fn of(object: &Object) -> Self {

@@ -37,6 +37,20 @@ pub enum ObjectSetting {
     DependsOn,
 }
 
+/// Returns whether an annotation is a setting, under any prefix.
+pub(super) fn is_setting(annotation: &str) -> bool {
+    const ALL: [ObjectSetting; 5] = [
+        ObjectSetting::Reconcile,
+        ObjectSetting::Prune,
+        ObjectSetting::Ssa,
+        ObjectSetting::Force,
+        ObjectSetting::DependsOn,
+    ];
+    annotation.split_once('/').is_some_and(|(prefix, last)| {
+        [PREFIX, FLUX].contains(&prefix) && ALL.iter().any(|setting| setting.last_part() == last)
+    })
+}
+
 impl ObjectSetting {
     fn last_part(self) -> &'static str {
         match self {

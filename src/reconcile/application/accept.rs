@@ -143,10 +143,11 @@ impl AppReconciler {
             self.inventory.delete_guard = delete_guard;
             self.dirty = true;
         }
+        let take_over = self.cluster.client.take_over_managers();
         self.cluster
             .state()
             .claim(&self.name, &revision, &[], |one| {
-                watched_manifest(one, &[], None)
+                watched_manifest(one, &[], None, take_over)
             });
         self.target = Some(Target {
             options: ReconcileOptions::for_removal(&self.inventory),
@@ -202,10 +203,11 @@ impl AppReconciler {
         let options = ReconcileOptions::from(&application);
         self.unreadable = None;
         let entries = &self.inventory.entries;
+        let take_over = self.cluster.client.take_over_managers();
         self.cluster
             .state()
             .claim(&self.name, &revision, &desired, |one| {
-                watched_manifest(one, &options.ignore, entries.get(&one.key))
+                watched_manifest(one, &options.ignore, entries.get(&one.key), take_over)
             });
         let kinds: Vec<_> = desired
             .iter()
@@ -319,6 +321,7 @@ fn watched_manifest(
     one: &DesiredObject,
     rules: &[Ignore],
     entry: Option<&InventoryEntry>,
+    take_over: &Arc<[String]>,
 ) -> WatchedManifest {
     let applied = entry
         .and_then(|entry| entry.applied.as_ref())
@@ -333,5 +336,6 @@ fn watched_manifest(
         atomic_fields: applied
             .map(|applied| applied.atomic_fields.clone())
             .unwrap_or_default(),
+        take_over: Arc::clone(take_over),
     }
 }

@@ -18,7 +18,10 @@ use crate::{
         plan::{self, ApplyReason, DesiredObject, ObjectAction, PrunePlan, SkipReason, ValueHash},
     },
     reconcile::{
-        cluster_state::{ClusterState, RECORD_TTL, WatchTrouble, observed::ForeignChange},
+        cluster_state::{
+            ClusterState, RECORD_TTL, WatchTrouble,
+            observed::{self, ForeignChange},
+        },
         status::{ApplicationStatus, COMPLETED_AND_GONE, DriftedObject, Message, PlannedAction},
         work::Target,
     },
@@ -247,6 +250,8 @@ impl AppReconciler {
                 let observed = cluster.observed(&one.key);
                 let released = observed.map_or(&[][..], |observed| &observed.released);
                 let notes = released.iter().filter_map(|released| released.note());
+                let additions = observed.map_or(&[][..], |observed| &observed.template_additions);
+                let notes = notes.chain(observed::addition_notes(additions));
                 assessment
                     .notes
                     .extend(notes.map(|note| Message::object(&one.key, note)));

@@ -454,6 +454,7 @@ impl AppReconciler {
             expected: Some(applied.live),
             expected_leaves: applied.leaves.clone(),
             atomic_fields: applied.atomic_fields.clone(),
+            take_over: Arc::clone(self.cluster.client.take_over_managers()),
         };
         self.cluster.state().judge(&self.name, &one.key, watched);
     }

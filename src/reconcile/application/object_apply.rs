@@ -75,6 +75,7 @@ impl ObjectApply {
             may_exist && self.ignore.is_empty() && manifest.pointer("/spec/replicas").is_some();
         let request = ApplyRequest {
             force: !without_force,
+            keep: released::kept_fields(&self.ignore, &released),
             ..ApplyRequest::default()
         };
         let sent = released::outgoing(manifest.clone(), &released);
@@ -88,10 +89,13 @@ impl ObjectApply {
             _ => false,
         };
         if result.as_ref().is_err_and(may_retry) {
-            let sent = released::outgoing(manifest.clone(), &self.released_now().await?);
-            result = client
-                .apply(&self.identity, &sent, &ApplyRequest::default())
-                .await;
+            let released = self.released_now().await?;
+            let sent = released::outgoing(manifest.clone(), &released);
+            let request = ApplyRequest {
+                keep: released::kept_fields(&self.ignore, &released),
+                ..ApplyRequest::default()
+            };
+            result = client.apply(&self.identity, &sent, &request).await;
         }
         let result = match (result, uid) {
             (Err(error), Some(uid))
@@ -136,6 +140,7 @@ impl ObjectApply {
                 expected: None,
                 expected_leaves: LeafHashes::default(),
                 atomic_fields: KindAtomicFields::NONE,
+                take_over: Arc::clone(client.take_over_managers()),
             };
             observed::observe(live, Some(&watched), KindTraits::default()).released
         };

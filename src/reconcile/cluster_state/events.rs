@@ -134,6 +134,7 @@ impl ClusterHandle {
                     || old.health != observed.health
                     || old.ended != observed.ended
                     || old.changed != observed.changed
+                    || old.template_additions != observed.template_additions
                     || old.released != observed.released
             });
             let old_owner = old.and_then(|old| old.live.owner.clone());

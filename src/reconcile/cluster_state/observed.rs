@@ -5,8 +5,8 @@ use super::released::{self, ReleaseRules, ReleasedField, is_ours};
 use crate::{
     objects::{
         health::{self, HealthOverTime, KindTraits, NEW_OBJECT_WINDOW, RunEnd},
-        managed_fields,
-        object::{CompactObject, MANAGER, Object, ObjectKey},
+        managed_fields::{self, AddedField, TakeOverRules},
+        object::{ApplyMode, CompactObject, MANAGER, Object, ObjectKey},
         plan::{
             self, FieldOwnership, FieldPath, KindAtomicFields, LeafHashes, ListType, LiveObject,
             ValueHash,
@@ -16,7 +16,19 @@ use crate::{
 };
 use jiff::Timestamp;
 use serde_json::Value;
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
+
+/// Additions of others that are noted of one object.
+const NOTED_ADDITIONS: usize = 3;
+
+/// Returns remarks about additions of others that stay.
+pub(crate) fn addition_notes(additions: &[ForeignChange]) -> impl Iterator<Item = String> {
+    let noted = additions.iter().take(NOTED_ADDITIONS);
+    let more = additions.len().saturating_sub(NOTED_ADDITIONS);
+    noted
+        .map(|addition| format!("{addition}; Git does not name it"))
+        .chain((more > 0).then(|| format!("{more} more fields were added by others")))
+}
 
 /// A live object, reduced to what decisions need.
 #[derive(Debug, Clone)]
@@ -30,14 +42,17 @@ pub(crate) struct Observed {
     pub ended: Option<RunEnd>,
     /// Leaves of the manifest that other managers may set.
     pub released: Vec<ReleasedField>,
-    /// Leaves that differ from the answer to the last apply, with their managers.
+    /// Leaves that differ from the answer to the last apply, and additions of tools that have no
+    /// say, with their managers.
     pub changed: Vec<ForeignChange>,
+    /// Additions of others to the pod template, which stay.
+    pub template_additions: Vec<ForeignChange>,
     /// The object itself, until it is judged for good: its manifest must be known, and the answer
     /// to its apply, which an event can overtake.
     pub raw: Option<Box<str>>,
 }
 
-/// A leaf that another manager changed.
+/// A leaf that another manager changed or added.
 #[derive(
     Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
 )]
@@ -45,6 +60,28 @@ pub struct ForeignChange {
     pub path: String,
     /// The field manager, from `managedFields`.
     pub manager: Option<String>,
+    /// True if Git does not name the field.
+    #[serde(default)]
+    pub added: bool,
+}
+
+impl From<AddedField> for ForeignChange {
+    fn from(field: AddedField) -> Self {
+        Self {
+            path: field.path,
+            manager: Some(field.manager),
+            added: true,
+        }
+    }
+}
+
+/// Writes "/spec/paused was changed by kubectl-edit".
+impl fmt::Display for ForeignChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let verb = if self.added { "added" } else { "changed" };
+        let manager = self.manager.as_deref().unwrap_or("an unknown manager");
+        write!(f, "{} was {verb} by {manager}", self.path)
+    }
 }
 
 /// A manifest with everything needed to judge its live object.
@@ -59,6 +96,17 @@ pub(crate) struct WatchedManifest {
     pub expected_leaves: LeafHashes,
     /// The atomic fields that the last apply revealed.
     pub atomic_fields: KindAtomicFields,
+    /// Prefixes of the managers whose additions are removed.
+    pub take_over: Arc<[String]>,
+}
+
+impl WatchedManifest {
+    fn take_over_rules(&self) -> TakeOverRules<'_> {
+        TakeOverRules {
+            managers: &self.take_over,
+            kept: &self.ignore,
+        }
+    }
 }
 
 /// Returns the JSON pointers of the `ignore` rules that match an object.
@@ -117,9 +165,7 @@ pub(crate) fn observe(
     let judgement =
         watched.and_then(|watched| Some(judge(live, watched, &watched.manifest.object().ok()?)));
     let hash = judgement.as_ref().map(|judgement| judgement.hash);
-    let (released, changed) = judgement.map_or_else(Default::default, |judgement| {
-        (judgement.released, judgement.changed)
-    });
+    let judgement = judgement.unwrap_or_default();
     Observed {
         live: LiveObject {
             uid: live.uid().unwrap_or_default().to_owned(),
@@ -140,8 +186,9 @@ pub(crate) fn observe(
                 .unwrap_or(Timestamp::MAX),
         ),
         ended: health::run_end(live),
-        released,
-        changed,
+        released: judgement.released,
+        changed: judgement.changed,
+        template_additions: judgement.template_additions,
         raw: match watched
             .filter(|_| hash.is_some())
             .and_then(|watched| watched.expected)
@@ -153,10 +200,12 @@ pub(crate) fn observe(
 }
 
 /// What a live object is, compared with its manifest.
+#[derive(Default)]
 struct Judgement {
     hash: ValueHash,
     released: Vec<ReleasedField>,
     changed: Vec<ForeignChange>,
+    template_additions: Vec<ForeignChange>,
 }
 
 fn judge(live: &Object, watched: &WatchedManifest, manifest: &Object) -> Judgement {
@@ -209,11 +258,26 @@ fn judge(live: &Object, watched: &WatchedManifest, manifest: &Object) -> Judgeme
     let changed = other.iter().map(|leaf| ForeignChange {
         path: leaf.path.to_string(),
         manager: last_manager(live, &leaf.path, leaf.is_present),
+        added: false,
     });
+    let mut changed: Vec<ForeignChange> = changed.collect();
+    // Most objects have no manager but us.
+    let take_over = watched.take_over_rules();
+    let additions = match manifest.settings().ssa {
+        ApplyMode::Override => take_over.additions(live, manifest),
+        ApplyMode::Merge | ApplyMode::IfNotPresent | ApplyMode::Ignore => Vec::new(),
+    };
+    if !additions.is_empty() {
+        let paths: Vec<&str> = additions.iter().map(|field| field.path.as_str()).collect();
+        hash = hash.with(&paths);
+        changed.extend(additions.into_iter().map(ForeignChange::from));
+    }
+    let template_additions = take_over.template_additions(live, manifest);
     Judgement {
         hash,
-        changed: changed.collect(),
+        changed,
         released,
+        template_additions: template_additions.into_iter().map(Into::into).collect(),
     }
 }
 
@@ -268,6 +332,7 @@ pub(crate) fn changed_by(
                 changed.push(ForeignChange {
                     path: path.to_string(),
                     manager: last_manager(live, path, live_value.is_some()),
+                    added: false,
                 });
             }
         },

@@ -268,6 +268,14 @@ pub(crate) fn outgoing(manifest: Object, released: &[ReleasedField]) -> Object {
         .unwrap_or(manifest_before)
 }
 
+/// Returns the fields that an apply must leave with their managers: those that the user has named,
+/// and released ones that others manage.
+pub(crate) fn kept_fields(ignore: &[String], released: &[ReleasedField]) -> Vec<String> {
+    let others = released.iter().filter(|field| field.value.is_none());
+    let others = others.map(|field| field.path.to_string());
+    ignore.iter().cloned().chain(others).collect()
+}
+
 /// Returns whether a field is managed by us, among others.
 pub(super) fn is_ours(live: &Object, path: &FieldPath) -> bool {
     path.pointer_in(live).is_some_and(|pointer| {

@@ -234,6 +234,12 @@ fn preview_dry_run_reports_and_writes_nothing() {
             object.set_namespace(Some(&namespace));
             cluster.apply(&RequestIdentity::Own, &object, &ApplyRequest::default()).await.unwrap();
         }
+        let path = format!("/api/v1/namespaces/{namespace}/configmaps/changed");
+        let (_, mut live) = kube.call(Method::GET, &path, None).await;
+        live["data"]["debug"] = json!("1");
+        let path = format!("{path}?fieldManager=kubectl-edit");
+        let (status, answer) = kube.call(Method::PUT, &path, Some(&live)).await;
+        assert!(status.is_success(), "{answer}");
         // A controller creates some objects later.
         until("the namespace stops changing", async || {
             state(kube, &namespace).await.iter().any(|(name, _)| name.ends_with("kube-root-ca.crt"))
@@ -273,7 +279,10 @@ fn preview_dry_run_reports_and_writes_nothing() {
             ("gone", Delete)
         ]
     );
-    assert_eq!(accepted(web, "/changed"), Vec::<String>::new());
+    assert_eq!(
+        accepted(web, "/changed"),
+        ["/data/debug was added by kubectl-edit, which Git does not name: it is removed"]
+    );
     let DryRunVerdict::Accepted { warnings } = &web.objects[1].verdict else {
         panic!("{web:#?}")
     };

@@ -139,13 +139,16 @@ async fn addition_to_granular_field_stays() {
         "volumes": [{"name": "v", "emptyDir": {}}], "tolerations": [{"operator": "Exists"}], "securityContext": {"runAsUser": 7},
         "containers": [{"name": "proxy", "image": "example.org/proxy:1"}, {"name": "a", "env": [{"name": "X", "value": "1"}],
             "resources": {"requests": {"cpu": "1m"}}, "ports": [{"containerPort": 81, "protocol": "TCP"}]}]}}}});
-    fleet.kubectl(&["patch", "deployment", "a", "-p", &side.to_string()]);
-    fleet.kubectl(&["annotate", "deployment", "a", "theirs=1"]);
-    fleet.kubectl(&["label", "service", "a", "theirs=1"]);
+    // Additions by kubectl itself are drift.
+    let manager = "--field-manager=injector";
+    fleet.kubectl(&["patch", "deployment", "a", manager, "-p", &side.to_string()]);
+    fleet.kubectl(&["annotate", "deployment", "a", manager, "theirs=1"]);
+    fleet.kubectl(&["label", "service", "a", manager, "theirs=1"]);
     fleet.kubectl(&[
         "patch",
         "service",
         "a",
+        manager,
         "-p",
         r#"{"spec":{"ports":[{"name":"first","port":80},{"name":"more","port":81}]}}"#,
     ]);

@@ -148,6 +148,7 @@ async fn drift_during_watch_outage_is_repaired() {
         "patch",
         "configmap",
         "a",
+        "--field-manager=controller",
         "-p",
         r#"{"data":{"other":"theirs"}}"#,
     ]);
