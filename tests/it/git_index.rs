@@ -6,7 +6,10 @@ use std::{
     fs,
     sync::atomic::{AtomicUsize, Ordering},
 };
-use tagboat::io::git::{Extractor, Index, IndexOrigin, PushOutcome};
+use tagboat::{
+    core::error::{Classify as _, ErrorKind},
+    io::git::{EntryKind, Extractor, Index, IndexOrigin, ObjectId, PushOutcome},
+};
 
 /// Extractor of lines with `image:` in YAML files; counts the files that it reads.
 #[derive(Default)]
@@ -219,4 +222,97 @@ proptest! {
             prop_assert_eq!(flat(&updated), flat(&built));
         }
     }
+}
+
+/// A commit whose trees are `levels` of ten folders each, all of one tree: 10 to the power of
+/// `levels` files from a few hundred bytes.
+fn tree_bomb(repository: &gix::Repository, levels: u32, file: &[u8]) -> ObjectId {
+    use gix::objs::{Tree, tree::Entry};
+    let blob = repository.write_blob(file).unwrap().detach();
+    let tree = |mode: EntryKind, oid: ObjectId| {
+        let entries = (0..10).map(|number| Entry {
+            mode: mode.into(),
+            filename: format!("{number}.yaml").into(),
+            oid,
+        });
+        let tree = Tree {
+            entries: entries.collect(),
+        };
+        repository.write_object(&tree).unwrap().detach()
+    };
+    let mut top = tree(EntryKind::Blob, blob);
+    for _ in 1..levels {
+        top = tree(EntryKind::Tree, top);
+    }
+    let who = gix::actor::SignatureRef {
+        name: "Eve".into(),
+        email: "eve@example.org".into(),
+        time: "1790000100 +0000",
+    };
+    let parents: [ObjectId; 0] = [];
+    let commit = repository.new_commit_as(who, who, "bomb", top, parents);
+    commit.unwrap().id
+}
+
+#[test]
+fn index_tree_bomb_is_refused() {
+    let sandbox = Sandbox::new(&[("a.yaml", "a")]);
+    let repository = gix::open(sandbox.repository.dir()).unwrap();
+    let mirror = sandbox.mirror("mirror");
+    let head = mirror.fetch().unwrap().commit;
+    let file = sandbox.dir.path().join("files.index");
+    let before = Index::open(&mirror, head, &file, &Lines::default())
+        .unwrap()
+        .index;
+    let commit = tree_bomb(&repository, 10, b"a");
+    repository
+        .reference(
+            "refs/heads/main",
+            commit,
+            gix::refs::transaction::PreviousValue::Any,
+            "bomb",
+        )
+        .unwrap();
+    let bomb = mirror.fetch().unwrap().commit;
+    assert_eq!(bomb, commit);
+    let refused = before
+        .clone()
+        .update(&mirror, bomb, &Lines::default())
+        .unwrap_err();
+    let why = "a commit has more than 500000 files and folders";
+    assert!(refused.to_string().ends_with(why), "{refused}");
+    assert_eq!(refused.kind(), ErrorKind::Config);
+    // So are a full reading, and a listing.
+    fs::remove_file(&file).unwrap();
+    let refused = Index::open(&mirror, bomb, &file, &Lines::default()).unwrap_err();
+    assert!(refused.to_string().ends_with(why), "{refused}");
+    let refused = mirror.at(bomb).unwrap().list("").unwrap_err();
+    assert!(refused.to_string().ends_with(why), "{refused}");
+    // A later commit without it is read.
+    let repaired = sandbox.person(&[("b.yaml", "b")], "without it");
+    assert_eq!(mirror.fetch().unwrap().commit, repaired);
+}
+
+#[test]
+fn index_huge_file_is_refused() {
+    let sandbox = Sandbox::new(&[("a.yaml", "a")]);
+    let repository = gix::open(sandbox.repository.dir()).unwrap();
+    let mirror = sandbox.mirror("mirror");
+    mirror.fetch().unwrap();
+    let commit = tree_bomb(&repository, 1, &vec![b'a'; (32 << 20) + 1]);
+    repository
+        .reference(
+            "refs/heads/main",
+            commit,
+            gix::refs::transaction::PreviousValue::Any,
+            "bomb",
+        )
+        .unwrap();
+    let head = mirror.fetch().unwrap().commit;
+    let file = sandbox.dir.path().join("files.index");
+    let refused = Index::open(&mirror, head, &file, &Lines::default()).unwrap_err();
+    let why = "0.yaml has 33 MiB; at most 32 are read";
+    assert!(refused.to_string().ends_with(why), "{refused}");
+    let refused = mirror.at(head).unwrap().read("0.yaml").unwrap_err();
+    assert!(refused.to_string().contains("33 MiB"), "{refused}");
 }

@@ -94,6 +94,9 @@ pub enum GitError {
         what: String,
         why: String,
     },
+    /// A commit is larger than what is read.
+    #[error("git mirror {}: {why}", dir.display())]
+    Limit { dir: PathBuf, why: String },
     /// A path that must not be written.
     #[error("path {path}: {why}")]
     Path {
@@ -129,6 +132,7 @@ impl Classify for GitError {
             | Self::NoBranch { .. }
             | Self::Shallow { .. }
             | Self::NoFolder { .. }
+            | Self::Limit { .. }
             | Self::Checkout { .. } => ErrorKind::Config,
             Self::Path { .. } | Self::Revision { .. } | Self::Key(_) | Self::Commit { .. } => {
                 ErrorKind::Config
@@ -149,6 +153,7 @@ impl Classify for GitError {
                 "Check the URL and the credentials: servers answer \"not found\" for what an account may not see.".into()
             }
             Self::Broken { dir, .. } => format!("The mirror is a cache: delete {} and it is cloned again.", dir.display()),
+            Self::Limit { .. } => "Remove it from the branch; a later commit without it is read again.".into(),
             Self::Shallow { .. } => UNSHALLOW.into(),
             Self::Revision { why, .. } if why.contains("shallow") => UNSHALLOW.into(),
             Self::Revision { .. } => "`git log --first-parent` lists the commits that the branch has been at.".into(),

@@ -6,6 +6,7 @@
 
 use super::{
     error::GitError,
+    limits::check_size,
     mirror::{Mirror, cached},
     revision::tree_of,
     snapshot::{IndexFile, IndexRecord},
@@ -323,6 +324,7 @@ fn read(
     extract: &dyn Extractor,
 ) -> Result<Vec<Vec<u8>>, GitError> {
     let one = |repo: &gix::Repository, wanted: &WantedBlob, buffer: &mut Vec<u8>| {
+        check_size(mirror.dir(), repo, wanted.id, Some(&wanted.path))?;
         let blob = repo
             .objects
             .find_blob(&wanted.id, buffer)

@@ -20,6 +20,7 @@ mod rev_parse;
 mod checkout;
 mod draft;
 mod error;
+mod limits;
 mod restore;
 mod history;
 mod index;

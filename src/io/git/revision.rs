@@ -1,6 +1,9 @@
 //! The files of one commit.
 
-use super::error::{GitError, broken};
+use super::{
+    error::{GitError, broken},
+    limits::check_size,
+};
 use gix::{ObjectId, bstr::ByteSlice, objs::tree::EntryKind, prelude::FindExt};
 use std::path::Path;
 
@@ -93,6 +96,7 @@ impl<'m> Revision<'m> {
     }
 
     pub fn blob(&self, id: ObjectId) -> Result<Vec<u8>, GitError> {
+        check_size(self.dir, &self.repo, id, None)?;
         let mut bytes = Vec::new();
         self.repo
             .objects

@@ -4,7 +4,10 @@
 //! `diff_tree_to_tree` loads an index first: 3.9 against 0.02 ms for one changed file among
 //! 10,000.)
 
-use super::error::{GitError, broken};
+use super::{
+    error::{GitError, broken},
+    limits::EntryBudget,
+};
 use gix::{
     ObjectId,
     objs::tree::{EntryMode, EntryRef},
@@ -29,14 +32,15 @@ pub(crate) fn walk(
     visit: &mut dyn FnMut(&str, &EntryRef<'_>),
 ) -> Result<(), GitError> {
     let mut path = path.to_owned();
-    walk_in(dir, repo, tree, &mut path, 0, visit)
+    let mut budget = EntryBudget::default();
+    walk_in(dir, repo, tree, (&mut path, &mut budget), 0, visit)
 }
 
 fn walk_in(
     dir: &Path,
     repo: &gix::Repository,
     tree: ObjectId,
-    path: &mut String,
+    (path, budget): (&mut String, &mut EntryBudget),
     depth: usize,
     visit: &mut dyn FnMut(&str, &EntryRef<'_>),
 ) -> Result<(), GitError> {
@@ -52,8 +56,10 @@ fn walk_in(
             continue;
         };
         let length = push(path, name);
+        budget.spend(dir, path)?;
         if entry.mode.is_tree() {
-            walk_in(dir, repo, entry.oid.to_owned(), path, depth + 1, visit)?;
+            let tree = entry.oid.to_owned();
+            walk_in(dir, repo, tree, (path, budget), depth + 1, visit)?;
         } else {
             visit(path, &entry);
         }
@@ -71,15 +77,15 @@ pub(crate) fn difference(
     new: Option<ObjectId>,
     out: &mut Vec<TreeChange>,
 ) -> Result<(), GitError> {
-    difference_in(dir, repo, old, new, &mut String::new(), 0, out)
+    let (mut path, mut budget) = (String::new(), EntryBudget::default());
+    difference_in(dir, repo, (old, new), (&mut path, &mut budget), 0, out)
 }
 
 fn difference_in(
     dir: &Path,
     repo: &gix::Repository,
-    old: Option<ObjectId>,
-    new: Option<ObjectId>,
-    path: &mut String,
+    (old, new): (Option<ObjectId>, Option<ObjectId>),
+    (path, budget): (&mut String, &mut EntryBudget),
     depth: usize,
     out: &mut Vec<TreeChange>,
 ) -> Result<(), GitError> {
@@ -117,6 +123,7 @@ fn difference_in(
             continue;
         };
         let length = push(path, name);
+        budget.spend(dir, path)?;
         let tree = |entry: Option<&EntryRef<'_>>| {
             entry
                 .filter(|entry| entry.mode.is_tree())
@@ -134,7 +141,8 @@ fn difference_in(
                 new: file(new),
             });
         }
-        difference_in(dir, repo, tree(old), tree(new), path, depth + 1, out)?;
+        let trees = (tree(old), tree(new));
+        difference_in(dir, repo, trees, (path, budget), depth + 1, out)?;
         path.truncate(length);
     }
 }
