@@ -145,6 +145,17 @@ impl<'a> SpecReader<'a> {
         result.map_err(|error| self.error(pointer, error)).ok()
     }
 
+    /// Records an error if a list is longer than `most`; returns whether it is short enough.
+    pub(super) fn is_at_most(&mut self, pointer: &str, length: usize, most: usize) -> bool {
+        if length > most {
+            self.error(
+                pointer,
+                format!("it has {length} entries; at most {most} are read"),
+            );
+        }
+        length <= most
+    }
+
     /// Records an error at a field.
     pub(super) fn error(&mut self, pointer: &str, message: impl Display) {
         self.say(pointer, Severity::Error, message);

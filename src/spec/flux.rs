@@ -15,7 +15,10 @@ use super::{
     document::{SpecDocument, SpecReader},
     environment::Environment,
     flux_raw::{AutomationSpec, FluxDeclaration, FluxPolicySpec, RepositorySpec},
-    policy::{ImagePolicy, PolicyKind, TagFilter, name_of, order, pattern, reflection, repository},
+    policy::{
+        ImagePolicy, MAX_EXCLUDES, PolicyKind, TagFilter, check_extract, name_of, order, pattern,
+        reflection, repository,
+    },
     raw,
     validator::SpecSchema,
 };
@@ -173,8 +176,10 @@ impl FluxImport {
         });
         let timeout = timeout.map(|text| at.check("/spec/timeout", schedule::duration(&text)));
         let exclude = exclusion_list.unwrap_or_else(|| vec![EXCLUDED.to_owned()]);
+        at.is_at_most("/spec/exclusionList", exclude.len(), MAX_EXCLUDES);
         let exclude = exclude
             .iter()
+            .take(MAX_EXCLUDES)
             .enumerate()
             .map(|(index, text)| at.check(&format!("/spec/exclusionList/{index}"), pattern(text)))
             .collect::<Option<Vec<_>>>();
@@ -253,6 +258,9 @@ impl FluxImport {
                 "/spec/policy",
                 "exactly one of semver, numerical, alphabetical must be written",
             );
+        }
+        if let Some(extract) = filter_tags.as_ref().and_then(|tags| tags.extract.as_ref()) {
+            check_extract(at, extract);
         }
         let filter = match filter_tags {
             None => Some(TagFilter::default()),

@@ -1,9 +1,14 @@
 //! ImagePolicy: which tag of a repository is wanted.
 
+mod filter;
+
+pub use filter::TagFilter;
+pub(crate) use filter::{MAX_EXCLUDES, check_extract, pattern};
+
 use super::{
     diagnostic::SourcePlace,
     document::SpecReader,
-    raw::{self, Declaration, PolicySpec, RawFilterTags},
+    raw::{self, Declaration, PolicySpec},
 };
 use crate::core::{
     image::{ImageRepository, Platform, Tag},
@@ -11,7 +16,6 @@ use crate::core::{
     schedule::{self, CronLine, Schedule},
     version::Range,
 };
-use regex::Regex;
 use std::{cmp::Ordering, collections::BTreeMap, time::Duration};
 
 /// A checked ImagePolicy.
@@ -39,59 +43,6 @@ pub struct ImagePolicy {
     pub suspend: bool,
     /// The Flux ImageRepository it refers to, which can suspend it.
     pub repository: Option<Name>,
-}
-
-/// The tags that take part.
-#[derive(Debug, Clone, Default)]
-pub struct TagFilter {
-    /// A tag must match this.
-    pub pattern: Option<Regex>,
-    /// The compared text instead of the whole tag: `$1`, `$name`, `${name}` are groups of the
-    /// pattern.
-    pub extract: Option<String>,
-    /// A tag must match none of these.
-    pub exclude: Vec<Regex>,
-    /// The literal end of every tag that matches the pattern.
-    suffix: Option<String>,
-}
-
-impl TagFilter {
-    /// Puts a filter together; an empty `extract` is none.
-    pub fn new(pattern: Option<Regex>, extract: Option<String>, exclude: Vec<Regex>) -> Self {
-        let suffix = pattern
-            .as_ref()
-            .and_then(|pattern| literal_suffix(pattern.as_str()));
-        Self {
-            pattern,
-            extract: extract.filter(|extract| !extract.is_empty()),
-            exclude,
-            suffix,
-        }
-    }
-
-    /// Returns whether a tag can match the pattern, judged by its end alone. Cheap, and decides
-    /// most tags of a filter for one variant of an image.
-    pub fn may_match(&self, tag: &str) -> bool {
-        self.suffix
-            .as_ref()
-            .is_none_or(|suffix| tag.ends_with(suffix.as_str()))
-    }
-}
-
-/// The literal text before the `$` at the end of a pattern.
-fn literal_suffix(pattern: &str) -> Option<String> {
-    use regex_syntax::hir::{HirKind, Look};
-    let parsed = regex_syntax::parse(pattern).ok()?;
-    let HirKind::Concat(parts) = parsed.kind() else {
-        return None;
-    };
-    match parts.as_slice() {
-        [.., literal, end] if *end.kind() == HirKind::Look(Look::End) => match literal.kind() {
-            HirKind::Literal(literal) => String::from_utf8(literal.0.to_vec()).ok(),
-            _ => None,
-        },
-        _ => None,
-    }
 }
 
 /// The rule by which a policy chooses one tag.
@@ -204,7 +155,7 @@ pub(crate) fn read(at: &mut SpecReader<'_>, raw: Declaration<PolicySpec>) -> Opt
         schedule.as_deref(),
         time_zone.as_deref(),
     );
-    let filter = filter(at, filter_tags);
+    let filter = filter::filter(at, filter_tags);
     let choice = choice(at, policy);
     let reflect = match (digest_reflection_policy, &choice) {
         (Some(raw::RawDigestReflection::Never), Some(PolicyKind::Digest(_))) => {
@@ -221,6 +172,8 @@ pub(crate) fn read(at: &mut SpecReader<'_>, raw: Declaration<PolicySpec>) -> Opt
         (None, Some(PolicyKind::Digest(_))) => Some(DigestReflection::Always),
         (written, _) => Some(reflection(written)),
     };
+    at.is_at_most("/spec/platforms", platforms.len(), MAX_PLATFORMS);
+    at.is_at_most("/spec/ignoreTags", ignore_tags.len(), MAX_IGNORED);
     let platforms = platforms
         .iter()
         .enumerate()
@@ -353,88 +306,11 @@ pub(crate) fn cron(
     at.check(pointer, result)
 }
 
-/// The most memory a compiled pattern may take: ten times what patterns of files in use need.
-const PATTERN_BYTES: usize = 1 << 20;
+/// Entries of `ignoreTags`: each is compared with every tag.
+const MAX_IGNORED: usize = 1_000;
 
-pub(crate) fn pattern(text: &str) -> Result<Regex, String> {
-    regex::RegexBuilder::new(text)
-        .size_limit(PATTERN_BYTES)
-        .build()
-        .map_err(|error| {
-            let why = error.to_string();
-            let last = why
-                .lines()
-                .last()
-                .unwrap_or_default()
-                .trim_start_matches("error: ")
-                .to_owned();
-            format!("{text:?} is no regular expression: {last}")
-        })
-}
-
-fn filter(at: &mut SpecReader<'_>, raw: Option<RawFilterTags>) -> Option<TagFilter> {
-    let Some(RawFilterTags {
-        pattern: text,
-        extract,
-        exclude,
-    }) = raw
-    else {
-        return Some(TagFilter::default());
-    };
-    let compiled = match text {
-        None => None,
-        Some(text) => Some(at.check("/spec/filterTags/pattern", pattern(&text))?),
-    };
-    if let Some(extract) = &extract {
-        match &compiled {
-            None => at.error(
-                "/spec/filterTags/extract",
-                "extract takes groups of a pattern; write pattern:, too",
-            ),
-            Some(compiled) => unknown_groups(at, compiled, extract),
-        }
-    }
-    let exclude = exclude
-        .iter()
-        .enumerate()
-        .map(|(index, text)| at.check(&format!("/spec/filterTags/exclude/{index}"), pattern(text)))
-        .collect::<Option<Vec<_>>>()?;
-    Some(TagFilter::new(compiled, extract, exclude))
-}
-
-/// Reports groups that the pattern does not have: they would expand to nothing, as in Go, which is
-/// never intended.
-fn unknown_groups(at: &mut SpecReader<'_>, pattern: &Regex, extract: &str) {
-    let mut rest = extract;
-    while let Some(dollar) = rest.find('$') {
-        rest = &rest[dollar + 1..];
-        if let Some(after) = rest.strip_prefix('$') {
-            rest = after;
-            continue;
-        }
-        let name = match rest.strip_prefix('{') {
-            Some(braced) => braced.split('}').next().unwrap_or_default(),
-            None => {
-                &rest[..rest.len()
-                    - rest
-                        .trim_start_matches(|c: char| c.is_ascii_alphanumeric() || c == '_')
-                        .len()]
-            }
-        };
-        let known = match name.parse::<usize>() {
-            Ok(number) => number < pattern.captures_len(),
-            Err(_) => pattern.capture_names().flatten().any(|known| known == name),
-        };
-        if !known && !name.is_empty() {
-            at.error(
-                "/spec/filterTags/extract",
-                format!(
-                    "the pattern has no group `{name}` (write ${{1}}x where a text follows a group)"
-                ),
-            );
-        }
-    }
-}
+/// Entries of `platforms`.
+const MAX_PLATFORMS: usize = 32;
 
 fn choice(at: &mut SpecReader<'_>, raw: raw::RawChoice) -> Option<PolicyKind> {
     let raw::RawChoice {
@@ -477,26 +353,5 @@ pub(crate) fn order(raw: raw::RawOrder) -> SortOrder {
     match raw {
         raw::RawOrder::Asc => SortOrder::Ascending,
         raw::RawOrder::Desc => SortOrder::Descending,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pattern_literal_suffix_is_known() {
-        for (pattern, suffix) in [
-            (r"^(?P<v>.+)-alpine3\.19$", Some("-alpine3.19")),
-            (r"-rc$", Some("-rc")),
-            (r"^v\d+$", None),
-            (r"a|b$", None),
-            (r"-alpine", None),
-            (r"(?i)-alpine$", None),
-            (r"(?m)-alpine$", None),
-        ] {
-            let filter = TagFilter::new(Some(Regex::new(pattern).unwrap()), None, Vec::new());
-            assert_eq!(filter.suffix.as_deref(), suffix, "{pattern}");
-        }
     }
 }
