@@ -1,9 +1,10 @@
 //! Vocabulary that every layer shares: errors, names, secrets, schedules, images, versions, YAML,
-//! back-off, text.
+//! CEL, back-off, text.
 //!
 //! Belongs here: a type or function without I/O that at least two layers use. Does not belong here:
 //! anything that knows a registry, a Git repository, a cluster or a declared kind.
 
+pub mod cel;
 pub mod error;
 pub mod image;
 pub mod name;
