@@ -13,8 +13,9 @@ use std::path::PathBuf;
 
 /// Judge the health of objects by their status, without any cluster
 ///
-/// Uses the rules of kstatus. Lists are taken apart, so that `kubectl get all -o yaml | tagboat
-/// health -f -` works. Exits with 1 if an object has failed.
+/// Uses the rules of kstatus, and those in `spec.health` of Applications among the files. Lists are
+/// taken apart, so that `kubectl get all -o yaml | tagboat health -f -` works. Exits with 1 if an
+/// object has failed.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// Read live objects, as YAML or JSON, from FILE; "-" reads standard input

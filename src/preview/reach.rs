@@ -138,6 +138,7 @@ fn changed(before: &Application, after: &Application) -> Vec<&'static str> {
         helm,
         drift,
         ignore,
+        health,
         suspend,
     } = before;
     let fields = [
@@ -159,6 +160,7 @@ fn changed(before: &Application, after: &Application) -> Vec<&'static str> {
         ("helm", *helm != after.helm),
         ("drift", *drift != after.drift),
         ("ignore", *ignore != after.ignore),
+        ("health", *health != after.health),
         ("suspend", *suspend != after.suspend),
     ];
     fields

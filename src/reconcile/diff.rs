@@ -403,6 +403,7 @@ pub async fn dry_run(
         expected_leaves: LeafHashes::default(),
         atomic_fields: KindAtomicFields::NONE,
         take_over: Arc::clone(cluster.take_over_managers()),
+        health: None,
     };
     let observed = live
         .as_ref()

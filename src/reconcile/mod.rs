@@ -113,7 +113,13 @@ impl Reconciler {
             };
             usable.insert(
                 declared.name.clone(),
-                ClusterHandle::new(client, declared.concurrency, tasks.clone(), stop.clone()),
+                ClusterHandle::new(
+                    client,
+                    declared.concurrency,
+                    declared.health.clone(),
+                    tasks.clone(),
+                    stop.clone(),
+                ),
             );
             allowed.insert(declared.name.clone(), declared.repositories.clone());
         }

@@ -3,9 +3,9 @@
 use crate::{
     core::name::Name,
     objects::plan::Inventory,
-    spec::{Application, DeletionPolicy, Drift, Ignore},
+    spec::{Application, DeletionPolicy, Drift, HealthRule, Ignore},
 };
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 #[derive(Debug, Clone)]
 pub(crate) struct ReconcileOptions {
@@ -17,10 +17,13 @@ pub(crate) struct ReconcileOptions {
     pub service_account: Option<String>,
     pub repair: bool,
     pub ignore: Vec<Ignore>,
+    /// Health rules; the first one for a kind counts.
+    pub health: Arc<[Arc<HealthRule>]>,
 }
 
-impl From<&Application> for ReconcileOptions {
-    fn from(application: &Application) -> Self {
+impl ReconcileOptions {
+    /// Creates the options of an Application on a cluster with health rules of its own.
+    pub(crate) fn new(application: &Application, cluster: &[Arc<HealthRule>]) -> Self {
         Self {
             prune: application.prune,
             wait: application.wait,
@@ -29,11 +32,10 @@ impl From<&Application> for ReconcileOptions {
             service_account: application.service_account.clone(),
             repair: application.drift == Drift::Repair,
             ignore: application.ignore.clone(),
+            health: application.health.iter().chain(cluster).cloned().collect(),
         }
     }
-}
 
-impl ReconcileOptions {
     /// Returns whether other options make another request of the same manifest, which may succeed
     /// where the last one failed.
     pub(crate) fn changes_requests(&self, other: &Self) -> bool {
@@ -50,6 +52,7 @@ impl ReconcileOptions {
             service_account: inventory.service_account.clone(),
             repair: false,
             ignore: Vec::new(),
+            health: Arc::default(),
         }
     }
 }

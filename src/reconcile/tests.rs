@@ -36,6 +36,7 @@ fn reachable(folder: &Path) -> settings::ClusterSettings {
         requests_per_second: None,
         concurrency: 1,
         take_over: Vec::new(),
+        health: Vec::new(),
     }
 }
 
@@ -276,6 +277,7 @@ async fn event_before_apply_answer_is_no_drift() {
             expected_leaves: leaves.clone(),
             atomic_fields: atomic_fields.clone(),
             take_over: Arc::default(),
+            health: None,
         };
         cluster.state().judge(&name, &key, watched);
     };

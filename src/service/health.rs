@@ -1,9 +1,12 @@
 //! `health`: the health of given objects, without any cluster.
 
 use super::{Failure, Outcome};
-use crate::objects::{
-    health::{self, HealthStatus},
-    manifest::Manifests,
+use crate::{
+    objects::{
+        health::{self, HealthStatus},
+        manifest::Manifests,
+    },
+    spec,
 };
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -54,10 +57,10 @@ impl HealthAnswer {
     }
 }
 
-/// Judges each object by its own status.
+/// Judges each object by its own status, and by the rules of the Applications among the files.
 ///
 /// # Errors
-/// If a file holds something that is no object.
+/// If a file holds something that is no object, or an Application with a mistake.
 pub fn health(query: &HealthQuery) -> Result<HealthAnswer, Failure> {
     let mut manifests = Manifests::default();
     for (name, bytes) in &query.files {
@@ -67,9 +70,19 @@ pub fn health(query: &HealthQuery) -> Result<HealthAnswer, Failure> {
         let lines: Vec<String> = manifests.mistakes.iter().map(ToString::to_string).collect();
         return Err(Failure::input(lines.join("\n")));
     }
+    let files = query.files.iter();
+    let files = files.map(|(name, bytes)| (name.as_str(), bytes.as_slice()));
+    let rules = spec::read_health_rules(files).map_err(|mistakes| {
+        let lines: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
+        Failure::input(lines.join("\n"))
+    })?;
     let now = Timestamp::now();
     let objects = manifests.objects.iter().map(|object| {
-        let health = health::assess_at(object, now);
+        let health = health::assess_at(
+            object,
+            health::rule_for(&rules, &object.key()).as_deref(),
+            now,
+        );
         ObjectHealth {
             api_version: object.gvk().api_version(),
             kind: object.gvk().kind,

@@ -3,6 +3,7 @@
 use super::{
     diagnostic::SourcePlace,
     document::SpecReader,
+    health::{self, HealthRule},
     policy::name_of,
     raw::{self, ApplicationSpec, Declaration},
 };
@@ -10,7 +11,7 @@ use crate::core::{
     name::{Name, is_subdomain},
     schedule,
 };
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 /// A checked Application.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +40,8 @@ pub struct Application {
     pub drift: Drift,
     /// Fields that others may change.
     pub ignore: Vec<Ignore>,
+    /// Rules that decide the health of kinds.
+    pub health: Vec<Arc<HealthRule>>,
     pub suspend: bool,
 }
 
@@ -108,6 +111,7 @@ pub(crate) fn read(
         helm,
         drift,
         ignore,
+        health,
         suspend,
     } = raw.spec;
     let name = name_of(at, &raw.metadata);
@@ -125,6 +129,7 @@ pub(crate) fn read(
         _ => None,
     };
     check_pointers(at, &ignore);
+    let health = health::rules(at, "/spec/health", health);
     if at.failed() {
         return None;
     }
@@ -150,6 +155,7 @@ pub(crate) fn read(
             Some(raw::RawDrift::Report) => Drift::Report,
         },
         ignore: ignore.into_iter().map(Ignore::from).collect(),
+        health,
         suspend,
     })
 }

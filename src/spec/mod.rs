@@ -13,6 +13,7 @@ mod flux;
 mod flux_raw;
 mod forge;
 mod forge_kind;
+mod health;
 mod diagnostic;
 mod policy;
 pub mod settings;
@@ -33,6 +34,7 @@ pub use environment::{
 pub use flux::FluxImageRepository;
 pub use forge::{ForgeCredentials, ForgeSpec};
 pub use forge_kind::ForgeKind;
+pub use health::HealthRule;
 pub use policy::{DigestReflection, ImagePolicy, PolicyKind, SortOrder, TagFilter};
 pub use schema::{SchemaKind, schema};
 pub use secret_source::SecretSource;
@@ -41,7 +43,10 @@ pub(crate) use spelling::nearest;
 use crate::core::{name::Name, yaml};
 use document::{SpecDocument, SpecReader};
 use raw::{ApplicationSpec, Declaration, EnvironmentSpec, PolicySpec};
-use std::{collections::BTreeMap, sync::LazyLock};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, LazyLock},
+};
 use validator::SpecSchema;
 
 /// The API group and version of tagboat's own kinds.
@@ -87,10 +92,12 @@ impl Declarations {
 /// Returns whether a file can contain declarations: YAML or JSON by name, with one of [`NEEDLES`]
 /// inside.
 pub fn may_declare(path: &str, bytes: &[u8]) -> bool {
-    ENDINGS.iter().any(|ending| path.ends_with(ending))
-        && NEEDLES
-            .iter()
-            .any(|needle| memchr::memmem::find(bytes, needle.as_bytes()).is_some())
+    ENDINGS.iter().any(|ending| path.ends_with(ending)) && has_needle(bytes)
+}
+
+fn has_needle(bytes: &[u8]) -> bool {
+    let is_in = |needle: &&str| memchr::memmem::find(bytes, needle.as_bytes()).is_some();
+    NEEDLES.iter().any(is_in)
 }
 
 /// Returns whether a document of a file declares something, valid or not.
@@ -128,6 +135,30 @@ pub fn read_policies<'f>(files: impl IntoIterator<Item = (&'f str, &'f [u8])>) -
     all.finish()
 }
 
+/// Reads the health rules of all Applications in files, whatever else is in them.
+///
+/// # Errors
+/// Every mistake, if one of them is an error.
+pub fn read_health_rules<'f>(
+    files: impl IntoIterator<Item = (&'f str, &'f [u8])>,
+) -> Result<Vec<Arc<HealthRule>>, Vec<Diagnostic>> {
+    let mut all = CollectedDocuments::default();
+    for (path, bytes) in files {
+        // Standard input has no ending.
+        if has_needle(bytes) {
+            all.text(path, bytes, None);
+        }
+    }
+    let is_error = |mistake: &Diagnostic| mistake.severity == Severity::Error;
+    if all.mistakes.iter().any(is_error) {
+        return Err(all.mistakes);
+    }
+    let applications = all.applications.into_iter();
+    Ok(applications
+        .flat_map(|application| application.health)
+        .collect())
+}
+
 fn collect<'f>(
     files: impl IntoIterator<Item = (&'f str, &'f [u8])>,
     branch: Option<&str>,
@@ -150,9 +181,12 @@ struct CollectedDocuments {
 
 impl CollectedDocuments {
     fn file(&mut self, path: &str, bytes: &[u8], branch: Option<&str>) {
-        if !may_declare(path, bytes) {
-            return;
+        if may_declare(path, bytes) {
+            self.text(path, bytes, branch);
         }
+    }
+
+    fn text(&mut self, path: &str, bytes: &[u8], branch: Option<&str>) {
         let whole = |message: String| Diagnostic {
             place: SourcePlace::file(path),
             severity: Severity::Error,

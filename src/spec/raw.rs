@@ -384,6 +384,11 @@ pub(crate) struct ApplicationSpec {
     /// Fields that others may change: neither compared nor written once the object exists.
     #[serde(default)]
     pub ignore: Vec<RawIgnore>,
+    /// Rules in CEL that decide the health of kinds; they count more than those of tagboat.yaml and
+    /// the built-in ones.
+    #[serde(default)]
+    #[schemars(length(max = 100))]
+    pub health: Vec<RawHealthRule>,
     /// Stop applying.
     #[serde(default)]
     pub suspend: bool,
@@ -429,6 +434,24 @@ pub(crate) struct RawIgnore {
     /// The fields as JSON pointers (RFC 6901): "/spec/replicas". Fields below them are ignored,
     /// too.
     pub json_pointers: Vec<String>,
+}
+
+/// Conditions in CEL that decide the health of a kind. They are tried in the order inProgress,
+/// failed, current; if none holds, the object is in progress.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(rename = "HealthRule")]
+pub(crate) struct RawHealthRule {
+    /// Group and version of the kind, as "cert-manager.io/v1". The rule counts for every version.
+    pub api_version: String,
+    /// The kind.
+    pub kind: String,
+    /// The object is as its spec demands: "status.phase == 'Running'".
+    pub current: String,
+    /// The object is on its way there.
+    pub in_progress: Option<String>,
+    /// The object does not get there by itself.
+    pub failed: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]

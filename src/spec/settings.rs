@@ -9,6 +9,7 @@ use super::{
     document::{SpecDocument, SpecReader},
     environment::CommitAuthor,
     forge::{self, ForgeSpec},
+    health::{self, HealthRule},
     secret_source::SecretSource,
     settings_raw as raw,
     validator::SpecSchema,
@@ -17,7 +18,12 @@ use crate::core::{schedule, yaml};
 use registry::registry;
 pub use repository::message_sample;
 use repository::repository;
-use std::{collections::BTreeSet, path::PathBuf, sync::LazyLock, time::Duration};
+use std::{
+    collections::BTreeSet,
+    path::PathBuf,
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
 static PROCESS: LazyLock<SpecSchema> = LazyLock::new(SpecSchema::of::<raw::RawSettings>);
 static REGISTRIES: LazyLock<SpecSchema> = LazyLock::new(SpecSchema::of::<raw::RawRegistries>);
@@ -147,6 +153,8 @@ pub struct ClusterSettings {
     pub concurrency: usize,
     /// Prefixes of the field managers whose fields are taken over.
     pub take_over: Vec<String>,
+    /// Rules that decide the health of kinds, for every Application on it.
+    pub health: Vec<Arc<HealthRule>>,
 }
 
 impl ClusterSettings {
@@ -161,6 +169,7 @@ impl ClusterSettings {
             requests_per_second: None,
             concurrency: CONCURRENCY,
             take_over: TAKE_OVER.map(str::to_owned).to_vec(),
+            health: Vec::new(),
         }
     }
 }
@@ -287,6 +296,7 @@ fn check(at: &mut SpecReader<'_>, raw: raw::RawSettings) -> Option<Settings> {
         repositories,
         registries,
         clusters,
+        health,
         render,
         server,
         store,
@@ -313,6 +323,11 @@ fn check(at: &mut SpecReader<'_>, raw: raw::RawSettings) -> Option<Settings> {
         check_repositories(at, &pointer, &raw.repositories, &known);
     }
     check_clusters(at, &clusters, &known);
+    let health = health::rules(at, "/health", health);
+    let clusters = clusters.into_iter().map(|raw| ClusterSettings {
+        health: health.clone(),
+        ..ClusterSettings::from(raw)
+    });
     let registries: Vec<Option<RegistrySettings>> = registries
         .into_iter()
         .enumerate()
@@ -331,7 +346,7 @@ fn check(at: &mut SpecReader<'_>, raw: raw::RawSettings) -> Option<Settings> {
     Some(Settings {
         repositories: repositories?,
         registries: registries.into_iter().collect::<Option<_>>()?,
-        clusters: clusters.into_iter().map(ClusterSettings::from).collect(),
+        clusters: clusters.collect(),
         render: render?,
         listen: listen?,
         store,

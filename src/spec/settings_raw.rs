@@ -1,6 +1,6 @@
 //! The raw shape of `tagboat.yaml`, for serde and for the JSON schema.
 
-use super::{forge_kind::ForgeKind, secret_source::SecretSource};
+use super::{forge_kind::ForgeKind, raw::RawHealthRule, secret_source::SecretSource};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::path::PathBuf;
@@ -19,6 +19,10 @@ pub(super) struct RawSettings {
     /// The clusters Applications may name.
     #[serde(default)]
     pub clusters: Vec<RawCluster>,
+    /// Rules in CEL that decide the health of kinds, for every Application; its own count more.
+    #[serde(default)]
+    #[schemars(length(max = 100))]
+    pub health: Vec<RawHealthRule>,
     /// The programs that render kustomizations and charts.
     pub render: Option<RawRender>,
     /// The HTTP server.

@@ -21,6 +21,7 @@ mod forge_comments;
 mod forge_github;
 mod forge_github_reviews;
 mod forge_gitlab;
+mod health_tables;
 #[cfg(feature = "demo")]
 mod forge_real;
 #[cfg(feature = "demo")]

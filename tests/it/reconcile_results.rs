@@ -21,6 +21,7 @@ macro_rules! for_each_result_scenario {
             orphan_ends_after_a_restart,
             crd_beside_its_objects_fails_nothing,
             ignore_rule_is_tried_at_once,
+            health_rule_decides_for_its_kind,
         );
     };
 }
@@ -282,6 +283,81 @@ pub(super) async fn ignore_rule_is_tried_at_once<K: Backend>(fleet: Fleet<K>) {
         "shop",
         ", ignore: [{kind: ConfigMap, jsonPointers: [/data/other]}]",
     );
+    let statuses = fleet.applied().await;
+    assert_eq!(
+        statuses["shop"].state,
+        ApplicationState::Synced,
+        "{statuses:#?}"
+    );
+}
+
+/// Writes the status of an object, as its controller does.
+async fn write_status<K: Backend>(fleet: &Fleet<K>, path: &str, status: Value) {
+    let (code, live) = fleet.kube.call(Method::GET, path, None).await;
+    assert_eq!(code, 200, "{live}");
+    let written = json!({"apiVersion": live["apiVersion"], "kind": live["kind"],
+        "metadata": {"name": live["metadata"]["name"], "namespace": live["metadata"]["namespace"]}, "status": status});
+    let path = format!("{path}/status?fieldManager=harbour&force=true");
+    let (code, answer) = fleet.kube.call(Method::PATCH, &path, Some(&written)).await;
+    assert!(code.is_success(), "{answer}");
+}
+
+/// Waits until the health of an Application's objects reads like this.
+async fn until_unhealthy<K: Backend>(fleet: &Fleet<K>, text: &str) {
+    fleet
+        .until(text, |statuses| {
+            let messages = statuses["shop"].unhealthy.iter().map(ToString::to_string);
+            let messages: Vec<String> = messages.collect();
+            messages.join("; ").contains(text)
+        })
+        .await;
+}
+
+pub(super) async fn health_rule_decides_for_its_kind<K: Backend>(mut fleet: Fleet<K>) {
+    let group = format!("rules.{}.example.org", fleet.namespace);
+    let crd = json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": {"name": format!("boats.{group}")},
+        "spec": {"group": group, "scope": "Namespaced", "names": {"plural": "boats", "singular": "boat", "kind": "Boat"},
+            "versions": [{"name": "v1", "served": true, "storage": true, "subresources": {"status": {}},
+                "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}}}]},
+    });
+    let boat = json!({"apiVersion": format!("{group}/v1"), "kind": "Boat", "metadata": {"name": "one"}, "spec": {"size": 1}});
+    let rules = |current: &str| {
+        format!(
+            ", wait: true, timeout: 2m, health: [{{apiVersion: {group}/v1, kind: Boat, failed: \"status.phase == 'Sunk'\", current: \"{current}\"}}, \
+             {{apiVersion: v1, kind: ConfigMap, current: \"data.ready == 'yes'\"}}]"
+        )
+    };
+    fleet.application("shop", &rules("status.phase == 'Sailing'"));
+    let mut config = config("a", "1");
+    config["data"]["ready"] = json!("no");
+    fleet.manifests("shop", vec![crd.clone(), boat.clone(), config.clone()]);
+    fleet.commit();
+    // A missing field waits, and a rule counts more than the one of a built-in kind.
+    until_unhealthy(&fleet, "the object has no field `status`").await;
+    until_unhealthy(&fleet, "none of its health rules holds").await;
+    let path = format!("/apis/{group}/v1/namespaces/{}/boats/one", fleet.namespace);
+    write_status(&fleet, &path, json!({"phase": "Sunk"})).await;
+    until_unhealthy(&fleet, "Failed: its health rule `failed` holds").await;
+    write_status(&fleet, &path, json!({"phase": "Sailing"})).await;
+    config["data"]["ready"] = json!("yes");
+    fleet.manifests("shop", vec![crd.clone(), boat.clone(), config.clone()]);
+    let statuses = fleet.applied().await;
+    assert_eq!(
+        (statuses["shop"].state, statuses["shop"].unhealthy.len()),
+        (ApplicationState::Synced, 0),
+        "{statuses:#?}"
+    );
+    // Another rule judges the objects that are there, also after a restart, and applies nothing.
+    let applies = fleet.stats().of("apply");
+    fleet.application("shop", &rules("status.phase == 'Moored'"));
+    fleet.commit();
+    until_unhealthy(&fleet, "none of its health rules holds").await;
+    assert_eq!(fleet.stats().of("apply"), applies);
+    fleet.restart().await;
+    fleet.commit();
+    until_unhealthy(&fleet, "none of its health rules holds").await;
+    fleet.application("shop", ", wait: true");
     let statuses = fleet.applied().await;
     assert_eq!(
         statuses["shop"].state,

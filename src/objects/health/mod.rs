@@ -2,10 +2,10 @@
 //!
 //! The rules are those of kstatus (sigs.k8s.io/cli-utils, `pkg/kstatus`), which Flux and kpt share,
 //! so that an object is as healthy here as it is there. In their order: deletion, an unobserved
-//! generation, the conditions Reconciling and Stalled, the rule of a built-in kind, the condition
-//! Ready. An object without any of them is current. The deviations are listed, with their reasons,
-//! in `docs/what-tagboat-does-with.md`. [`pod_problems`] adds what kstatus leaves out: why the pods
-//! of a workload do not become ready.
+//! generation, a rule of the user (which ends the list), the conditions Reconciling and Stalled,
+//! the rule of a built-in kind, the condition Ready. An object without any of them is current. The
+//! deviations are listed, with their reasons, in `docs/what-tagboat-does-with.md`. [`pod_problems`]
+//! adds what kstatus leaves out: why the pods of a workload do not become ready.
 //!
 //! Two verdicts change by time alone: of a Pod that cannot be scheduled, and of a custom resource
 //! whose controller has written no status. They carry what follows, and when: [`HealthOverTime`].
@@ -13,14 +13,16 @@
 mod ending;
 mod kinds;
 mod pods;
+mod rules;
 #[cfg(test)]
 mod tests;
 mod workloads;
 
 pub use ending::{RunEnd, expires, run_end};
 pub use pods::{PodProblem, pod_problems, pod_selector, runs_pods};
+pub use rules::rule_for;
 
-use crate::objects::object::Object;
+use crate::{objects::object::Object, spec::HealthRule};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value};
 use std::fmt;
@@ -206,27 +208,35 @@ fn is_builtin(group: &str) -> bool {
         )
 }
 
-/// Returns the health of an object by its own status, now and later.
-pub fn assess(object: &Object, kind: KindTraits) -> HealthOverTime {
-    judge(object, kind).unwrap_or_else(|why| Health::new(HealthStatus::Unknown, why).into())
+/// Returns the health of an object by its own status, now and later; by a rule, if there is one.
+pub fn assess(object: &Object, kind: KindTraits, rule: Option<&HealthRule>) -> HealthOverTime {
+    judge(object, kind, rule).unwrap_or_else(|why| Health::new(HealthStatus::Unknown, why).into())
 }
 
 /// Returns the health at a time: a Pod gets 15 seconds from its creation to be scheduled, as in
 /// kstatus.
-pub fn assess_at(object: &Object, now: Timestamp) -> Health {
-    assess(object, KindTraits::default()).at(now).clone()
+pub fn assess_at(object: &Object, rule: Option<&HealthRule>, now: Timestamp) -> Health {
+    assess(object, KindTraits::default(), rule).at(now).clone()
 }
 
 /// The description of a malformed field.
 type MalformedField = String;
 
-fn judge(object: &Object, kind: KindTraits) -> Result<HealthOverTime, MalformedField> {
+fn judge(
+    object: &Object,
+    kind: KindTraits,
+    rule: Option<&HealthRule>,
+) -> Result<HealthOverTime, MalformedField> {
     if object.is_terminating() {
         return Ok(Health::new(HealthStatus::Terminating, "it is scheduled for deletion").into());
     }
     let generation = generation(object)?;
     if let Some(health) = unobserved(object, generation)? {
         return Ok(health.into());
+    }
+    if let Some(rule) = rule {
+        let conditions = conditions(object).unwrap_or_default();
+        return Ok(rules::judge(object, rule, &conditions).into());
     }
     let conditions = conditions(object)?;
     for condition in conditions.iter().filter(|condition| condition.is("True")) {

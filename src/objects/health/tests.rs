@@ -26,7 +26,7 @@ fn condition(kind: &str, status: &str, reason: &str, message: &str) -> Value {
 
 /// Returns the final verdict about an object.
 fn verdict(object: &Object) -> Health {
-    assess(object, KindTraits::default())
+    assess(object, KindTraits::default(), None)
         .at(Timestamp::MAX)
         .clone()
 }
@@ -189,7 +189,7 @@ fn health_custom_resource_without_status_waits() {
         boat
     };
     let kind = KindTraits::of("acme.io", true);
-    let without = assess(&boat(json!({})), kind);
+    let without = assess(&boat(json!({})), kind, None);
     assert_eq!(without.at(at(9)).status, InProgress);
     assert_eq!(without.at(at(10)).status, Current);
     assert_eq!(without.changes_after(at(9)), Some(at(10)));
@@ -198,7 +198,9 @@ fn health_custom_resource_without_status_waits() {
     let capped = without.no_later_than(at(-100));
     assert_eq!(capped.at(at(-50)).status, Current);
     assert_eq!(
-        assess(&boat(json!({"status": {}})), kind).at(at(0)).status,
+        assess(&boat(json!({"status": {}})), kind, None)
+            .at(at(0))
+            .status,
         InProgress
     );
     for (group, has_status, rest) in [
@@ -207,7 +209,7 @@ fn health_custom_resource_without_status_waits() {
         ("networking.k8s.io", true, json!({})),
         ("autoscaling", true, json!({})),
     ] {
-        let health = assess(&boat(rest), KindTraits::of(group, has_status));
+        let health = assess(&boat(rest), KindTraits::of(group, has_status), None);
         assert_eq!(health.at(at(0)).status, Current, "{group} {has_status}");
         assert_eq!(health.changes_after(at(0)), None);
     }
@@ -725,11 +727,11 @@ fn health_pods_table() {
     }
     let pod = object("v1", "Pod", phase("Pending", refused));
     assert_eq!(
-        assess_at(&pod, "2024-05-01T10:00:14Z".parse().unwrap()).status,
+        assess_at(&pod, None, "2024-05-01T10:00:14Z".parse().unwrap()).status,
         InProgress
     );
     assert_eq!(
-        assess_at(&pod, "2024-05-01T10:00:15Z".parse().unwrap()).status,
+        assess_at(&pod, None, "2024-05-01T10:00:15Z".parse().unwrap()).status,
         Failed
     );
 }
@@ -929,7 +931,7 @@ proptest! {
         ("batch/v1", "Job"), ("apiregistration.k8s.io/v1", "APIService"), ("v1", "PersistentVolumeClaim"), ("apiextensions.k8s.io/v1", "CustomResourceDefinition"), ("a.io/v1", "A")])) {
         let value = json!({"apiVersion": kind.0, "kind": kind.1, "metadata": {"name": "a", "namespace": "b", "generation": generation}, "spec": spec, "status": status});
         let object = Object::new(value).unwrap();
-        let health = assess_at(&object, Timestamp::UNIX_EPOCH);
+        let health = assess_at(&object, None, Timestamp::UNIX_EPOCH);
         prop_assert!(health.status != HealthStatus::NotFound && health.message.chars().count() <= 6 * 500);
         let _ = pod_selector(&object);
         let _ = pod_problems(&[object]);

@@ -5,6 +5,7 @@ use crate::{
     events::{Event, EventFact, EventReason},
     io::cluster::ClusterError,
     objects::{
+        health,
         object::{Gvk, ObjectKey},
         plan::{self, DesiredObject, InventoryEntry},
     },
@@ -18,7 +19,7 @@ use crate::{
         status::{ApplicationState, ApplicationStatus, Message},
         work::{AcceptedRevision, Target, Work},
     },
-    spec::{DeletionPolicy, Ignore},
+    spec::DeletionPolicy,
 };
 use std::{collections::HashSet, sync::Arc};
 use tokio::time::Instant;
@@ -143,14 +144,15 @@ impl AppReconciler {
             self.inventory.delete_guard = delete_guard;
             self.dirty = true;
         }
+        let options = ReconcileOptions::for_removal(&self.inventory);
         let take_over = self.cluster.client.take_over_managers();
         self.cluster
             .state()
             .claim(&self.name, &revision, &[], |one| {
-                watched_manifest(one, &[], None, take_over)
+                watched_manifest(one, &options, None, take_over)
             });
         self.target = Some(Target {
-            options: ReconcileOptions::for_removal(&self.inventory),
+            options,
             revision,
             desired: Vec::new(),
             refused: Vec::new(),
@@ -200,14 +202,14 @@ impl AppReconciler {
             blocking::compute(bytes, plan).await
         };
         let desired = self.intern(desired);
-        let options = ReconcileOptions::from(&application);
+        let options = ReconcileOptions::new(&application, &self.cluster.health);
         self.unreadable = None;
         let entries = &self.inventory.entries;
         let take_over = self.cluster.client.take_over_managers();
         self.cluster
             .state()
             .claim(&self.name, &revision, &desired, |one| {
-                watched_manifest(one, &options.ignore, entries.get(&one.key), take_over)
+                watched_manifest(one, &options, entries.get(&one.key), take_over)
             });
         let kinds: Vec<_> = desired
             .iter()
@@ -319,7 +321,7 @@ impl AppReconciler {
 /// the same manifest.
 fn watched_manifest(
     one: &DesiredObject,
-    rules: &[Ignore],
+    options: &ReconcileOptions,
     entry: Option<&InventoryEntry>,
     take_over: &Arc<[String]>,
 ) -> WatchedManifest {
@@ -328,7 +330,7 @@ fn watched_manifest(
         .filter(|applied| applied.manifest == one.hash);
     WatchedManifest {
         manifest: one.manifest.clone(),
-        ignore: observed::ignore_pointers(rules, &one.key),
+        ignore: observed::ignore_pointers(&options.ignore, &one.key),
         expected: applied.map(|applied| applied.live),
         expected_leaves: applied
             .map(|applied| applied.leaves.clone())
@@ -337,5 +339,6 @@ fn watched_manifest(
             .map(|applied| applied.atomic_fields.clone())
             .unwrap_or_default(),
         take_over: Arc::clone(take_over),
+        health: health::rule_for(&options.health, &one.key),
     }
 }

@@ -16,6 +16,7 @@ pub(crate) mod conclude;
 pub(crate) mod inventory;
 mod object_apply;
 mod orphan;
+mod outdated;
 pub(crate) mod outcome;
 pub(crate) mod pods;
 pub(crate) mod prune;
@@ -47,6 +48,7 @@ use crate::{
         sleep_until,
     },
     objects::{
+        health,
         object::ObjectKey,
         plan::{AppliedState, Inventory, RolloutHistory},
     },
@@ -301,6 +303,7 @@ impl AppReconciler {
         if let Some(requeue) = self.wait_for_watches() {
             return Ok(requeue);
         }
+        self.judge_outdated().await?;
         self.recover_inventory();
         self.record_ends();
         if let Some(requeue) = self.wait_for_dependencies() {
@@ -455,6 +458,7 @@ impl AppReconciler {
             expected_leaves: applied.leaves.clone(),
             atomic_fields: applied.atomic_fields.clone(),
             take_over: Arc::clone(self.cluster.client.take_over_managers()),
+            health: health::rule_for(&target.options.health, &one.key),
         };
         self.cluster.state().judge(&self.name, &one.key, watched);
     }

@@ -141,6 +141,7 @@ impl ObjectApply {
                 expected_leaves: LeafHashes::default(),
                 atomic_fields: KindAtomicFields::NONE,
                 take_over: Arc::clone(client.take_over_managers()),
+                health: None,
             };
             observed::observe(live, Some(&watched), KindTraits::default()).released
         };

@@ -113,7 +113,9 @@ impl ClusterHandle {
             let mut state = self.state();
             let unchanged = match (&watched, state.watched.get(&key)) {
                 (Some(before), Some(now)) => {
-                    before.manifest.ptr_eq(&now.1.manifest) && before.expected == now.1.expected
+                    before.manifest.ptr_eq(&now.1.manifest)
+                        && before.expected == now.1.expected
+                        && before.health == now.1.health
                 }
                 (None, None) => true,
                 _ => false,

@@ -36,6 +36,7 @@ use crate::{
         object::{Object, ObjectKey},
         plan::{AtomicFields, DesiredObject, LiveObject},
     },
+    spec::HealthRule,
 };
 use jiff::Timestamp;
 use records::RecordTable;
@@ -56,6 +57,8 @@ type GroupKind = (String, String);
 /// A cluster with its client, watches and shared state.
 pub(crate) struct ClusterHandle {
     pub client: ClusterClient,
+    /// Health rules for every Application on it.
+    pub health: Vec<Arc<HealthRule>>,
     state: Mutex<ClusterState>,
     watches: OnceCell<Watches>,
     records: tokio::sync::Mutex<Option<RecordTable>>,
@@ -84,6 +87,8 @@ struct AppEntry {
     /// The revision that could not be read.
     unreadable_at: Option<String>,
     claimed: Vec<ObjectKey>,
+    /// Live objects whose health was judged by another rule than counts now.
+    outdated: Vec<ObjectKey>,
     /// Whether a complete revision no longer declares it.
     retired: bool,
     /// The objects its record names, sorted; `None` if the record was never looked up.
@@ -121,11 +126,13 @@ impl ClusterHandle {
     pub(crate) fn new(
         client: ClusterClient,
         concurrency: usize,
+        health: Vec<Arc<HealthRule>>,
         tasks: TaskTracker,
         stop: CancellationToken,
     ) -> Arc<Self> {
         Arc::new(Self {
             client,
+            health,
             state: Mutex::default(),
             watches: OnceCell::new(),
             records: tokio::sync::Mutex::default(),
@@ -232,6 +239,7 @@ impl ClusterState {
         desired: &[DesiredObject],
         watched: impl Fn(&DesiredObject) -> WatchedManifest,
     ) {
+        let mut outdated = Vec::new();
         self.unclaim(name);
         self.application(name).record_damaged = false;
         for one in desired {
@@ -243,12 +251,26 @@ impl ClusterState {
                     .is_some_and(|observed| observed.live.owner.as_ref() == Some(name))
                     || watched.0 == *name
             });
-            if judges {
-                self.judge(name, &one.key, watched(one));
+            if judges && !self.judge(name, &one.key, watched(one)) {
+                outdated.push(one.key.clone());
             }
         }
-        self.application(name).claimed = desired.iter().map(|one| one.key.clone()).collect();
+        let entry = self.application(name);
+        entry.claimed = desired.iter().map(|one| one.key.clone()).collect();
+        entry.outdated = outdated;
         self.mark_read(name, revision);
+    }
+
+    /// Returns an object of an Application that must be read again, if there is one.
+    pub(crate) fn outdated(&self, name: &Name) -> Option<ObjectKey> {
+        self.applications.get(name)?.outdated.last().cloned()
+    }
+
+    /// Records that an outdated object was read again.
+    pub(crate) fn mark_judged(&mut self, name: &Name, key: &ObjectKey) {
+        if let Some(entry) = self.applications.get_mut(name) {
+            entry.outdated.retain(|outdated| outdated != key);
+        }
     }
 
     /// Claims objects by key, for an Application that applies nothing now.
@@ -331,9 +353,11 @@ impl ClusterState {
         }
     }
 
-    /// Sets the manifest that judges a live object, and judges the object if it is kept.
-    pub(crate) fn judge(&mut self, name: &Name, key: &ObjectKey, watched: WatchedManifest) {
+    /// Sets the manifest that judges a live object, and judges the object if it is kept. Returns
+    /// whether its health was judged by the right rule.
+    pub(crate) fn judge(&mut self, name: &Name, key: &ObjectKey, watched: WatchedManifest) -> bool {
         let traits = self.traits(key);
+        let mut is_judged = true;
         if let Some(observed) = self.objects.get_mut(key) {
             let object = observed
                 .raw
@@ -343,9 +367,11 @@ impl ClusterState {
             if let Some(object) = object {
                 **observed = observed::observe(&object, Some(&watched), traits);
             }
+            is_judged = observed.rule == watched.health;
         }
         self.watched
             .insert(key.clone(), Box::new((name.clone(), watched)));
+        is_judged
     }
 
     /// Stores an observed object; its owner shares memory with the known name.

@@ -12,7 +12,7 @@ use crate::{
             ValueHash,
         },
     },
-    spec::Ignore,
+    spec::{HealthRule, Ignore},
 };
 use jiff::Timestamp;
 use serde_json::Value;
@@ -38,6 +38,8 @@ pub(crate) struct Observed {
     /// Orders watch events and apply answers: an older one is dropped.
     pub resource_version: u64,
     pub health: HealthOverTime,
+    /// The rule of the user that the health was judged by.
+    pub rule: Option<Arc<HealthRule>>,
     /// The end of a Job, or of another object that runs once.
     pub ended: Option<RunEnd>,
     /// Leaves of the manifest that other managers may set.
@@ -98,6 +100,8 @@ pub(crate) struct WatchedManifest {
     pub atomic_fields: KindAtomicFields,
     /// Prefixes of the managers whose additions are removed.
     pub take_over: Arc<[String]>,
+    /// The rule of the user for its health.
+    pub health: Option<Arc<HealthRule>>,
 }
 
 impl WatchedManifest {
@@ -166,6 +170,7 @@ pub(crate) fn observe(
         watched.and_then(|watched| Some(judge(live, watched, &watched.manifest.object().ok()?)));
     let hash = judgement.as_ref().map(|judgement| judgement.hash);
     let judgement = judgement.unwrap_or_default();
+    let rule = watched.and_then(|watched| watched.health.clone());
     Observed {
         live: LiveObject {
             uid: live.uid().unwrap_or_default().to_owned(),
@@ -180,11 +185,12 @@ pub(crate) fn observe(
             .resource_version()
             .and_then(|version| version.parse().ok())
             .unwrap_or_default(),
-        health: health::assess(live, traits).no_later_than(
+        health: health::assess(live, traits, rule.as_deref()).no_later_than(
             Timestamp::now()
                 .checked_add(NEW_OBJECT_WINDOW)
                 .unwrap_or(Timestamp::MAX),
         ),
+        rule,
         ended: health::run_end(live),
         released: judgement.released,
         changed: judgement.changed,
