@@ -1,6 +1,9 @@
-//! Rules of kstatus for built-in kinds other than workloads.
+//! Rules for kinds other than workloads: those of kstatus, and of kinds that run once.
 
-use super::{Condition, Health, HealthOverTime, MalformedField, SCHEDULE_WINDOW, number, text};
+use super::{
+    Condition, Health, HealthOverTime, MalformedField, RunEnd, SCHEDULE_WINDOW, number, run_end,
+    text,
+};
 use crate::objects::object::Object;
 use serde_json::Value;
 
@@ -124,6 +127,42 @@ pub(crate) fn job(object: &Object, conditions: &[Condition<'_>]) -> Health {
     Health::in_progress(format!(
         "the Job runs, succeeded: {succeeded}/{completions}, active: {active}, failed: {failed}"
     ))
+}
+
+/// A run of Argo Workflows or Tekton is judged like a Job: what depends on it waits for its end.
+pub(crate) fn run(object: &Object, conditions: &[Condition<'_>]) -> Health {
+    let succeeded = conditions.iter().find(|one| one.kind == "Succeeded");
+    let message = match succeeded.map(Condition::text) {
+        Some(message) => message,
+        None => text(object, "/status/message", "").to_owned(),
+    };
+    let said = |verdict: &str| match message.as_str() {
+        "" => verdict.to_owned(),
+        message => format!("{verdict}: {message}"),
+    };
+    match run_end(object) {
+        Some(RunEnd::Completed) => Health::current("the run has completed"),
+        Some(RunEnd::Failed) => Health::failed(said("the run has failed")),
+        None if object.pointer("/spec/suspend").and_then(Value::as_bool) == Some(true) => {
+            Health::current("the run is suspended")
+        }
+        None => Health::in_progress(said("the run has not ended")),
+    }
+}
+
+/// A Rollout of Argo Rollouts states its phase. A paused one waits for somebody to promote it.
+pub(crate) fn rollout(object: &Object) -> Health {
+    let message = text(object, "/status/message", "");
+    let said = |verdict: &str| match message {
+        "" => verdict.to_owned(),
+        message => format!("{verdict}: {message}"),
+    };
+    match text(object, "/status/phase", "") {
+        "Healthy" => Health::current("the Rollout is healthy"),
+        "Degraded" => Health::failed(said("the Rollout is degraded")),
+        "Paused" => Health::in_progress(said("the Rollout is paused until it is promoted")),
+        _ => Health::in_progress(said("the Rollout is progressing")),
+    }
 }
 
 /// An APIService is in progress until its server answers.

@@ -261,6 +261,10 @@ fn judge(
             Health::current("the allowed disruptions are computed")
         }
         ("batch", "Job") => kinds::job(object, &conditions),
+        ("argoproj.io", "Workflow") | ("tekton.dev", "TaskRun" | "PipelineRun") => {
+            kinds::run(object, &conditions)
+        }
+        ("argoproj.io", "Rollout") => kinds::rollout(object),
         ("apiextensions.k8s.io", "CustomResourceDefinition") => kinds::definition(&conditions),
         ("apiregistration.k8s.io", "APIService") => kinds::api_service(&conditions),
         ("apps" | "extensions", "Deployment") => workloads::deployment(object, &conditions),

@@ -433,10 +433,11 @@ fn health_other_workloads_table() {
     ] {
         says("apps/v1", "ReplicaSet", rest, status, message);
     }
-    let set = |c: i64, u: i64, a: i64, r: i64| json!({"status": {"desiredNumberScheduled": 4, "currentNumberScheduled": c, "updatedNumberScheduled": u, "numberAvailable": a, "numberReady": r}});
+    let set = |c: i64, u: i64, a: i64, r: i64| json!({"status": {"observedGeneration": 1, "desiredNumberScheduled": 4, "currentNumberScheduled": c, "updatedNumberScheduled": u, "numberAvailable": a, "numberReady": r}});
     for (rest, status, message) in [
+        (json!({}), InProgress, "its controller has not seen it yet"),
         (
-            json!({}),
+            json!({"status": {"observedGeneration": 1}}),
             InProgress,
             "the number of nodes is not yet known",
         ),
@@ -446,7 +447,7 @@ fn health_other_workloads_table() {
         (set(4, 4, 4, 3), InProgress, "ready: 3/4"),
         (set(4, 4, 4, 4), Current, "on every node, replicas: 4"),
         (
-            json!({"spec": {"updateStrategy": {"type": "OnDelete"}}, "status": {"desiredNumberScheduled": 4, "currentNumberScheduled": 4, "updatedNumberScheduled": 1, "numberAvailable": 4, "numberReady": 4}}),
+            json!({"spec": {"updateStrategy": {"type": "OnDelete"}}, "status": {"observedGeneration": 1, "desiredNumberScheduled": 4, "currentNumberScheduled": 4, "updatedNumberScheduled": 1, "numberAvailable": 4, "numberReady": 4}}),
             Current,
             "its pods are updated when they are deleted (OnDelete)",
         ),

@@ -91,6 +91,10 @@ pub(crate) fn replica_set(object: &Object, conditions: &[Condition<'_>]) -> Heal
 }
 
 pub(crate) fn daemon_set(object: &Object) -> Health {
+    // The API server writes zeros into the status of a new one.
+    if object.pointer("/status/observedGeneration").is_none() {
+        return Health::in_progress("its controller has not seen it yet");
+    }
     // kstatus waits for updates that only a deletion of the pods brings.
     if text(object, "/spec/updateStrategy/type", "") == "OnDelete" {
         return Health::current(ON_DELETE);
