@@ -12,7 +12,7 @@
 //! ```
 //!
 //! Absent: users and rights, admission, validation by schema, conversion between versions,
-//! protobuf, logs and exec.
+//! running containers (logs, exec), protobuf but for what `kubectl create` sends.
 
 mod apply;
 mod controller;

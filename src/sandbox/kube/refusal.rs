@@ -43,6 +43,10 @@ pub(super) enum KubeRefusal {
     MediaType(String),
     /// 422: a JSON patch that does not fit the object.
     PatchMismatch,
+    /// 415: a kind, or a field of one, that is read as JSON only.
+    Protobuf(String),
+    /// 501: a part of a Pod that only a running container has.
+    NoContainers(&'static str),
     /// 422.
     Invalid(Vec<RefusalCause>),
 }
@@ -60,8 +64,9 @@ impl KubeRefusal {
                 409
             }
             KubeRefusal::Expired(_) => 410,
-            KubeRefusal::MediaType(_) => 415,
+            KubeRefusal::MediaType(_) | KubeRefusal::Protobuf(_) => 415,
             KubeRefusal::PatchMismatch | KubeRefusal::Invalid(_) => 422,
+            KubeRefusal::NoContainers(_) => 501,
         }
     }
 
@@ -108,6 +113,17 @@ impl KubeRefusal {
             KubeRefusal::PatchMismatch => (
                 "Invalid",
                 "the server rejected our request due to an error in our request".to_owned(),
+            ),
+            KubeRefusal::Protobuf(part) => (
+                "UnsupportedMediaType",
+                format!(
+                    "the sandbox does not read {part} in protobuf: let kubectl write a manifest, with \
+                     `--dry-run=client -o yaml`, and pipe it to `kubectl apply -f -`"
+                ),
+            ),
+            KubeRefusal::NoContainers(part) => (
+                "NotImplemented",
+                format!("the sandbox runs no containers: there is no pods/{part}"),
             ),
             KubeRefusal::Invalid(causes) => {
                 let all: Vec<String> = causes

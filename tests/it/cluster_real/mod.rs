@@ -30,6 +30,8 @@ mod reconcile_shared;
 mod records;
 #[cfg(feature = "demo")]
 mod sandbox;
+#[cfg(feature = "demo")]
+mod sandbox_kubectl;
 mod smoke;
 mod support;
 mod watch;

@@ -561,13 +561,35 @@ async fn sandbox_applies_other_kinds_like_kubernetes() {
     }
 }
 
-/// Runs kubectl against a sandbox; returns its output.
-fn kubectl(
+/// Runs kubectl against a sandbox; returns its output, which must be a success.
+pub(super) fn kubectl(
     sandbox: &SandboxCluster,
     folder: &std::path::Path,
     arguments: &[&str],
     input: &str,
 ) -> String {
+    let output = kubectl_output(sandbox, folder, arguments, &[], input);
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    // `diff` exits with 1 if there is a difference.
+    let well =
+        output.status.success() || (arguments[0] == "diff" && output.status.code() == Some(1));
+    assert!(
+        well,
+        "kubectl {arguments:?}: {}{}",
+        text(&output.stdout),
+        text(&output.stderr)
+    );
+    text(&output.stdout)
+}
+
+/// Runs kubectl against a sandbox.
+pub(super) fn kubectl_output(
+    sandbox: &SandboxCluster,
+    folder: &std::path::Path,
+    arguments: &[&str],
+    environment: &[(&str, &str)],
+    input: &str,
+) -> std::process::Output {
     use std::{
         io::Write,
         process::{Command, Stdio},
@@ -578,7 +600,8 @@ fn kubectl(
         .args(arguments)
         .env_clear()
         .env("HOME", folder)
-        .env("PATH", std::env::var_os("PATH").unwrap());
+        .env("PATH", std::env::var_os("PATH").unwrap())
+        .envs(environment.iter().copied());
     let mut child = command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -591,18 +614,7 @@ fn kubectl(
         .unwrap()
         .write_all(input.as_bytes())
         .unwrap();
-    let output = child.wait_with_output().unwrap();
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    // `diff` exits with 1 if there is a difference.
-    let well =
-        output.status.success() || (arguments[0] == "diff" && output.status.code() == Some(1));
-    assert!(
-        well,
-        "kubectl {arguments:?}: {}{}",
-        text(&output.stdout),
-        text(&output.stderr)
-    );
-    text(&output.stdout)
+    child.wait_with_output().unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]

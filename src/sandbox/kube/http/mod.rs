@@ -1,5 +1,7 @@
 //! The wire: which request is answered by what.
 
+mod messages;
+mod protobuf;
 mod request;
 mod watch;
 
@@ -54,7 +56,11 @@ async fn answer(
         return response;
     }
     let Some(place) = ResourcePath::parse(uri.path()) else {
-        return refused(&KubeRefusal::NoSuchPath, None, "");
+        let refusal = match request::needs_container(uri.path()) {
+            Some(part) => KubeRefusal::NoContainers(part),
+            None => KubeRefusal::NoSuchPath,
+        };
+        return refused(&refusal, None, "");
     };
     let Some(kind) = place.kind(&kinds) else {
         return refused(&KubeRefusal::NoSuchPath, None, "");

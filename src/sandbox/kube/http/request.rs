@@ -1,11 +1,14 @@
 //! Parses a request: path, query and body.
 
-use super::super::{
-    kinds::SandboxKind,
-    refusal::KubeRefusal,
-    selector::ListSelector,
-    table::Include,
-    write::{Deletion, PatchBody, WritePart},
+use super::{
+    super::{
+        kinds::SandboxKind,
+        refusal::KubeRefusal,
+        selector::ListSelector,
+        table::Include,
+        write::{Deletion, PatchBody, WritePart},
+    },
+    protobuf::{self, ProtobufError},
 };
 use axum::http::{HeaderMap, Uri, header};
 use serde_json::Value;
@@ -153,6 +156,24 @@ impl ResponseForm {
     }
 }
 
+/// Returns the part of a Pod at a path that only a running container has.
+pub(super) fn needs_container(path: &str) -> Option<&'static str> {
+    let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
+    match parts.as_slice() {
+        ["api", "v1", "namespaces", _, "pods", _, part] => {
+            let parts = [
+                "log",
+                "exec",
+                "attach",
+                "portforward",
+                "ephemeralcontainers",
+            ];
+            parts.into_iter().find(|known| known == part)
+        }
+        _ => None,
+    }
+}
+
 /// A header as text; empty if there is none.
 pub(super) fn text(headers: &HeaderMap, name: &str) -> String {
     headers
@@ -175,13 +196,21 @@ pub(super) fn manager(query: &UrlQuery, headers: &HeaderMap) -> String {
     }
 }
 
-/// Reads a body of JSON or YAML.
+/// Reads a body of JSON, YAML or protobuf.
 ///
 /// # Errors
-/// If it is neither.
+/// If it is neither, or has a part that the sandbox does not know.
 pub(super) fn body(headers: &HeaderMap, bytes: &[u8]) -> Result<Value, KubeRefusal> {
     let kind = text(headers, header::CONTENT_TYPE.as_str());
-    if kind.contains("protobuf") || kind.contains("cbor") {
+    if kind.contains("protobuf") {
+        return protobuf::object(bytes).map_err(|error| match error {
+            ProtobufError::Malformed => {
+                KubeRefusal::BadRequest("error decoding the body: it is no protobuf".to_owned())
+            }
+            ProtobufError::Unsupported(part) => KubeRefusal::Protobuf(part),
+        });
+    }
+    if kind.contains("cbor") {
         return Err(KubeRefusal::MediaType(kind));
     }
     if let Ok(value) = serde_json::from_slice(bytes) {
