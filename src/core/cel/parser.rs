@@ -23,6 +23,7 @@ pub(super) fn parse(source: &str) -> Result<Node, ParseError> {
         next: 0,
         nesting: 0,
         names: Vec::new(),
+        patterns: 0,
     };
     let root = parser.expression()?;
     if *parser.peek() != Token::End {
@@ -46,6 +47,8 @@ struct Parser<'s> {
     nesting: u8,
     /// The variables of the macros around.
     names: Vec<String>,
+    /// How many patterns were compiled.
+    patterns: u8,
 }
 
 type Parsed = Result<Node, ParseError>;
@@ -431,8 +434,9 @@ impl Parser<'_> {
     }
 
     /// Compiles the pattern once, and bounds what it may cost.
-    fn matches(&self, at: usize, text: Option<Node>, pattern: Option<Node>) -> Parsed {
+    fn matches(&mut self, at: usize, text: Option<Node>, pattern: Option<Node>) -> Parsed {
         const MAX_PATTERN: usize = 16 << 10;
+        const MAX_PATTERNS: u8 = 4;
         let (Some(text), Some(pattern)) = (text, pattern) else {
             return self.unexpected();
         };
@@ -442,6 +446,11 @@ impl Parser<'_> {
                 "the pattern of matches() must be text in quotes",
             );
         };
+        if self.patterns == MAX_PATTERNS {
+            let message = format!("an expression has at most {MAX_PATTERNS} patterns");
+            return self.fail(pattern.at, message);
+        }
+        self.patterns += 1;
         let compiled = RegexBuilder::new(source)
             .size_limit(MAX_PATTERN)
             .dfa_size_limit(MAX_PATTERN * 16)

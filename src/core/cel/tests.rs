@@ -250,6 +250,11 @@ fn cel_mistakes_are_found_when_read() {
     ] {
         assert_eq!(evaluate(source), Err(error.to_owned()), "{source}");
     }
+    let patterns = vec!["'a'.matches('a')"; 5].join(" && ");
+    assert_eq!(
+        evaluate(&patterns),
+        Err("an expression has at most 4 patterns, at character 93".to_owned())
+    );
     let error = evaluate("status.phase.frobnicate()").unwrap_err();
     assert!(
         error.starts_with("frobnicate(): this function is unknown; available: size, contains"),
