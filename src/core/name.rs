@@ -74,6 +74,11 @@ pub fn is_subdomain(text: &str) -> bool {
         })
 }
 
+/// Returns whether `text` is a DNS label (RFC 1123), which Kubernetes requires of namespaces.
+pub fn is_label(text: &str) -> bool {
+    is_subdomain(text) && text.len() <= 63 && !text.contains('.')
+}
+
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.namespace(), self.name())

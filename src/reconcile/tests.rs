@@ -29,14 +29,9 @@ fn reachable(folder: &Path) -> settings::ClusterSettings {
     )
     .unwrap();
     settings::ClusterSettings {
-        name: "a".into(),
-        kubeconfig: Some(kubeconfig),
-        context: None,
-        repositories: Vec::new(),
-        requests_per_second: None,
         concurrency: 1,
         take_over: Vec::new(),
-        health: Vec::new(),
+        ..settings::ClusterSettings::new("a", Some(kubeconfig))
     }
 }
 

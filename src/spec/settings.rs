@@ -14,7 +14,7 @@ use super::{
     settings_raw as raw,
     validator::SpecSchema,
 };
-use crate::core::{schedule, yaml};
+use crate::core::{name::is_label, schedule, yaml};
 use registry::registry;
 pub use repository::message_sample;
 use repository::repository;
@@ -155,7 +155,12 @@ pub struct ClusterSettings {
     pub take_over: Vec<String>,
     /// Rules that decide the health of kinds, for every Application on it.
     pub health: Vec<Arc<HealthRule>>,
+    /// The namespace that belongs to tagboat: its records are there, and nowhere else.
+    pub namespace: String,
 }
+
+/// The namespace of the records where `clusters[].namespace` is not set.
+pub const OWN_NAMESPACE: &str = "tagboat-system";
 
 impl ClusterSettings {
     /// Returns a cluster with default settings; without a kubeconfig, the cluster that the process
@@ -170,6 +175,7 @@ impl ClusterSettings {
             concurrency: CONCURRENCY,
             take_over: TAKE_OVER.map(str::to_owned).to_vec(),
             health: Vec::new(),
+            namespace: OWN_NAMESPACE.to_owned(),
         }
     }
 }
@@ -402,6 +408,12 @@ fn check_clusters(at: &mut SpecReader<'_>, clusters: &[raw::RawCluster], known: 
             );
         }
         check_repositories(at, &pointer, &raw.repositories, known);
+        if let Some(namespace) = raw.namespace.as_ref().filter(|name| !is_label(name)) {
+            let message = format!(
+                "{namespace:?} is no namespace: write at most 63 lower-case letters, digits and '-'"
+            );
+            at.error(&format!("{pointer}/namespace"), message);
+        }
         if raw.in_cluster == raw.kubeconfig.is_some() {
             at.error(&pointer, "write either kubeconfig or inCluster: true");
         }
@@ -419,6 +431,7 @@ impl From<raw::RawCluster> for ClusterSettings {
                 .concurrency
                 .map_or(usual.concurrency, |concurrency| concurrency as usize),
             take_over: raw.take_over.unwrap_or(usual.take_over),
+            namespace: raw.namespace.unwrap_or(usual.namespace),
             ..usual
         }
     }

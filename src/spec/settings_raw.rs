@@ -211,6 +211,9 @@ pub struct RawCluster {
     /// Field managers, by the beginning of their names, whose fields become Git's: what Git does
     /// not name is removed. Those of kubectl, Flux, Argo CD and Helm if none is written.
     pub take_over: Option<Vec<String>>,
+    /// The namespace of tagboat's own records in the cluster: `tagboat-system` if none is written.
+    /// Let nobody else write ConfigMaps there.
+    pub namespace: Option<String>,
 }
 
 /// The programs that render, and what they may do.
