@@ -340,6 +340,7 @@ impl ClusterPreview<'_> {
             | ClusterProblem::Webhook { .. }
             | ClusterProblem::Server { .. }
             | ClusterProblem::Replaced { .. }
+            | ClusterProblem::AnswerTooLarge { .. }
             | ClusterProblem::Gone
             | ClusterProblem::Protocol { .. }
             | ClusterProblem::Stuck { .. } => {

@@ -139,6 +139,9 @@ pub enum ClusterProblem {
     /// More than the API server or its database takes.
     #[error("it is too large for the cluster: {message}")]
     TooLarge { message: String },
+    /// An answer with more bytes than are read.
+    #[error("the answer is larger than {} MiB", limit >> 20)]
+    AnswerTooLarge { limit: usize },
     /// 5xx.
     #[error("the server failed ({status}): {message}")]
     Server { status: u16, message: String },
@@ -214,6 +217,7 @@ impl Classify for ClusterError {
             | ClusterProblem::Denied { .. }
             | ClusterProblem::TooLarge { .. }
             | ClusterProblem::Address { .. }
+            | ClusterProblem::AnswerTooLarge { .. }
             | ClusterProblem::Replaced { .. }
             | ClusterProblem::Refused { .. } => ErrorKind::Config,
             ClusterProblem::Conflict { .. } | ClusterProblem::Gone => ErrorKind::Conflict,

@@ -19,6 +19,7 @@ mod discovery;
 #[cfg(feature = "demo")]
 mod edit;
 mod error;
+mod list;
 mod liveness;
 mod url;
 mod read;

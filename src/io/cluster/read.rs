@@ -1,4 +1,4 @@
-//! Reads a cluster: version, discovery, one object, lists.
+//! Reads a cluster: version, discovery, one object.
 
 use super::{
     ClusterClient, RequestIdentity,
@@ -17,8 +17,6 @@ use std::{
 };
 use tokio::sync::{Mutex, OnceCell, watch};
 
-/// Objects asked for at once, as client-go does.
-pub(crate) const PAGE: usize = 500;
 /// A kind that is not known is not asked for again within this time.
 const UNKNOWN_PAUSE: Duration = Duration::from_secs(2);
 /// Concurrent requests for single groups.
@@ -59,71 +57,6 @@ struct RawServerVersion {
     major: String,
     minor: String,
     git_version: String,
-}
-
-/// A page of a list.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct ObjectList {
-    #[serde(default)]
-    api_version: String,
-    #[serde(default)]
-    kind: String,
-    #[serde(default)]
-    pub metadata: ListMeta,
-    #[serde(default)]
-    items: Option<Vec<Value>>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default, rename_all = "camelCase")]
-pub(crate) struct ListMeta {
-    pub resource_version: String,
-    #[serde(rename = "continue")]
-    pub next: String,
-}
-
-impl ObjectList {
-    /// Parses a page. Anything but a list is an error: as an empty list it would mean that
-    /// everything is gone.
-    pub(crate) fn read(
-        cluster: &ClusterClient,
-        subject: &str,
-        body: &[u8],
-    ) -> Result<Self, ClusterError> {
-        let list: Self = cluster.read(subject, body)?;
-        if !list.kind.ends_with("List") {
-            let why = format!(
-                "it is a {}, not a list",
-                crate::core::image::shown(&list.kind)
-            );
-            return Err(cluster.fault(subject, ClusterProblem::Protocol { why }));
-        }
-        Ok(list)
-    }
-
-    /// Returns the objects. Items of built-in kinds have no apiVersion and kind of their own: the
-    /// list has them for all.
-    pub(crate) fn objects(self) -> impl Iterator<Item = Result<Object, ClusterProblem>> {
-        let Self {
-            api_version,
-            kind,
-            items,
-            ..
-        } = self;
-        let kind = kind.strip_suffix("List").unwrap_or(&kind).to_owned();
-        items.unwrap_or_default().into_iter().map(move |mut item| {
-            if let Some(fields) = item.as_object_mut() {
-                fields
-                    .entry("apiVersion")
-                    .or_insert_with(|| api_version.clone().into());
-                fields.entry("kind").or_insert_with(|| kind.clone().into());
-            }
-            Object::new(item).map_err(|error| ClusterProblem::Protocol {
-                why: format!("an item of the list is no object: {error}"),
-            })
-        })
-    }
 }
 
 impl ClusterClient {
@@ -346,73 +279,6 @@ impl ClusterClient {
                 Ok(None)
             }
             Err(error) => Err(error),
-        }
-    }
-
-    /// Lists all objects of a kind with these labels ("a=b,c"), in one namespace or in all, page by
-    /// page.
-    ///
-    /// # Errors
-    /// As every request: see [`ClusterProblem`].
-    pub async fn list(
-        &self,
-        identity: &RequestIdentity,
-        resource: &Resource,
-        namespace: Option<&str>,
-        labels: Option<&str>,
-    ) -> Result<Vec<Object>, ClusterError> {
-        self.list_as(identity, resource, namespace, labels, |object| object)
-            .await
-    }
-
-    /// Like [`ClusterClient::list`], but keeps only the result of `each` beyond a page.
-    pub(crate) async fn list_as<T>(
-        &self,
-        identity: &RequestIdentity,
-        resource: &Resource,
-        namespace: Option<&str>,
-        labels: Option<&str>,
-        make: impl Fn(Object) -> T,
-    ) -> Result<Vec<T>, ClusterError> {
-        let subject = resource.dotted();
-        let collection = url::collection(resource, namespace)
-            .map_err(|problem| self.fault(&subject, problem))?;
-        let limit = PAGE.to_string();
-        let (mut found, mut next, mut restarted) = (Vec::new(), String::new(), false);
-        loop {
-            let query = url::query(&[
-                ("labelSelector", labels.unwrap_or_default()),
-                ("limit", &limit),
-                ("continue", &next),
-            ]);
-            let call = ApiRequest {
-                subject: subject.clone(),
-                resource: subject.clone(),
-                namespace,
-                gvk: Some(&resource.gvk),
-                ..ApiRequest::get(RequestVerb::List, format!("{collection}{query}"), identity)
-            };
-            let list = match self.call(call).await {
-                Ok(answer) => ObjectList::read(self, &subject, &answer.body)?,
-                // The pages took longer than the server keeps a version: once more from the start.
-                Err(error)
-                    if *error.problem == ClusterProblem::Gone && !next.is_empty() && !restarted =>
-                {
-                    (next, restarted) = (String::new(), true);
-                    found.clear();
-                    continue;
-                }
-                Err(error) => return Err(error),
-            };
-            next.clone_from(&list.metadata.next);
-            for object in list.objects() {
-                found.push(make(
-                    object.map_err(|problem| self.fault(&subject, problem))?,
-                ));
-            }
-            if next.is_empty() {
-                return Ok(found);
-            }
         }
     }
 

@@ -9,7 +9,7 @@ use super::{
 use crate::events::{Event, EventReason};
 use crate::objects::object::Gvk;
 use bytes::Bytes;
-use http_body_util::{BodyExt, Limited};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::{HeaderMap, Method, Request, StatusCode};
 use jiff::Timestamp;
 use kube::client::Body;
@@ -22,8 +22,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The most bytes of an answer that are read: a page of 500 objects of 1 MiB is more than any
-/// server sends at once.
+/// The most bytes of an answer that are read, if a request sets no other bound: a page of 500
+/// objects of 1 MiB is more than any server sends at once.
 const LARGEST: usize = 256 << 20;
 /// The timeout of one attempt, webhooks included (the server gives them at most 30 s).
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -53,6 +53,8 @@ pub(crate) struct ApiRequest<'a> {
     pub gvk: Option<&'a Gvk>,
     /// True if it can be retried when it is unknown whether it arrived.
     pub again: bool,
+    /// The most bytes of the answer that are read.
+    pub largest: usize,
 }
 
 impl<'a> ApiRequest<'a> {
@@ -70,6 +72,7 @@ impl<'a> ApiRequest<'a> {
             namespace: None,
             gvk: None,
             again: true,
+            largest: LARGEST,
         }
     }
 }
@@ -303,10 +306,15 @@ impl ClusterClient {
                 .await
                 .map_err(|error| unreachable(transport(&error)))?
                 .into_parts();
-            let body = Limited::new(body, LARGEST)
+            let body = Limited::new(body, call.largest)
                 .collect()
                 .await
-                .map_err(|error| unreachable(chain(&*error)))?
+                .map_err(|error| match error.is::<LengthLimitError>() {
+                    true => ClusterProblem::AnswerTooLarge {
+                        limit: call.largest,
+                    },
+                    false => unreachable(chain(&*error)),
+                })?
                 .to_bytes();
             Ok::<_, ClusterProblem>((head, body))
         };
