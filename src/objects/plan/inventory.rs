@@ -44,8 +44,8 @@ pub struct Inventory {
     pub prune: bool,
     /// The declared `serviceAccountName`.
     pub service_account: Option<String>,
-    /// The revision whose deletions the user confirmed.
-    pub confirmed: Option<String>,
+    /// The deletions that the user confirmed.
+    pub confirmed: Option<Box<Confirmation>>,
     /// The number of objects when everything was applied and nothing was left to delete. A prune is
     /// measured against it.
     pub objects: Option<usize>,
@@ -54,6 +54,24 @@ pub struct Inventory {
     pub entries: BTreeMap<ObjectKey, InventoryEntry>,
     /// Entries known by their labels alone, since a record was lost.
     pub recovered: BTreeSet<ObjectKey>,
+}
+
+/// Deletions that the user confirmed: those that were due at a revision when it was asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Confirmation {
+    pub revision: String,
+    pub objects: BTreeSet<ObjectKey>,
+}
+
+impl Confirmation {
+    /// Returns whether deletions at a revision are confirmed. One that came later is not.
+    pub fn covers<'k>(
+        &self,
+        revision: &str,
+        mut deletions: impl Iterator<Item = &'k ObjectKey>,
+    ) -> bool {
+        self.revision == revision && deletions.all(|key| self.objects.contains(key))
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -216,6 +234,8 @@ struct SerializedEntry {
     name: String,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     recovered: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    confirmed: bool,
     #[serde(flatten)]
     applied: Option<AppliedState>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -259,7 +279,7 @@ impl fmt::Display for Inventory {
             prune: *prune,
             delete: *deletion == DeletionPolicy::Delete,
             service_account: service_account.clone(),
-            confirmed: confirmed.clone(),
+            confirmed: confirmed.as_ref().map(|given| given.revision.clone()),
             objects: self.objects,
             delete_guard: self.delete_guard.clone(),
             atomic_fields: all
@@ -274,6 +294,9 @@ impl fmt::Display for Inventory {
             namespace: key.namespace.clone(),
             name: key.name.clone(),
             recovered: self.recovered.contains(key),
+            confirmed: confirmed
+                .as_ref()
+                .is_some_and(|given| given.objects.contains(key)),
             applied: entry.applied.clone(),
             atomic_fields: atomic_fields(entry)
                 .and_then(|atomic_fields| number.get(&atomic_fields).copied()),
@@ -306,6 +329,9 @@ impl Inventory {
     pub fn remove(&mut self, key: &ObjectKey) {
         self.entries.remove(key);
         self.recovered.remove(key);
+        if let Some(confirmed) = &mut self.confirmed {
+            confirmed.objects.remove(key);
+        }
     }
 
     /// Parses a text: one line of JSON for the inventory, one for each object.
@@ -337,6 +363,7 @@ impl Inventory {
         } = serde_json::from_str(head.1).map_err(|error| wrong(head, error))?;
         let all: Vec<KindAtomicFields> = all.into_iter().map(KindAtomicFields::new).collect();
         let (mut entries, mut recovered_keys) = (BTreeMap::new(), BTreeSet::new());
+        let mut confirmed_keys = BTreeSet::new();
         for line in lines {
             let SerializedEntry {
                 group,
@@ -345,6 +372,7 @@ impl Inventory {
                 namespace,
                 name,
                 recovered,
+                confirmed,
                 mut applied,
                 atomic_fields,
             } = serde_json::from_str(line.1).map_err(|error| wrong(line, error))?;
@@ -357,6 +385,9 @@ impl Inventory {
             let key = ObjectKey::new(group, kind, namespace, name);
             if recovered {
                 recovered_keys.insert(key.clone());
+            }
+            if confirmed {
+                confirmed_keys.insert(key.clone());
             }
             entries.insert(key, InventoryEntry { version, applied });
         }
@@ -377,7 +408,12 @@ impl Inventory {
         };
         Ok(Self {
             service_account,
-            confirmed,
+            confirmed: confirmed.map(|revision| {
+                Box::new(Confirmation {
+                    revision,
+                    objects: confirmed_keys,
+                })
+            }),
             objects,
             delete_guard,
             entries,

@@ -285,10 +285,14 @@ fn cascades(key: &ObjectKey) -> bool {
     CASCADING_KINDS.contains(&(key.group.as_str(), key.kind.as_str()))
 }
 
-/// Returns why deletions need a confirmation, unless the user gave it for this revision.
+/// Returns why deletions need a confirmation, unless the user gave it for these of this revision.
 fn confirmation(input: &GuardInput<'_>) -> Option<String> {
-    if input.delete.is_empty() || input.inventory.confirmed.as_deref() == Some(input.owner.revision)
-    {
+    if input.delete.is_empty() {
+        return None;
+    }
+    let confirmed = input.inventory.confirmed.as_ref();
+    let keys = || input.delete.iter().map(|target| &target.key);
+    if confirmed.is_some_and(|given| given.covers(input.owner.revision, keys())) {
         return None;
     }
     let reasons: Vec<String> = raised_guards(input)

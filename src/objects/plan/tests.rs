@@ -7,7 +7,7 @@ use crate::{
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 mod guards;
 
@@ -1087,13 +1087,26 @@ fn confirmation_is_valid_for_one_revision() {
             .confirmation
         };
         assert_eq!(found(&inventory).as_deref(), expected, "{all:?}");
-        inventory.confirmed = Some("r1".into());
+        let all_keys: BTreeSet<ObjectKey> = inventory.entries.keys().cloned().collect();
+        let confirmed = |revision: &str, objects: &BTreeSet<ObjectKey>| {
+            Some(Box::new(Confirmation {
+                revision: revision.to_owned(),
+                objects: objects.clone(),
+            }))
+        };
+        inventory.confirmed = confirmed("r1", &all_keys);
         assert_eq!(
             found(&inventory).as_deref(),
             expected,
             "a yes for another revision"
         );
-        inventory.confirmed = Some("r2".into());
+        inventory.confirmed = confirmed("r2", &BTreeSet::new());
+        assert_eq!(
+            found(&inventory).as_deref(),
+            expected,
+            "a yes for other objects"
+        );
+        inventory.confirmed = confirmed("r2", &all_keys);
         assert_eq!(found(&inventory), None);
     }
     // An Application that is deleted by its policy needs a yes only for what others may have put
@@ -1150,7 +1163,10 @@ fn inventory_round_trip_refuses_damage() {
         .replicas = Some(3);
     inventory.address = "git.example.org/shop/fleet".into();
     inventory.part = "main:policies".into();
-    inventory.confirmed = Some("abc".into());
+    inventory.confirmed = Some(Box::new(Confirmation {
+        revision: "abc".into(),
+        objects: [key("Namespace shop")].into(),
+    }));
     inventory.delete_guard = Some("none".into());
     inventory.recovered.insert(key("Namespace shop"));
     let atomic_fields = |inventory: &mut Inventory, atomic_fields| {

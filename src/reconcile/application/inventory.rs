@@ -27,7 +27,7 @@ const ENTRY_BYTES: usize = 300;
 impl AppReconciler {
     /// Loads the record from the cluster.
     pub(crate) async fn load(&mut self) -> Result<(), ClusterError> {
-        self.record = self.cluster.take_record(&self.name).await?;
+        self.record = self.cluster.take_record(&self.name).await?.map(Box::new);
         let mut damage = None;
         if let Some(record) = &mut self.record {
             // Ten thousand objects at rest: the parsed inventory replaces the text.
@@ -166,10 +166,12 @@ impl AppReconciler {
     /// Writes the record; merges it with what another process wrote meanwhile.
     pub(crate) async fn save(&mut self) -> Result<(), ClusterError> {
         for attempt in 1.. {
-            let mut record = self
-                .record
-                .clone()
-                .unwrap_or_else(|| ApplicationRecord::new(self.name.clone(), Default::default()));
+            let mut record = self.record.clone().unwrap_or_else(|| {
+                Box::new(ApplicationRecord::new(
+                    self.name.clone(),
+                    Default::default(),
+                ))
+            });
             let inventory = self.inventory_text().await;
             record.data.insert(text::INVENTORY.to_owned(), inventory);
             record
@@ -217,7 +219,7 @@ impl AppReconciler {
                 ..conflict
             });
         }
-        self.record = found;
+        self.record = found.map(Box::new);
         for (key, entry) in theirs.entries {
             if self.inventory.entries.contains_key(&key) {
                 continue;

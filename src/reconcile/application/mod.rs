@@ -83,10 +83,12 @@ pub(crate) struct AppReconciler {
     pub(crate) work: Option<Work>,
     /// Requests that no pass has executed yet.
     requests: Vec<ApplicationRequest>,
+    /// The revision whose deletions the user has confirmed, until they are planned.
+    confirming: Option<Box<str>>,
     /// Whether the name on this cluster is reserved for this repository.
     owns_name: bool,
     pub(crate) target: Option<Target>,
-    pub(crate) record: Option<ApplicationRecord>,
+    pub(crate) record: Option<Box<ApplicationRecord>>,
     /// Whether the record was read.
     pub(crate) loaded: bool,
     /// Whether the inventory must be rebuilt from labels.
@@ -154,6 +156,7 @@ impl AppReconciler {
             status,
             work: None,
             requests: Vec::new(),
+            confirming: None,
             owns_name: false,
             target: None,
             record: None,
@@ -289,7 +292,6 @@ impl AppReconciler {
         if !self.loaded {
             self.load().await?;
         }
-        // After the load, which would overwrite a confirmation.
         self.execute_requests();
         let has_new_work = self.work.is_some();
         self.accept_work().await?;

@@ -13,7 +13,7 @@ use crate::{
         autoscale::AUTOSCALERS,
         health::{self, Health},
         object::{Gvk, ObjectKey},
-        plan::{self, ObjectClaims as _, ObjectOwner, PrunePlan, PruneTarget},
+        plan::{self, Confirmation, ObjectClaims as _, ObjectOwner, PrunePlan, PruneTarget},
     },
     reconcile::{cluster_state::ClusterState, diff::ApplyRefusal, status::Message, work::Target},
 };
@@ -52,7 +52,7 @@ pub(crate) struct PruneFacts<'a> {
     pub unreadable_unselected: Option<(Name, String)>,
     /// What is unread of other repositories.
     pub unread_elsewhere: Option<String>,
-    /// Whether the user confirmed the deletions of this revision.
+    /// Whether the user confirmed these deletions at this revision.
     pub confirmed: bool,
     /// Why the deletions need a confirmation.
     pub confirmation: Option<String>,
@@ -180,6 +180,7 @@ impl AppReconciler {
             return Ok(result);
         };
         let plan = self.plan_prune(target, &self.cluster.state());
+        let plan = self.confirm(plan, assessment);
         self.drop_entries(&plan, &mut result);
         self.report_handovers(&plan, &mut result);
         let terminating = plan.terminating.iter();
@@ -217,6 +218,28 @@ impl AppReconciler {
         Ok(result)
     }
 
+    /// Confirms the planned deletions, if the user asked for it at this revision. Deletions that
+    /// come later need another confirmation.
+    fn confirm(&mut self, mut plan: PrunePlan, assessment: &Assessment) -> PrunePlan {
+        let revision = self.target.as_ref().map(|target| target.revision.as_str());
+        if self.confirming.is_none() || self.confirming.as_deref() != revision {
+            return plan;
+        }
+        if plan.delete.is_empty() {
+            if assessment.all_applied() && self.unlisted.is_empty() {
+                self.confirming = None;
+            }
+            return plan;
+        }
+        let objects = plan.delete.iter().map(|target| target.key.clone());
+        let objects = objects.collect();
+        let given = |revision| Box::new(Confirmation { revision, objects });
+        self.inventory.confirmed = self.confirming.take().map(String::from).map(given);
+        self.dirty = true;
+        plan.confirmation = None;
+        plan
+    }
+
     fn prune_facts(&self, plan: &PrunePlan, assessment: &Assessment) -> PruneFacts<'_> {
         let unreadable = self.unreadable_message();
         let all_applied = assessment.all_applied();
@@ -238,7 +261,11 @@ impl AppReconciler {
             unread,
             unreadable_unselected,
             unread_elsewhere: self.cluster.state().unread_elsewhere(&self.repository.name),
-            confirmed: revision.is_some() && self.inventory.confirmed.as_ref() == revision,
+            confirmed: revision.is_some_and(|revision| {
+                let keys = plan.delete.iter().map(|target| &target.key);
+                let given = self.inventory.confirmed.as_ref();
+                given.is_some_and(|given| given.covers(revision, keys))
+            }),
             confirmation: plan.confirmation.clone(),
         }
     }

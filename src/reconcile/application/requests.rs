@@ -13,7 +13,7 @@ impl AppReconciler {
         }
     }
 
-    /// Executes the requests, after the load of the record, which would overwrite a confirmation.
+    /// Executes the requests. A confirmation waits for the plan of its revision.
     pub(super) fn execute_requests(&mut self) {
         for request in std::mem::take(&mut self.requests) {
             match request {
@@ -23,8 +23,7 @@ impl AppReconciler {
                     self.forget_failed_ends();
                 }
                 ApplicationRequest::ConfirmPrune(revision) => {
-                    self.inventory.confirmed = Some(revision);
-                    self.dirty = true;
+                    self.confirming = Some(revision.into());
                 }
             }
         }
