@@ -194,10 +194,14 @@ impl Reconciler {
                         revision,
                         reason: Reason::DependencyCycle,
                         message: Message::application(cycle.clone()),
+                        terms: Some(application.into()),
                     };
                     self.hand_over(cluster, repository, &application.name, work);
                 } else if application.suspend {
-                    let work = Work::Suspend { revision };
+                    let work = Work::Suspend {
+                        revision,
+                        terms: application.into(),
+                    };
                     self.hand_over(cluster, repository, &application.name, work);
                 } else {
                     let render = Arc::clone(render);

@@ -139,6 +139,7 @@ impl RemovalSearch {
             } else {
                 Work::Unreadable {
                     revision,
+                    terms: None,
                     reason: Reason::DeclarationInvalid,
                     message: Message::application(
                         "it is not declared, or its declaration is invalid; its objects are kept",

@@ -180,6 +180,7 @@ impl RenderAttempt {
                     revision,
                     reason: Reason::RenderFailed,
                     message,
+                    terms: Some((&self.application).into()),
                 };
                 (work, None, Some(transient))
             }

@@ -7,7 +7,7 @@
 use super::{atomic::KindAtomicFields, leaf_hashes::LeafHashes, value_hash::ValueHash};
 use crate::{
     objects::{health::RunEnd, object::ObjectKey},
-    spec::DeletionPolicy,
+    spec::{Application, DeletionPolicy},
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -71,6 +71,24 @@ impl Confirmation {
         mut deletions: impl Iterator<Item = &'k ObjectKey>,
     ) -> bool {
         self.revision == revision && deletions.all(|key| self.objects.contains(key))
+    }
+}
+
+/// The part of a declaration that the removal of its Application needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RemovalTerms {
+    pub deletion: DeletionPolicy,
+    pub prune: bool,
+    pub service_account: Option<String>,
+}
+
+impl From<&Application> for RemovalTerms {
+    fn from(application: &Application) -> Self {
+        Self {
+            deletion: application.deletion,
+            prune: application.prune,
+            service_account: application.service_account.clone(),
+        }
     }
 }
 
@@ -332,6 +350,20 @@ impl Inventory {
         if let Some(confirmed) = &mut self.confirmed {
             confirmed.objects.remove(key);
         }
+    }
+
+    /// Sets the terms of a removal; returns whether they changed.
+    pub fn set_terms(&mut self, terms: RemovalTerms) -> bool {
+        let before = RemovalTerms {
+            deletion: self.deletion,
+            prune: self.prune,
+            service_account: self.service_account.take(),
+        };
+        let changed = before != terms;
+        self.deletion = terms.deletion;
+        self.prune = terms.prune;
+        self.service_account = terms.service_account;
+        changed
     }
 
     /// Parses a text: one line of JSON for the inventory, one for each object.

@@ -7,7 +7,7 @@ use crate::{
     objects::{
         health,
         object::{Gvk, ObjectKey},
-        plan::{self, DesiredObject, InventoryEntry},
+        plan::{self, DesiredObject, InventoryEntry, RemovalTerms},
     },
     reconcile::{
         ClusterKinds, Reason, RepositoryId, blocking,
@@ -67,8 +67,15 @@ impl AppReconciler {
                 revision,
                 reason,
                 message,
-            } => self.accept_unreadable(revision, Unreadable { reason, message }),
-            Work::Suspend { revision } => self.accept_suspension(revision),
+                terms,
+            } => {
+                self.set_terms(terms);
+                self.accept_unreadable(revision, Unreadable { reason, message });
+            }
+            Work::Suspend { revision, terms } => {
+                self.set_terms(Some(terms));
+                self.accept_suspension(revision);
+            }
             Work::Remove {
                 revision,
                 delete_guard,
@@ -265,26 +272,27 @@ impl AppReconciler {
         desired
     }
 
+    /// Takes over what the newest declaration says about a removal, even if it cannot be applied.
+    fn set_terms(&mut self, terms: Option<RemovalTerms>) {
+        let Some(terms) = terms else { return };
+        if self.inventory.set_terms(terms) && self.record.is_some() {
+            self.dirty = true;
+            self.terms_changed = true;
+        }
+    }
+
     /// Copies what a removal of the Application must know into the inventory.
     fn record_declaration(
         &mut self,
         application: &crate::spec::Application,
         recorded: &RepositoryId,
     ) {
+        self.set_terms(Some(application.into()));
         let inventory = &mut self.inventory;
         let was_guarded = inventory.delete_guard.take().is_some();
-        let unchanged = inventory.deletion == application.deletion
-            && inventory.prune == application.prune
-            && inventory.service_account == application.service_account
-            && *recorded == *self.repository;
-        if self.record.is_some() && (!unchanged || was_guarded) {
+        if self.record.is_some() && (*recorded != *self.repository || was_guarded) {
             self.dirty = true;
         }
-        inventory.deletion = application.deletion;
-        inventory.prune = application.prune;
-        inventory
-            .service_account
-            .clone_from(&application.service_account);
         inventory.repository.clone_from(&self.repository.name);
         inventory.address.clone_from(&self.repository.address);
         inventory.part.clone_from(&self.repository.part);

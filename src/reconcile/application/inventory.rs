@@ -150,6 +150,17 @@ impl AppReconciler {
         self.inventory.entries.contains_key(&key) && is_terminating()
     }
 
+    /// Saves terms of a removal that have changed in Git, before anything else may go wrong.
+    pub(super) async fn save_terms(&mut self) -> Result<(), ClusterError> {
+        // A lost inventory is saved when it has been rebuilt.
+        let can_save = self.record.is_some() && !self.inventory_lost && !self.context.is_plan();
+        if self.terms_changed && can_save {
+            self.save().await?;
+            self.terms_changed = false;
+        }
+        Ok(())
+    }
+
     /// Writes the record if it is dirty; returns whether the Application is completely deleted and
     /// needs no record.
     pub(crate) async fn save_if_dirty(&mut self) -> Result<bool, ClusterError> {

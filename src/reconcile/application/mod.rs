@@ -93,6 +93,8 @@ pub(crate) struct AppReconciler {
     pub(crate) loaded: bool,
     /// Whether the inventory must be rebuilt from labels.
     pub(crate) inventory_lost: bool,
+    /// Whether the recorded terms of a removal are older than the declaration.
+    pub(crate) terms_changed: bool,
     pub(crate) inventory: Inventory,
     pub(crate) history: RolloutHistory,
     /// Whether the record in the cluster is out of date.
@@ -162,6 +164,7 @@ impl AppReconciler {
             record: None,
             loaded: false,
             inventory_lost: false,
+            terms_changed: false,
             inventory: Inventory::default(),
             history: RolloutHistory::default(),
             dirty: false,
@@ -295,6 +298,7 @@ impl AppReconciler {
         self.execute_requests();
         let has_new_work = self.work.is_some();
         self.accept_work().await?;
+        self.save_terms().await?;
         if self.status.state == ApplicationState::Deleting && self.target.is_none() {
             return Ok(Requeue::Done);
         }
