@@ -119,6 +119,8 @@ reasons! {
     CredentialsNotRenewed,
     /// A request to a cluster failed and is sent again.
     RequestRetried,
+    /// A record left the namespace of its Application for that of tagboat.
+    RecordMoved,
     /// A part of an old record could not be deleted yet.
     RecordNotCleared,
     /// An API group of a cluster does not answer.

@@ -341,6 +341,7 @@ impl ClusterPreview<'_> {
             | ClusterProblem::Server { .. }
             | ClusterProblem::Replaced { .. }
             | ClusterProblem::AnswerTooLarge { .. }
+            | ClusterProblem::NoRecordNamespace { .. }
             | ClusterProblem::Gone
             | ClusterProblem::Protocol { .. }
             | ClusterProblem::Stuck { .. } => {

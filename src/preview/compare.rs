@@ -91,7 +91,7 @@ pub(super) fn compare(
     let Some((base, head)) = place_sides(&mut out, one, before, after, door) else {
         return out;
     };
-    brings(&mut out, &head, one);
+    brings(&mut out, &head);
     add_desired(&mut out, one, &base, &head);
     add_refused(&mut out, &base, &head);
     add_removed(&mut out, one, &base, &head);
@@ -108,7 +108,9 @@ fn place_sides(
     door: &ClusterPermit,
 ) -> Option<(PlacedObject, PlacedObject)> {
     let kinds: Box<dyn KindScopes> = match door {
-        ClusterPermit::Open { served, .. } => Box::new(ClusterKinds(Arc::clone(served))),
+        ClusterPermit::Open { cluster, served } => {
+            Box::new(ClusterKinds::new(cluster, Arc::clone(served)))
+        }
         ClusterPermit::Closed { .. } => Box::new(BuiltinScopes),
     };
     let place = |application: Option<&Application>, rendered: Option<&Rendered>| {
@@ -249,7 +251,7 @@ fn change_of(old: Option<&DesiredObject>) -> ObjectChange {
 }
 
 /// Notes what others of this revision may rely on.
-fn brings(out: &mut ComparedApplication, head: &PlacedObject, one: &ReachedApplication) {
+fn brings(out: &mut ComparedApplication, head: &PlacedObject) {
     for wanted in &head.wanted {
         if wanted.key.group.is_empty() && wanted.key.kind == "Namespace" {
             out.namespaces.insert(wanted.key.name.clone());
@@ -261,10 +263,6 @@ fn brings(out: &mut ComparedApplication, head: &PlacedObject, one: &ReachedAppli
         {
             out.kinds.insert((group.to_owned(), kind.to_owned()));
         }
-    }
-    // The Application's namespace is created for its record before anything is sent.
-    if one.after.is_some() {
-        out.namespaces.insert(one.name.namespace().to_owned());
     }
 }
 

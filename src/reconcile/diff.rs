@@ -97,7 +97,7 @@ pub async fn declared_objects(
     application: &Application,
     rendered: &Rendered,
 ) -> Result<HashSet<String>, ClusterError> {
-    let kinds = ClusterKinds(cluster.resources().await?);
+    let kinds = ClusterKinds::new(cluster, cluster.resources().await?);
     let (desired, _) = plan::desired_objects(application, rendered.objects(), &kinds);
     Ok(desired.iter().map(|one| one.key.to_string()).collect())
 }
@@ -116,7 +116,7 @@ pub async fn diff_objects(
     let (desired, refused) = plan::desired_objects(
         application,
         rendered.objects(),
-        &ClusterKinds(Arc::clone(&resources)),
+        &ClusterKinds::new(cluster, Arc::clone(&resources)),
     );
     let identity = RequestIdentity::of(&application.name, application.service_account.as_deref());
     let refused = refused.into_iter().map(|refused| ObjectDiff {
@@ -252,6 +252,7 @@ impl Comparison<'_> {
             .map(|(key, live, object)| (key, (live, object)))
             .collect();
         let owner = ObjectOwner {
+            own_namespace: self.cluster.own_namespace(),
             application: &self.application.name,
             prune: true,
             deleting: false,

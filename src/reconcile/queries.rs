@@ -142,25 +142,44 @@ impl Reconciler {
         self.context.status_changed.subscribe()
     }
 
-    /// Reads the records of one cluster, or of all.
+    /// Reads all records of a cluster; none of one that cannot be used.
+    ///
+    /// # Errors
+    /// If the cluster does not answer.
+    pub async fn records(
+        &self,
+        cluster: &str,
+    ) -> Result<BTreeMap<Name, RecordedApplication>, ClusterError> {
+        let Some(handle) = self.clusters.get(cluster) else {
+            return Ok(BTreeMap::new());
+        };
+        let records = handle.client.records().await?;
+        let recorded = records.iter().map(|record| {
+            (
+                record.application.clone(),
+                RecordedApplication::from(record),
+            )
+        });
+        Ok(recorded.collect())
+    }
+
+    /// Reads the records of an Application in one cluster, or in all, by cluster.
     ///
     /// # Errors
     /// If a cluster does not answer.
-    pub async fn records(
+    pub async fn records_of(
         &self,
+        application: &Name,
         cluster: Option<&str>,
-    ) -> Result<BTreeMap<(String, Name), RecordedApplication>, ClusterError> {
+    ) -> Result<BTreeMap<String, RecordedApplication>, ClusterError> {
         let mut all = BTreeMap::new();
         for (name, handle) in self
             .clusters
             .iter()
             .filter(|(name, _)| cluster.is_none_or(|selected| selected == *name))
         {
-            for record in handle.client.records().await? {
-                all.insert(
-                    (name.clone(), record.application.clone()),
-                    RecordedApplication::from(&record),
-                );
+            if let Some(record) = handle.client.record(application).await? {
+                all.insert(name.clone(), RecordedApplication::from(&record));
             }
         }
         Ok(all)

@@ -136,8 +136,8 @@ impl ReconcileContext {
         let application = application.clone();
         // Thousands of objects take a while to parse and hash.
         let name = application.name.clone();
+        let kinds = ClusterKinds::new(&cluster.client, resources);
         let (keys, hash) = crate::io::blocking(move || {
-            let kinds = ClusterKinds(resources);
             let (desired, _) = plan::desired_objects(&application, rendered.objects(), &kinds);
             let hash = plan::hash_all(&desired);
             (

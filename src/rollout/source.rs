@@ -197,12 +197,12 @@ impl RolloutSource for FleetSource {
     }
 
     async fn rollouts(&self, cluster: &str) -> Result<HashMap<Name, Vec<Rollout>>, ClusterError> {
-        let recorded = self.reconciler.records(Some(cluster)).await?;
+        let recorded = self.reconciler.records(cluster).await?;
         // A namesake of another repository has revisions that are not in the mirror: they count as
         // before.
         Ok(recorded
             .into_iter()
-            .map(|((_, name), recorded)| (name, recorded.history.0))
+            .map(|(name, recorded)| (name, recorded.history.0))
             .collect())
     }
 }

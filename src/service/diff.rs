@@ -173,10 +173,10 @@ async fn compare(
         })?;
     let records = clusters
         .reconciler
-        .records(Some(&application.cluster))
+        .records_of(&application.name, Some(&application.cluster))
         .await?;
     let inventory = records
-        .get(&(application.cluster.clone(), application.name.clone()))
+        .get(&application.cluster)
         .map(|record| record.inventory.clone())
         .unwrap_or_default();
     Ok(reconcile::diff_objects(cluster, application, &rendered, &inventory).await?)

@@ -68,8 +68,7 @@ pub async fn history(
     let clusters = QueryClusters::shared(service, ReconcileMode::Plan).await?;
     progress.update("asking clusters");
     let reconciler = &clusters.reconciler;
-    let mut records = reconciler.records(None).await?;
-    records.retain(|(_, name), _| name == application);
+    let mut records = reconciler.records_of(application, None).await?;
     if records.is_empty() {
         let failure = without_record(&clusters, application).await;
         clusters.close().await;
@@ -85,7 +84,7 @@ pub async fn history(
         .hint("Ask where that repository is configured, or add it to tagboat.yaml."));
     }
     let mut found = Vec::new();
-    for ((cluster, _), record) in records {
+    for (cluster, record) in records {
         let mirror = service
             .updaters
             .iter()
@@ -110,7 +109,7 @@ pub async fn history(
 /// cluster.
 fn drop_foreign(
     service: &Service,
-    records: &mut BTreeMap<(String, Name), RecordedApplication>,
+    records: &mut BTreeMap<String, RecordedApplication>,
 ) -> Option<(String, RepositoryId)> {
     let ours: Vec<RepositoryId> = service
         .updaters
@@ -118,7 +117,7 @@ fn drop_foreign(
         .map(|updater| RepositoryId::from(&updater.repo.config))
         .collect();
     let mut foreign = None;
-    records.retain(|(cluster, _), record| {
+    records.retain(|cluster, record| {
         let owner = RepositoryId::from(&record.inventory);
         let is_ours = ours.iter().any(|ours| ours.may_take_over(&owner));
         if !is_ours {

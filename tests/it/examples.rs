@@ -128,19 +128,18 @@ fn deploy_manifest_runs_one_bot_with_its_rights() {
             .find(|object| object["kind"] == kind)
             .unwrap_or_else(|| panic!("no {kind}"))
     };
-    let bound: Vec<&serde_json::Value> = all
-        .iter()
-        .filter(|object| object["kind"].as_str().unwrap().contains("Role"))
-        .collect();
-    assert_eq!(
-        bound.len(),
-        1,
-        "the role allows what the bot applies, in one place"
-    );
-    assert_eq!(
-        bound[0]["subjects"][0]["name"],
-        of("ServiceAccount")["metadata"]["name"]
-    );
+    let account = &of("ServiceAccount")["metadata"];
+    for kind in ["ClusterRoleBinding", "RoleBinding"] {
+        let subject = &of(kind)["subjects"][0];
+        assert_eq!(
+            (&subject["name"], &subject["namespace"]),
+            (&account["name"], &account["namespace"]),
+            "{kind}"
+        );
+    }
+    let role = of("Role");
+    let verbs = serde_json::json!(["get", "list", "create", "update", "delete"]);
+    assert_eq!(role["rules"][0]["verbs"], verbs);
     assert!(
         !all.iter().any(|object| object["kind"] == "Secret"),
         "no secret in a file"
@@ -157,6 +156,10 @@ fn deploy_manifest_runs_one_bot_with_its_rights() {
             warnings.len()
         ),
         (1, 1, 0)
+    );
+    assert_eq!(
+        role["metadata"]["namespace"], process.clusters[0].namespace,
+        "the role is where the records are"
     );
 
     let deployment = &of("Deployment")["spec"];

@@ -50,6 +50,7 @@ mod registry_sign_in;
 mod reconcile;
 mod reconcile_additions;
 mod reconcile_kinds;
+mod reconcile_records;
 mod reconcile_repairs;
 mod reconcile_results;
 mod reconcile_scenarios;

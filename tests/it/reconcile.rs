@@ -3,6 +3,7 @@
 use super::{
     reconcile_additions::{self, for_each_addition_scenario},
     reconcile_kinds::{self, for_each_kind_scenario},
+    reconcile_records::{self, for_each_record_scenario},
     reconcile_repairs::{self, for_each_repair_scenario},
     reconcile_results::{self, for_each_result_scenario},
     reconcile_scenarios::{self, for_each_scenario},
@@ -90,6 +91,7 @@ macro_rules! run_on_sandbox {
 for_each_scenario!(run_on_sandbox);
 for_each_addition_scenario!(run_on_sandbox);
 for_each_kind_scenario!(run_on_sandbox);
+for_each_record_scenario!(run_on_sandbox);
 for_each_repair_scenario!(run_on_sandbox);
 for_each_result_scenario!(run_on_sandbox);
 

@@ -155,12 +155,7 @@ async fn record_is_gone<K: Backend>(fleet: &Fleet<K>, name: &str) {
             statuses["new"].state == ApplicationState::Synced && !statuses.contains_key(name)
         })
         .await;
-    assert!(
-        fleet
-            .live("configmaps", &format!("tagboat-{name}"))
-            .await
-            .is_none()
-    );
+    assert!(fleet.record(name).await.is_none());
     assert!(fleet.live("configmaps", "a").await.is_some());
 }
 

@@ -413,7 +413,7 @@ pub(super) async fn removed_application_is_deleted<K: Backend>(fleet: Fleet<K>) 
             !statuses.contains_key("goes")
         })
         .await;
-    assert!(fleet.live("configmaps", "tagboat-goes").await.is_none());
+    assert!(fleet.record("goes").await.is_none());
     // Most of a repository at once needs a confirmation.
     fleet.undeclare("stays");
     fleet.undeclare("third");
@@ -453,7 +453,11 @@ pub(super) async fn lost_record_is_rebuilt<K: Backend>(mut fleet: Fleet<K>) {
     fleet.manifests("shop", vec![config("a", "1"), config("b", "1")]);
     fleet.applied().await;
     fleet.end().await;
-    delete(&fleet, "tagboat-shop").await;
+    let (status, _) = fleet
+        .kube
+        .call(Method::DELETE, &fleet.record_path("shop"), None)
+        .await;
+    assert_eq!(status.as_u16(), 200);
     fleet.manifests("shop", vec![config("a", "1")]);
     fleet.restart().await;
     let revision = fleet.commit();

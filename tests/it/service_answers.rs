@@ -34,11 +34,22 @@ fn fleet() -> (Fleet, SandboxCluster) {
         .block_on(SandboxCluster::start(SandboxOptions::default()))
         .unwrap();
     std::fs::write(fleet.dir.path().join("kubeconfig"), cluster.kubeconfig()).unwrap();
+    fleet.runtime.block_on(create_namespace(&cluster));
     let clusters = "clusters: [{name: test, kubeconfig: kubeconfig}]\n";
     let settings = std::fs::read_to_string(fleet.config()).unwrap() + clusters;
     std::fs::write(fleet.config(), settings).unwrap();
     fleet.publish("team/web", &["1.0.0", "1.1.0"]);
     (fleet, cluster)
+}
+
+/// Creates the namespace of the Application's objects.
+async fn create_namespace(cluster: &SandboxCluster) {
+    let namespace =
+        serde_json::json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "dev"}});
+    let request = reqwest::Client::new().post(format!("{}/api/v1/namespaces", cluster.url()));
+    let request = request.header("content-type", "application/json");
+    let answer = request.body(namespace.to_string()).send().await.unwrap();
+    assert!(answer.status().is_success());
 }
 
 const CHART: &str = "name: web\ndependencies:\n- name: redis\n  version: 18.6.1\n";

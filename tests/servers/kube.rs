@@ -31,7 +31,7 @@ use std::{
 
 /// The users of every server besides the administrator, without any rights until a test grants some
 /// by RBAC.
-pub(crate) const USERS: [&str; 3] = ["stranger", "reader", "deployer"];
+pub(crate) const USERS: [&str; 4] = ["stranger", "reader", "deployer", "recorder"];
 
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Options {

@@ -101,6 +101,8 @@ impl DemoCluster {
         let settings = ClusterSettings {
             context: real.context.clone(),
             take_over: Vec::new(),
+            // Deleted with everything else that the demo makes.
+            namespace: namespace.clone(),
             ..ClusterSettings::new(name, Some(kubeconfig))
         };
         let client =
@@ -184,10 +186,11 @@ impl DemoCluster {
             name,
             kubeconfig,
             context,
+            namespace,
             ..
         } = &self.settings;
         // JSON is valid YAML, whatever characters the path has.
-        let mut cluster = json!({"name": name, "kubeconfig": kubeconfig});
+        let mut cluster = json!({"name": name, "kubeconfig": kubeconfig, "namespace": namespace});
         if let Some(context) = context {
             cluster["context"] = json!(context);
         }

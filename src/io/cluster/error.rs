@@ -165,6 +165,9 @@ pub enum ClusterProblem {
         namespace: String,
         name: String,
     },
+    /// The namespace of the records does not exist and cannot be created.
+    #[error("cannot create namespace {namespace} for the records of tagboat: {why}")]
+    NoRecordNamespace { namespace: String, why: String },
     /// An object that was deleted and does not go.
     #[error("it is being deleted and does not go{}", held_by(finalizers))]
     Stuck { finalizers: Vec<String> },
@@ -218,6 +221,7 @@ impl Classify for ClusterError {
             | ClusterProblem::TooLarge { .. }
             | ClusterProblem::Address { .. }
             | ClusterProblem::AnswerTooLarge { .. }
+            | ClusterProblem::NoRecordNamespace { .. }
             | ClusterProblem::Replaced { .. }
             | ClusterProblem::Refused { .. } => ErrorKind::Config,
             ClusterProblem::Conflict { .. } | ClusterProblem::Gone => ErrorKind::Conflict,
@@ -243,6 +247,7 @@ impl Classify for ClusterError {
             ClusterProblem::Throttled { retry_after } => Some(*retry_after),
             ClusterProblem::Forbidden { .. }
             | ClusterProblem::Unauthorized { .. }
+            | ClusterProblem::NoRecordNamespace { .. }
             | ClusterProblem::Denied { .. } => Some(RIGHTS),
             ClusterProblem::NamespaceTerminating { .. } | ClusterProblem::UnknownKind { .. } => {
                 Some(SOON)
@@ -276,6 +281,9 @@ impl Classify for ClusterError {
             ClusterProblem::TooLarge { .. } => "split the object: an object holds at most about 1 MiB".to_owned(),
             ClusterProblem::Replaced { namespace, name, .. } => format!(
                 "remove it from Git if it is there, then: kubectl -n {namespace} delete configmap {name}; objects found by label are listed before anything is deleted"
+            ),
+            ClusterProblem::NoRecordNamespace { namespace, .. } => format!(
+                "create it with: kubectl create namespace {namespace}; or set clusters[].namespace in tagboat.yaml to a namespace that belongs to tagboat alone"
             ),
             ClusterProblem::Stuck { finalizers } if !finalizers.is_empty() => {
                 "the controllers of these finalizers have not let go of it".to_owned()

@@ -35,7 +35,7 @@ pub use discovery::{Resource, Resources};
 pub use error::{ClusterError, ClusterProblem, FieldConflict};
 pub use liveness::LivenessLimits;
 pub use read::ServerVersion;
-pub use records::{ApplicationRecord, is_record};
+pub use records::{ApplicationRecord, FormerRecord};
 pub use request::RequestStats;
 pub use watch::{ClusterEvent, Watches};
 
@@ -91,6 +91,8 @@ struct ClientInner {
     kubeconfig: Option<PathBuf>,
     context: Option<String>,
     take_over: Arc<[String]>,
+    /// The namespace of the records.
+    namespace: String,
     permits: Semaphore,
     pace: Option<request::RateLimiter>,
     counts: request::RequestCounts,
@@ -139,6 +141,7 @@ impl ClusterClient {
                 // to another cluster.
                 context: way.context,
                 take_over: declared.take_over.as_slice().into(),
+                namespace: declared.namespace.clone(),
                 permits: Semaphore::new(declared.concurrency.clamp(1, Semaphore::MAX_PERMITS)),
                 pace: request::RateLimiter::new(declared.requests_per_second),
                 counts: request::RequestCounts::default(),

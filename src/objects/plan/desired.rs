@@ -23,10 +23,18 @@ pub const OWNER_LABELS: [&str; 2] = ["tagboat.dev/namespace", "tagboat.dev/name"
 /// The label of the ConfigMaps that hold records.
 pub const RECORD_LABEL: &str = "tagboat.dev/record";
 
+/// The beginning of the names of these ConfigMaps.
+pub const RECORD_PREFIX: &str = "tagboat-record";
+
 /// The scopes of the kinds that a cluster serves.
 pub trait KindScopes {
     /// Returns whether a kind is namespaced; `None` if it is not served (yet).
     fn namespaced(&self, gvk: &Gvk) -> Option<bool>;
+
+    /// Returns the namespace of the records in the cluster.
+    fn own_namespace(&self) -> Option<&str> {
+        None
+    }
 }
 
 /// Turns rendered objects into desired ones. A refused object stops only its dependents.
@@ -51,7 +59,10 @@ pub fn desired_objects(
             let place = origin.map_or(String::new(), |origin| format!(" ({origin})"));
             result = Err(format!("it is declared twice; the first{place} counts"));
         }
-        if let Err(why) = result.and_then(|()| normalise(application, &mut object)) {
+        let result = result
+            .and_then(|()| refuse_record(&key, kinds.own_namespace()))
+            .and_then(|()| normalise(application, &mut object));
+        if let Err(why) = result {
             refused.push(RefusedObject {
                 key,
                 origin: object.origin.clone(),
@@ -100,6 +111,19 @@ fn place(
         ));
     }
     Ok(())
+}
+
+/// Refuses an object with the name of a record.
+fn refuse_record(key: &ObjectKey, own_namespace: Option<&str>) -> Result<(), String> {
+    let is_here = own_namespace.filter(|own| key.namespace.as_deref() == Some(own));
+    let is_record =
+        key.group.is_empty() && key.kind == "ConfigMap" && key.name.starts_with(RECORD_PREFIX);
+    match is_here.filter(|_| is_record) {
+        Some(namespace) => Err(format!(
+            "names that begin with {RECORD_PREFIX} belong to the records of tagboat in namespace {namespace}; rename it"
+        )),
+        None => Ok(()),
+    }
 }
 
 /// Brings an object into the form in which it is applied.

@@ -52,6 +52,8 @@ pub struct Inventory {
     /// Why the objects of a removed Application are not deleted without a confirmation.
     pub delete_guard: Option<String>,
     pub entries: BTreeMap<ObjectKey, InventoryEntry>,
+    /// Whether objects may be missing: a record was lost, and not every kind could be searched.
+    pub incomplete: bool,
     /// Entries known by their labels alone, since a record was lost.
     pub recovered: BTreeSet<ObjectKey>,
 }
@@ -236,6 +238,8 @@ struct SerializedInventory {
     objects: Option<usize>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     delete_guard: Option<String>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    incomplete: bool,
     /// The sets that entries reference by index.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     atomic_fields: Vec<Vec<Box<str>>>,
@@ -300,6 +304,7 @@ impl fmt::Display for Inventory {
             confirmed: confirmed.as_ref().map(|given| given.revision.clone()),
             objects: self.objects,
             delete_guard: self.delete_guard.clone(),
+            incomplete: self.incomplete,
             atomic_fields: all
                 .iter()
                 .map(|atomic_fields| atomic_fields.places().to_vec())
@@ -391,6 +396,7 @@ impl Inventory {
             confirmed,
             objects,
             delete_guard,
+            incomplete,
             atomic_fields: all,
         } = serde_json::from_str(head.1).map_err(|error| wrong(head, error))?;
         let all: Vec<KindAtomicFields> = all.into_iter().map(KindAtomicFields::new).collect();
@@ -448,6 +454,7 @@ impl Inventory {
             }),
             objects,
             delete_guard,
+            incomplete,
             entries,
             recovered: recovered_keys,
             ..of

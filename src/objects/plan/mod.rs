@@ -23,7 +23,7 @@ mod desired_object;
 mod tests;
 
 pub use atomic::{AtomicFields, FieldPattern, KindAtomicFields};
-pub use desired::{KindScopes, OWNER_LABELS, RECORD_LABEL, desired_objects, owner};
+pub use desired::{KindScopes, OWNER_LABELS, RECORD_LABEL, RECORD_PREFIX, desired_objects, owner};
 pub use desired_object::{ApplyOrder, DesiredObject, RefusedObject};
 pub use field_paths::{
     FieldOwnership, FieldPath, FieldStep, ListType, hash_all, hash_live, visit_leaves,
@@ -68,11 +68,6 @@ pub trait ObjectClaims {
 
     /// Returns the Applications of this process that desire an object.
     fn claimants(&self, key: &ObjectKey) -> Vec<Name>;
-
-    /// Returns the Application whose record has the key of an object.
-    fn record_of(&self, _: &ObjectKey) -> Option<Name> {
-        None
-    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -162,11 +157,6 @@ pub fn decide_action(
 ) -> ObjectAction {
     if one.settings.reconcile_disabled || one.settings.ssa == ApplyMode::Ignore {
         return ObjectAction::Leave(SkipReason::Disabled);
-    }
-    if let Some(of) = claims.record_of(&one.key) {
-        return ObjectAction::Refuse(format!(
-            "it has the name of tagboat's record of Application {of}; rename it"
-        ));
     }
     if live.is_some_and(|live| live.disabled) {
         return ObjectAction::Leave(SkipReason::Frozen);

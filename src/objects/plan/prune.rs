@@ -50,6 +50,8 @@ pub struct ObjectOwner<'a> {
     pub deleting: bool,
     /// The applied revision. A confirmation is valid for one revision.
     pub revision: &'a str,
+    /// The namespace of the records, which is never deleted.
+    pub own_namespace: &'a str,
 }
 
 /// Plans what becomes of owned objects that are no longer desired.
@@ -84,7 +86,7 @@ pub fn plan_prune<'l>(
             plan.terminating.push(key.clone());
         } else {
             let uid = entry.applied.as_ref().map(|applied| applied.uid.as_str());
-            match kept(owner, live, uid) {
+            match kept(owner, key, live, uid) {
                 Some(why) => {
                     let why = format!("it stays in the cluster: {why}");
                     plan.drop.push((key.clone(), Some(why)));
@@ -121,8 +123,16 @@ pub fn plan_prune<'l>(
 }
 
 /// Returns why an object stays in the cluster.
-fn kept(owner: ObjectOwner<'_>, live: &LiveObject, uid: Option<&str>) -> Option<&'static str> {
-    if !owner.prune {
+fn kept(
+    owner: ObjectOwner<'_>,
+    key: &ObjectKey,
+    live: &LiveObject,
+    uid: Option<&str>,
+) -> Option<&'static str> {
+    let is_namespace = key.group.is_empty() && key.kind == "Namespace";
+    if is_namespace && key.name == owner.own_namespace {
+        Some("it holds the records of all Applications")
+    } else if !owner.prune {
         Some("prune is not set")
     } else if live.disabled {
         Some("reconcile: disabled")

@@ -976,6 +976,7 @@ fn plan_prune_sorts_objects_by_fate() {
     let (keep, _) = desired_objects(&application(""), vec![object(config("c"))], &BuiltinKinds);
     let found = plan_prune(
         ObjectOwner {
+            own_namespace: "tagboat-system",
             application: &shop,
             prune: true,
             deleting: false,
@@ -1019,6 +1020,7 @@ fn plan_prune_sorts_objects_by_fate() {
     assert_eq!(
         plan_prune(
             ObjectOwner {
+                own_namespace: "tagboat-system",
                 application: &shop,
                 prune: false,
                 deleting: false,
@@ -1074,6 +1076,7 @@ fn confirmation_is_valid_for_one_revision() {
         let found = |inventory: &Inventory| {
             plan_prune(
                 ObjectOwner {
+                    own_namespace: "tagboat-system",
                     application: &shop,
                     prune: true,
                     deleting: false,
@@ -1112,6 +1115,7 @@ fn confirmation_is_valid_for_one_revision() {
     // An Application that is deleted by its policy needs a yes only for what others may have put
     // something into.
     let deleting = ObjectOwner {
+        own_namespace: "tagboat-system",
         application: &shop,
         prune: true,
         deleting: true,
@@ -1167,6 +1171,7 @@ fn inventory_round_trip_refuses_damage() {
         revision: "abc".into(),
         objects: [key("Namespace shop")].into(),
     }));
+    inventory.incomplete = true;
     inventory.delete_guard = Some("none".into());
     inventory.recovered.insert(key("Namespace shop"));
     let atomic_fields = |inventory: &mut Inventory, atomic_fields| {

@@ -199,7 +199,7 @@ impl AppReconciler {
         } = *accepted;
         let (desired, refused) = {
             let (application, rendered) = (application.clone(), Arc::clone(&rendered));
-            let kinds = ClusterKinds(Arc::clone(&resources));
+            let kinds = ClusterKinds::new(&self.cluster.client, Arc::clone(&resources));
             let bytes = rendered
                 .manifests
                 .iter()
@@ -300,14 +300,14 @@ impl AppReconciler {
 
     /// Returns the problem of a name that another repository holds.
     pub(crate) fn name_conflict(&self, holder: &RepositoryId) -> Message {
-        let (namespace, name) = (self.name.namespace(), self.name.name());
+        let record = self.cluster.client.record_place(&self.name);
         let hint = if holder.address == self.repository.address && !holder.address.is_empty() {
             "If it is the same repository, its name in tagboat.yaml (repositories[].name) has changed, which concerns all its Applications: restore the name, or delete their records."
         } else {
             "Give one of them another name or namespace, or delete the record to hand the objects over."
         };
         Message::application(format!(
-            "repository {holder} has an Application of this name on this cluster (record ConfigMap {namespace}/tagboat-{name})"
+            "repository {holder} has an Application of this name on this cluster (record ConfigMap {record})"
         ))
         .with_hint(Some(hint.to_owned()))
     }

@@ -7,7 +7,6 @@ use crate::{
     io::cluster::{ApplicationRecord, ClusterError, ClusterProblem},
     objects::{
         health::RunEnd,
-        object::ObjectKey,
         plan::{
             Inventory, InventoryEntry, Rollout, RolloutHistory, RolloutOutcome, ValueHash, text,
         },
@@ -55,6 +54,7 @@ impl AppReconciler {
                 self.history = history;
             }
             self.status.rollout = self.history.0.first().cloned();
+            self.inventory_lost |= self.inventory.incomplete;
             // The last applies of a previous process may still be under way.
             self.answers_until = Instant::now() + ANSWER_TIMEOUT;
         }
@@ -95,6 +95,7 @@ impl AppReconciler {
             return;
         }
         self.inventory_lost = !self.unlisted.is_empty();
+        self.dirty |= self.inventory.incomplete && !self.inventory_lost;
         let state = self.cluster.state();
         for (key, observed) in state.labelled(&self.name) {
             if let Entry::Vacant(entry) = self.inventory.entries.entry(key.clone()) {
@@ -135,21 +136,6 @@ impl AppReconciler {
         }
     }
 
-    /// Returns whether the namespace of the record is an owned object that is terminating, so that
-    /// a write would create the record again or fail.
-    fn record_namespace_terminates(&self) -> bool {
-        let key = ObjectKey::new("", "Namespace", None, self.name.namespace());
-        let is_terminating = || {
-            self.deleting.contains(&key)
-                || self
-                    .cluster
-                    .state()
-                    .live(&key)
-                    .is_some_and(|live| live.terminating)
-        };
-        self.inventory.entries.contains_key(&key) && is_terminating()
-    }
-
     /// Saves terms of a removal that have changed in Git, before anything else may go wrong.
     pub(super) async fn save_terms(&mut self) -> Result<(), ClusterError> {
         // A lost inventory is saved when it has been rebuilt.
@@ -168,7 +154,7 @@ impl AppReconciler {
         if deleting && self.inventory.entries.is_empty() {
             return Ok(true);
         }
-        if self.dirty && !(deleting && self.record_namespace_terminates()) {
+        if self.dirty {
             self.save().await?;
         }
         Ok(false)
@@ -183,6 +169,7 @@ impl AppReconciler {
                     Default::default(),
                 ))
             });
+            self.inventory.incomplete = self.inventory_lost;
             let inventory = self.inventory_text().await;
             record.data.insert(text::INVENTORY.to_owned(), inventory);
             record
@@ -195,6 +182,7 @@ impl AppReconciler {
                     self.record = Some(record);
                     self.dirty = false;
                     self.status.rollout = self.history.0.first().cloned();
+                    self.remove_former_record().await;
                     return Ok(());
                 }
                 Err(error) if error.kind() == ErrorKind::Conflict && attempt < SAVE_ATTEMPTS => {

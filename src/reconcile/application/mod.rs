@@ -13,6 +13,7 @@ pub(crate) mod accept;
 pub(crate) mod apply;
 pub(crate) mod assess;
 pub(crate) mod conclude;
+mod former;
 pub(crate) mod inventory;
 mod object_apply;
 mod orphan;
@@ -54,6 +55,7 @@ use crate::{
     },
 };
 use assess::{Assessment, FailedObject};
+use former::FormerState;
 use futures::future::OptionFuture;
 use pods::PodReports;
 use repair::RepairBackoff;
@@ -93,6 +95,8 @@ pub(crate) struct AppReconciler {
     pub(crate) loaded: bool,
     /// Whether the inventory must be rebuilt from labels.
     pub(crate) inventory_lost: bool,
+    /// What an older tagboat has left in the Application's namespace.
+    former: Box<FormerState>,
     /// Whether the recorded terms of a removal are older than the declaration.
     pub(crate) terms_changed: bool,
     pub(crate) inventory: Inventory,
@@ -164,6 +168,7 @@ impl AppReconciler {
             record: None,
             loaded: false,
             inventory_lost: false,
+            former: Box::default(),
             terms_changed: false,
             inventory: Inventory::default(),
             history: RolloutHistory::default(),
@@ -311,6 +316,9 @@ impl AppReconciler {
         }
         self.judge_outdated().await?;
         self.recover_inventory();
+        if let Some(requeue) = self.find_former_record().await? {
+            return Ok(requeue);
+        }
         self.record_ends();
         if let Some(requeue) = self.wait_for_dependencies() {
             return Ok(requeue);
@@ -379,7 +387,8 @@ impl AppReconciler {
             .desired
             .iter()
             .map(|one| &one.key)
-            .chain(self.inventory.entries.keys());
+            .chain(self.inventory.entries.keys())
+            .chain(self.former.watched());
         let unlisted = self.cluster.unlisted(keys);
         if unlisted.values().all(Option::is_some) {
             self.unlisted = unlisted;

@@ -156,6 +156,7 @@ impl AppReconciler {
             prune: target.options.prune,
             deleting: target.deleting,
             revision: &target.revision,
+            own_namespace: self.cluster.client.own_namespace(),
         };
         let is_claimed_elsewhere = |key: &ObjectKey| {
             let claimants = cluster.claimants(key);

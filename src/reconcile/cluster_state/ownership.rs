@@ -3,7 +3,7 @@
 use super::{ClusterHandle, ClusterState, DeclaredRevision, claims::Claimants};
 use crate::{
     core::name::Name,
-    io::cluster::{ApplicationRecord, ClusterError, is_record},
+    io::cluster::{ApplicationRecord, ClusterError},
     objects::{
         object::ObjectKey,
         plan::{Inventory, ObjectClaims, text},
@@ -25,11 +25,12 @@ pub(crate) enum NameHolder {
 /// desired here.
 pub(crate) const RECORD_TTL: Duration = Duration::from_secs(60);
 
-/// Parses the inventory of a record; `None` if it is damaged.
+/// Records that are read one by one; more of them are read with all others.
+const SINGLE_READS: usize = 8;
+
+/// Parses the inventory of a record; `None` if it is damaged or was not read.
 pub(crate) fn inventory(record: &ApplicationRecord) -> Option<Inventory> {
-    record
-        .damaged
-        .is_none()
+    (record.damaged.is_none() && record.unread.is_none())
         .then(|| Inventory::parse(record.data.get(text::INVENTORY)?).ok())
         .flatten()
 }
@@ -115,7 +116,14 @@ impl ClusterHandle {
         if due.is_empty() {
             return Ok(false);
         }
-        let records = self.client.records().await?;
+        let mut records = Vec::new();
+        if due.len() > SINGLE_READS {
+            records = self.client.records().await?;
+        } else {
+            for name in &due {
+                records.extend(self.client.record(name).await?);
+            }
+        }
         let mut state = self.state();
         for name in due {
             let record = records.iter().find(|record| record.application == *name);
@@ -251,21 +259,6 @@ impl ObjectClaims for ClusterState {
             .and_then(|entry| entry.recorded.as_ref())
             .is_some_and(|keys| keys.binary_search(key).is_ok());
         Some(is_claimed() || is_recorded || is_damaged)
-    }
-
-    fn record_of(&self, key: &ObjectKey) -> Option<Name> {
-        if key.kind != "ConfigMap" || !key.name.starts_with("tagboat-") {
-            return None;
-        }
-        let known = self
-            .applications
-            .iter()
-            .filter(|(_, entry)| entry.wake.is_some() || entry.recorded.is_some())
-            .map(|(name, _)| name);
-        known
-            .chain(self.declared.values().flat_map(|declared| &declared.names))
-            .find(|name| is_record(key, name))
-            .cloned()
     }
 
     fn claimants(&self, key: &ObjectKey) -> Vec<Name> {

@@ -4,7 +4,7 @@ use super::{ClusterHandle, ownership};
 use crate::{
     core::name::Name,
     events::{Event, EventReason},
-    io::cluster::{ApplicationRecord, ClusterError},
+    io::cluster::{ApplicationRecord, ClusterError, ClusterProblem},
     objects::plan::Inventory,
     reconcile::{RecordedApplication, RepositoryId},
 };
@@ -21,13 +21,33 @@ pub(super) struct RecordTable {
 }
 
 impl ClusterHandle {
-    /// Takes the record of an Application out of the table.
+    /// Takes the record of an Application out of the table. One that was not read with all others
+    /// is read alone.
+    ///
+    /// # Errors
+    /// If it is too large; and as every request.
     pub(crate) async fn take_record(
         &self,
         name: &Name,
     ) -> Result<Option<ApplicationRecord>, ClusterError> {
-        self.with_records(|records| records.waiting.remove(name))
-            .await
+        let is_unread = |record: &ApplicationRecord| record.unread.is_some();
+        let take = |records: &mut RecordTable| match records.waiting.get(name) {
+            Some(unread) if is_unread(unread) => Some(unread.clone()),
+            _ => records.waiting.remove(name),
+        };
+        let found = self.with_records(take).await?;
+        if !found.as_ref().is_some_and(is_unread) {
+            return Ok(found);
+        }
+        let alone = self.reread(name).await?;
+        match alone.as_ref().and_then(|record| record.unread.as_ref()) {
+            Some(why) => Err(ClusterError {
+                cluster: self.client.name().to_owned(),
+                subject: format!("record {}", self.client.record_place(name)),
+                problem: Box::new(ClusterProblem::Refused { why: why.clone() }),
+            }),
+            None => Ok(alone),
+        }
     }
 
     /// Returns the record of an Application that has no task.
@@ -105,12 +125,7 @@ impl ClusterHandle {
         &self,
         name: &Name,
     ) -> Result<Option<ApplicationRecord>, ClusterError> {
-        Ok(self
-            .client
-            .records()
-            .await?
-            .into_iter()
-            .find(|record| record.application == *name))
+        self.client.record(name).await
     }
 
     /// Forgets the record of a deleted Application.

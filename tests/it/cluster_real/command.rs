@@ -237,9 +237,15 @@ fn last_application_deleted_after_confirmation() {
     let history = ["history", application.as_str()];
     assert!(run(&fleet, &history, 2).contains("it was never applied"));
     assert!(
-        kube.kubectl(&["-n", &namespace, "create", "configmap", "tagboat-web"])
-            .status
-            .success()
+        kube.kubectl(&[
+            "-n",
+            "tagboat-system",
+            "create",
+            "configmap",
+            &format!("tagboat-record.{namespace}.web")
+        ])
+        .status
+        .success()
     );
     let text = run(&fleet, &history, 2);
     assert!(

@@ -106,8 +106,10 @@ impl Shop {
             text::INVENTORY.replace('.', "\\.")
         );
         let found = self.get(&[
+            "-n",
+            "tagboat-system",
             "configmap",
-            "tagboat-shop",
+            &format!("tagboat-record.{}.shop", self.namespace),
             "--ignore-not-found",
             "-o",
             &path,
@@ -218,7 +220,9 @@ fn kill_during_apply_loses_and_orphans_nothing() {
     // One process survives: every object exists and is owned, and nothing else is left.
     let last = names(99);
     shop.commit(&last, 99);
-    let running = shop.run();
+    let mut running = shop.run();
+    // A command that starts before the daemon would hold the store.
+    running.until_answers(1, Duration::from_secs(30));
     let is = |wanted: &BTreeSet<String>| {
         let path = "jsonpath={range .items[*]}{.metadata.name}={.data.value} {end}";
         let live = shop.get(&["configmaps", "-l", "tagboat.dev/name=shop", "-o", path]);

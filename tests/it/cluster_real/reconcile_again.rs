@@ -267,7 +267,10 @@ async fn redeclared_during_deletion_is_applied() {
         "-p",
         r#"{"metadata":{"finalizers":null}}"#,
     ]);
-    fleet.gone("tagboat-shop").await;
+    super::smoke::eventually(fleet.kube, &fleet.record_path("shop"), |live| {
+        live["reason"] == "NotFound"
+    })
+    .await;
     fleet
         .until("its task is over", |statuses| {
             !statuses.contains_key("shop")
@@ -326,8 +329,7 @@ async fn objects_of_unavailable_group_are_kept() {
     fleet
         .live_until("configmaps", "a", |live| live["data"]["value"] == "2")
         .await;
-    let record = fleet.live("configmaps", "tagboat-shop").await.unwrap()["data"]["inventory.json"]
-        .to_string();
+    let record = fleet.inventory("shop").await.unwrap();
     assert!(record.contains("CronJob"), "{record}");
     // When the group answers again, the rest of it is found and deleted.
     proxy.heal();

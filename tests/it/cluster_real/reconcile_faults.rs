@@ -241,11 +241,10 @@ async fn late_apply_of_dead_process_is_no_orphan() {
     })
     .await;
     fleet.gone("late").await;
-    let record = || async {
-        fleet.live("configmaps", "tagboat-shop").await.unwrap()["data"]["inventory.json"]
-            .to_string()
-    };
-    super::support::until("nothing is left", async || !record().await.contains("late")).await;
+    super::support::until("nothing is left", async || {
+        !fleet.inventory("shop").await.unwrap().contains("late")
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -272,7 +271,7 @@ async fn refusal_masks_quoted_secret_values() {
         reported.contains("not with") && reported.contains("it was"),
         "{reported}"
     );
-    let record = fleet.kubectl(&["get", "configmap", "tagboat-shop", "-o", "yaml"]);
+    let record = fleet.kubectl_record(&["get", "configmap"], "shop", &["-o", "yaml"]);
     for text in [reported, record] {
         assert!(
             !text.contains("geheimwo") && !text.contains("Z2VoZWltd2"),

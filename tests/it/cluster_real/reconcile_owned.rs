@@ -5,7 +5,7 @@ use crate::servers::kube::Kube;
 use reqwest::Method;
 use serde_json::json;
 use tagboat::{
-    objects::plan::{Inventory, text},
+    objects::plan::Inventory,
     reconcile::{ApplicationRequest, ApplicationState, RepositoryId},
 };
 
@@ -216,7 +216,7 @@ async fn removed_application_follows_its_record() {
     assert!(fleet.live("configmaps", "delete").await.is_none());
     assert!(fleet.live("configmaps", "orphan").await.is_some());
     assert!(
-        fleet.live("configmaps", "tagboat-delete").await.is_none(),
+        fleet.record("delete").await.is_none(),
         "the record goes with it"
     );
 }
@@ -245,11 +245,9 @@ async fn kill_at_any_step_orphans_nothing() {
             "-o",
             "name",
         ]);
-        let record = fleet.live("configmaps", "tagboat-shop").await;
+        let record = fleet.inventory("shop").await;
         let owned = record
-            .map(|record| {
-                Inventory::parse(record["data"][text::INVENTORY].as_str().unwrap()).unwrap()
-            })
+            .map(|text| Inventory::parse(&text).unwrap())
             .unwrap_or_default();
         for live in listed
             .lines()

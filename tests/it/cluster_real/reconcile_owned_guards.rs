@@ -8,17 +8,13 @@ use crate::servers::{
 };
 use serde_json::{Value, json};
 use tagboat::{
-    objects::plan::{Inventory, text},
+    objects::plan::Inventory,
     reconcile::{ApplicationRequest, ApplicationState, ReconcileMode},
 };
 
 /// The inventory in an Application's record.
 async fn inventory(fleet: &Fleet, name: &str) -> Inventory {
-    let record = fleet
-        .live("configmaps", &format!("tagboat-{name}"))
-        .await
-        .unwrap();
-    Inventory::parse(record["data"][text::INVENTORY].as_str().unwrap()).unwrap()
+    Inventory::parse(&fleet.inventory(name).await.unwrap()).unwrap()
 }
 
 #[tokio::test]
@@ -207,7 +203,7 @@ async fn apply_waits_until_record_names_the_objects() {
     fleet.applied().await;
     proxy.fault(
         "PUT",
-        "tagboat-shop",
+        "tagboat-record.",
         1000,
         Fault::Answer {
             status: 500,
@@ -249,13 +245,11 @@ async fn recovered_objects_are_listed_before_prune() {
         &namespace,
         "tagboat.dev/name=shop",
     ]);
-    fleet.kubectl(&[
-        "patch",
-        "configmap",
-        "tagboat-shop",
-        "-p",
-        r#"{"data":{"inventory.json":"damaged"}}"#,
-    ]);
+    fleet.kubectl_record(
+        &["patch", "configmap"],
+        "shop",
+        &["-p", r#"{"data":{"inventory.json":"damaged"}}"#],
+    );
     fleet.restart().await;
     fleet.manifests("shop", vec![config("a", "2")]);
     let revision = fleet.commit();
@@ -310,20 +304,20 @@ async fn manifest_cannot_replace_a_record() {
     }
     fleet.applied().await;
     let exported = {
-        let mut copy = fleet.live("configmaps", "tagboat-web").await.unwrap();
+        let mut copy = fleet.record("web").await.unwrap();
         let metadata = copy["metadata"].as_object_mut().unwrap();
         metadata.retain(|name, _| name == "labels" || name == "annotations");
         metadata.insert("name".into(), json!("copy"));
         copy
     };
+    let records = ["shop", "web"].map(|name| {
+        let mut config = config(&format!("tagboat-record.{}.{name}", fleet.namespace), "1");
+        config["metadata"]["namespace"] = fleet.own_namespace().into();
+        config
+    });
     fleet.manifests(
         "shop",
-        vec![
-            config("shop", "1"),
-            config("tagboat-shop", "1"),
-            config("tagboat-web", "1"),
-            exported,
-        ],
+        [&[config("shop", "1"), exported][..], &records].concat(),
     );
     let statuses = fleet.applied().await;
     assert_eq!(
@@ -334,7 +328,7 @@ async fn manifest_cannot_replace_a_record() {
         ]
     );
     let reported = problems(&statuses["shop"]);
-    for name in ["tagboat-shop", "tagboat-web", "copy"] {
+    for name in [".shop", ".web", "copy"] {
         assert!(
             reported
                 .iter()
@@ -359,13 +353,12 @@ async fn manifest_cannot_replace_a_record() {
         ]
     );
     // Another object has the record's name: the error says what to do, and nothing is sent.
-    fleet.kubectl(&["delete", "configmap", "tagboat-shop"]);
-    fleet.kubectl(&[
-        "create",
-        "configmap",
-        "tagboat-shop",
-        "--from-literal=value=1",
-    ]);
+    fleet.kubectl_record(&["delete", "configmap"], "shop", &[]);
+    fleet.kubectl_record(
+        &["create", "configmap"],
+        "shop",
+        &["--from-literal=value=1"],
+    );
     fleet.restart().await;
     fleet.manifests("shop", vec![config("shop", "2")]);
     fleet.commit();
@@ -386,7 +379,7 @@ async fn manifest_cannot_replace_a_record() {
             .hint
             .as_ref()
             .unwrap()
-            .contains("delete configmap tagboat-shop"),
+            .contains("delete configmap tagboat-record."),
         "{status:#?}"
     );
     assert_eq!(

@@ -90,6 +90,14 @@ impl Fleet {
         );
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
+
+    /// Runs kubectl on the record of an Application; `arguments` follow its name.
+    pub(crate) fn kubectl_record(&self, verb: &[&str], name: &str, arguments: &[&str]) -> String {
+        let own = self.own_namespace();
+        let record = format!("tagboat-record.{}.{name}", self.namespace);
+        let all = [&["-n", &own][..], verb, &[&record], arguments].concat();
+        self.kubectl(&all)
+    }
 }
 
 impl<K: Backend> Fleet<K> {
@@ -128,7 +136,7 @@ impl<K: Backend> Fleet<K> {
             CancellationToken::new(),
             repository(&namespace, "git.example.org"),
         );
-        let reconciler = reconciler(&kubeconfig, mode, &stop).await;
+        let reconciler = reconciler(&kubeconfig, &own_namespace(&namespace), mode, &stop).await;
         let (manifests, declared, revision, mistaken, rendering) = Default::default();
         Self {
             kube,
@@ -155,7 +163,8 @@ impl<K: Backend> Fleet<K> {
     pub(crate) async fn restart(&mut self) {
         self.end().await;
         self.stop = CancellationToken::new();
-        self.reconciler = reconciler(&self.kubeconfig, ReconcileMode::Act, &self.stop).await;
+        let (mode, own) = (ReconcileMode::Act, own_namespace(&self.namespace));
+        self.reconciler = reconciler(&self.kubeconfig, &own, mode, &self.stop).await;
     }
 
     pub(crate) fn name(&self, name: &str) -> Name {
@@ -366,6 +375,34 @@ impl<K: Backend> Fleet<K> {
         }
     }
 
+    /// The namespace of the records.
+    pub(crate) fn own_namespace(&self) -> String {
+        own_namespace(&self.namespace)
+    }
+
+    /// The path of an Application's record.
+    pub(crate) fn record_path(&self, name: &str) -> String {
+        let (own, namespace) = (self.own_namespace(), &self.namespace);
+        format!("/api/v1/namespaces/{own}/configmaps/tagboat-record.{namespace}.{name}")
+    }
+
+    /// The record of an Application.
+    pub(crate) async fn record(&self, name: &str) -> Option<Value> {
+        let path = self.record_path(name);
+        let (status, value) = self.kube.call(Method::GET, &path, None).await;
+        match status.as_u16() {
+            200 => Some(value),
+            404 => None,
+            _ => panic!("{value:#}"),
+        }
+    }
+
+    /// The text of the inventory in an Application's record.
+    pub(crate) async fn inventory(&self, name: &str) -> Option<String> {
+        let record = self.record(name).await?;
+        Some(record["data"]["inventory.json"].as_str()?.to_owned())
+    }
+
     /// Waits until a ConfigMap is gone.
     pub(crate) async fn gone(&self, name: &str) {
         self.live_until("configmaps", name, |live| live["reason"] == "NotFound")
@@ -407,13 +444,22 @@ pub(crate) fn repository(name: &str, host: &str) -> RepositoryId {
     }
 }
 
+/// The namespace of the records of a fleet.
+fn own_namespace(namespace: &str) -> String {
+    format!("{namespace}-own")
+}
+
 async fn reconciler(
     kubeconfig: &std::path::Path,
+    own_namespace: &str,
     mode: ReconcileMode,
     stop: &CancellationToken,
 ) -> Arc<Reconciler> {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let cluster = settings::ClusterSettings::new("test", Some(kubeconfig.to_owned()));
+    let cluster = settings::ClusterSettings {
+        namespace: own_namespace.to_owned(),
+        ..settings::ClusterSettings::new("test", Some(kubeconfig.to_owned()))
+    };
     Arc::new(
         Reconciler::open(
             &[cluster],

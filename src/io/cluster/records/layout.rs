@@ -1,6 +1,51 @@
-//! The layout of a record in ConfigMaps: head and parts.
+//! The layout of a record in ConfigMaps: names, head and parts. Pure.
 
-use super::*;
+use super::{ApplicationRecord, note};
+use crate::{
+    core::name::{Name, is_label},
+    objects::{object::Object, plan::RECORD_PREFIX},
+};
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+use std::collections::{BTreeMap, HashMap};
+
+/// The longest name of a record that is written out. Parts add a digest and a number.
+const LONGEST_NAME: usize = 200;
+
+/// The name of the head, as "tagboat-record.shop.web".
+///
+/// A namespace has no dot, so two Applications never share a name. One that is no namespace of
+/// Kubernetes, and a long name, are replaced by a digest.
+pub(super) fn head_name(application: &Name) -> String {
+    format!("{RECORD_PREFIX}.{}", suffix(application))
+}
+
+/// The name of a part, as "tagboat-record-part.0a1b2c3d.1.shop.web".
+pub(super) fn part_name(application: &Name, digest: &str, index: usize) -> String {
+    let digest = digest.get(..8).unwrap_or("none");
+    format!(
+        "{RECORD_PREFIX}-part.{digest}.{index}.{}",
+        suffix(application)
+    )
+}
+
+fn suffix(application: &Name) -> String {
+    let (namespace, name) = (application.namespace(), application.name());
+    if is_label(namespace) && namespace.len() + name.len() <= LONGEST_NAME {
+        format!("{namespace}.{name}")
+    } else {
+        let digest = digest(application.to_string().as_bytes());
+        // Without a dot: no namespace and name are joined to it.
+        format!("digest-{}", &digest[..32])
+    }
+}
+
+/// Counts the bytes of data, names included.
+pub(super) fn data_bytes(data: &BTreeMap<String, String>) -> usize {
+    data.iter()
+        .map(|(name, text)| name.len() + text.len())
+        .sum()
+}
 
 pub(super) fn digest(bytes: &[u8]) -> String {
     crate::core::text::hex(&Sha256::digest(bytes))
@@ -55,16 +100,68 @@ pub(super) struct ConfigMapBody {
     pub(super) digest: String,
     pub(super) parts: usize,
     pub(super) data: BTreeMap<String, String>,
+    /// Why the data was dropped.
+    pub(super) over: Option<String>,
+}
+
+/// What is left of the bounds while records are read.
+pub(super) struct RecordBudget {
+    /// The most bytes of one record.
+    each: usize,
+    /// The most bytes of all records.
+    total: usize,
+    read: usize,
+    by_application: HashMap<Name, usize>,
+}
+
+impl RecordBudget {
+    pub(super) fn new(each: usize, total: usize) -> Self {
+        Self {
+            each,
+            total,
+            read: 0,
+            by_application: HashMap::new(),
+        }
+    }
+
+    /// Drops the data of a ConfigMap that exceeds a bound: the others are read all the same.
+    pub(super) fn bound(&mut self, mut body: ConfigMapBody) -> ConfigMapBody {
+        let bytes = data_bytes(&body.data);
+        let of_application = self
+            .by_application
+            .entry(body.application.clone())
+            .or_default();
+        let over = if *of_application + bytes > self.each {
+            format!("it is larger than {} MiB", self.each >> 20)
+        } else if self.read + bytes > self.total {
+            format!(
+                "the records of this cluster are larger than {} MiB together",
+                self.total >> 20
+            )
+        } else {
+            *of_application += bytes;
+            self.read += bytes;
+            return body;
+        };
+        body.data.clear();
+        body.over = Some(over);
+        body
+    }
 }
 
 impl ConfigMapBody {
-    /// Parses a record. Foreign ConfigMaps with our label, and records moved by hand, are ignored.
+    /// Parses a record. Other ConfigMaps with our label, as copies made by hand, are ignored.
     pub(super) fn of(object: &Object) -> Option<Self> {
         let application = object
             .annotation(&note("application"))?
             .parse::<Name>()
             .ok()?;
-        if object.namespace() != Some(application.namespace()) {
+        let suffix = suffix(&application);
+        let is_named = object
+            .name()
+            .strip_prefix(RECORD_PREFIX)
+            .and_then(|rest| rest.strip_suffix(&suffix));
+        if is_named.is_none_or(|rest| !rest.starts_with(['.', '-'])) {
             return None;
         }
         let data = object
@@ -88,6 +185,7 @@ impl ConfigMapBody {
             data: data
                 .filter_map(|(name, text)| Some((name.clone(), text.as_str()?.to_owned())))
                 .collect(),
+            over: None,
         })
     }
 }
@@ -123,40 +221,30 @@ pub(super) fn record(
         return record;
     };
     record.version = head.version;
+    record.unread = head.over;
     if head.parts == 0 {
         record.data = head.data;
     }
     for index in 1..=head.parts {
         let name = part_name(&record.application, &head.digest, index);
-        match parts.remove(&name) {
-            Some(part) => {
-                record.parts.push(name);
-                for (name, text) in part.data {
-                    record.data.entry(name).or_default().push_str(&text);
-                }
-            }
-            None => {
-                record.damaged = Some(format!(
-                    "ConfigMap {}/{name} is missing",
-                    record.application.namespace()
-                ))
-            }
+        let Some(part) = parts.remove(&name) else {
+            record.damaged = Some(format!("ConfigMap {name} is missing"));
+            break;
+        };
+        record.unread = record.unread.or(part.over);
+        record.parts.push(name);
+        for (name, text) in part.data {
+            record.data.entry(name).or_default().push_str(&text);
         }
     }
-    if record.damaged.is_none() && digest_of(&record.data) != head.digest {
-        let place = format!("{}/{}", record.application.namespace(), head.name);
+    if record.unread.is_some() {
+        record.data.clear();
+    } else if record.damaged.is_none() && digest_of(&record.data) != head.digest {
         record.damaged = Some(format!(
-            "ConfigMap {place} was changed by another program: its digest does not match"
+            "ConfigMap {} was changed by another program: its digest does not match",
+            head.name
         ));
     }
     record.leftovers = parts.into_keys().collect();
     record
-}
-
-pub(super) fn part_name(application: &Name, digest: &str, index: usize) -> String {
-    format!(
-        "{}.{}.{index}",
-        head_name(application),
-        digest.get(..8).unwrap_or("none")
-    )
 }

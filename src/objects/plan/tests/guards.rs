@@ -14,6 +14,7 @@ fn prune_majority_counts_earlier_objects() {
         disabled: false,
     };
     let owner = ObjectOwner {
+        own_namespace: "tagboat-system",
         application: &shop,
         prune: true,
         deleting: false,
@@ -67,35 +68,77 @@ fn prune_majority_counts_earlier_objects() {
 
 #[test]
 fn object_like_a_record_is_refused() {
-    struct WebRecord;
-    impl ObjectClaims for WebRecord {
-        fn claims(&self, _: &Name, _: &ObjectKey) -> Option<bool> {
-            Some(false)
+    struct OwnNamespace;
+    impl KindScopes for OwnNamespace {
+        fn namespaced(&self, gvk: &Gvk) -> Option<bool> {
+            BuiltinKinds.namespaced(gvk)
         }
-        fn claimants(&self, _: &ObjectKey) -> Vec<Name> {
-            Vec::new()
-        }
-        fn record_of(&self, key: &ObjectKey) -> Option<Name> {
-            (key.name == "tagboat-web").then(|| "dev/web".parse().unwrap())
+        fn own_namespace(&self) -> Option<&str> {
+            Some("fleet-system")
         }
     }
-    let mut exported = config("copy");
+    let placed = |namespace: &str, name: &str| {
+        let mut config = config(name);
+        config["metadata"]["namespace"] = namespace.into();
+        config
+    };
+    let mut exported = placed("shop", "copy");
     exported["metadata"]["labels"] = json!({"tagboat.dev/record": "v1"});
+    let name = "tagboat-record.shop.web";
+    let mut secret = placed("fleet-system", name);
+    secret["kind"] = "Secret".into();
     let (desired, refused) = desired_objects(
         &application(""),
-        vec![object(exported), object(config("tagboat-web"))],
-        &BuiltinKinds,
+        vec![
+            object(exported),
+            object(placed("fleet-system", name)),
+            object(placed("fleet-system", "tagboat-record-part.0.1.shop.web")),
+            object(placed("fleet-system", "settings")),
+            object(placed("shop", name)),
+            object(secret),
+        ],
+        &OwnNamespace,
     );
+    let reserved = "names that begin with tagboat-record belong to the records of tagboat in namespace fleet-system; rename it";
+    let why: Vec<&str> = refused.iter().map(|refused| &*refused.why).collect();
     assert_eq!(
-        refused[0].why,
-        "it carries the label tagboat.dev/record: a record of tagboat is no manifest"
+        why,
+        [
+            "it carries the label tagboat.dev/record: a record of tagboat is no manifest",
+            reserved,
+            reserved
+        ]
     );
-    let found = decide_action(&application("").name, &desired[0], None, None, &WebRecord);
+    assert_eq!(desired.len(), 3);
+}
+
+#[test]
+fn prune_keeps_the_namespace_of_the_records() {
+    let shop = application("").name;
+    let keys = ["Namespace tagboat-system", "Namespace shop"];
+    let inventory = owned(&keys);
+    let owner = ObjectOwner {
+        application: &shop,
+        prune: true,
+        deleting: true,
+        revision: "r",
+        own_namespace: "tagboat-system",
+    };
+    let mine = LiveObject {
+        uid: "u".into(),
+        hash: None,
+        owner: Some(shop.clone()),
+        terminating: false,
+        retention: Retention::default(),
+        disabled: false,
+    };
+    let plan = plan_prune(owner, &[], &inventory, |_| Some(&mine), |_| false);
+    let deleted: Vec<&ObjectKey> = plan.delete.iter().map(|target| &target.key).collect();
+    assert_eq!(deleted, [&key("Namespace shop")]);
+    let kept = "it stays in the cluster: it holds the records of all Applications";
     assert_eq!(
-        found,
-        ObjectAction::Refuse(
-            "it has the name of tagboat's record of Application dev/web; rename it".to_owned()
-        )
+        plan.drop,
+        [(key("Namespace tagboat-system"), Some(kept.to_owned()))]
     );
 }
 
@@ -148,6 +191,7 @@ fn prune_guards_each_condition_raises_its_guard() {
     ] {
         let raised = prune::raised_guards(&prune::GuardInput {
             owner: ObjectOwner {
+                own_namespace: "tagboat-system",
                 application: &shop,
                 prune: true,
                 deleting,
@@ -201,6 +245,7 @@ fn prune_annotations_of_other_tools_are_honoured() {
         ("a", &asking, true, true, None),
     ] {
         let owner = ObjectOwner {
+            own_namespace: "tagboat-system",
             application: &shop,
             prune: true,
             deleting,
@@ -218,6 +263,7 @@ fn prune_annotations_of_other_tools_are_honoured() {
     }
     // What contains a kept object is kept with it.
     let owner = ObjectOwner {
+        own_namespace: "tagboat-system",
         application: &shop,
         prune: true,
         deleting: true,
