@@ -382,8 +382,16 @@ async fn hostile_requests_get_an_error() {
             maps,
             "application/vnd.kubernetes.protobuf",
             "k8s",
+            400,
+        ),
+        (
+            "POST",
+            maps,
+            "application/vnd.kubernetes.protobuf",
+            "k8s\0\n\x09\n\x02v1\x12\x03Pod",
             415,
         ),
+        ("POST", maps, "application/cbor", "{}", 415),
         ("POST", maps, "application/json", deep.as_str(), 400),
         (
             "POST",
