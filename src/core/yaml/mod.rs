@@ -122,7 +122,7 @@ pub fn parse(source: &str) -> Result<YamlStream<'_>, YamlError> {
     let options = granit_parser::options! { max_buffered_comment_events: usize::MAX };
     let mut stream = YamlStream {
         source,
-        nodes: Vec::with_capacity(source.len() / 24),
+        nodes: Vec::with_capacity(source.len() / 12),
         cooked: vec![],
         roots: vec![],
         comments: vec![],

@@ -86,25 +86,23 @@ impl<'t> NodePath<'t> {
     /// Writes one step; returns the state before it.
     fn write(&mut self, step: Step<'t>) -> PathText {
         let length = self.text.len();
-        let _ = match step {
+        match step {
             Step::Key(key) => {
-                if !self.text.ends_with(':') {
-                    self.text.push('.');
-                }
-                self.text.push_str(&word(key.value().unwrap_or("?")));
-                Ok(())
+                let key = word(key.value().unwrap_or("?"));
+                let dot = if self.text.ends_with(':') { "" } else { "." };
+                self.text.extend([dot, &key]);
             }
             Step::Item(index, item) => {
                 let name = item.get("name").and_then(Node::value);
                 if let Some(name) = name.filter(|name| !name.is_empty()) {
-                    write!(self.text, "[name={}]", word(name))
+                    self.text.extend(["[name=", &word(name), "]"]);
                 } else if let Some(object) = object(item) {
-                    write!(self.text, "[{object}]")
+                    self.text.extend(["[", &object, "]"]);
                 } else {
-                    write!(self.text, "[{index}]")
+                    self.text.extend(["[", &index.to_string(), "]"]);
                 }
             }
-        };
+        }
         if self.text.len() <= LONGEST {
             return PathText::Length(length);
         }
@@ -120,9 +118,10 @@ fn object(node: Node<'_>) -> Option<String> {
     let kind = node.get("kind")?.value()?;
     let metadata = node.get("metadata")?;
     let name = metadata.get("name")?.value()?;
+    let (kind, name) = (word(kind), word(name));
     Some(match metadata.get("namespace").and_then(Node::value) {
-        Some(namespace) => format!("{}/{}/{}", word(kind), word(namespace), word(name)),
-        None => format!("{}/{}", word(kind), word(name)),
+        Some(namespace) => [&*kind, "/", &word(namespace), "/", &name].concat(),
+        None => [&*kind, "/", &name].concat(),
     })
 }
 

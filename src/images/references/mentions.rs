@@ -8,8 +8,15 @@ use std::ops::Range;
 /// Notes of one file; a generated file may have thousands of mentions.
 const MOST: usize = 50;
 
-/// Adds a note for each mention of a watched image that is no reference.
-pub(super) fn add(file: &YamlFile<'_>, needles: &Needles, findings: &mut Findings) {
+/// Mentions of watched images that are no references, by their first byte.
+pub(super) type Mentions = Vec<(usize, ImageRef)>;
+
+/// Finds the mentions; `None` if nothing in the file names a watched image.
+pub(super) fn find(
+    file: &YamlFile<'_>,
+    needles: &Needles,
+    findings: &Findings,
+) -> Option<Mentions> {
     let is_parsed = matches!(
         file.kind(),
         FileKind::Yaml | FileKind::Kustomization | FileKind::Json
@@ -20,7 +27,7 @@ pub(super) fn add(file: &YamlFile<'_>, needles: &Needles, findings: &mut Finding
         .ok()
         .filter(|_| is_parsed && !findings.notes.iter().any(is_encrypted))
     else {
-        return;
+        return needles.hit(source).then(Vec::new);
     };
     let mut spans: Vec<Range<usize>> = findings
         .references
@@ -35,9 +42,10 @@ pub(super) fn add(file: &YamlFile<'_>, needles: &Needles, findings: &mut Finding
             .last()
             .is_some_and(|span| range.end <= span.end)
     };
-    let mut found = Vec::new();
+    let mut found = None;
     let mut end = 0;
     for segment in needles.segments(source) {
+        let found = found.get_or_insert_with(Vec::new);
         // A version follows the segment at once.
         if segment.start < end || !matches!(source.get(segment.end), Some(b':' | b'@')) {
             continue;
@@ -50,14 +58,17 @@ pub(super) fn add(file: &YamlFile<'_>, needles: &Needles, findings: &mut Finding
         let image = ImageRef::new(&text[range.clone()]).ok().filter(|image| {
             (image.tag.is_some() || image.digest.is_some()) && needles.watches(&image.repository)
         });
-        if let Some(image) = image {
-            found.push((range.start, image));
-            if found.len() == MOST {
-                break;
-            }
+        found.extend(image.map(|image| (range.start, image)));
+        if found.len() == MOST {
+            break;
         }
     }
-    if found.is_empty() {
+    found.or_else(|| needles.hit_without_segments(source).then(Vec::new))
+}
+
+/// Adds a note for each mention.
+pub(super) fn note(file: &YamlFile<'_>, mentions: Mentions, findings: &mut Findings) {
+    if mentions.is_empty() {
         return;
     }
     // A file that cannot be parsed has a note about that already.
@@ -65,7 +76,7 @@ pub(super) fn add(file: &YamlFile<'_>, needles: &Needles, findings: &mut Finding
         return;
     };
     let comments = stream.comments();
-    for (at, image) in found
+    for (at, image) in mentions
         .into_iter()
         .filter(|(at, _)| !is_comment(comments, *at))
     {

@@ -1,6 +1,6 @@
 //! A substring prefilter: parsing dominates a pass, and most files name no watched image.
 
-use super::{FileKind, MARKER};
+use super::MARKER;
 use crate::core::image::{ImageRef, ImageRepository};
 use memchr::memmem::Finder;
 use regex::bytes::{Regex, RegexBuilder};
@@ -62,9 +62,7 @@ impl Needles {
 
     /// Returns whether a file with these bytes can have a relevant reference.
     pub fn hit(&self, source: &[u8]) -> bool {
-        self.every_file
-            || self.marker.find(source).is_some()
-            || self.segments(source).next().is_some()
+        self.hit_without_segments(source) || self.segments(source).next().is_some()
     }
 
     /// The places of the segments in a file.
@@ -80,13 +78,14 @@ impl Needles {
         self.repositories.contains(repository)
     }
 
-    /// Returns whether the notes about a file with these bytes are relevant: whether it can have a
-    /// relevant reference; of a chart's template, whether it has a marker or the literal `image:`
-    /// of a watched repository.
-    pub fn notes_count(&self, kind: FileKind, source: &[u8]) -> bool {
-        if kind != FileKind::ChartTemplate {
-            return self.hit(source);
-        }
+    /// Returns whether the notes about a file are relevant even if it has none of the segments.
+    pub(super) fn hit_without_segments(&self, source: &[u8]) -> bool {
+        self.every_file || self.marker.find(source).is_some()
+    }
+
+    /// Returns whether the notes about a chart's template are relevant: whether it has a marker, or
+    /// the literal `image:` of a watched repository.
+    pub(super) fn hit_template(&self, source: &[u8]) -> bool {
         let is_watched = |image: &[u8]| {
             std::str::from_utf8(image)
                 .ok()
@@ -192,7 +191,7 @@ mod tests {
             ("image: ghcr.io/other/podinfo:1\n", false),
             ("# {\"$imagepolicy\": \"a:b\"}\n", true),
         ] {
-            let counted = needles.notes_count(FileKind::ChartTemplate, text.as_bytes());
+            let counted = needles.hit_template(text.as_bytes());
             assert_eq!(counted, counts, "{text}");
         }
     }

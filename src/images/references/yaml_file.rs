@@ -63,11 +63,14 @@ impl<'s> YamlFile<'s> {
     /// Finds the references, with the notes that concern watched images and the mentions of these.
     pub fn watched_findings(&self, needles: &Needles) -> Findings {
         let mut findings = self.findings();
-        if needles.notes_count(self.kind, self.bytes) {
-            mentions::add(self, needles, &mut findings);
-        } else {
+        let mentions = match self.kind {
+            FileKind::ChartTemplate if !needles.hit_template(self.bytes) => None,
+            _ => mentions::find(self, needles, &findings),
+        };
+        match mentions {
+            Some(mentions) => mentions::note(self, mentions, &mut findings),
             // Nothing in the file names a watched image.
-            findings.notes.clear();
+            None => findings.notes.clear(),
         }
         findings
     }
