@@ -250,7 +250,7 @@ fn cel_mistakes_are_found_when_read() {
     ] {
         assert_eq!(evaluate(source), Err(error.to_owned()), "{source}");
     }
-    let patterns = vec!["'a'.matches('a')"; 5].join(" && ");
+    let patterns = ["'a'.matches('a')"; 5].join(" && ");
     assert_eq!(
         evaluate(&patterns),
         Err("an expression has at most 4 patterns, at character 93".to_owned())

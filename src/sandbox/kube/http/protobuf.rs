@@ -237,7 +237,7 @@ mod tests {
         );
         let data = bytes(2, [bytes(1, "a"), bytes(2, "b")].concat());
         let status = bytes(3, [8, 0, 16, 0]);
-        let config = [metadata.clone(), data.clone()].concat();
+        let config = [metadata.clone(), data].concat();
         assert_eq!(
             object(&enveloped("v1", "ConfigMap", &config)),
             Ok(
