@@ -92,6 +92,12 @@ reasons! {
     ObjectApplied,
     /// An object could not be applied.
     ApplyFailed,
+    /// A namespace was created, because an Application needs it.
+    NamespaceCreated,
+    /// A created namespace was deleted with the last Application in it.
+    NamespaceDeleted,
+    /// A created namespace was kept although its Application was deleted.
+    NamespaceKept,
     /// A change outside Git was reverted.
     DriftRepaired,
     /// Fields of other managers were overwritten or taken over.

@@ -8,6 +8,7 @@ pub mod autoscale;
 pub mod health;
 pub mod managed_fields;
 pub mod manifest;
+pub mod namespace;
 pub mod object;
 pub mod plan;
 pub mod quantity;

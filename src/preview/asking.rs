@@ -239,7 +239,7 @@ impl ClusterPreview<'_> {
                 },
                 None,
             ),
-            Ok(Err(refusal)) => self.refusal(one, &refusal),
+            Ok(Err(refusal)) => self.refusal(application, one, &refusal),
             Err(_) => {
                 let lost = self.lost(&format!(
                     "cluster {} did not answer everything within {} s",
@@ -273,6 +273,7 @@ impl ClusterPreview<'_> {
     /// present.
     fn refusal(
         &self,
+        application: &Application,
         one: &DesiredObject,
         refusal: &ApplyRefusal,
     ) -> (DryRunVerdict, Option<PreviewTrouble>) {
@@ -289,6 +290,15 @@ impl ClusterPreview<'_> {
                     )),
                     None,
                 )
+            }
+            ClusterProblem::NamespaceMissing { namespace }
+                if application.creates_namespace(namespace) =>
+            {
+                let why = format!(
+                    "namespace {} does not exist yet: it is created with the first object",
+                    text::line(namespace)
+                );
+                (not(&why), None)
             }
             ClusterProblem::UnknownKind { .. } => (not(&why), None),
             ClusterProblem::Immutable { .. } if one.settings.force => (
@@ -312,6 +322,7 @@ impl ClusterPreview<'_> {
             | ClusterProblem::Address { .. }
             | ClusterProblem::Refused { .. }
             | ClusterProblem::NamespaceMissing { .. }
+            | ClusterProblem::NamespaceNotCreated { .. }
             | ClusterProblem::NamespaceTerminating { .. } => {
                 (DryRunVerdict::Refused { reason: why }, None)
             }

@@ -129,6 +129,7 @@ fn changed(before: &Application, after: &Application) -> Vec<&'static str> {
         path,
         cluster: _,
         target_namespace,
+        create_namespace,
         prune,
         wait,
         timeout,
@@ -147,6 +148,10 @@ fn changed(before: &Application, after: &Application) -> Vec<&'static str> {
         (
             "targetNamespace",
             *target_namespace != after.target_namespace,
+        ),
+        (
+            "createNamespace",
+            *create_namespace != after.create_namespace,
         ),
         ("prune", *prune != after.prune),
         ("wait", *wait != after.wait),

@@ -2,6 +2,8 @@
 //!
 //! Based on a server-side dry run, so that defaults and admission webhooks cause no differences.
 
+mod namespaces;
+
 use super::{
     ClusterKinds, autoscalers,
     cluster_state::{
@@ -32,8 +34,8 @@ use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream};
 use serde::{Deserialize, Serialize};
 use similar::TextDiff;
 use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
+    collections::{BTreeSet, HashMap, HashSet},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -134,13 +136,16 @@ pub async fn diff_objects(
         desired: &desired,
         application,
         inventory,
+        missing_namespaces: Mutex::default(),
     };
     let diffs: Vec<BoxFuture<'_, ObjectDiff>> = desired
         .iter()
         .map(|one| comparison.diff_desired(one).boxed())
         .collect();
     let diffs = stream::iter(diffs).buffered(CONCURRENCY);
-    all.extend(diffs.collect::<Vec<_>>().await);
+    let diffs = diffs.collect::<Vec<_>>().await;
+    all.extend(comparison.diff_namespaces().await);
+    all.extend(diffs);
     if application.prune {
         all.extend(comparison.diff_deleted().await);
     }
@@ -153,6 +158,8 @@ struct Comparison<'a> {
     desired: &'a [DesiredObject],
     application: &'a Application,
     inventory: &'a Inventory,
+    /// Missing namespaces that an apply would create.
+    missing_namespaces: Mutex<BTreeSet<String>>,
 }
 
 impl Comparison<'_> {
@@ -218,19 +225,6 @@ impl Comparison<'_> {
             }
         }
         diff
-    }
-
-    /// Returns whether the Application itself provides what an error misses.
-    fn provides_missing(&self, error: &ClusterError, one: &DesiredObject) -> bool {
-        match &*error.problem {
-            ClusterProblem::NamespaceMissing { namespace } => self.desired.iter().any(|other| {
-                other.key.group.is_empty()
-                    && other.key.kind == "Namespace"
-                    && other.key.name == *namespace
-            }),
-            ClusterProblem::UnknownKind { .. } => !one.served && !one.after.is_empty(),
-            _ => false,
-        }
     }
 
     /// Returns the objects that a prune would delete, whether or not it needs a confirmation.

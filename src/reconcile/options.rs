@@ -3,7 +3,7 @@
 use crate::{
     core::name::Name,
     objects::plan::Inventory,
-    spec::{Application, DeletionPolicy, Drift, HealthRule, Ignore},
+    spec::{Application, DeletionPolicy, Drift, HealthRule, Ignore, NamespaceCreation},
 };
 use std::{sync::Arc, time::Duration};
 
@@ -19,6 +19,7 @@ pub(crate) struct ReconcileOptions {
     pub ignore: Vec<Ignore>,
     /// Health rules; the first one for a kind counts.
     pub health: Arc<[Arc<HealthRule>]>,
+    pub create_namespace: NamespaceCreation,
 }
 
 impl ReconcileOptions {
@@ -33,13 +34,16 @@ impl ReconcileOptions {
             repair: application.drift == Drift::Repair,
             ignore: application.ignore.clone(),
             health: application.health.iter().chain(cluster).cloned().collect(),
+            create_namespace: application.create_namespace,
         }
     }
 
     /// Returns whether other options make another request of the same manifest, which may succeed
     /// where the last one failed.
     pub(crate) fn changes_requests(&self, other: &Self) -> bool {
-        self.ignore != other.ignore || self.service_account != other.service_account
+        self.ignore != other.ignore
+            || self.service_account != other.service_account
+            || self.create_namespace != other.create_namespace
     }
 
     /// Returns the options of an Application that was removed from Git: its record counts.
@@ -53,6 +57,7 @@ impl ReconcileOptions {
             repair: false,
             ignore: Vec::new(),
             health: Arc::default(),
+            create_namespace: NamespaceCreation::None,
         }
     }
 }

@@ -26,6 +26,7 @@ pub struct Application {
     pub cluster: String,
     /// The namespace of namespaced objects that name none.
     pub target_namespace: Option<String>,
+    pub create_namespace: NamespaceCreation,
     /// True to delete objects that vanish from the manifests.
     pub prune: bool,
     /// True to wait for health before the rollout counts as done.
@@ -64,6 +65,17 @@ pub enum Drift {
     Report,
 }
 
+/// The namespaces that are created if they are missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum NamespaceCreation {
+    /// `targetNamespace`.
+    #[default]
+    Target,
+    /// Every namespace that an object names.
+    All,
+    None,
+}
+
 /// Objects, and the fields of them that others may change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ignore {
@@ -87,6 +99,17 @@ pub enum DeletionPolicy {
     Delete,
 }
 
+impl Application {
+    /// Returns whether a namespace is created if it is missing.
+    pub fn creates_namespace(&self, namespace: &str) -> bool {
+        match self.create_namespace {
+            NamespaceCreation::Target => self.target_namespace.as_deref() == Some(namespace),
+            NamespaceCreation::All => true,
+            NamespaceCreation::None => false,
+        }
+    }
+}
+
 /// The default of `timeout`.
 const TIMEOUT: Duration = Duration::from_secs(300);
 
@@ -102,6 +125,7 @@ pub(crate) fn read(
         path,
         cluster,
         target_namespace,
+        create_namespace,
         prune,
         wait,
         timeout,
@@ -140,6 +164,11 @@ pub(crate) fn read(
         path: path?,
         cluster,
         target_namespace,
+        create_namespace: match create_namespace {
+            None => NamespaceCreation::Target,
+            Some(true) => NamespaceCreation::All,
+            Some(false) => NamespaceCreation::None,
+        },
         prune,
         wait,
         timeout: timeout?,

@@ -25,7 +25,9 @@ mod secret_source;
 mod spelling;
 mod validator;
 
-pub use application::{Application, DeletionPolicy, Drift, Helm, Ignore, resolve};
+pub use application::{
+    Application, DeletionPolicy, Drift, Helm, Ignore, NamespaceCreation, resolve,
+};
 pub use diagnostic::{Diagnostic, Severity, SourcePlace};
 pub use environment::{
     AutoMerge, ChangeGroup, CommitAuthor, Environment, LabelSelector, MergeMethod, Paths,

@@ -362,6 +362,10 @@ pub(crate) struct ApplicationSpec {
     pub cluster: String,
     /// The namespace for namespaced objects that name none.
     pub target_namespace: Option<String>,
+    /// Create missing namespaces: true for every namespace that objects name, false for none; by
+    /// default only targetNamespace. With deletionPolicy Delete, such a namespace is deleted once
+    /// nothing is left in it.
+    pub create_namespace: Option<bool>,
     /// Delete objects that vanish from the manifests.
     #[serde(default)]
     pub prune: bool,

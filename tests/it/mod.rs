@@ -51,7 +51,10 @@ mod reconcile;
 mod reconcile_additions;
 mod reconcile_kinds;
 mod reconcile_records;
+mod reconcile_namespaces;
 mod reconcile_repairs;
+#[cfg(feature = "demo")]
+mod reconcile_rights;
 mod reconcile_results;
 mod reconcile_scenarios;
 #[cfg(feature = "demo")]

@@ -3,11 +3,15 @@
 use super::{
     reconcile_additions::{self, for_each_addition_scenario},
     reconcile_kinds::{self, for_each_kind_scenario},
+    reconcile_namespaces::{self, for_each_namespace_scenario},
     reconcile_records::{self, for_each_record_scenario},
     reconcile_repairs::{self, for_each_repair_scenario},
     reconcile_results::{self, for_each_result_scenario},
     reconcile_scenarios::{self, for_each_scenario},
-    support::fleet::{Backend, Fleet, config},
+    support::{
+        fleet::{Backend, Fleet, config},
+        rights::Rights,
+    },
 };
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -18,7 +22,7 @@ use tagboat::{
 };
 
 #[derive(Clone)]
-struct Sandbox {
+pub(super) struct Sandbox {
     cluster: Arc<SandboxCluster>,
     folder: Arc<tempfile::TempDir>,
     client: reqwest::Client,
@@ -26,6 +30,11 @@ struct Sandbox {
 
 impl Sandbox {
     async fn start() -> Self {
+        Self::start_with(&Rights::default()).await
+    }
+
+    /// Starts a server that grants tagboat these rights.
+    pub(super) async fn start_with(rights: &Rights) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let options = SandboxOptions {
             settings: WorkloadSettings {
@@ -35,7 +44,10 @@ impl Sandbox {
             },
             token: None,
         };
-        let cluster = SandboxCluster::start(options).await.unwrap();
+        let rights = rights.clone();
+        let cluster = SandboxCluster::start_with(options, |app| rights.layer(app))
+            .await
+            .unwrap();
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("kubeconfig"), cluster.kubeconfig()).unwrap();
         Self {
@@ -49,7 +61,7 @@ impl Sandbox {
         self.folder.path().join("kubeconfig")
     }
 
-    async fn fleet(&self, mode: ReconcileMode) -> Fleet<Self> {
+    pub(super) async fn fleet(&self, mode: ReconcileMode) -> Fleet<Self> {
         let namespace =
             json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}});
         self.call(Method::POST, "/api/v1/namespaces", Some(&namespace))
@@ -92,6 +104,7 @@ for_each_scenario!(run_on_sandbox);
 for_each_addition_scenario!(run_on_sandbox);
 for_each_kind_scenario!(run_on_sandbox);
 for_each_record_scenario!(run_on_sandbox);
+for_each_namespace_scenario!(run_on_sandbox);
 for_each_repair_scenario!(run_on_sandbox);
 for_each_result_scenario!(run_on_sandbox);
 

@@ -318,7 +318,7 @@ impl ClusterClient {
         }
     }
 
-    async fn create(&self, to: &ApplyTarget<'_>) -> Result<ApiResponse, ClusterError> {
+    pub(super) async fn create(&self, to: &ApplyTarget<'_>) -> Result<ApiResponse, ClusterError> {
         let query = url::query(&[("fieldManager", MANAGER), ("dryRun", to.dry_run())]);
         // The name is validated although it is only part of the body.
         url::item(to.resource, to.key).map_err(|problem| self.fault(to.subject, problem))?;

@@ -102,6 +102,12 @@ pub enum ClusterProblem {
     /// The namespace is not there.
     #[error("namespace {namespace} does not exist")]
     NamespaceMissing { namespace: String },
+    /// The namespace is not there, and its creation failed.
+    #[error("namespace {namespace} does not exist and cannot be created: {cause}")]
+    NamespaceNotCreated {
+        namespace: String,
+        cause: Box<ClusterProblem>,
+    },
     /// The namespace is on its way out.
     #[error("namespace {namespace} is being deleted, nothing can be created in it")]
     NamespaceTerminating { namespace: String },
@@ -211,7 +217,21 @@ impl ClusterProblem {
 
 impl Classify for ClusterError {
     fn kind(&self) -> ErrorKind {
-        match &*self.problem {
+        self.problem.kind()
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        self.problem.retry_after()
+    }
+
+    fn hint(&self) -> Option<String> {
+        self.problem.hint()
+    }
+}
+
+impl Classify for ClusterProblem {
+    fn kind(&self) -> ErrorKind {
+        match self {
             ClusterProblem::Kubeconfig { .. }
             | ClusterProblem::Forbidden { .. }
             | ClusterProblem::Unauthorized { .. }
@@ -224,6 +244,7 @@ impl Classify for ClusterError {
             | ClusterProblem::NoRecordNamespace { .. }
             | ClusterProblem::Replaced { .. }
             | ClusterProblem::Refused { .. } => ErrorKind::Config,
+            ClusterProblem::NamespaceNotCreated { cause, .. } => cause.kind(),
             ClusterProblem::Conflict { .. } | ClusterProblem::Gone => ErrorKind::Conflict,
             ClusterProblem::Credentials { .. }
             | ClusterProblem::Unreachable { .. }
@@ -243,8 +264,9 @@ impl Classify for ClusterError {
     /// RBAC, policies and credentials change outside of Git, unannounced: although they are
     /// configuration, a retry at this interval is worthwhile.
     fn retry_after(&self) -> Option<Duration> {
-        match &*self.problem {
+        match self {
             ClusterProblem::Throttled { retry_after } => Some(*retry_after),
+            ClusterProblem::NamespaceNotCreated { cause, .. } => cause.retry_after(),
             ClusterProblem::Forbidden { .. }
             | ClusterProblem::Unauthorized { .. }
             | ClusterProblem::NoRecordNamespace { .. }
@@ -257,7 +279,7 @@ impl Classify for ClusterError {
     }
 
     fn hint(&self) -> Option<String> {
-        Some(match &*self.problem {
+        Some(match self {
             ClusterProblem::Kubeconfig { .. } => "correct the file, or clusters[].kubeconfig and context in tagboat.yaml".to_owned(),
             ClusterProblem::Credentials { .. } => "run the program by hand as the user tagboat runs as".to_owned(),
             ClusterProblem::Unauthorized { .. } => {
@@ -270,7 +292,18 @@ impl Classify for ClusterError {
             ClusterProblem::UnknownKind { gvk, .. } => {
                 format!("look at the pods behind APIService {}.{}; this waits for it", gvk.version, gvk.group)
             }
-            ClusterProblem::NamespaceMissing { namespace } => format!("add a Namespace {namespace} to what is applied, or create it"),
+            ClusterProblem::NamespaceMissing { namespace } => {
+                format!("add a Namespace {namespace} to what is applied, create it, or set createNamespace: true")
+            }
+            ClusterProblem::NamespaceNotCreated { namespace, cause } => match &**cause {
+                ClusterProblem::Forbidden { who, .. } => {
+                    format!("create namespace {namespace}, or grant {who} the verb create on namespaces by a ClusterRole")
+                }
+                other => return other.hint(),
+            },
+            ClusterProblem::NamespaceTerminating { namespace } => format!(
+                "this waits until it is gone; if it does not go, its conditions say why: kubectl get namespace {namespace} -o yaml"
+            ),
             ClusterProblem::Immutable { .. } => {
                 format!("annotate it with {}/force: enabled to have it deleted and re-created", crate::objects::object::PREFIX)
             }

@@ -75,6 +75,10 @@ pub fn desired_objects(
         let one = DesiredObject {
             settings: object.settings(),
             expires: health::expires(&object),
+            creates_namespace: key
+                .namespace
+                .as_deref()
+                .is_some_and(|namespace| application.creates_namespace(namespace)),
             hash: value_hash::hash_manifest(&object),
             wave: wave(&gvk),
             manifest: CompactObject::new(object),

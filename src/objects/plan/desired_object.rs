@@ -23,6 +23,8 @@ pub struct DesiredObject {
     pub served: bool,
     /// True if the cluster deletes it after it has ended.
     pub expires: bool,
+    /// True if its namespace is created if it is missing.
+    pub creates_namespace: bool,
 }
 
 impl DesiredObject {

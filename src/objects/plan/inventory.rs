@@ -51,11 +51,24 @@ pub struct Inventory {
     pub objects: Option<usize>,
     /// Why the objects of a removed Application are not deleted without a confirmation.
     pub delete_guard: Option<String>,
+    /// The namespaces of the objects of a removed Application. Those that tagboat created are
+    /// deleted after the objects.
+    pub left_namespaces: Option<Box<LeftNamespaces>>,
     pub entries: BTreeMap<ObjectKey, InventoryEntry>,
     /// Whether objects may be missing: a record was lost, and not every kind could be searched.
     pub incomplete: bool,
     /// Entries known by their labels alone, since a record was lost.
     pub recovered: BTreeSet<ObjectKey>,
+}
+
+/// The namespaces that a removed Application leaves.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct LeftNamespaces {
+    pub names: BTreeSet<String>,
+    /// How often one was found in use, by objects that may be on their way out.
+    #[serde(skip)]
+    pub checks: u32,
 }
 
 /// Deletions that the user confirmed: those that were due at a revision when it was asked.
@@ -240,6 +253,8 @@ struct SerializedInventory {
     delete_guard: Option<String>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     incomplete: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    left_namespaces: Option<Box<LeftNamespaces>>,
     /// The sets that entries reference by index.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     atomic_fields: Vec<Vec<Box<str>>>,
@@ -305,6 +320,7 @@ impl fmt::Display for Inventory {
             objects: self.objects,
             delete_guard: self.delete_guard.clone(),
             incomplete: self.incomplete,
+            left_namespaces: self.left_namespaces.clone(),
             atomic_fields: all
                 .iter()
                 .map(|atomic_fields| atomic_fields.places().to_vec())
@@ -397,6 +413,7 @@ impl Inventory {
             objects,
             delete_guard,
             incomplete,
+            left_namespaces,
             atomic_fields: all,
         } = serde_json::from_str(head.1).map_err(|error| wrong(head, error))?;
         let all: Vec<KindAtomicFields> = all.into_iter().map(KindAtomicFields::new).collect();
@@ -455,6 +472,7 @@ impl Inventory {
             objects,
             delete_guard,
             incomplete,
+            left_namespaces,
             entries,
             recovered: recovered_keys,
             ..of

@@ -29,8 +29,8 @@ pub use field_paths::{
     FieldOwnership, FieldPath, FieldStep, ListType, hash_all, hash_live, visit_leaves,
 };
 pub use inventory::{
-    AppliedState, Confirmation, Inventory, InventoryEntry, RemovalTerms, Rollout, RolloutHistory,
-    RolloutOutcome, text,
+    AppliedState, Confirmation, Inventory, InventoryEntry, LeftNamespaces, RemovalTerms, Rollout,
+    RolloutHistory, RolloutOutcome, text,
 };
 pub use leaf_hashes::LeafHashes;
 pub use prune::{ObjectOwner, PrunePlan, PruneTarget, plan_prune};

@@ -152,6 +152,7 @@ impl AppReconciler {
             self.dirty = true;
         }
         let options = ReconcileOptions::for_removal(&self.inventory);
+        self.note_left_namespaces();
         let take_over = self.cluster.client.take_over_managers();
         self.cluster
             .state()
@@ -290,7 +291,8 @@ impl AppReconciler {
         self.set_terms(Some(application.into()));
         let inventory = &mut self.inventory;
         let was_guarded = inventory.delete_guard.take().is_some();
-        if self.record.is_some() && (*recorded != *self.repository || was_guarded) {
+        let was_removed = inventory.left_namespaces.take().is_some() || was_guarded;
+        if self.record.is_some() && (*recorded != *self.repository || was_removed) {
             self.dirty = true;
         }
         inventory.repository.clone_from(&self.repository.name);

@@ -263,6 +263,7 @@ impl AppReconciler {
             return Box::pin(std::future::pending());
         };
         let one = target.desired[index].clone();
+        let creates_namespace = self.creates_namespace(&one);
         let ignore = observed::ignore_pointers(&target.options.ignore, &one.key);
         let entry = self.inventory.entries.get(&one.key);
         let apply = ObjectApply {
@@ -273,6 +274,7 @@ impl AppReconciler {
             ignore,
             permit,
             unscaled: self.scales.take_unscaled(&one.key),
+            creates_namespace,
             one,
         };
         Box::pin(async move {

@@ -15,6 +15,7 @@ pub(crate) mod assess;
 pub(crate) mod conclude;
 mod former;
 pub(crate) mod inventory;
+mod namespaces;
 mod object_apply;
 mod orphan;
 mod outdated;
@@ -350,6 +351,9 @@ impl AppReconciler {
         let prune = self.prune(&assessment).await?;
         let wake_at = self.conclude(&assessment, prune).await;
         if self.save_if_dirty().await? {
+            if let Some(wake_at) = self.delete_namespaces().await? {
+                return Ok(Requeue::At(Some(wake_at)));
+            }
             if let Some(record) = self.record.take() {
                 self.cluster.client.remove(&record).await?;
             }

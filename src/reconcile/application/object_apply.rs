@@ -3,6 +3,7 @@
 
 use crate::{
     core::name::Name,
+    events::{Event, EventReason},
     io::cluster::{ApplyRequest, ApplyResult, ClusterError, ClusterProblem, RequestIdentity},
     objects::{
         health::{self, KindTraits},
@@ -37,10 +38,40 @@ pub(super) struct ObjectApply {
     pub(super) permit: WorkPermit,
     /// True if the autoscaler that scaled it is gone.
     pub(super) unscaled: bool,
+    /// True if its namespace is created if it is missing.
+    pub(super) creates_namespace: bool,
 }
 
 impl ObjectApply {
+    /// Applies the object; creates its namespace if the API server misses it.
     pub(super) async fn run(&self) -> Result<(ApplyResult, AppliedState), ClusterError> {
+        match self.apply().await {
+            Err(error) if self.creates_namespace => {
+                let ClusterProblem::NamespaceMissing { namespace } = &*error.problem else {
+                    return Err(error);
+                };
+                self.create_namespace(namespace).await?;
+                self.apply().await
+            }
+            answer => answer,
+        }
+    }
+
+    /// Creates the namespace for the Application. Another one may have been faster.
+    async fn create_namespace(&self, namespace: &str) -> Result<(), ClusterError> {
+        let client = &self.cluster.client;
+        let created = client
+            .create_namespace(&self.identity, namespace, &self.application, false)
+            .await?;
+        if created {
+            let message = format!("created namespace {namespace}");
+            let event = Event::info(EventReason::NamespaceCreated, message);
+            client.events().record(event.application(&self.application));
+        }
+        Ok(())
+    }
+
+    async fn apply(&self) -> Result<(ApplyResult, AppliedState), ClusterError> {
         let client = &self.cluster.client;
         let manifest = self.one.manifest.object().map_err(|error| ClusterError {
             cluster: client.name().to_owned(),

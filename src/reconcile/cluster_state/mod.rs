@@ -326,6 +326,22 @@ impl ClusterState {
         }
     }
 
+    /// Returns whether an Application declares a Namespace.
+    pub(crate) fn is_namespace_claimed(&self, name: &str) -> bool {
+        let key = ObjectKey::new("", "Namespace", None, name);
+        self.claims.contains_key(&key)
+    }
+
+    /// Returns another Application that declares objects in a namespace.
+    pub(crate) fn user_of_namespace(&self, namespace: &str, except: &Name) -> Option<Name> {
+        let claims = self.claims.iter();
+        claims
+            .filter(|(key, _)| key.namespace.as_deref() == Some(namespace))
+            .flat_map(|(_, claimants)| claimants.iter())
+            .find(|name| *name != except)
+            .cloned()
+    }
+
     /// Registers an Application that waits to take over an object.
     pub(crate) fn wait_for_handover(&mut self, name: &Name) {
         self.waiting_for_handover.insert(name.clone());

@@ -447,6 +447,21 @@ fn preview_forbidden_account_is_named() {
         refused(web, "/lost"),
         format!("namespace {namespace}-none does not exist")
     );
+    // A target namespace that is missing is no refusal: the sync creates it.
+    let fresh = application("fresh", "test", &format!("{namespace}-fresh"), "");
+    let preview = world.change(&[
+        ("fresh.yaml", &fresh),
+        ("apps/fresh/all.yaml", &config("early", "1")),
+    ]);
+    let [fresh] = preview.applications.as_slice() else {
+        panic!("{preview:#?}")
+    };
+    assert_eq!(
+        not_asked(fresh, "/early"),
+        format!(
+            "namespace {namespace}-fresh does not exist yet: it is created with the first object"
+        )
+    );
     assert!(
         accepted(web, boats).is_empty()
             && accepted(web, &format!("Namespace {namespace}-new")).is_empty()

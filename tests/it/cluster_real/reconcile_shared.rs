@@ -5,6 +5,7 @@ use crate::{
     it::{
         reconcile_additions::{self, for_each_addition_scenario},
         reconcile_kinds::{self, for_each_kind_scenario},
+        reconcile_namespaces::{self, for_each_namespace_scenario},
         reconcile_records::{self, for_each_record_scenario},
         reconcile_repairs::{self, for_each_repair_scenario},
         reconcile_results::{self, for_each_result_scenario},
@@ -29,5 +30,6 @@ for_each_scenario!(run_on_real_server);
 for_each_addition_scenario!(run_on_real_server);
 for_each_kind_scenario!(run_on_real_server);
 for_each_record_scenario!(run_on_real_server);
+for_each_namespace_scenario!(run_on_real_server);
 for_each_repair_scenario!(run_on_real_server);
 for_each_result_scenario!(run_on_real_server);

@@ -173,9 +173,14 @@ impl<K: Backend> Fleet<K> {
 
     /// Declares an Application; `spec` follows its path and cluster.
     pub(crate) fn application(&self, name: &str, spec: &str) {
+        self.application_in(name, &self.namespace, spec);
+    }
+
+    /// Declares an Application with a target namespace.
+    pub(crate) fn application_in(&self, name: &str, target: &str, spec: &str) {
         let text = format!(
-            "apiVersion: tagboat.dev/v1alpha1\nkind: Application\nmetadata: {{name: {name}, namespace: {}}}\nspec: {{environment: dev, path: {name}, cluster: test, targetNamespace: {}{spec}}}\n",
-            self.namespace, self.namespace
+            "apiVersion: tagboat.dev/v1alpha1\nkind: Application\nmetadata: {{name: {name}, namespace: {}}}\nspec: {{environment: dev, path: {name}, cluster: test, targetNamespace: {target}{spec}}}\n",
+            self.namespace
         );
         self.declared.lock().unwrap().insert(name.to_owned(), text);
     }

@@ -4,5 +4,7 @@ pub(super) mod cluster;
 pub(super) mod fleet;
 pub(super) mod forge;
 pub(super) mod process;
+#[cfg(feature = "demo")]
+pub(super) mod rights;
 pub(super) mod stage;
 pub(super) mod wire;
