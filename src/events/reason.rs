@@ -133,6 +133,8 @@ reasons! {
     ApiGroupUnavailable,
     /// Objects of a kind cannot be watched; changes may go unnoticed.
     WatchFailed,
+    /// A kind may not be watched in the whole cluster, and is watched in single namespaces.
+    WatchNarrowed,
     /// Objects of a kind are watched again.
     WatchRecovered,
 }

@@ -27,7 +27,7 @@ fn policies() -> Vec<(String, String)> {
     files
 }
 
-fn documents(text: &str) -> Vec<serde_json::Value> {
+pub(super) fn documents(text: &str) -> Vec<serde_json::Value> {
     serde_saphyr::from_multiple(text).unwrap()
 }
 
@@ -116,6 +116,29 @@ fn examples_schema_is_linked_and_current() {
                 !schema.is_valid(&document),
                 "{name}: the schema takes any field"
             );
+        }
+    }
+}
+
+#[test]
+fn deploy_rights_on_one_namespace_are_bound() {
+    let all = documents(&read("deploy/rbac-namespace.yaml"));
+    let bot = documents(&read("deploy/kubernetes.yaml"));
+    let account = bot
+        .iter()
+        .find(|object| object["kind"] == "ServiceAccount")
+        .unwrap();
+    let of = |kind: &'static str| all.iter().filter(move |object| object["kind"] == kind);
+    assert_eq!(of("Role").count() + of("RoleBinding").count(), all.len());
+    for role in of("Role") {
+        let [namespace, name] = ["namespace", "name"].map(|field| &role["metadata"][field]);
+        let binding = of("RoleBinding")
+            .find(|binding| binding["metadata"]["namespace"] == *namespace)
+            .unwrap();
+        assert_eq!(binding["roleRef"]["kind"], "Role");
+        assert_eq!(binding["roleRef"]["name"], *name);
+        for field in ["name", "namespace"] {
+            assert_eq!(binding["subjects"][0][field], account["metadata"][field]);
         }
     }
 }

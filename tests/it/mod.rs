@@ -49,6 +49,7 @@ mod registry_sign_in;
 #[cfg(feature = "demo")]
 mod reconcile;
 mod reconcile_additions;
+mod reconcile_confined;
 mod reconcile_kinds;
 mod reconcile_records;
 mod reconcile_namespaces;

@@ -57,15 +57,31 @@ impl Sandbox {
         }
     }
 
+    /// The address of the server.
+    pub(super) fn url(&self) -> String {
+        self.cluster.url()
+    }
+
     fn kubeconfig(&self) -> PathBuf {
         self.folder.path().join("kubeconfig")
     }
 
-    pub(super) async fn fleet(&self, mode: ReconcileMode) -> Fleet<Self> {
+    /// Opens a fleet whose account has rights in one namespace alone.
+    pub(super) async fn confined(&self) -> Fleet<Self> {
+        self.namespace("shop").await;
+        Fleet::open_confined(self.clone(), "shop".to_owned(), self.kubeconfig()).await
+    }
+
+    /// Creates a namespace.
+    pub(super) async fn namespace(&self, name: &str) {
         let namespace =
-            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}});
+            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
         self.call(Method::POST, "/api/v1/namespaces", Some(&namespace))
             .await;
+    }
+
+    pub(super) async fn fleet(&self, mode: ReconcileMode) -> Fleet<Self> {
+        self.namespace("shop").await;
         Fleet::open(self.clone(), "shop".to_owned(), self.kubeconfig(), mode).await
     }
 }

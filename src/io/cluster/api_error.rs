@@ -292,7 +292,10 @@ fn forbidden(message: String, asked: &RequestTarget<'_>) -> ClusterProblem {
                 format!("{plural}.{group}/{sub}")
             }
         }
-        (None, _) => asked.resource.to_owned(),
+        // Of discovery: "cannot get path "/apis"".
+        (None, _) => between(rest, "path \"", "\"")
+            .unwrap_or(asked.resource)
+            .to_owned(),
     };
     let namespace = between(rest, "in the namespace \"", "\"").map(str::to_owned);
     // Whom the server saw is not always whom the kubeconfig names.
@@ -333,6 +336,7 @@ fn between<'a>(text: &'a str, before: &str, after: &str) -> Option<&'a str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::error::Classify as _;
 
     fn asked<'a>(gvk: &'a Gvk) -> RequestTarget<'a> {
         RequestTarget {
@@ -352,6 +356,19 @@ mod tests {
             serde_json::json!(message)
         );
         problem(status, None, body.as_bytes(), &asked(&gvk))
+    }
+
+    #[test]
+    fn forbidden_discovery_names_its_path() {
+        let message = r#"forbidden: User "system:serviceaccount:a:b" cannot get path "/apis""#;
+        let problem = told(403, message, "{}");
+        assert!(
+            matches!(&problem, ClusterProblem::Forbidden { resource, .. } if resource == "/apis")
+        );
+        assert_eq!(
+            problem.hint().unwrap(),
+            "bind the ClusterRole system:discovery to ServiceAccount a/b"
+        );
     }
 
     #[test]

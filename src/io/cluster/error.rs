@@ -285,7 +285,20 @@ impl Classify for ClusterProblem {
             ClusterProblem::Unauthorized { .. } => {
                 "the credentials have expired or belong to another cluster: renew them in the kubeconfig".to_owned()
             }
-            ClusterProblem::Forbidden { verb, resource, who, .. } => format!("grant {who} the verb {verb} on {resource} by a Role or ClusterRole"),
+            ClusterProblem::Forbidden { resource, who, .. } if resource.starts_with('/') => {
+                format!("bind the ClusterRole system:discovery to {who}")
+            }
+            ClusterProblem::Forbidden { verb, resource, namespace, who, .. } => {
+                let verbs = match verb.as_str() {
+                    "list" | "watch" => "the verbs get, list and watch".to_owned(),
+                    verb => format!("the verb {verb}"),
+                };
+                let role = match namespace {
+                    Some(namespace) => format!("a Role in namespace {namespace}"),
+                    None => "a ClusterRole".to_owned(),
+                };
+                format!("grant {who} {verbs} on {resource} by {role}")
+            }
             ClusterProblem::UnknownKind { gvk, down: false, .. } => {
                 format!("apply the CustomResourceDefinition of {}, or install what brings it; this waits for it", gvk.kind)
             }

@@ -39,7 +39,7 @@ pub(crate) use namespaces::created_namespace;
 pub use read::ServerVersion;
 pub use records::{ApplicationRecord, FormerRecord};
 pub use request::RequestStats;
-pub use watch::{ClusterEvent, Watches};
+pub use watch::{ClusterEvent, WatchScope, Watches};
 
 use crate::{
     core::name::Name,

@@ -1,6 +1,7 @@
 //! Watches: changes of a cluster as events, without polling.
 //!
-//! One watch a kind, over the whole cluster, for the objects with our label. Objects are delivered
+//! One watch a kind, over the whole cluster, for the objects with our label. Where the account may
+//! not watch that much, one watch a kind and namespace instead. Objects are delivered
 //! whole and one at a time; the channel is bounded, so a slow receiver applies back-pressure
 //! instead of filling memory. A watch that ends (each does, after minutes) resumes from the last
 //! resourceVersion; if that is too old (410 Gone), all objects are listed again. While a kind is
@@ -24,7 +25,7 @@ use hyper::Request;
 use kube::core::WatchEvent;
 use serde_json::Value;
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashMap, hash_map::Entry},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -47,19 +48,43 @@ const LONGEST: Duration = Duration::from_secs(10);
 /// to say so.
 const STREAMING_SINCE: u32 = 27;
 
+/// What a watch covers: a kind in one namespace, or in all.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct WatchScope {
+    pub gvk: Gvk,
+    pub namespace: Option<Arc<str>>,
+}
+
+impl WatchScope {
+    /// A kind in the whole cluster.
+    pub fn cluster(gvk: Gvk) -> Self {
+        let namespace = None;
+        Self { gvk, namespace }
+    }
+
+    /// A kind in one namespace.
+    pub fn namespace(gvk: Gvk, namespace: &str) -> Self {
+        let namespace = Some(namespace.into());
+        Self { gvk, namespace }
+    }
+}
+
 /// An event of a watch.
 #[derive(Debug)]
 pub enum ClusterEvent {
     Object(Gvk, Box<Object>),
     /// An object is gone; with its UID.
     Gone(Gvk, ObjectKey, String),
-    /// All objects after a list: any other known object is gone.
-    Listed(Gvk, Vec<ObjectKey>),
-    /// The kind cannot be watched at present. Sent once, until [`ClusterEvent::Recovered`]; and
+    /// All objects of the scope after a list: any other known object of it is gone.
+    Listed(WatchScope, Vec<ObjectKey>),
+    /// The scope cannot be watched at present. Sent once, until [`ClusterEvent::Recovered`]; and
     /// again if the kind turns out not to exist.
-    Trouble(Gvk, ClusterError),
-    /// The kind can be watched again.
-    Recovered(Gvk),
+    Trouble(WatchScope, ClusterError),
+    /// The scope can be watched again.
+    Recovered(WatchScope),
+    /// The account may not watch the kind in the whole cluster: [`Watches::ensure_scopes`] takes
+    /// its namespaces, until the whole cluster is listed again.
+    Narrowed(Gvk, ClusterError),
 }
 
 /// The watches of a cluster. They end when this is dropped.
@@ -71,11 +96,13 @@ pub struct Watches {
     /// The groups of kinds that are waited for.
     waiting: Arc<watch::Sender<BTreeMap<String, usize>>>,
     liveness: Arc<ServerLiveness>,
+    /// Changes when the user asks to try again at once.
+    retries: watch::Sender<u64>,
 }
 
 #[derive(Default)]
 struct RunningWatch {
-    kinds: HashSet<Gvk>,
+    scopes: HashMap<WatchScope, AbortHandle>,
     /// Kinds in a version that is waited for, whichever is watched.
     looked_out: HashMap<Gvk, AbortHandle>,
     tasks: JoinSet<()>,
@@ -107,6 +134,7 @@ impl Watches {
             running: Mutex::default(),
             waiting: Arc::new(watch::Sender::default()),
             liveness: Arc::new(ServerLiveness::new(limits)),
+            retries: watch::Sender::default(),
         };
         {
             let mut running = watches
@@ -132,23 +160,49 @@ impl Watches {
     /// Adds these kinds. A kind that is not served yet is reported as [`ClusterEvent::Trouble`] and
     /// watched as soon as it is.
     pub fn ensure(&self, kinds: impl IntoIterator<Item = Gvk>) {
+        self.ensure_scopes(kinds.into_iter().map(WatchScope::cluster));
+    }
+
+    /// Adds these scopes, as [`Watches::ensure`] does.
+    pub fn ensure_scopes(&self, scopes: impl IntoIterator<Item = WatchScope>) {
+        let mut guard = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let running = &mut *guard;
+        for scope in scopes {
+            let Entry::Vacant(entry) = running.scopes.entry(scope.clone()) else {
+                continue;
+            };
+            let task = WatchTask {
+                cluster: self.cluster.clone(),
+                labels: self.labels.clone(),
+                sink: self.sink.clone(),
+                waiting: self.waiting.clone(),
+                liveness: Arc::clone(&self.liveness),
+                scope,
+                recovers: false,
+                narrowed: false,
+                retries: self.retries.subscribe(),
+                troubled: None,
+                version: None,
+                streaming: None,
+            };
+            entry.insert(running.tasks.spawn(task.run()));
+        }
+    }
+
+    /// Tries refused and failed watches again at once.
+    pub(crate) fn retry(&self) {
+        self.retries.send_modify(|count| *count += 1);
+    }
+
+    /// Ends the watches of these scopes.
+    pub(crate) fn end_scopes(&self, scopes: impl IntoIterator<Item = WatchScope>) {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        for gvk in kinds {
-            if running.kinds.insert(gvk.clone()) {
-                let task = WatchTask {
-                    cluster: self.cluster.clone(),
-                    labels: self.labels.clone(),
-                    sink: self.sink.clone(),
-                    waiting: self.waiting.clone(),
-                    liveness: Arc::clone(&self.liveness),
-                    gvk,
-                    troubled: None,
-                    version: None,
-                    streaming: None,
-                };
-                running.tasks.spawn(task.run());
+        for scope in scopes {
+            if let Some(task) = running.scopes.remove(&scope) {
+                task.abort();
             }
         }
+        while running.tasks.try_join_next().is_some() {}
     }
 
     /// Triggers discovery when these kinds may have appeared, of which another version may be
@@ -183,11 +237,12 @@ impl Watches {
             .running
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .kinds
-            .iter()
-            .cloned()
+            .scopes
+            .keys()
+            .map(|scope| scope.gvk.clone())
             .collect();
         kinds.sort();
+        kinds.dedup();
         kinds
     }
 }

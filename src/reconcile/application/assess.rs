@@ -330,13 +330,7 @@ impl AppReconciler {
 
     /// Returns why the kind of an object cannot be watched.
     pub(crate) fn watch_trouble(&self, key: &ObjectKey) -> Option<&WatchTrouble> {
-        // Usually empty: no key is cloned for nothing.
-        if self.unlisted.is_empty() {
-            return None;
-        }
-        self.unlisted
-            .get(&(key.group.clone(), key.kind.clone()))?
-            .as_ref()
+        self.unlisted.covering(key)?
     }
 
     /// Returns a drift that is not repaired now, by declaration or because of the back-off, with

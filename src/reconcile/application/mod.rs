@@ -30,7 +30,7 @@ mod served;
 use super::{
     ApplicationHandle, ApplicationRequest, Reason, ReconcileContext, RepositoryId,
     cluster_state::{
-        ClusterHandle, Unlisted, WatchTrouble,
+        ClusterHandle, Unlisted, WatchTrouble, WatchedScope,
         observed::{self, WatchedManifest},
     },
     context::ApplicationKey,
@@ -108,7 +108,7 @@ pub(crate) struct AppReconciler {
     pub(crate) repairs: HashMap<ObjectKey, RepairBackoff>,
     /// Objects whose deletion was accepted.
     pub(crate) deleting: HashSet<ObjectKey>,
-    /// Kinds that cannot be watched.
+    /// Scopes that cannot be watched.
     pub(crate) unlisted: Unlisted,
     pub(crate) unreadable: Option<Unreadable>,
     /// The confirmation that was logged last.
@@ -177,7 +177,7 @@ impl AppReconciler {
             failures: HashMap::new(),
             repairs: HashMap::new(),
             deleting: HashSet::new(),
-            unlisted: Unlisted::new(),
+            unlisted: Unlisted::default(),
             unreadable: None,
             logged_confirmation: None,
             answers_until: Instant::now(),
@@ -247,6 +247,7 @@ impl AppReconciler {
         if self.owns_name {
             self.cluster.forget_record(&self.name).await;
             self.cluster.state().dismiss(&self.name);
+            self.cluster.release_watches();
         }
         self.context.remove(&self.key());
         self.handle.mailbox.close()
@@ -394,7 +395,7 @@ impl AppReconciler {
             .chain(self.inventory.entries.keys())
             .chain(self.former.watched());
         let unlisted = self.cluster.unlisted(keys);
-        if unlisted.values().all(Option::is_some) {
+        if unlisted.iter().all(|(_, trouble)| trouble.is_some()) {
             self.unlisted = unlisted;
             return None;
         }
@@ -402,7 +403,7 @@ impl AppReconciler {
             .set_state(ApplicationState::Waiting, Reason::WatchPending, false);
         self.status.problems = unlisted
             .iter()
-            .map(|((_, kind), trouble)| match trouble {
+            .map(|(WatchedScope { kind, .. }, trouble)| match trouble {
                 Some(trouble) => watch_failure(kind, trouble),
                 None => Message::application(format!("waiting for the first list of {kind}")),
             })

@@ -41,11 +41,7 @@ impl AppReconciler {
                 live.is_some_and(|live| live.owner.as_ref() == Some(&self.name))
             };
             // Absence from a watch that does not work proves nothing.
-            let is_known = |key: &&ObjectKey| {
-                !self
-                    .unlisted
-                    .contains_key(&(key.group.clone(), key.kind.clone()))
-            };
+            let is_known = |key: &&ObjectKey| self.unlisted.covering(key).is_none();
             let keys = self.inventory.entries.keys();
             keys.filter(is_known)
                 .filter(|key| !is_ours(key))

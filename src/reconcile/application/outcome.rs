@@ -10,7 +10,7 @@ use crate::{
     },
     reconcile::{
         Reason,
-        cluster_state::WatchTrouble,
+        cluster_state::{WatchTrouble, WatchedScope},
         status::{ApplicationState, Message},
     },
 };
@@ -42,7 +42,7 @@ pub(crate) struct OutcomeInput<'a> {
     /// Whether every transient failure was retried [`OBSERVED_ATTEMPTS`] times.
     pub retries_exhausted: bool,
     /// Kinds whose watch fails, so that their objects may be stale.
-    pub stale_watches: &'a BTreeMap<(String, String), WatchTrouble>,
+    pub stale_watches: &'a BTreeMap<WatchedScope, WatchTrouble>,
     pub unreadable: Option<&'a Unreadable>,
 }
 
@@ -264,7 +264,7 @@ fn overlay_watches(input: &OutcomeInput<'_>, outcome: &mut Outcome) {
     let stale = input.stale_watches.iter();
     outcome
         .problems
-        .extend(stale.map(|((_, kind), trouble)| watch_failure(kind, trouble)));
+        .extend(stale.map(|(scope, trouble)| watch_failure(&scope.kind, trouble)));
     let rests_on_watches = matches!(
         outcome.state,
         ApplicationState::Synced | ApplicationState::Progressing | ApplicationState::Drifted

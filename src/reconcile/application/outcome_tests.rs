@@ -14,7 +14,7 @@ struct Case {
     late: bool,
     unserved: bool,
     exhausted: bool,
-    stale: BTreeMap<(String, String), WatchTrouble>,
+    stale: BTreeMap<WatchedScope, WatchTrouble>,
     unreadable: Option<Unreadable>,
 }
 
@@ -364,7 +364,11 @@ fn outcome_unreadable_or_stale_overrides() {
         (true, "waiting WatchFailed observed applied"),
         (false, "failed WatchFailed observed applied"),
     ] {
-        let kind = ("apps".to_owned(), "Deployment".to_owned());
+        let kind = WatchedScope {
+            group: "apps".to_owned(),
+            kind: "Deployment".to_owned(),
+            namespace: None,
+        };
         let stale = Case {
             stale: [(kind, WatchTrouble::new("no route", transient))].into(),
             ..case()

@@ -21,6 +21,7 @@ impl AppReconciler {
                     self.failures.clear();
                     self.repairs.clear();
                     self.forget_failed_ends();
+                    self.cluster.retry_watches();
                 }
                 ApplicationRequest::ConfirmPrune(revision) => {
                     self.confirming = Some(revision.into());

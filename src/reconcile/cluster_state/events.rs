@@ -1,18 +1,15 @@
 //! Watch events and answers, taken into the state.
 
-use super::{ClusterHandle, ClusterState, observed, watch_status::WatchStatus};
+use super::{ClusterHandle, observed, watch_status::WatchStatus};
 use crate::{
     io::cluster::{ClusterEvent, Resources, Watches},
     objects::{
         health::KindTraits,
-        object::{Gvk, Object, ObjectKey},
+        object::{Gvk, Object},
         plan::OWNER_LABELS,
     },
 };
-use std::{
-    collections::{HashSet, hash_map::Entry},
-    sync::Arc,
-};
+use std::{collections::hash_map::Entry, sync::Arc};
 use tokio::sync::mpsc;
 
 /// Bound of the event queue. A faster watch waits.
@@ -93,9 +90,10 @@ impl ClusterHandle {
                     state.remove_object(&key);
                 }
             }
-            ClusterEvent::Listed(gvk, keys) => self.state().process_list(gvk, &keys),
-            ClusterEvent::Trouble(gvk, error) => self.watch_failed(gvk, &error),
-            ClusterEvent::Recovered(gvk) => self.watch_recovered(gvk),
+            ClusterEvent::Listed(scope, keys) => self.watch_listed(&scope, &keys),
+            ClusterEvent::Trouble(scope, error) => self.watch_failed(scope, &error),
+            ClusterEvent::Recovered(scope) => self.watch_recovered(scope),
+            ClusterEvent::Narrowed(gvk, error) => self.watch_narrowed(gvk, &error),
         }
     }
 
@@ -146,26 +144,6 @@ impl ClusterHandle {
                 state.wake_interested(&key);
             }
             return;
-        }
-    }
-}
-
-impl ClusterState {
-    /// Takes in a complete list of a kind: objects that are not in it were deleted.
-    fn process_list(&mut self, gvk: Gvk, keys: &[ObjectKey]) {
-        let listed: HashSet<&ObjectKey> = keys.iter().collect();
-        let deleted: Vec<ObjectKey> = self
-            .objects
-            .keys()
-            .filter(|key| gvk.is(&key.group, &key.kind) && !listed.contains(key))
-            .cloned()
-            .collect();
-        for key in deleted {
-            self.remove_object(&key);
-        }
-        let was_listed = std::mem::replace(&mut self.watch_status(gvk).listed, true);
-        if !was_listed {
-            self.wake_all();
         }
     }
 }

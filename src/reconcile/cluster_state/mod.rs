@@ -18,7 +18,7 @@ mod records;
 mod watch_status;
 
 pub(crate) use ownership::{NameHolder, RECORD_TTL};
-pub(crate) use watch_status::{Unlisted, WatchTrouble};
+pub(crate) use watch_status::{Unlisted, WatchTrouble, WatchedScope};
 
 use self::{
     claims::Claimants,

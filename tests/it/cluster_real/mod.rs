@@ -19,6 +19,7 @@ mod preview;
 mod proxy;
 mod reconcile;
 mod reconcile_again;
+mod reconcile_confined;
 mod reconcile_atoms;
 mod reconcile_faults;
 mod reconcile_left;

@@ -10,8 +10,10 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use std::{collections::BTreeSet, time::Duration};
 use tagboat::{
+    core::error::Classify as _,
     io::cluster::{
-        ApplyRequest, ClusterClient, ClusterEvent, ClusterProblem, RequestIdentity, Watches,
+        ApplyRequest, ClusterClient, ClusterEvent, ClusterProblem, RequestIdentity, WatchScope,
+        Watches,
     },
     objects::object::{Gvk, Object},
 };
@@ -151,7 +153,7 @@ async fn watch_reports_list_and_changes_without_relist() {
         .count();
     assert_eq!(objects, 20);
     assert!(
-        matches!(&first[20], ClusterEvent::Listed(gvk, keys) if keys.len() == 20 && *gvk == maps())
+        matches!(&first[20], ClusterEvent::Listed(scope, keys) if keys.len() == 20 && scope.gvk == maps())
     );
     assert_eq!(
         cluster.stats().0["list"],
@@ -161,7 +163,7 @@ async fn watch_reports_list_and_changes_without_relist() {
 
     watched.watches.ensure([maps(), deployments.clone()]);
     assert!(
-        matches!(watched.next().await, ClusterEvent::Listed(gvk, keys) if gvk == deployments && keys.is_empty())
+        matches!(watched.next().await, ClusterEvent::Listed(scope, keys) if scope.gvk == deployments && keys.is_empty())
     );
     assert_eq!(watched.watches.kinds(), [maps(), deployments]);
 
@@ -231,7 +233,7 @@ async fn watch_cut_resumes_at_its_version() {
         })
         .await;
     assert!(
-        matches!(&seen[..], [ClusterEvent::Trouble(gvk, error)] if *gvk == maps() && matches!(*error.problem, ClusterProblem::Unreachable { .. })),
+        matches!(&seen[..], [ClusterEvent::Trouble(scope, error)] if scope.gvk == maps() && matches!(*error.problem, ClusterProblem::Unreachable { .. })),
         "{seen:#?}"
     );
     proxy.heal();
@@ -356,7 +358,7 @@ async fn watch_begins_once_the_kind_is_served() {
         })
         .await;
     assert!(
-        matches!(&seen[0], ClusterEvent::Trouble(gvk, error) if *gvk == boat(group) && matches!(*error.problem, ClusterProblem::UnknownKind { .. }))
+        matches!(&seen[0], ClusterEvent::Trouble(scope, error) if scope.gvk == boat(group) && matches!(*error.problem, ClusterProblem::UnknownKind { .. }))
     );
     until("definitions are watched", async || {
         proxy.seen().iter().filter(|seen| seen.is_watch()).count() == 2
@@ -404,38 +406,45 @@ async fn watch_begins_once_the_kind_is_served() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn watch_forbidden_kind_is_reported_once() {
+async fn watch_forbidden_kind_is_narrowed() {
     let kube = bare();
+    let namespace = kube.namespace("narrow").await;
     let stranger = open(&kube.kubeconfig_for("reader", &kube.server, Some(&kube.ca))).await;
     let mut watched = Watched::start(&stranger, &[maps()]);
     match watched.next().await {
-        ClusterEvent::Trouble(gvk, error) => {
+        ClusterEvent::Narrowed(gvk, error) => {
             assert_eq!(gvk, maps());
             assert!(
-                matches!(&*error.problem, ClusterProblem::Forbidden { verb, resource, namespace: None, .. } if (verb == "watch" || verb == "list") && resource == "configmaps"),
+                matches!(&*error.problem, ClusterProblem::Forbidden { verb, resource, namespace: None, .. } if verb == "watch" && resource == "configmaps"),
                 "{error}"
             );
         }
         other => panic!("{other:?}"),
     }
-    until("it was retried", async || stranger.stats().0["watch"] >= 3).await;
+    let here = WatchScope::namespace(maps(), &namespace);
+    watched.watches.ensure_scopes([here.clone()]);
+    match watched.next().await {
+        ClusterEvent::Trouble(scope, error) => {
+            assert_eq!(scope, here);
+            let hint = error.hint().unwrap();
+            let wanted = format!(
+                "grant user reader the verbs get, list and watch on configmaps by a Role in namespace {namespace}"
+            );
+            assert_eq!(hint, wanted);
+        }
+        other => panic!("{other:?}"),
+    }
+    until("it was retried", async || stranger.stats().0["watch"] >= 4).await;
     assert!(watched.events.try_recv().is_err(), "reported once");
     let role = json!({"metadata": {"name": "watch-maps"}, "rules": [{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["list", "watch"]}]});
     let binding = json!({"metadata": {"name": "watch-maps"}, "subjects": [{"kind": "User", "name": "reader"}],
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "watch-maps"}});
-    for (plural, body) in [("clusterroles", role), ("clusterrolebindings", binding)] {
-        assert_eq!(
-            kube.call(
-                Method::POST,
-                &format!("/apis/rbac.authorization.k8s.io/v1/{plural}"),
-                Some(&body)
-            )
-            .await
-            .0,
-            201
-        );
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "watch-maps"}});
+    for (plural, body) in [("roles", role), ("rolebindings", binding)] {
+        let path = format!("/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}/{plural}");
+        assert_eq!(kube.call(Method::POST, &path, Some(&body)).await.0, 201);
     }
-    assert!(matches!(watched.next().await, ClusterEvent::Recovered(_)));
+    assert!(matches!(watched.next().await, ClusterEvent::Recovered(scope) if scope == here));
+    assert!(matches!(watched.next().await, ClusterEvent::Listed(scope, _) if scope == here));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -55,7 +55,7 @@ pub(crate) struct Fleet<K: Backend = &'static Kube> {
     pub rendering: Arc<tokio::sync::Mutex<()>>,
     revision: Mutex<u32>,
     stop: CancellationToken,
-    kubeconfig: PathBuf,
+    cluster: settings::ClusterSettings,
     pub repository: RepositoryId,
 }
 
@@ -109,7 +109,7 @@ impl<K: Backend> Fleet<K> {
             Arc::clone(&self.reconciler),
             self.namespace.clone(),
         );
-        let (stop, kubeconfig) = (CancellationToken::new(), self.kubeconfig.clone());
+        let (stop, cluster) = (CancellationToken::new(), self.cluster.clone());
         Self {
             kube,
             reconciler,
@@ -120,7 +120,7 @@ impl<K: Backend> Fleet<K> {
             rendering,
             revision,
             stop,
-            kubeconfig,
+            cluster,
             repository,
         }
     }
@@ -132,11 +132,33 @@ impl<K: Backend> Fleet<K> {
         kubeconfig: PathBuf,
         mode: ReconcileMode,
     ) -> Self {
+        let cluster = settings::ClusterSettings {
+            namespace: own_namespace(&namespace),
+            ..settings::ClusterSettings::new("test", Some(kubeconfig))
+        };
+        Self::open_with(kube, namespace, cluster, mode).await
+    }
+
+    /// Opens a fleet whose account has rights in this namespace alone, which is tagboat's own.
+    pub(crate) async fn open_confined(kube: K, namespace: String, kubeconfig: PathBuf) -> Self {
+        let cluster = settings::ClusterSettings {
+            namespace: namespace.clone(),
+            ..settings::ClusterSettings::new("test", Some(kubeconfig))
+        };
+        Self::open_with(kube, namespace, cluster, ReconcileMode::Act).await
+    }
+
+    async fn open_with(
+        kube: K,
+        namespace: String,
+        cluster: settings::ClusterSettings,
+        mode: ReconcileMode,
+    ) -> Self {
         let (stop, repository) = (
             CancellationToken::new(),
             repository(&namespace, "git.example.org"),
         );
-        let reconciler = reconciler(&kubeconfig, &own_namespace(&namespace), mode, &stop).await;
+        let reconciler = reconciler(&cluster, mode, &stop).await;
         let (manifests, declared, revision, mistaken, rendering) = Default::default();
         Self {
             kube,
@@ -148,7 +170,7 @@ impl<K: Backend> Fleet<K> {
             rendering,
             revision,
             stop,
-            kubeconfig,
+            cluster,
             repository,
         }
     }
@@ -163,8 +185,7 @@ impl<K: Backend> Fleet<K> {
     pub(crate) async fn restart(&mut self) {
         self.end().await;
         self.stop = CancellationToken::new();
-        let (mode, own) = (ReconcileMode::Act, own_namespace(&self.namespace));
-        self.reconciler = reconciler(&self.kubeconfig, &own, mode, &self.stop).await;
+        self.reconciler = reconciler(&self.cluster, ReconcileMode::Act, &self.stop).await;
     }
 
     pub(crate) fn name(&self, name: &str) -> Name {
@@ -456,19 +477,14 @@ fn own_namespace(namespace: &str) -> String {
 }
 
 async fn reconciler(
-    kubeconfig: &std::path::Path,
-    own_namespace: &str,
+    cluster: &settings::ClusterSettings,
     mode: ReconcileMode,
     stop: &CancellationToken,
 ) -> Arc<Reconciler> {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let cluster = settings::ClusterSettings {
-        namespace: own_namespace.to_owned(),
-        ..settings::ClusterSettings::new("test", Some(kubeconfig.to_owned()))
-    };
     Arc::new(
         Reconciler::open(
-            &[cluster],
+            std::slice::from_ref(cluster),
             |path| path.to_owned(),
             mode,
             &Recorder::default(),

@@ -23,6 +23,15 @@ pub(crate) struct Rule {
     pub verbs: Vec<&'static str>,
 }
 
+/// All rights in one namespace.
+pub(crate) fn all_of(namespace: &str) -> Rule {
+    Rule {
+        namespace: Some(namespace.to_owned()),
+        resources: vec!["*"],
+        verbs: vec!["*"],
+    }
+}
+
 /// The rules in force.
 #[derive(Clone, Default)]
 pub(crate) struct Rights(Arc<Mutex<RightsState>>);
@@ -31,6 +40,8 @@ pub(crate) struct Rights(Arc<Mutex<RightsState>>);
 struct RightsState {
     /// None: everything is allowed.
     rules: Option<Vec<Rule>>,
+    /// The watches that were allowed by the rules.
+    watches: Vec<String>,
     /// Ends the open watches.
     cut: CancellationToken,
 }
@@ -41,6 +52,11 @@ impl Rights {
         let mut state = self.0.lock().unwrap();
         state.rules = Some(rules);
         std::mem::take(&mut state.cut).cancel();
+    }
+
+    /// Returns the allowed watches since the last call, as "secrets of shop".
+    pub(crate) fn watches(&self) -> Vec<String> {
+        std::mem::take(&mut self.0.lock().unwrap().watches)
     }
 
     pub(crate) fn layer(self, app: Router) -> Router {
@@ -69,9 +85,14 @@ impl Rights {
             return None;
         }
         let asked = Asked::of(request)?;
-        let state = self.0.lock().unwrap();
+        let mut state = self.0.lock().unwrap();
         let rules = state.rules.as_ref()?;
         if rules.iter().any(|rule| asked.is_allowed_by(rule)) {
+            if asked.verb == "watch" {
+                let namespace = asked.namespace.as_deref().unwrap_or("*");
+                let watched = format!("{} of {namespace}", asked.dotted());
+                state.watches.push(watched);
+            }
             return None;
         }
         let place = match &asked.namespace {

@@ -1,6 +1,6 @@
-//! One watch of one kind, restarted for as long as its events are received.
+//! One watch of one scope, restarted for as long as its events are received.
 
-use super::{ClusterEvent, FIRST, GRACE, JSON, LONGEST, STREAMING_SINCE};
+use super::{ClusterEvent, FIRST, GRACE, JSON, LONGEST, STREAMING_SINCE, WatchScope};
 use crate::{
     core::error::{Classify as _, ErrorKind},
     io::cluster::{
@@ -12,7 +12,7 @@ use crate::{
         liveness::ServerLiveness,
         request::{self, ApiRequest, RequestVerb},
         url,
-        watch_timing::{LIFE, LONGEST_REFUSED},
+        watch_timing::{LIFE, LONGEST_REFUSED, WIDENING},
     },
     objects::object::{Gvk, Object, ObjectKey},
 };
@@ -25,16 +25,22 @@ use tokio::{
     time::Instant,
 };
 
-/// The watch of one kind.
+/// The watch of one scope.
 pub(super) struct WatchTask {
     pub(super) cluster: ClusterClient,
     pub(super) labels: String,
     pub(super) sink: mpsc::Sender<ClusterEvent>,
     pub(super) waiting: Arc<watch::Sender<BTreeMap<String, usize>>>,
     pub(super) liveness: Arc<ServerLiveness>,
-    pub(super) gvk: Gvk,
+    pub(super) scope: WatchScope,
     /// The reported trouble: true if the kind does not exist.
     pub(super) troubled: Option<bool>,
+    /// True if trouble was reported before the user asked to try again.
+    pub(super) recovers: bool,
+    /// True while the account may not watch the whole cluster.
+    pub(super) narrowed: bool,
+    /// Changes when the user asks to try again at once.
+    pub(super) retries: watch::Receiver<u64>,
     /// The resourceVersion to resume from; `None` before the first list, and after 410 Gone.
     pub(super) version: Option<String>,
     /// True if the server sends lists as part of a watch; determined once.
@@ -48,6 +54,8 @@ pub(super) struct WatchClosed;
 pub(super) enum WatchEnd {
     /// Closed by the server or the network after it worked.
     Cut,
+    /// The account may watch less than the whole cluster.
+    Narrowed(ClusterError),
     Failed(ClusterError),
 }
 
@@ -64,6 +72,18 @@ impl WatchTask {
                         tokio::time::sleep(FIRST + request::jitter(100)).await;
                     }
                 }
+                Ok(WatchEnd::Narrowed(error)) => {
+                    if !std::mem::replace(&mut self.narrowed, true) {
+                        let event = ClusterEvent::Narrowed(self.scope.gvk.clone(), error);
+                        if self.tell(event).await.is_err() {
+                            return;
+                        }
+                    }
+                    self.version = None;
+                    self.pause(WIDENING).await;
+                }
+                // The namespaces have watches of their own, which report such trouble.
+                Ok(WatchEnd::Failed(_)) if self.narrowed => self.pause(WIDENING).await,
                 Ok(WatchEnd::Failed(error)) if matches!(*error.problem, ClusterProblem::Gone) => {
                     // The version is no longer kept: list again, and not in a circle.
                     self.version = None;
@@ -77,7 +97,7 @@ impl WatchTask {
                     );
                     if unknown && let Some(other) = self.served_instead().await {
                         // The same objects, in the version that is left.
-                        (self.gvk, self.version) = (other, None);
+                        (self.scope.gvk, self.version) = (other, None);
                         continue;
                     }
                     if self.trouble(error).await.is_err() {
@@ -86,21 +106,40 @@ impl WatchTask {
                     if unknown {
                         // Discovery may still list a removed kind: then this returns at once, and
                         // the delay below applies.
-                        let (group, kind) = (&self.gvk.group, &self.gvk.kind);
+                        let (group, kind) = (&self.scope.gvk.group, &self.scope.gvk.kind);
                         until_served(&self.cluster, &self.waiting, group, |known| {
                             known.preferred(group, kind).is_some()
                         })
                         .await;
                     }
                     let most = if refused { LONGEST_REFUSED } else { LONGEST };
-                    tokio::time::sleep(
-                        (FIRST * 2u32.saturating_pow(failures)).min(most) + request::jitter(200),
-                    )
-                    .await;
+                    let delay = (FIRST * 2u32.saturating_pow(failures)).min(most);
+                    self.pause(delay).await;
                     failures = (failures + 1).min(16);
                 }
             }
         }
+    }
+
+    /// Waits, unless a user asks for another attempt at once.
+    async fn pause(&mut self, delay: Duration) {
+        let asked = self.retries.changed();
+        let delay = tokio::time::sleep(delay + request::jitter(200));
+        let is_asked = tokio::select! {
+            () = delay => false,
+            Ok(()) = asked => true,
+        };
+        if is_asked {
+            // The user is told again, whether it works now or not.
+            self.recovers |= self.troubled.take().is_some();
+        }
+    }
+
+    /// Passes on that a list is complete.
+    async fn tell_listed(&mut self, keys: Vec<ObjectKey>) -> Result<(), WatchClosed> {
+        self.narrowed = false;
+        let event = ClusterEvent::Listed(self.scope.clone(), keys);
+        self.tell(event).await
     }
 
     async fn tell(&self, seen: ClusterEvent) -> Result<(), WatchClosed> {
@@ -117,13 +156,14 @@ impl WatchTask {
             return Ok(());
         }
         self.troubled = Some(unknown);
-        self.tell(ClusterEvent::Trouble(self.gvk.clone(), error))
+        self.tell(ClusterEvent::Trouble(self.scope.clone(), error))
             .await
     }
 
     async fn recovered(&mut self) -> Result<(), WatchClosed> {
-        if self.troubled.take().is_some() {
-            self.tell(ClusterEvent::Recovered(self.gvk.clone())).await
+        let recovers = std::mem::take(&mut self.recovers);
+        if self.troubled.take().is_some() || recovers {
+            self.tell(ClusterEvent::Recovered(self.scope.clone())).await
         } else {
             Ok(())
         }
@@ -132,8 +172,10 @@ impl WatchTask {
     /// Another version of the kind, where this one is no longer served and that one is.
     async fn served_instead(&self) -> Option<Gvk> {
         let known = self.cluster.resources().await.ok()?;
-        let other = &known.preferred(&self.gvk.group, &self.gvk.kind)?.gvk;
-        (known.find(&self.gvk).is_none()).then(|| other.clone())
+        let other = &known
+            .preferred(&self.scope.gvk.group, &self.scope.gvk.kind)?
+            .gvk;
+        (known.find(&self.scope.gvk).is_none()).then(|| other.clone())
     }
 
     /// From where we are until the watch ends.
@@ -146,26 +188,43 @@ impl WatchTask {
                     // The discovery cache is stale.
                     let _ = self.cluster.refresh().await;
                 }
-                Ok(WatchEnd::Failed(
-                    self.cluster
-                        .fault(format!("watch of {}", self.gvk), problem),
-                ))
+                let narrows = self.narrows(&problem).await;
+                let subject = match &self.scope.namespace {
+                    Some(namespace) => format!("watch of {} in {namespace}", self.scope.gvk),
+                    None => format!("watch of {}", self.scope.gvk),
+                };
+                let error = self.cluster.fault(subject, problem);
+                Ok(if narrows {
+                    WatchEnd::Narrowed(error)
+                } else {
+                    WatchEnd::Failed(error)
+                })
             }
         }
+    }
+
+    /// Returns whether the account may still watch the kind in single namespaces.
+    async fn narrows(&self, problem: &ClusterProblem) -> bool {
+        let is_forbidden = matches!(problem, ClusterProblem::Forbidden { .. });
+        if !is_forbidden || self.scope.namespace.is_some() {
+            return false;
+        }
+        let resource = self.cluster.resource(&self.scope.gvk).await;
+        resource.is_ok_and(|resource| resource.namespaced)
     }
 
     /// Watches from the known version, or from a list, until the watch ends.
     async fn follow(&mut self) -> Result<(), WatchStop> {
         let resource = self
             .cluster
-            .resource(&self.gvk)
+            .resource(&self.scope.gvk)
             .await
             .map_err(|error| WatchStop::Problem(*error.problem))?;
         if !resource.can("watch") {
             let why = format!("the server does not offer to watch {}", resource.dotted());
             return Err(WatchStop::Problem(ClusterProblem::Refused { why }));
         }
-        let path = url::collection(&resource, None)?;
+        let path = url::collection(&resource, self.scope.namespace.as_deref())?;
         if !self.lists_stream().await? && self.version.is_none() {
             self.list(&resource, &path).await?;
         }
@@ -209,13 +268,12 @@ impl WatchTask {
         if let Some(known) = self.streaming {
             return Ok(known);
         }
-        let version = self
-            .cluster
-            .version()
-            .await
-            .map_err(|error| WatchStop::Problem(*error.problem))?;
-        // A server that does not say its version is a build of today.
-        let streaming = !(version.major == 1 && version.minor < STREAMING_SINCE);
+        // A server that does not say its version is a build of today; so is one that refuses to.
+        let streaming = match self.cluster.version().await {
+            Ok(version) => !(version.major == 1 && version.minor < STREAMING_SINCE),
+            Err(error) if matches!(*error.problem, ClusterProblem::Forbidden { .. }) => true,
+            Err(error) => return Err(WatchStop::Problem(*error.problem)),
+        };
         Ok(*self.streaming.insert(streaming))
     }
 
@@ -254,7 +312,7 @@ impl WatchTask {
                     Some(keys) => keys.push(object.key()),
                     None => self.version = object.resource_version().map(str::to_owned),
                 }
-                let event = ClusterEvent::Object(self.gvk.clone(), Box::new(object));
+                let event = ClusterEvent::Object(self.scope.gvk.clone(), Box::new(object));
                 self.tell(event).await?;
             }
             WatchEvent::Deleted(value) => {
@@ -262,7 +320,7 @@ impl WatchTask {
                 let version = object.resource_version().map(str::to_owned);
                 self.version = version.filter(|_| listed.is_none());
                 let uid = object.uid().unwrap_or_default().to_owned();
-                let event = ClusterEvent::Gone(self.gvk.clone(), object.key(), uid);
+                let event = ClusterEvent::Gone(self.scope.gvk.clone(), object.key(), uid);
                 self.tell(event).await?;
             }
             WatchEvent::Bookmark(mark) => {
@@ -271,8 +329,7 @@ impl WatchTask {
                 if listed.is_none() || ends_list {
                     self.version = Some(mark.metadata.resource_version);
                     if let Some(keys) = listed.take() {
-                        let event = ClusterEvent::Listed(self.gvk.clone(), keys);
-                        self.tell(event).await?;
+                        self.tell_listed(keys).await?;
                     }
                 }
             }
@@ -297,6 +354,7 @@ impl WatchTask {
             let own = RequestIdentity::Own;
             let call = ApiRequest {
                 resource: resource.dotted(),
+                namespace: self.scope.namespace.as_deref(),
                 gvk: Some(&resource.gvk),
                 ..ApiRequest::get(RequestVerb::List, format!("{path}{query}"), &own)
             };
@@ -314,8 +372,11 @@ impl WatchTask {
             for object in list.objects() {
                 let object = object?;
                 keys.push(object.key());
-                self.tell(ClusterEvent::Object(self.gvk.clone(), Box::new(object)))
-                    .await?;
+                self.tell(ClusterEvent::Object(
+                    self.scope.gvk.clone(),
+                    Box::new(object),
+                ))
+                .await?;
             }
             next = more;
             if next.is_empty() {
@@ -325,9 +386,7 @@ impl WatchTask {
                     }));
                 }
                 self.version = Some(version);
-                return Ok(self
-                    .tell(ClusterEvent::Listed(self.gvk.clone(), keys))
-                    .await?);
+                return Ok(self.tell_listed(keys).await?);
             }
         }
     }
