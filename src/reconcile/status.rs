@@ -161,6 +161,7 @@ impl fmt::Display for Message {
 
 /// A live object that was changed outside Git.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase")]
 pub struct DriftedObject {
     pub object: String,
     /// The changed fields with their managers; empty if the object was deleted.

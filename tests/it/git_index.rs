@@ -275,10 +275,7 @@ fn index_tree_bomb_is_refused() {
         .unwrap();
     let bomb = mirror.fetch().unwrap().commit;
     assert_eq!(bomb, commit);
-    let refused = before
-        .clone()
-        .update(&mirror, bomb, &Lines::default())
-        .unwrap_err();
+    let refused = before.update(&mirror, bomb, &Lines::default()).unwrap_err();
     let why = "a commit has more than 500000 files and folders";
     assert!(refused.to_string().ends_with(why), "{refused}");
     assert_eq!(refused.kind(), ErrorKind::Config);
