@@ -267,7 +267,7 @@ async fn unwatchable_kind_stops_only_its_objects() {
             .hint
             .as_ref()
             .unwrap()
-            .contains("grant user deployer the verb watch on services"),
+            .contains("grant user deployer the verbs get, list and watch on services"),
         "{problem:?}"
     );
     assert_eq!(problems(&statuses["shop"]).len(), 1);
