@@ -265,14 +265,7 @@ fn index_tree_bomb_is_refused() {
         .unwrap()
         .index;
     let commit = tree_bomb(&repository, 10, b"a");
-    repository
-        .reference(
-            "refs/heads/main",
-            commit,
-            gix::refs::transaction::PreviousValue::Any,
-            "bomb",
-        )
-        .unwrap();
+    point_main_at(&repository, commit);
     let bomb = mirror.fetch().unwrap().commit;
     assert_eq!(bomb, commit);
     let refused = before.update(&mirror, bomb, &Lines::default()).unwrap_err();
@@ -290,26 +283,28 @@ fn index_tree_bomb_is_refused() {
     assert_eq!(mirror.fetch().unwrap().commit, repaired);
 }
 
+/// A blob, and a tree, that are small in a pack and large outside.
 #[test]
-fn index_huge_file_is_refused() {
+fn fetch_of_a_huge_object_is_refused() {
     let sandbox = Sandbox::new(&[("a.yaml", "a")]);
     let repository = gix::open(sandbox.repository.dir()).unwrap();
     let mirror = sandbox.mirror("mirror");
-    mirror.fetch().unwrap();
-    let commit = tree_bomb(&repository, 1, &vec![b'a'; (32 << 20) + 1]);
-    repository
-        .reference(
-            "refs/heads/main",
-            commit,
-            gix::refs::transaction::PreviousValue::Any,
-            "bomb",
-        )
-        .unwrap();
     let head = mirror.fetch().unwrap().commit;
-    let file = sandbox.dir.path().join("files.index");
-    let refused = Index::open(&mirror, head, &file, &Lines::default()).unwrap_err();
-    let why = "0.yaml has 33 MiB; at most 32 are read";
+    let commit = tree_bomb(&repository, 1, &vec![b'a'; (64 << 20) + 1]);
+    point_main_at(&repository, commit);
+    let refused = mirror.fetch().unwrap_err();
+    let why = "a file or folder is larger than 64 MiB";
     assert!(refused.to_string().ends_with(why), "{refused}");
-    let refused = mirror.at(head).unwrap().read("0.yaml").unwrap_err();
-    assert!(refused.to_string().contains("33 MiB"), "{refused}");
+    assert_eq!(refused.kind(), ErrorKind::Config);
+    // What was there before is still read, and a later commit without it is.
+    assert!(mirror.at(head).unwrap().read("a.yaml").unwrap().is_some());
+    point_main_at(&repository, head);
+    let repaired = sandbox.person(&[("b.yaml", "b")], "without it");
+    assert_eq!(mirror.fetch().unwrap().commit, repaired);
+}
+
+fn point_main_at(repository: &gix::Repository, commit: ObjectId) {
+    let any = gix::refs::transaction::PreviousValue::Any;
+    let main = "refs/heads/main";
+    repository.reference(main, commit, any, "test").unwrap();
 }

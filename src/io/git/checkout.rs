@@ -3,6 +3,7 @@
 use super::{
     error::{GitError, chain},
     mirror::cached,
+    object_limit::MAX_OBJECT,
     rev_parse::{self, unknown},
     revision::Revision,
 };
@@ -31,8 +32,11 @@ impl Checkout {
             .map_err(|error| failed(error.to_string()))?;
         let root = here.ancestors().find(|above| above.join(".git").exists());
         let root = root.ok_or_else(|| failed("it lies in no Git working copy".to_owned()))?;
-        let repo = gix::ThreadSafeRepository::open_opts(root, gix::open::Options::isolated())
-            .map_err(|error| failed(chain(&error)))?;
+        let repo = gix::ThreadSafeRepository::open_opts(
+            root,
+            gix::open::Options::isolated().config_overrides([MAX_OBJECT]),
+        )
+        .map_err(|error| failed(chain(&error)))?;
         if repo.to_thread_local().object_hash() != gix::hash::Kind::Sha1 {
             return Err(failed("it is no SHA-1 repository".to_owned()));
         }

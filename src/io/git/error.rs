@@ -1,5 +1,6 @@
 //! Errors of Git operations.
 
+use super::object_limit::{TOO_LARGE, is_too_large};
 use crate::core::{
     error::{Classify, ErrorKind},
     text::short_id,
@@ -95,8 +96,12 @@ pub enum GitError {
         why: String,
     },
     /// A commit is larger than what is read.
-    #[error("git mirror {}: {why}", dir.display())]
-    Limit { dir: PathBuf, why: String },
+    #[error("{place}: {why}")]
+    Limit {
+        /// The mirror or remote.
+        place: String,
+        why: String,
+    },
     /// A path that must not be written.
     #[error("path {path}: {why}")]
     Path {
@@ -153,7 +158,7 @@ impl Classify for GitError {
                 "Check the URL and the credentials: servers answer \"not found\" for what an account may not see.".into()
             }
             Self::Broken { dir, .. } => format!("The mirror is a cache: delete {} and it is cloned again.", dir.display()),
-            Self::Limit { .. } => "Remove it from the branch; a later commit without it is read again.".into(),
+            Self::Limit { .. } => "Make the repository smaller: tagboat reads it again after the next commit.".into(),
             Self::Shallow { .. } => UNSHALLOW.into(),
             Self::Revision { why, .. } if why.contains("shallow") => UNSHALLOW.into(),
             Self::Revision { .. } => "`git log --first-parent` lists the commits that the branch has been at.".into(),
@@ -170,10 +175,20 @@ pub(crate) fn broken(
     id: gix::ObjectId,
     why: &dyn std::fmt::Display,
 ) -> GitError {
+    let (what, why) = (
+        format!("{what} {}", id.to_hex_with_len(12)),
+        plain(&why.to_string()),
+    );
+    if is_too_large(&why) {
+        return GitError::Limit {
+            place: format!("git mirror {}", dir.display()),
+            why: format!("{what}: {TOO_LARGE}"),
+        };
+    }
     GitError::Broken {
         dir: dir.to_owned(),
-        what: format!("{what} {}", id.to_hex_with_len(12)),
-        why: plain(&why.to_string()),
+        what,
+        why,
     }
 }
 

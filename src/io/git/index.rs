@@ -6,7 +6,6 @@
 
 use super::{
     error::GitError,
-    limits::check_size,
     mirror::{Mirror, cached},
     revision::tree_of,
     snapshot::{IndexFile, IndexRecord},
@@ -324,7 +323,6 @@ fn read(
     extract: &dyn Extractor,
 ) -> Result<Vec<Vec<u8>>, GitError> {
     let one = |repo: &gix::Repository, wanted: &WantedBlob, buffer: &mut Vec<u8>| {
-        check_size(mirror.dir(), repo, wanted.id, Some(&wanted.path))?;
         let blob = repo
             .objects
             .find_blob(&wanted.id, buffer)

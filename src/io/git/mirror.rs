@@ -2,6 +2,7 @@
 
 use super::{
     error::{GitError, chain},
+    object_limit::MAX_OBJECT,
     remote::Remote,
     revision::Revision,
 };
@@ -345,6 +346,7 @@ fn options() -> gix::open::Options {
     gix::open::Options::isolated()
         .object_store_slots(gix::odb::store::init::Slots::Given(PACKS_OPEN))
         .open_path_as_is(true)
+        .config_overrides([MAX_OBJECT])
 }
 
 fn lock(dir: &Path) -> Result<fs::File, GitError> {

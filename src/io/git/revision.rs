@@ -1,9 +1,6 @@
 //! The files of one commit.
 
-use super::{
-    error::{GitError, broken},
-    limits::check_size,
-};
+use super::error::{GitError, broken};
 use gix::{ObjectId, bstr::ByteSlice, objs::tree::EntryKind, prelude::FindExt};
 use std::path::Path;
 
@@ -96,7 +93,6 @@ impl<'m> Revision<'m> {
     }
 
     pub fn blob(&self, id: ObjectId) -> Result<Vec<u8>, GitError> {
-        check_size(self.dir, &self.repo, id, None)?;
         let mut bytes = Vec::new();
         self.repo
             .objects

@@ -5,8 +5,8 @@
 //! 10,000.)
 
 use super::{
+    entry_budget::EntryBudget,
     error::{GitError, broken},
-    limits::EntryBudget,
 };
 use gix::{
     ObjectId,

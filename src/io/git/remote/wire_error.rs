@@ -1,7 +1,10 @@
 //! The meaning of what gix reports about a server.
 
 use super::{Remote, RemoteCredentials, is_http};
-use crate::io::git::error::{GitError, chain};
+use crate::io::git::{
+    error::{GitError, chain},
+    object_limit::{TOO_LARGE, is_too_large},
+};
 
 impl Remote {
     /// Classifies an error on the way to the server: access denied, or a failed connection.
@@ -23,6 +26,12 @@ impl Remote {
                 remote,
                 doing,
                 why: why.into(),
+            };
+        }
+        if error.is_resource_exhausted() || is_too_large(&why) {
+            return GitError::Limit {
+                place: format!("git remote {remote}"),
+                why: TOO_LARGE.to_owned(),
             };
         }
         for (status, text) in [("403", "forbidden (403)"), ("404", "not found (404)")] {
