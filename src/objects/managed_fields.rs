@@ -8,7 +8,7 @@ mod additions;
 mod takeover;
 
 pub(crate) use additions::AddedField;
-pub(crate) use takeover::{TakeOverRules, disowned};
+pub(crate) use takeover::{TakeOverRules, disowned, without};
 
 use crate::{
     core::pointer,

@@ -5,6 +5,7 @@
 //! action is taken (`reconcile`).
 
 pub mod autoscale;
+pub(crate) mod ca_bundle;
 pub mod health;
 pub mod managed_fields;
 pub mod manifest;

@@ -430,6 +430,10 @@ pub async fn dry_run(
     let result = cluster.apply(identity, &sent, &request).await;
     let applied =
         result.map_err(|error| ApplyRefusal::new(error, live.as_ref(), Some(&manifest)))?;
+    let removed = removed
+        .into_iter()
+        .filter(|change| applied.removes.contains(&change.path))
+        .collect();
     Ok(DryRunResult {
         live,
         manifest,

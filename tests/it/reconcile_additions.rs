@@ -10,6 +10,7 @@ use super::{
     reconcile_repairs::{edit, workload},
     support::fleet::{Backend, Fleet, config},
 };
+use reqwest::Method;
 use serde_json::{Value, json};
 use tagboat::{
     io::render::{RenderMethod, Rendered},
@@ -28,6 +29,7 @@ macro_rules! for_each_addition_scenario {
             additions_by_kubectl_are_removed,
             additions_by_others_are_noted,
             additions_are_reported_and_ignored,
+            additions_that_defaults_restore_are_no_change,
         );
     };
 }
@@ -201,5 +203,33 @@ pub(super) async fn additions_are_reported_and_ignored<K: Backend>(fleet: Fleet<
     assert_eq!(
         (containers(&live), &pod(&live)["hostname"]),
         (2, &json!("web"))
+    );
+}
+
+/// Tools that create an object own the defaults of the API server, too.
+pub(super) async fn additions_that_defaults_restore_are_no_change<K: Backend>(fleet: Fleet<K>) {
+    let mut created = workload("web", json!({}));
+    created["metadata"]["namespace"] = json!(fleet.namespace);
+    created["spec"]["template"]["spec"]["hostPID"] = json!(true);
+    let path = fleet.path(DEPLOYMENTS, "web");
+    let collection = path.rsplit_once('/').unwrap().0;
+    let collection = format!("{collection}?fieldManager=kubectl-create");
+    let (status, answer) = fleet
+        .kube
+        .call(Method::POST, &collection, Some(&created))
+        .await;
+    assert!(status.is_success(), "{answer}");
+    let diff = diff(&fleet, workload("web", json!({}))).await;
+    let removed: Vec<&str> = diff
+        .diff
+        .lines()
+        .filter(|line| line.starts_with('-') && !line.starts_with("---"))
+        .collect();
+    assert_eq!(removed, ["-      hostPID: true"], "{}", diff.diff);
+    let added = diff.changed_by.iter().filter(|change| change.added);
+    let added: Vec<String> = added.map(ToString::to_string).collect();
+    assert_eq!(
+        added,
+        ["/spec/template/spec/hostPID was added by kubectl-create"]
     );
 }

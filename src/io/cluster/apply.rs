@@ -15,7 +15,7 @@ use super::{
     url,
 };
 use crate::objects::{
-    managed_fields::TakeOverRules,
+    managed_fields::{self, AddedField, TakeOverRules},
     object::{ApplyMode, MANAGER, Object, ObjectKey},
 };
 use bytes::Bytes;
@@ -71,6 +71,8 @@ pub struct ApplyResult {
     pub forced: Vec<FieldConflict>,
     /// The tools whose fields were taken over (in a dry run: would be).
     pub took_over: Vec<String>,
+    /// In a dry run, the fields of these tools that would be removed, as paths.
+    pub removes: Vec<String>,
     /// Warnings of the server, such as unknown or deprecated fields.
     pub warnings: Vec<String>,
 }
@@ -217,6 +219,7 @@ impl ClusterClient {
             changed: created || !same,
             forced: Vec::new(),
             took_over: Vec::new(),
+            removes: Vec::new(),
             warnings,
         })
     }
@@ -249,9 +252,11 @@ impl ClusterClient {
             took_over.sort();
             took_over.dedup();
             if to.dry_run {
+                let removed = self.removed_additions(to, take_over, &applied.live).await;
                 return Ok(ApplyResult {
-                    live: rules.without_additions(&applied.live, manifest),
+                    live: managed_fields::without(&applied.live, &removed, manifest).0,
                     took_over,
+                    removes: removed.into_iter().map(|field| field.path).collect(),
                     ..applied
                 });
             }
@@ -290,6 +295,32 @@ impl ClusterClient {
         Err(self.fault(to.subject, ClusterProblem::Conflict { message, fields }))
     }
 
+    /// Returns the additions that an apply removes for good: tools that create objects own the
+    /// defaults of the API server, too, and it sets them again. A dry run shows which.
+    async fn removed_additions(
+        &self,
+        to: &ApplyTarget<'_>,
+        TakeOver { rules, manifest }: &TakeOver<'_>,
+        live: &Object,
+    ) -> Vec<AddedField> {
+        let mut additions = rules.removable_additions(live, manifest);
+        if additions.is_empty() {
+            return additions;
+        }
+        let (_, removed) = managed_fields::without(live, &additions, manifest);
+        let operations = removed
+            .iter()
+            .map(|pointer| json!({"op": "remove", "path": pointer}));
+        let patch = Value::Array(operations.collect());
+        // A patch that is refused says nothing: then all of them may go.
+        if let Ok(answer) = self.json_patch(to, &patch).await
+            && let Ok(after) = self.object(to.subject, &answer.body)
+        {
+            additions.retain(|field| after.pointer(&field.pointer) != live.pointer(&field.pointer));
+        }
+        additions
+    }
+
     /// `ssa: IfNotPresent`: what exists is left alone.
     async fn create_where_missing(
         &self,
@@ -301,6 +332,7 @@ impl ClusterClient {
             changed: false,
             forced: Vec::new(),
             took_over: Vec::new(),
+            removes: Vec::new(),
             warnings: Vec::new(),
         };
         if let Some(live) = self.get(to.identity, to.resource, to.key).await? {

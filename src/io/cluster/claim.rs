@@ -131,7 +131,16 @@ impl ClusterClient {
         to: &ApplyTarget<'_>,
         patch: &Value,
     ) -> Result<(), ClusterError> {
-        let query = url::query(&[("fieldManager", MANAGER)]);
+        self.json_patch(to, patch).await.map(drop)
+    }
+
+    /// Sends a JSON patch, as a dry run where the apply is one.
+    pub(super) async fn json_patch(
+        &self,
+        to: &ApplyTarget<'_>,
+        patch: &Value,
+    ) -> Result<ApiResponse, ClusterError> {
+        let query = url::query(&[("fieldManager", MANAGER), ("dryRun", to.dry_run())]);
         let call = to.call(self, RequestVerb::Patch, Method::PATCH, &query)?;
         self.call(ApiRequest {
             content: "application/json-patch+json",
@@ -139,7 +148,6 @@ impl ClusterClient {
             ..call
         })
         .await
-        .map(drop)
     }
 }
 

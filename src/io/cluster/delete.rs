@@ -185,6 +185,7 @@ impl ClusterClient {
                 changed: true,
                 forced: Vec::new(),
                 took_over: Vec::new(),
+                removes: Vec::new(),
                 warnings: Vec::new(),
             });
         }

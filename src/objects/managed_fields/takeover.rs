@@ -7,7 +7,7 @@ use super::{
 use crate::{
     core::pointer,
     objects::{
-        autoscale,
+        autoscale, ca_bundle,
         object::{MANAGER, Object, PREFIX, instructs_tools},
     },
 };
@@ -35,9 +35,12 @@ pub(crate) struct TakenFields {
 const LAST_APPLIED: &str =
     "/metadata/annotations/kubectl.kubernetes.io~1last-applied-configuration";
 
-/// The end of the pointer of the annotation by which `kubectl rollout restart` restarts pods.
-/// Without it they would be restarted again.
-const RESTARTED_AT: &str = "/template/metadata/annotations/kubectl.kubernetes.io~1restartedAt";
+/// The ends of the pointers of fields by which kubectl and its plugins restart pods. Without them
+/// the pods would be restarted again, or not at all.
+const RESTARTS: [&str; 2] = [
+    "/metadata/annotations/kubectl.kubernetes.io~1restartedAt",
+    "/spec/restartAt",
+];
 
 impl TakeOverRules<'_> {
     /// Returns whether fields of a manager become ours.
@@ -56,13 +59,14 @@ impl TakeOverRules<'_> {
     }
 
     /// Returns whether a field that Git does not name stays with its manager.
-    fn stays(&self, field: &AddedField) -> bool {
+    fn stays(&self, live: &Object, field: &AddedField) -> bool {
         let pointer = &field.pointer;
         let annotation = pointer
             .strip_prefix("/metadata/annotations/")
             .map(pointer::decode);
         annotation.is_some_and(|name| instructs_tools(&name))
-            || pointer.ends_with(RESTARTED_AT)
+            || RESTARTS.iter().any(|restart| pointer.ends_with(restart))
+            || ca_bundle::is_injected(&live.gvk(), pointer)
             || is_at_or_below(pointer, "/status")
             || self.is_kept(field)
     }
@@ -128,7 +132,7 @@ impl TakeOverRules<'_> {
     fn split_staying(&self, entry: &mut Value, live: &Object, manifest: &Object) -> Option<Value> {
         let added = additions::added_fields(entry, live, manifest);
         let mut tree: Option<Value> = None;
-        for field in added.iter().filter(|field| self.stays(field)) {
+        for field in added.iter().filter(|field| self.stays(live, field)) {
             let fields = entry.get_mut("fieldsV1")?;
             let Some(mut node) = removed(fields, &field.keys) else {
                 continue;
@@ -155,7 +159,7 @@ impl TakeOverRules<'_> {
             // What `kubectl apply` remembers is no content, and goes with the next apply.
             let is_memory = field.pointer == LAST_APPLIED;
             let is_scale = keeps_replicas && field.pointer == "/spec/replicas";
-            !self.stays(field) && !is_memory && !is_scale
+            !self.stays(live, field) && !is_memory && !is_scale
         });
         added
     }
@@ -168,37 +172,45 @@ impl TakeOverRules<'_> {
         added.retain(|field| {
             field.is_in_pod_template(live)
                 && !self.is_kept(field)
-                && (!self.takes(&field.manager) || self.stays(field))
+                && (!self.takes(&field.manager) || self.stays(live, field))
         });
         added
     }
 
-    /// Returns the object as it is after the tools' additions are gone: without those that nobody
-    /// else owns.
-    pub(crate) fn without_additions(&self, live: &Object, manifest: &Object) -> Object {
-        let mut pointers: Vec<String> = self
-            .additions(live, manifest)
-            .into_iter()
-            .map(|field| field.pointer)
-            .filter(|pointer| {
-                let managers = managers_of(live, pointer);
-                managers.iter().all(|manager| self.takes(&manager.name))
-            })
-            .collect();
-        // From the last to the first, so that the indices of lists stay valid.
-        pointers.sort_by_cached_key(|pointer| {
-            let tokens = pointer.split('/');
+    /// Returns the tools' additions that nobody else owns, from the last to the first, so that the
+    /// indices of lists stay valid while they are removed.
+    pub(crate) fn removable_additions(&self, live: &Object, manifest: &Object) -> Vec<AddedField> {
+        let mut fields = self.additions(live, manifest);
+        fields.retain(|field| {
+            let managers = managers_of(live, &field.pointer);
+            managers.iter().all(|manager| self.takes(&manager.name))
+        });
+        fields.sort_by_cached_key(|field| {
+            let tokens = field.pointer.split('/');
             let steps = tokens.map(|token| (token.parse::<usize>().ok(), token.to_owned()));
             Reverse(steps.collect::<Vec<_>>())
         });
-        let mut without = live.clone().into_value();
-        for pointer in pointers {
-            remove_value(&mut without, &pointer);
-            remove_empty_parents(&mut without, &pointer, manifest);
-        }
-        // Neither name nor kind is an addition.
-        Object::new(without).unwrap_or_else(|_| live.clone())
+        fields
     }
+}
+
+/// Returns an object without additions, in the order of [`TakeOverRules::removable_additions`],
+/// and the JSON pointers of everything removed, in the same order.
+pub(crate) fn without(
+    live: &Object,
+    additions: &[AddedField],
+    manifest: &Object,
+) -> (Object, Vec<String>) {
+    let mut without = live.clone().into_value();
+    let mut removed = Vec::new();
+    for AddedField { pointer, .. } in additions {
+        remove_value(&mut without, pointer);
+        removed.push(pointer.clone());
+        remove_empty_parents(&mut without, pointer, manifest, &mut removed);
+    }
+    // Neither name nor kind is an addition.
+    let without = Object::new(without).unwrap_or_else(|_| live.clone());
+    (without, removed)
 }
 
 fn remove_value(root: &mut Value, pointer: &str) {
@@ -220,7 +232,12 @@ fn remove_value(root: &mut Value, pointer: &str) {
 
 /// Removes maps and lists that a removal has emptied, unless the manifest names them. The spec
 /// itself stays.
-fn remove_empty_parents(root: &mut Value, pointer: &str, manifest: &Object) {
+fn remove_empty_parents(
+    root: &mut Value,
+    pointer: &str,
+    manifest: &Object,
+    removed: &mut Vec<String>,
+) {
     let mut pointer = pointer;
     while let Some((parent, _)) = pointer.rsplit_once('/') {
         let is_empty = match root.pointer(parent) {
@@ -233,6 +250,7 @@ fn remove_empty_parents(root: &mut Value, pointer: &str, manifest: &Object) {
             return;
         }
         remove_value(root, parent);
+        removed.push(parent.to_owned());
         pointer = parent;
     }
 }

@@ -236,6 +236,58 @@ fn additions_of_tools_are_named() {
     assert_eq!(take_over.additions(&live, &manifest()), []);
 }
 
+/// The CA of a webhook that a script has patched in, and restarts by plugins of kubectl.
+#[test]
+fn additions_that_tools_rely_on_stay() {
+    let tools = ["kubectl".to_owned()];
+    let object = |api: &str, kind: &str, rest: Value, fields: Value| {
+        let mut object = json!({"apiVersion": api, "kind": kind, "metadata": {"name": "a",
+            "managedFields": [{"manager": "kubectl-patch", "operation": "Update", "fieldsV1": fields}]}});
+        json_patch::merge(&mut object, &rest);
+        Object::new(object).unwrap()
+    };
+    let webhook = json!({"k:{\"name\":\"w\"}": {"f:clientConfig": {"f:caBundle": {}}}});
+    let note = json!({"f:kubectl.kubernetes.io/restartedAt": {}});
+    for (live, manifest) in [
+        (
+            object(
+                "admissionregistration.k8s.io/v1",
+                "ValidatingWebhookConfiguration",
+                json!({"webhooks": [{"name": "w", "clientConfig": {"caBundle": "Q0E="}}]}),
+                json!({"f:webhooks": webhook}),
+            ),
+            json!({"webhooks": [{"name": "w", "clientConfig": {}}]}),
+        ),
+        (
+            object(
+                "argoproj.io/v1alpha1",
+                "Rollout",
+                json!({"spec": {"restartAt": "2026-11-30T10:00:00Z"}}),
+                json!({"f:spec": {"f:restartAt": {}}}),
+            ),
+            json!({"spec": {}}),
+        ),
+        (
+            object(
+                "postgresql.cnpg.io/v1",
+                "Cluster",
+                json!({"metadata": {"annotations": {"kubectl.kubernetes.io/restartedAt": "now"}}}),
+                json!({"f:metadata": {"f:annotations": note}}),
+            ),
+            json!({}),
+        ),
+    ] {
+        let gvk = live.gvk();
+        let mut desired =
+            json!({"apiVersion": gvk.api_version(), "kind": gvk.kind, "metadata": {"name": "a"}});
+        json_patch::merge(&mut desired, &manifest);
+        let desired = Object::new(desired).unwrap();
+        let take_over = rules(&tools, &[]);
+        assert_eq!(take_over.additions(&live, &desired), [], "{}", gvk.kind);
+        assert_eq!(take_over.take(&live, &desired), None, "{}", gvk.kind);
+    }
+}
+
 #[test]
 fn additions_named_to_be_kept_stay() {
     let tools = ["kubectl".to_owned()];
@@ -286,7 +338,12 @@ fn template_additions_of_others_are_named() {
 fn additions_leave_a_dry_run() {
     let tools = ["kubectl".to_owned()];
     let live = with_additions("kubectl-edit");
-    let without = rules(&tools, &[]).without_additions(&live, &manifest());
+    let take_over = rules(&tools, &[]);
+    let remaining = |live: &Object| {
+        let additions = take_over.removable_additions(live, &manifest());
+        without(live, &additions, &manifest()).0
+    };
+    let without = remaining(&live);
     let template = without.pointer("/spec/template").unwrap();
     assert_eq!(
         template["spec"],
@@ -303,7 +360,7 @@ fn additions_leave_a_dry_run() {
             entries.push(json!({"manager": "other", "operation": "Update", "fieldsV1": {"f:spec": {"f:paused": {}}}}));
         })
         .unwrap();
-    let without = rules(&tools, &[]).without_additions(&shared, &manifest());
+    let without = remaining(&shared);
     assert_eq!(without.pointer("/spec/paused"), Some(&Value::Bool(true)));
 }
 
@@ -416,7 +473,7 @@ proptest::proptest! {
         let tools = [String::new(), "a".to_owned()];
         let take_over = rules(&tools, &[]);
         take_over.take(&live, &live);
-        take_over.without_additions(&live, &live);
+        take_over.removable_additions(&live, &live);
         take_over.template_additions(&live, &live);
     }
 }

@@ -3,7 +3,7 @@
 use crate::{
     core::pointer::decode,
     objects::{
-        autoscale, managed_fields,
+        autoscale, ca_bundle, managed_fields,
         object::{Gvk, MANAGER, Object},
         plan::{AppliedState, FieldPath, FieldStep},
         quantity,
@@ -86,13 +86,6 @@ pub(crate) fn unscale(released: &mut Vec<ReleasedField>) {
     released.retain(|field| field.scaled.is_none());
 }
 
-/// Groups whose objects get their `caBundle` injected.
-const CA_GROUPS: [&str; 3] = [
-    "admissionregistration.k8s.io",
-    "apiregistration.k8s.io",
-    "apiextensions.k8s.io",
-];
-
 /// The size of a PersistentVolumeClaim.
 const STORAGE: &str = "/spec/resources/requests/storage";
 
@@ -144,8 +137,7 @@ impl<'r> ReleaseRules<'r> {
 
     fn ignores(&self, path: &FieldPath) -> bool {
         self.ignore.iter().any(|pointer| path.is_below(pointer))
-            || (CA_GROUPS.contains(&self.gvk.group.as_str())
-                && path.to_string().ends_with("/caBundle"))
+            || ca_bundle::is_injected(&self.gvk, &path.to_string())
     }
 
     /// Returns a released leaf.
