@@ -8,7 +8,7 @@ use super::{
     unselected_table::{UnselectedApplications, UnselectedState},
     work::Work,
 };
-use crate::{core::name::Name, events::Recorder, spec::Application};
+use crate::{core::name::Name, events::Recorder, objects::plan::RemovalTerms, spec::Application};
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{
@@ -273,6 +273,9 @@ pub(crate) struct ApplicationHandle {
     /// revision.
     pub last_rendered: Arc<Mutex<Option<(Application, String)>>>,
     pub render_retry: Arc<RenderRetry>,
+    /// What the newest readable declaration says about a removal; newer work replaces work and
+    /// renderings that no pass has taken up, but a removal must know this.
+    removal_terms: Arc<Mutex<Option<RemovalTerms>>>,
 }
 
 impl ApplicationHandle {
@@ -284,7 +287,31 @@ impl ApplicationHandle {
             generation: Arc::default(),
             last_rendered: Arc::default(),
             render_retry: Arc::default(),
+            removal_terms: Arc::default(),
         }
+    }
+
+    /// Creates the handle of a task that follows one that has ended.
+    pub(super) fn after(self, ended: &Self) -> Self {
+        Self {
+            removal_terms: Arc::clone(&ended.removal_terms),
+            ..self
+        }
+    }
+
+    pub(super) fn set_removal_terms(&self, terms: RemovalTerms) {
+        *self
+            .removal_terms
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(terms);
+    }
+
+    /// Returns the newest terms of a removal; `None` if this process has read no declaration.
+    pub(super) fn removal_terms(&self) -> Option<RemovalTerms> {
+        self.removal_terms
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Begins a new generation and returns it; results of earlier ones are dropped.

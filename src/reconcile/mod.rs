@@ -188,20 +188,18 @@ impl Reconciler {
                 .into_iter()
                 .filter(|application| only.is_none_or(|only| only.contains(&application.name)));
             for application in selected {
+                let handle = self.handle(cluster, repository, &application.name);
+                handle.set_removal_terms(application.into());
                 let revision = revision.to_owned();
                 if let Some(cycle) = cycles.get(&application.name) {
                     let work = Work::Unreadable {
                         revision,
                         reason: Reason::DependencyCycle,
                         message: Message::application(cycle.clone()),
-                        terms: Some(application.into()),
                     };
                     self.hand_over(cluster, repository, &application.name, work);
                 } else if application.suspend {
-                    let work = Work::Suspend {
-                        revision,
-                        terms: application.into(),
-                    };
+                    let work = Work::Suspend { revision };
                     self.hand_over(cluster, repository, &application.name, work);
                 } else {
                     let render = Arc::clone(render);
@@ -378,13 +376,13 @@ impl Reconciler {
             repository.name.clone(),
         );
         let mut handles = self.handles();
-        if let Some(handle) = handles
-            .get(&key)
-            .filter(|handle| !handle.mailbox.is_closed())
-        {
-            return handle.clone();
+        let mut handle = ApplicationHandle::new(repository);
+        if let Some(last) = handles.get(&key) {
+            if !last.mailbox.is_closed() {
+                return last.clone();
+            }
+            handle = handle.after(last);
         }
-        let handle = ApplicationHandle::new(repository);
         let reconciler = AppReconciler::new(
             name.clone(),
             Arc::clone(cluster),

@@ -139,7 +139,6 @@ impl RemovalSearch {
             } else {
                 Work::Unreadable {
                     revision,
-                    terms: None,
                     reason: Reason::DeclarationInvalid,
                     message: Message::application(
                         "it is not declared, or its declaration is invalid; its objects are kept",

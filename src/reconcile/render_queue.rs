@@ -180,7 +180,6 @@ impl RenderAttempt {
                     revision,
                     reason: Reason::RenderFailed,
                     message,
-                    terms: Some((&self.application).into()),
                 };
                 (work, None, Some(transient))
             }

@@ -3,7 +3,7 @@
 use super::options::ReconcileOptions;
 use crate::{
     io::render::Rendered,
-    objects::plan::{DesiredObject, RefusedObject, RemovalTerms, RolloutOutcome, ValueHash},
+    objects::plan::{DesiredObject, RefusedObject, RolloutOutcome, ValueHash},
     reconcile::{Reason, status::Message},
     spec::Application,
 };
@@ -22,12 +22,9 @@ pub(crate) enum Work {
         revision: String,
         reason: Reason,
         message: Message,
-        /// What the declaration says about a removal, if it can be read.
-        terms: Option<RemovalTerms>,
     },
     Suspend {
         revision: String,
-        terms: RemovalTerms,
     },
     /// The Application was removed from Git.
     Remove {
@@ -43,7 +40,7 @@ impl Work {
             Work::Apply(accepted) => &accepted.revision,
             Work::Same { revision }
             | Work::Unreadable { revision, .. }
-            | Work::Suspend { revision, .. }
+            | Work::Suspend { revision }
             | Work::Remove { revision, .. } => revision,
         }
     }

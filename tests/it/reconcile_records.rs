@@ -20,6 +20,8 @@ macro_rules! for_each_record_scenario {
             former_record_names_kinds_alone,
             removal_terms_of_suspended_revision_count,
             removal_terms_of_unrendered_revision_count,
+            removal_terms_of_replaced_work_count,
+            removal_terms_of_dropped_rendering_count,
         );
     };
 }
@@ -284,11 +286,7 @@ pub(super) async fn removal_terms_of_unrendered_revision_count<K: Backend>(mut f
 
 /// The newest declaration keeps the objects, but its revision is not applied; then it is removed.
 async fn removal_terms_count<K: Backend>(fleet: &mut Fleet<K>, newest: &str, broken: bool) {
-    for name in ["shop", "other", "third"] {
-        fleet.application(name, ", deletionPolicy: Delete");
-        fleet.manifests(name, vec![config(name, "1")]);
-    }
-    fleet.applied().await;
+    apply_deletable(fleet).await;
     fleet.application("shop", newest);
     if broken {
         fleet.manifests("shop", vec![Value::Null]);
@@ -297,6 +295,50 @@ async fn removal_terms_count<K: Backend>(fleet: &mut Fleet<K>, newest: &str, bro
     fleet.undeclare("shop");
     fleet.restart().await;
     fleet.commit();
+    is_orphaned(fleet).await;
+}
+
+pub(super) async fn removal_terms_of_replaced_work_count<K: Backend>(fleet: Fleet<K>) {
+    apply_deletable(&fleet).await;
+    let more = (0..40).map(|number| config(&format!("n{number:02}"), "1"));
+    fleet.manifests("shop", more.chain([config("shop", "1")]).collect());
+    let revision = fleet.commit();
+    fleet
+        .until("a pass is under way", |statuses| {
+            let status = &statuses["shop"];
+            status.revision.as_ref() == Some(&revision)
+                && status.state == ApplicationState::Applying
+        })
+        .await;
+    fleet.application("shop", ", deletionPolicy: Orphan, suspend: true");
+    fleet.commit();
+    fleet.undeclare("shop");
+    fleet.commit();
+    is_orphaned(&fleet).await;
+}
+
+pub(super) async fn removal_terms_of_dropped_rendering_count<K: Backend>(fleet: Fleet<K>) {
+    apply_deletable(&fleet).await;
+    let rendering = fleet.rendering.lock().await;
+    fleet.application("shop", ", deletionPolicy: Orphan");
+    fleet.commit();
+    fleet.undeclare("shop");
+    fleet.commit();
+    is_orphaned(&fleet).await;
+    drop(rendering);
+}
+
+/// Applies three Applications whose objects a removal deletes.
+async fn apply_deletable<K: Backend>(fleet: &Fleet<K>) {
+    for name in ["shop", "other", "third"] {
+        fleet.application(name, ", deletionPolicy: Delete");
+        fleet.manifests(name, vec![config(name, "1")]);
+    }
+    fleet.applied().await;
+}
+
+/// Waits until a removed Application has left its objects.
+async fn is_orphaned<K: Backend>(fleet: &Fleet<K>) {
     fleet
         .until("its objects are kept", |statuses| {
             statuses

@@ -7,7 +7,7 @@ use crate::{
     objects::{
         health,
         object::{Gvk, ObjectKey},
-        plan::{self, DesiredObject, InventoryEntry, RemovalTerms},
+        plan::{self, DesiredObject, InventoryEntry},
     },
     reconcile::{
         ClusterKinds, Reason, RepositoryId, blocking,
@@ -67,19 +67,21 @@ impl AppReconciler {
                 revision,
                 reason,
                 message,
-                terms,
             } => {
-                self.set_terms(terms);
+                self.set_terms();
                 self.accept_unreadable(revision, Unreadable { reason, message });
             }
-            Work::Suspend { revision, terms } => {
-                self.set_terms(Some(terms));
+            Work::Suspend { revision } => {
+                self.set_terms();
                 self.accept_suspension(revision);
             }
             Work::Remove {
                 revision,
                 delete_guard,
-            } => return self.accept_removal(revision, delete_guard).await,
+            } => {
+                self.set_terms();
+                return self.accept_removal(revision, delete_guard).await;
+            }
         }
         Ok(())
     }
@@ -232,7 +234,7 @@ impl AppReconciler {
             self.failures.clear();
         }
         self.pod_reports.clear();
-        self.record_declaration(&application, &recorded);
+        self.record_declaration(&recorded);
         let hash = plan::hash_all(&desired);
         // A revision with the same manifests continues the rollout.
         let same = self
@@ -274,8 +276,10 @@ impl AppReconciler {
     }
 
     /// Takes over what the newest declaration says about a removal, even if it cannot be applied.
-    fn set_terms(&mut self, terms: Option<RemovalTerms>) {
-        let Some(terms) = terms else { return };
+    fn set_terms(&mut self) {
+        let Some(terms) = self.handle.removal_terms() else {
+            return;
+        };
         if self.inventory.set_terms(terms) && self.record.is_some() {
             self.dirty = true;
             self.terms_changed = true;
@@ -283,12 +287,8 @@ impl AppReconciler {
     }
 
     /// Copies what a removal of the Application must know into the inventory.
-    fn record_declaration(
-        &mut self,
-        application: &crate::spec::Application,
-        recorded: &RepositoryId,
-    ) {
-        self.set_terms(Some(application.into()));
+    fn record_declaration(&mut self, recorded: &RepositoryId) {
+        self.set_terms();
         let inventory = &mut self.inventory;
         let was_guarded = inventory.delete_guard.take().is_some();
         let was_removed = inventory.left_namespaces.take().is_some() || was_guarded;
