@@ -1,13 +1,17 @@
 //! Scenarios about what a pass reports in the end: confirmed deletions, the history, orphans, and
 //! custom resources beside their definition.
 
-use super::support::fleet::{Backend, Fleet, config};
+use super::support::fleet::{Backend, Fleet, config, problems, repository};
 use reqwest::Method;
 use serde_json::{Value, json};
-use std::{collections::BTreeSet, sync::Mutex, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Mutex,
+    time::Duration,
+};
 use tagboat::{
     objects::plan::RolloutOutcome,
-    reconcile::{ApplicationRequest, ApplicationState, Reason},
+    reconcile::{ApplicationRequest, ApplicationState, ApplicationStatus, Reason},
 };
 
 /// Calls a macro with the names of all scenarios of this file.
@@ -15,6 +19,7 @@ macro_rules! for_each_result_scenario {
     ($run:ident) => {
         $run!(reconcile_results:
             prune_confirmed_is_awaited,
+            prune_confirmed_early_is_asked_again,
             prune_is_awaited_until_objects_are_gone,
             history_keeps_applied_after_later_failure,
             orphan_ends_when_its_objects_are_taken,
@@ -56,6 +61,61 @@ pub(super) async fn prune_confirmed_is_awaited<K: Backend>(fleet: Fleet<K>) {
     );
     let statuses = fleet.settled(&revision).await;
     assert_eq!(statuses["shop"].state, ApplicationState::Suspended);
+}
+
+pub(super) async fn prune_confirmed_early_is_asked_again<K: Backend>(fleet: Fleet<K>) {
+    let all = || (0..12).map(|number| config(&format!("n{number:02}"), "1"));
+    fleet.application("shop", ", prune: true");
+    fleet.manifests("shop", all().collect());
+    fleet.applied().await;
+    // Another repository declares the objects, and waits before it takes them over.
+    let other = fleet.beside(repository("other", "git.example.com"));
+    let depends = format!(", dependsOn: [{}/none]", fleet.namespace);
+    other.application("heir", &depends);
+    other.manifests("heir", all().collect());
+    other.commit();
+    other
+        .until("the heir waits", |statuses| {
+            statuses.get("heir").map(|heir| heir.reason) == Some(Reason::DependencyNotReady)
+        })
+        .await;
+    // Nothing is due, and an object cannot be applied yet.
+    let namespace = format!("{}-late", fleet.namespace);
+    let mut late = config("late", "1");
+    late["metadata"]["namespace"] = json!(namespace);
+    fleet.manifests("shop", vec![config("kept", "1"), late]);
+    let revision = fleet.commit();
+    let failed = |statuses: &BTreeMap<String, ApplicationStatus>| {
+        let status = &statuses["shop"];
+        status.revision.as_ref() == Some(&revision)
+            && status.state == ApplicationState::Failed
+            && status.observed
+    };
+    fleet.until("an object fails", failed).await;
+    let confirm = ApplicationRequest::ConfirmPrune(revision.clone());
+    assert!(fleet.reconciler.request(&fleet.name("shop"), &confirm));
+    fleet.until("the request is answered", failed).await;
+    // The heir lets go: now 12 deletions are due, which nobody has seen.
+    other.manifests("heir", Vec::new());
+    other.commit();
+    let body = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}});
+    let (status, answer) = fleet
+        .kube
+        .call(Method::POST, "/api/v1/namespaces", Some(&body))
+        .await;
+    assert!(status.is_success(), "{answer}");
+    let shop = fleet.name("shop");
+    assert!(fleet.reconciler.request(&shop, &ApplicationRequest::Now));
+    fleet
+        .until("the deletions need a confirmation", |statuses| {
+            statuses["shop"].reason == Reason::PruneBlocked
+        })
+        .await;
+    assert_eq!(
+        problems(&fleet.statuses()["shop"]),
+        ["confirmation required: 12 objects of 12 would be deleted"]
+    );
+    assert!(fleet.live("configmaps", "n11").await.is_some());
 }
 
 pub(super) async fn prune_is_awaited_until_objects_are_gone<K: Backend>(fleet: Fleet<K>) {
@@ -111,10 +171,9 @@ pub(super) async fn history_keeps_applied_after_later_failure<K: Backend>(mut fl
     ] {
         fleet.kube.call(Method::DELETE, &path, None).await;
     }
-    let failed = |statuses: &std::collections::BTreeMap<
-        String,
-        tagboat::reconcile::ApplicationStatus,
-    >| { statuses["shop"].state == ApplicationState::Failed };
+    let failed = |statuses: &BTreeMap<String, ApplicationStatus>| {
+        statuses["shop"].state == ApplicationState::Failed
+    };
     fleet.until("the repair fails", failed).await;
     assert_eq!(fleet.statuses()["shop"].rollout, Some(applied.clone()));
     fleet.restart().await;

@@ -181,7 +181,7 @@ impl AppReconciler {
             return Ok(result);
         };
         let plan = self.plan_prune(target, &self.cluster.state());
-        let plan = self.confirm(plan, assessment);
+        let plan = self.confirm(plan);
         self.drop_entries(&plan, &mut result);
         self.report_handovers(&plan, &mut result);
         let terminating = plan.terminating.iter();
@@ -220,22 +220,19 @@ impl AppReconciler {
     }
 
     /// Confirms the planned deletions, if the user asked for it at this revision. Deletions that
-    /// come later need another confirmation.
-    fn confirm(&mut self, mut plan: PrunePlan, assessment: &Assessment) -> PrunePlan {
+    /// come later need another confirmation, also if none is due now.
+    fn confirm(&mut self, mut plan: PrunePlan) -> PrunePlan {
         let revision = self.target.as_ref().map(|target| target.revision.as_str());
-        if self.confirming.is_none() || self.confirming.as_deref() != revision {
+        let given = self
+            .confirming
+            .take_if(|given| Some(&**given) == revision)
+            .filter(|_| !plan.delete.is_empty());
+        let Some(revision) = given.map(String::from) else {
             return plan;
-        }
-        if plan.delete.is_empty() {
-            if assessment.all_applied() && self.unlisted.is_empty() {
-                self.confirming = None;
-            }
-            return plan;
-        }
+        };
         let objects = plan.delete.iter().map(|target| target.key.clone());
         let objects = objects.collect();
-        let given = |revision| Box::new(Confirmation { revision, objects });
-        self.inventory.confirmed = self.confirming.take().map(String::from).map(given);
+        self.inventory.confirmed = Some(Box::new(Confirmation { revision, objects }));
         self.dirty = true;
         plan.confirmation = None;
         plan
