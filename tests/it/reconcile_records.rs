@@ -1,7 +1,7 @@
 //! Scenarios about records: where they are, what a forged one can do (nothing), and the upgrade
 //! from a tagboat that kept them beside the objects.
 
-use super::support::fleet::{Backend, Fleet, config, problems};
+use super::support::fleet::{Backend, Fleet, config, problems, repository};
 use reqwest::Method;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -18,6 +18,7 @@ macro_rules! for_each_record_scenario {
             forged_claim_ends_no_repair,
             forged_confirmation_opens_no_gate,
             former_record_names_kinds_alone,
+            record_damaged_keeps_its_holder,
             removal_terms_of_suspended_revision_count,
             removal_terms_of_unrendered_revision_count,
             removal_terms_of_replaced_work_count,
@@ -274,6 +275,24 @@ pub(super) async fn former_record_names_kinds_alone<K: Backend>(mut fleet: Fleet
     fleet
         .live_until("secrets", "old", |live| live["reason"] == "NotFound")
         .await;
+}
+
+pub(super) async fn record_damaged_keeps_its_holder<K: Backend>(mut fleet: Fleet<K>) {
+    fleet.application("shop", "");
+    fleet.manifests("shop", vec![config("a", "1")]);
+    fleet.applied().await;
+    fleet.end().await;
+    fleet.repository = repository("other", "git.example.com");
+    fleet.restart().await;
+    let statuses = fleet.applied().await;
+    assert_eq!(statuses["shop"].reason, Reason::NameConflict);
+    let mut record = fleet.record("shop").await.unwrap();
+    record["data"]["history.json"] = json!("[ ]");
+    let path = fleet.record_path("shop");
+    let (status, answer) = fleet.kube.call(Method::PUT, &path, Some(&record)).await;
+    assert!(status.is_success(), "{answer}");
+    let statuses = fleet.applied().await;
+    assert_eq!(statuses["shop"].reason, Reason::NameConflict);
 }
 
 pub(super) async fn removal_terms_of_suspended_revision_count<K: Backend>(mut fleet: Fleet<K>) {

@@ -35,10 +35,6 @@ pub(crate) fn inventory(record: &ApplicationRecord) -> Option<Inventory> {
         .flatten()
 }
 
-fn repository_of(record: &ApplicationRecord) -> RepositoryId {
-    RepositoryId::from(&inventory(record).unwrap_or_default())
-}
-
 impl ClusterHandle {
     /// Reserves the name of an Application for a repository; returns the holder if it is taken.
     pub(crate) async fn reserve_name(
@@ -52,10 +48,14 @@ impl ClusterHandle {
         if let Some(owner) = self.state().name_owner(name) {
             return Ok((owner != repository).then(|| NameHolder::Followed(Arc::clone(owner))));
         }
-        if recorded.is_some_and(|recorded| !repository.may_take_over(&recorded)) {
-            // The record may have been deleted since, to hand the objects over.
+        if let Some(recorded) = recorded.filter(|recorded| !repository.may_take_over(recorded)) {
+            // The record may have been deleted since, to hand the objects over. One that cannot be
+            // read, which its holder may be writing, still has the same holder.
             let record = self.reread(name).await?;
-            let holder = record.as_ref().map(repository_of);
+            let holder = record.as_ref().map(|record| {
+                let inventory = inventory(record);
+                inventory.map_or(recorded, |inventory| RepositoryId::from(&inventory))
+            });
             self.replace_record(name, record, holder.as_ref()).await;
             if let Some(holder) = holder.filter(|holder| !repository.may_take_over(holder)) {
                 return Ok(Some(NameHolder::Recorded(holder)));
