@@ -10,7 +10,7 @@ use tagboat::{
         object::{CompactObject, Object},
         plan::Inventory,
     },
-    reconcile::{ApplicationState, ChangeKind, diff_objects},
+    reconcile::{ApplicationRequest, ApplicationState, ChangeKind, diff_objects},
     spec,
 };
 
@@ -21,6 +21,8 @@ macro_rules! for_each_namespace_scenario {
             namespace_missing_is_created,
             namespace_goes_with_last_application,
             namespace_with_other_objects_stays,
+            namespace_with_object_of_new_kind_stays,
+            namespace_checks_take_their_time,
             namespace_made_by_others_stays,
             namespace_declared_elsewhere_wins,
             namespace_declared_later_is_taken_over,
@@ -164,6 +166,87 @@ pub(super) async fn namespace_with_other_objects_stays<K: Backend>(fleet: Fleet<
     only(&fleet, &["stay-a", "stay-b"]).await;
     let live = namespace(&fleet, &target).await.unwrap();
     assert!(live["metadata"]["deletionTimestamp"].is_null(), "{live:#}");
+}
+
+pub(super) async fn namespace_with_object_of_new_kind_stays<K: Backend>(fleet: Fleet<K>) {
+    let target = format!("{}-target", fleet.namespace);
+    stay(&fleet);
+    fleet.application_in("web", &target, DELETE);
+    fleet.manifests("web", vec![config("a", "1")]);
+    fleet.applied().await;
+    // Discovery has been cached, and nobody waits for this kind.
+    let group = format!("{}.example.org", fleet.namespace);
+    let schema = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+    let crd = json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": {"name": format!("boats.{group}")},
+        "spec": {"group": group, "scope": "Namespaced", "names": {"plural": "boats", "singular": "boat", "kind": "Boat"},
+            "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": schema}}]},
+    });
+    let definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+    create(&fleet, definitions, &crd).await;
+    let path = format!("/apis/{group}/v1/namespaces/{target}/boats");
+    let boat =
+        json!({"apiVersion": format!("{group}/v1"), "kind": "Boat", "metadata": {"name": "one"}});
+    let end = tokio::time::Instant::now() + std::time::Duration::from_secs(60);
+    while !fleet
+        .kube
+        .call(Method::POST, &path, Some(&boat))
+        .await
+        .0
+        .is_success()
+    {
+        assert!(tokio::time::Instant::now() < end, "the kind is not served");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    fleet.undeclare("web");
+    fleet.commit();
+    only(&fleet, &["stay-a", "stay-b"]).await;
+    let live = namespace(&fleet, &target).await.unwrap();
+    assert!(live["metadata"]["deletionTimestamp"].is_null(), "{live:#}");
+    let definition = format!("{definitions}/boats.{group}");
+    fleet.kube.call(Method::DELETE, &definition, None).await;
+}
+
+pub(super) async fn namespace_checks_take_their_time<K: Backend>(fleet: Fleet<K>) {
+    let target = format!("{}-target", fleet.namespace);
+    stay(&fleet);
+    fleet.application_in("web", &target, DELETE);
+    fleet.manifests("web", vec![config("a", "1")]);
+    fleet.applied().await;
+    // An owner in no namespace, which stays.
+    let roles = "/apis/rbac.authorization.k8s.io/v1/clusterroles";
+    let api_version = "rbac.authorization.k8s.io/v1";
+    let role = json!({"apiVersion": api_version, "kind": "ClusterRole", "metadata": {"name": target}, "rules": []});
+    create(&fleet, roles, &role).await;
+    let role_path = format!("{roles}/{target}");
+    let (_, role) = fleet.kube.call(Method::GET, &role_path, None).await;
+    let mut owned = config("owned", "1");
+    owned["metadata"]["ownerReferences"] = json!([{
+        "apiVersion": api_version, "kind": "ClusterRole", "name": target, "uid": role["metadata"]["uid"],
+    }]);
+    let path = format!("/api/v1/namespaces/{target}/configmaps");
+    create(&fleet, &path, &owned).await;
+    fleet.undeclare("web");
+    fleet.commit();
+    fleet
+        .until("the namespace is in use", |statuses| {
+            let web = statuses.get("web").expect("the removal waits");
+            let told = web.problems.iter().map(ToString::to_string);
+            told.collect::<String>()
+                .contains("ConfigMap owned is in it")
+        })
+        .await;
+    // Passes that something else causes are no checks.
+    for _ in 0..20 {
+        let request = ApplicationRequest::Now;
+        assert!(fleet.reconciler.request(&fleet.name("web"), &request));
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    let owned = format!("{path}/owned");
+    fleet.kube.call(Method::DELETE, &owned, None).await;
+    fleet.kube.call(Method::DELETE, &role_path, None).await;
+    only(&fleet, &["stay-a", "stay-b"]).await;
+    namespace_goes(&fleet, &target).await;
 }
 
 pub(super) async fn namespace_made_by_others_stays<K: Backend>(fleet: Fleet<K>) {

@@ -14,7 +14,7 @@ use serde_json::Value;
 /// Objects asked for at once, as client-go does.
 pub(crate) const PAGE: usize = 500;
 /// The most bytes of one page. A page with more is asked for again with fewer objects.
-const PAGE_BYTES: usize = 16 << 20;
+pub(crate) const PAGE_BYTES: usize = 16 << 20;
 /// The factor by which a page that is too large shrinks.
 const SHRINK: usize = 8;
 

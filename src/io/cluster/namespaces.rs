@@ -6,7 +6,7 @@ use super::{
     delete::{DeleteRequest, DeleteResult},
     discovery::Resource,
     error::{ClusterError, ClusterProblem},
-    list::{ObjectList, PAGE},
+    list::{ObjectList, PAGE_BYTES},
     read::core,
     request::{ApiRequest, RequestVerb},
     url,
@@ -21,6 +21,9 @@ use serde_json::{Value, json};
 /// The media type for lists of objects without their content.
 const METADATA_LIST: &str =
     "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json";
+
+/// The objects of a kind that are asked for: a few show whether a namespace is in use.
+const FEW: usize = 20;
 
 /// The first objects of a kind in a namespace, without their content.
 pub(crate) struct FirstObjects {
@@ -115,7 +118,7 @@ impl ClusterClient {
         let subject = resource.dotted();
         let collection = url::collection(resource, Some(namespace))
             .map_err(|problem| self.fault(&subject, problem))?;
-        let query = url::query(&[("limit", &PAGE.to_string())]);
+        let query = url::query(&[("limit", &FEW.to_string())]);
         let own = RequestIdentity::Own;
         let call = ApiRequest {
             accept: METADATA_LIST,
@@ -123,6 +126,7 @@ impl ClusterClient {
             resource: subject.clone(),
             namespace: Some(namespace),
             gvk: Some(&resource.gvk),
+            largest: PAGE_BYTES,
             ..ApiRequest::get(RequestVerb::List, format!("{collection}{query}"), &own)
         };
         let answer = self.call(call).await?;

@@ -66,9 +66,6 @@ pub struct Inventory {
 #[serde(transparent)]
 pub struct LeftNamespaces {
     pub names: BTreeSet<String>,
-    /// How often one was found in use, by objects that may be on their way out.
-    #[serde(skip)]
-    pub checks: u32,
 }
 
 /// Deletions that the user confirmed: those that were due at a revision when it was asked.

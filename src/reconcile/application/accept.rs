@@ -292,6 +292,7 @@ impl AppReconciler {
         let inventory = &mut self.inventory;
         let was_guarded = inventory.delete_guard.take().is_some();
         let was_removed = inventory.left_namespaces.take().is_some() || was_guarded;
+        self.namespace_check = None;
         if self.record.is_some() && (*recorded != *self.repository || was_removed) {
             self.dirty = true;
         }

@@ -58,6 +58,7 @@ use crate::{
 use assess::{Assessment, FailedObject};
 use former::FormerState;
 use futures::future::OptionFuture;
+use namespaces::NamespaceCheck;
 use pods::PodReports;
 use repair::RepairBackoff;
 use scales::ScaleChecks;
@@ -119,6 +120,7 @@ pub(crate) struct AppReconciler {
     failed_passes: u32,
     pub(crate) pod_reports: PodReports,
     pub(crate) scales: ScaleChecks,
+    namespace_check: Option<NamespaceCheck>,
 }
 
 /// Back-off after a failure: from one second, doubled each time, up to five minutes.
@@ -184,6 +186,7 @@ impl AppReconciler {
             failed_passes: 0,
             pod_reports: PodReports::default(),
             scales: ScaleChecks::default(),
+            namespace_check: None,
         }
     }
 

@@ -8,7 +8,7 @@ use crate::{
         retry,
     },
     events::{Event, EventReason},
-    io::cluster::{ClusterError, DeleteResult, Resource},
+    io::cluster::{ClusterError, ClusterProblem, DeleteResult, Resource, Resources},
     objects::{
         namespace::{self, Occupancy},
         object::DeletionRule,
@@ -32,6 +32,15 @@ const CHECK_DELAY: (Duration, Duration) = (Duration::from_secs(1), Duration::fro
 /// Checks after which an object that belongs to another one counts as left.
 const CHECKS: u32 = 6;
 
+/// The next check of namespaces that may become empty.
+pub(super) struct NamespaceCheck {
+    due: Instant,
+    /// How often one was found in use, by objects that may be on their way out.
+    found_in_use: u32,
+    /// Why they are not deleted yet.
+    waits: Vec<Message>,
+}
+
 /// What is left in a namespace.
 struct Occupant {
     occupancy: Occupancy,
@@ -48,6 +57,8 @@ enum Fate {
     Kept(String),
     /// Its last objects may be on their way out.
     Waits(String),
+    /// What is in it cannot be known at present.
+    Unknown(String),
     Deleted,
 }
 
@@ -78,9 +89,18 @@ impl AppReconciler {
         let Some(mut left) = self.inventory.left_namespaces.clone() else {
             return Ok(None);
         };
-        let mut waits = Vec::new();
+        // A pass may have been woken by anything: only time counts.
+        if let Some(check) = &self.namespace_check
+            && check.due > Instant::now()
+        {
+            let (due, waits) = (check.due, check.waits.clone());
+            return Ok(Some(self.wait_for_namespaces(due, waits)));
+        }
+        let before = self.namespace_check.as_ref();
+        let mut found_in_use = before.map_or(0, |check| check.found_in_use);
+        let (mut waits, mut is_in_use) = (Vec::new(), false);
         for name in std::mem::take(&mut left.names) {
-            let event = match self.delete_namespace(&name, left.checks).await? {
+            let event = match self.delete_namespace(&name, found_in_use).await? {
                 Fate::Foreign => None,
                 Fate::Deleted => {
                     let message = format!("deleted namespace {name}: nothing is left in it");
@@ -91,8 +111,16 @@ impl AppReconciler {
                     Some(Event::info(EventReason::NamespaceKept, message))
                 }
                 Fate::Waits(why) => {
+                    is_in_use = true;
                     waits.push(Message::application(format!(
                         "namespace {name} is deleted when it is empty: {why}"
+                    )));
+                    left.names.insert(name);
+                    continue;
+                }
+                Fate::Unknown(why) => {
+                    waits.push(Message::application(format!(
+                        "namespace {name} is deleted if it is empty, which is not known: {why}"
                     )));
                     left.names.insert(name);
                     continue;
@@ -105,23 +133,42 @@ impl AppReconciler {
         if waits.is_empty() {
             return Ok(None);
         }
-        left.checks += 1;
-        let delay = retry::delay(left.checks, CHECK_DELAY.0, CHECK_DELAY.1);
         self.inventory.left_namespaces = Some(left);
+        let delay = if is_in_use {
+            found_in_use += 1;
+            retry::delay(found_in_use, CHECK_DELAY.0, CHECK_DELAY.1)
+        } else {
+            CHECK_DELAY.1
+        };
+        let due = Instant::now() + delay;
+        self.namespace_check = Some(NamespaceCheck {
+            due,
+            found_in_use,
+            waits: waits.clone(),
+        });
+        Ok(Some(self.wait_for_namespaces(due, waits)))
+    }
+
+    /// Shows why namespaces are not deleted yet; returns when they are checked.
+    fn wait_for_namespaces(&mut self, due: Instant, waits: Vec<Message>) -> Instant {
         self.status
             .set_state(ApplicationState::Deleting, Reason::Deleting, false);
         self.status.problems = waits;
-        Ok(Some(Instant::now() + delay))
+        due
     }
 
-    async fn delete_namespace(&self, name: &str, checks: u32) -> Result<Fate, ClusterError> {
+    async fn delete_namespace(&self, name: &str, found_in_use: u32) -> Result<Fate, ClusterError> {
         let client = &self.cluster.client;
-        let is_own = name == client.own_namespace();
+        if name == client.own_namespace() {
+            return Ok(Fate::Foreign);
+        }
         let live = match client.namespace(name).await {
-            Ok(Some(live)) if namespace::is_created_by_us(&live) && !is_own => live,
+            Ok(Some(live)) if namespace::is_created_by_us(&live) => live,
             Ok(_) => return Ok(Fate::Foreign),
-            // Accounts with rights on single namespaces create none.
-            Err(error) if error.kind() == ErrorKind::Config => return Ok(Fate::Foreign),
+            Err(error) if error.kind() == ErrorKind::Config => {
+                let why = format!("who created it is not known: {error}");
+                return Ok(Fate::Kept(why));
+            }
             Err(error) => return Err(error),
         };
         let Some(uid) = live.uid().filter(|_| !live.is_terminating()) else {
@@ -130,11 +177,15 @@ impl AppReconciler {
         if let DeletionRule::Kept(why) | DeletionRule::Confirmed(why) = live.retention().delete {
             return Ok(Fate::Kept(why.to_owned()));
         }
-        let user = self.cluster.state().user_of_namespace(name, &self.name);
-        if let Some(user) = user {
-            return Ok(Fate::Kept(format!("Application {user} uses it")));
+        if let Some(reason) = self.use_of_namespace(name) {
+            return Ok(Fate::Kept(reason));
         }
-        let occupied = match self.occupant(name).await {
+        let resources = client.refresh().await?;
+        if let Some(group) = resources.unavailable().next() {
+            let why = format!("the API service of {group} does not answer");
+            return Ok(Fate::Unknown(why));
+        }
+        let occupied = match self.occupant(name, &resources).await {
             Ok(occupied) => occupied,
             Err(error) if error.kind() == ErrorKind::Config => {
                 return Ok(Fate::Kept(format!("its content is not known: {error}")));
@@ -142,11 +193,17 @@ impl AppReconciler {
             Err(error) => return Err(error),
         };
         match occupied {
-            Some(occupant) if occupant.occupancy == Occupancy::Dependent && checks < CHECKS => {
+            Some(occupant)
+                if occupant.occupancy == Occupancy::Dependent && found_in_use < CHECKS =>
+            {
                 return Ok(Fate::Waits(occupant.description));
             }
             Some(occupant) => return Ok(Fate::Kept(occupant.description)),
             None => {}
+        }
+        // Another Application may have started meanwhile.
+        if let Some(reason) = self.use_of_namespace(name) {
+            return Ok(Fate::Kept(reason));
         }
         match client.delete_namespace(&self.identity(), name, uid).await {
             Ok(DeleteResult::Deleted) => Ok(Fate::Deleted),
@@ -158,16 +215,19 @@ impl AppReconciler {
         }
     }
 
+    /// Returns why Applications still need a namespace.
+    fn use_of_namespace(&self, name: &str) -> Option<String> {
+        let state = self.cluster.state();
+        if state.is_namespace_claimed(name) {
+            return Some("an Application declares it".to_owned());
+        }
+        let user = state.user_of_namespace(name, &self.name)?;
+        Some(format!("Application {user} uses it"))
+    }
+
     /// Returns what is left in a namespace: an object that would be lost before one that belongs
     /// to another.
-    async fn occupant(&self, name: &str) -> OccupantAnswer {
-        let resources = self.cluster.client.resources().await?;
-        if let Some(group) = resources.unavailable().next() {
-            return Ok(Some(Occupant {
-                occupancy: Occupancy::Occupied,
-                description: format!("the API service of {group} does not answer"),
-            }));
-        }
+    async fn occupant(&self, name: &str, resources: &Resources) -> OccupantAnswer {
         let kinds = resources.iter().filter(|resource| {
             let Resource { gvk, .. } = resource;
             let preferred = resources.preferred(&gvk.group, &gvk.kind);
@@ -192,8 +252,25 @@ impl AppReconciler {
     }
 
     async fn occupant_of_kind(&self, name: &str, resource: &Resource) -> OccupantAnswer {
-        let first = self.cluster.client.first_objects(resource, name).await?;
         let kind = &resource.gvk.kind;
+        let first = match self.cluster.client.first_objects(resource, name).await {
+            Ok(first) => first,
+            Err(error) => {
+                // The kind may have gone, or may not be served yet: later checks show which.
+                let occupancy = match *error.problem {
+                    ClusterProblem::UnknownKind { .. } | ClusterProblem::NotFound => {
+                        Occupancy::Dependent
+                    }
+                    ClusterProblem::AnswerTooLarge { .. } => Occupancy::Occupied,
+                    _ => return Err(error),
+                };
+                let description = format!("objects of kind {kind} cannot be listed: {error}");
+                return Ok(Some(Occupant {
+                    occupancy,
+                    description,
+                }));
+            }
+        };
         let mut dependent = first.more.then(|| Occupant {
             occupancy: Occupancy::Dependent,
             description: format!("many objects of kind {kind} are in it"),
