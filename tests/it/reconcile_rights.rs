@@ -193,6 +193,39 @@ async fn rights_that_change_are_followed() {
 }
 
 #[tokio::test]
+async fn watch_refused_once_is_not_narrowed() {
+    let rights = Rights::default();
+    let fleet = Sandbox::start_with(&rights).await.confined().await;
+    let everything = vec![Rule {
+        namespace: None,
+        ..all_of("")
+    }];
+    rights.set(everything.clone());
+    fleet.application("shop", "");
+    fleet.manifests("shop", vec![config("a", "1")]);
+    fleet.applied().await;
+    rights.watches();
+    rights.set(vec![all_of("shop")]);
+    let end = tokio::time::Instant::now() + std::time::Duration::from_secs(60);
+    while !rights.has_refused("configmaps of *") {
+        assert!(tokio::time::Instant::now() < end);
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    rights.set(everything);
+    assert_eq!(sync(&fleet, "shop").await, ApplicationState::Synced);
+    is_repaired(&fleet, "/api/v1/namespaces/shop/configmaps/a", "2").await;
+    let watches = rights.watches();
+    assert!(
+        watches.contains(&"configmaps of *".to_owned()),
+        "{watches:?}"
+    );
+    assert!(
+        !watches.contains(&"configmaps of shop".to_owned()),
+        "{watches:?}"
+    );
+}
+
+#[tokio::test]
 async fn rights_on_definitions_are_not_needed() {
     let rights = Rights::default();
     let sandbox = Sandbox::start_with(&rights).await;

@@ -180,6 +180,8 @@ impl Watches {
                 scope,
                 recovers: false,
                 narrowed: false,
+                listed: false,
+                refused_since: None,
                 retries: self.retries.subscribe(),
                 troubled: None,
                 version: None,

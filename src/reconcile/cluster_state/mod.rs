@@ -15,10 +15,14 @@ pub(crate) mod released;
 mod events;
 mod ownership;
 mod records;
+mod watch_scope;
 mod watch_status;
 
 pub(crate) use ownership::{NameHolder, RECORD_TTL};
-pub(crate) use watch_status::{Unlisted, WatchTrouble, WatchedScope};
+pub(crate) use {
+    watch_scope::WatchTrouble,
+    watch_status::{Unlisted, WatchedScope},
+};
 
 use self::{
     claims::Claimants,
@@ -324,12 +328,6 @@ impl ClusterState {
         } else {
             waiting.iter().for_each(|name| self.wake(name));
         }
-    }
-
-    /// Returns whether an Application declares a Namespace.
-    pub(crate) fn is_namespace_claimed(&self, name: &str) -> bool {
-        let key = ObjectKey::new("", "Namespace", None, name);
-        self.claims.contains_key(&key)
     }
 
     /// Returns another Application that declares objects in a namespace.

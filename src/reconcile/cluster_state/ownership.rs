@@ -135,6 +135,12 @@ impl ClusterHandle {
 }
 
 impl ClusterState {
+    /// Returns whether an Application declares a Namespace.
+    pub(crate) fn is_namespace_claimed(&self, name: &str) -> bool {
+        let key = ObjectKey::new("", "Namespace", None, name);
+        self.claims.contains_key(&key)
+    }
+
     fn name_owner(&self, name: &Name) -> Option<&Arc<RepositoryId>> {
         self.applications.get(name)?.owner.as_ref()
     }

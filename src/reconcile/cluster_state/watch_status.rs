@@ -1,6 +1,9 @@
 //! The state of the watches: first lists, and watches that fail.
 
-use super::{ClusterHandle, ClusterState};
+use super::{
+    ClusterHandle, ClusterState,
+    watch_scope::{NarrowedWatch, ScopeStatus, WatchTrouble, too_many_namespaces},
+};
 use crate::{
     core::error::{Classify as _, ErrorKind},
     events::{Event, EventReason},
@@ -33,36 +36,6 @@ pub(crate) struct WatchStatus {
     narrowed: Option<NarrowedWatch>,
 }
 
-#[derive(Default)]
-struct NarrowedWatch {
-    /// The version of the kind that is watched.
-    version: String,
-    namespaces: BTreeMap<String, ScopeStatus>,
-}
-
-impl NarrowedWatch {
-    fn scopes(&self, gvk: &Gvk) -> Vec<WatchScope> {
-        let gvk = Gvk {
-            version: self.version.clone(),
-            ..gvk.clone()
-        };
-        let namespaces = self.namespaces.keys();
-        namespaces
-            .map(|namespace| WatchScope::namespace(gvk.clone(), namespace))
-            .collect()
-    }
-}
-
-/// The state of one watch.
-#[derive(Default)]
-struct ScopeStatus {
-    /// Whether the first list has come.
-    listed: bool,
-    trouble: Option<WatchTrouble>,
-    /// Whether the failure was logged.
-    logged: bool,
-}
-
 impl WatchStatus {
     pub(super) fn new(unserved: bool) -> Self {
         Self {
@@ -85,16 +58,6 @@ impl WatchStatus {
         let namespaces = narrowed.flat_map(|narrowed| narrowed.namespaces.values_mut());
         std::iter::once(&mut self.whole).chain(namespaces)
     }
-}
-
-/// Why a kind cannot be watched.
-#[derive(Debug, Clone)]
-pub(crate) struct WatchTrouble {
-    pub message: String,
-    pub hint: Option<String>,
-    /// Whether it may pass without a change by the user.
-    pub transient: bool,
-    since: Instant,
 }
 
 impl WatchTrouble {
@@ -158,7 +121,9 @@ impl ClusterHandle {
     /// Returns the scopes that cannot be judged yet, because their first list has not come. Starts
     /// the watches of namespaces that a narrowed kind needs for these objects.
     pub(crate) fn unlisted<'k>(&self, keys: impl Iterator<Item = &'k ObjectKey>) -> Unlisted {
-        let (unlisted, started) = self.state().unlisted(keys);
+        // Under one lock with the list of scopes, as in all that starts or ends watches.
+        let mut state = self.state();
+        let (unlisted, started) = state.unlisted(keys);
         if let Some(watches) = self.watches.get().filter(|_| !started.is_empty()) {
             watches.ensure_scopes(started);
         }
@@ -286,7 +251,8 @@ impl ClusterHandle {
 
     /// Takes in a complete list of a scope.
     pub(super) fn watch_listed(&self, scope: &WatchScope, keys: &[ObjectKey]) {
-        let widened = self.state().process_list(scope, keys);
+        let mut state = self.state();
+        let widened = state.process_list(scope, keys);
         if let Some(watches) = self.watches.get() {
             watches.end_scopes(widened);
         }
@@ -309,7 +275,8 @@ impl ClusterHandle {
 
     /// Ends the watches of namespaces in which no Application has objects any more.
     pub(crate) fn release_watches(&self) {
-        let released = self.state().release_scopes();
+        let mut state = self.state();
+        let released = state.release_scopes();
         if let Some(watches) = self.watches.get() {
             watches.end_scopes(released);
         }
@@ -340,6 +307,12 @@ impl ClusterState {
                 continue;
             };
             if !narrowed.namespaces.contains_key(namespace) {
+                if narrowed.is_full() {
+                    let trouble = too_many_namespaces(&key.kind);
+                    let place = WatchedScope::of(key, Some(namespace));
+                    unlisted.0.insert(place, Some(trouble));
+                    continue;
+                }
                 let gvk = Gvk {
                     group: kind.0,
                     version: narrowed.version.clone(),
@@ -401,6 +374,7 @@ impl ClusterState {
     /// Forgets the scopes of narrowed kinds in which no Application declares or has an object.
     fn release_scopes(&mut self) -> Vec<WatchScope> {
         let mut released = Vec::new();
+        let mut was_full = false;
         for ((group, kind), status) in &mut self.kinds {
             let Some(narrowed) = &mut status.narrowed else {
                 continue;
@@ -421,10 +395,14 @@ impl ClusterState {
                 .filter(|name| is_unused(name))
                 .cloned()
                 .collect();
+            was_full |= narrowed.is_full() && !unused.is_empty();
             for namespace in unused {
                 narrowed.namespaces.remove(&namespace);
                 released.push(WatchScope::namespace(gvk.clone(), &namespace));
             }
+        }
+        if was_full {
+            self.wake_all();
         }
         released
     }
@@ -437,7 +415,7 @@ impl ClusterState {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::name::Name;
+    use crate::{core::name::Name, reconcile::cluster_state::watch_scope::MOST_NAMESPACES};
 
     fn maps() -> Gvk {
         Gvk::new("v1", "ConfigMap")
@@ -459,6 +437,23 @@ mod tests {
             .iter()
             .map(|scope| scope.namespace.as_deref().map_or_else(whole, str::to_owned));
         (missing.collect(), started.collect())
+    }
+
+    #[test]
+    fn narrowed_kind_has_most_namespaces() {
+        let mut state = ClusterState::default();
+        state.watch_status(maps());
+        state.narrow(maps());
+        let names: Vec<String> = (0..MOST_NAMESPACES).map(|one| format!("n{one}")).collect();
+        let keys: Vec<ObjectKey> = names.iter().map(|name| map(name)).collect();
+        assert_eq!(state.unlisted(keys.iter()).1.len(), MOST_NAMESPACES);
+        let (unlisted, started) = state.unlisted([map("more")].iter());
+        assert!(started.is_empty());
+        let trouble = unlisted.covering(&map("more")).flatten().unwrap();
+        assert!(trouble.message.contains("200 namespaces"), "{trouble:?}");
+        // A namespace that is left makes room.
+        state.release_scopes();
+        assert_eq!(state.unlisted([map("more")].iter()).1.len(), 1);
     }
 
     fn texts(names: &[&str]) -> Vec<String> {

@@ -42,6 +42,8 @@ struct RightsState {
     rules: Option<Vec<Rule>>,
     /// The watches that were allowed by the rules.
     watches: Vec<String>,
+    /// The watches that were refused.
+    refused: Vec<String>,
     /// Ends the open watches.
     cut: CancellationToken,
 }
@@ -57,6 +59,16 @@ impl Rights {
     /// Returns the allowed watches since the last call, as "secrets of shop".
     pub(crate) fn watches(&self) -> Vec<String> {
         std::mem::take(&mut self.0.lock().unwrap().watches)
+    }
+
+    /// Returns whether a watch was refused, as "secrets of shop".
+    pub(crate) fn has_refused(&self, watch: &str) -> bool {
+        self.0
+            .lock()
+            .unwrap()
+            .refused
+            .iter()
+            .any(|one| one == watch)
     }
 
     pub(crate) fn layer(self, app: Router) -> Router {
@@ -87,12 +99,16 @@ impl Rights {
         let asked = Asked::of(request)?;
         let mut state = self.0.lock().unwrap();
         let rules = state.rules.as_ref()?;
-        if rules.iter().any(|rule| asked.is_allowed_by(rule)) {
-            if asked.verb == "watch" {
-                let namespace = asked.namespace.as_deref().unwrap_or("*");
-                let watched = format!("{} of {namespace}", asked.dotted());
-                state.watches.push(watched);
+        let is_allowed = rules.iter().any(|rule| asked.is_allowed_by(rule));
+        if asked.verb == "watch" {
+            let namespace = asked.namespace.as_deref().unwrap_or("*");
+            let watched = format!("{} of {namespace}", asked.dotted());
+            match is_allowed {
+                true => state.watches.push(watched),
+                false => state.refused.push(watched),
             }
+        }
+        if is_allowed {
             return None;
         }
         let place = match &asked.namespace {

@@ -12,7 +12,7 @@ use crate::{
         liveness::ServerLiveness,
         request::{self, ApiRequest, RequestVerb},
         url,
-        watch_timing::{LIFE, LONGEST_REFUSED, WIDENING},
+        watch_timing::{LIFE, LONGEST_REFUSED, NARROWING, WIDENING},
     },
     objects::object::{Gvk, Object, ObjectKey},
 };
@@ -39,6 +39,10 @@ pub(super) struct WatchTask {
     pub(super) recovers: bool,
     /// True while the account may not watch the whole cluster.
     pub(super) narrowed: bool,
+    /// True after the first list.
+    pub(super) listed: bool,
+    /// Since when the account may not watch the whole cluster, without an answer in between.
+    pub(super) refused_since: Option<Instant>,
     /// Changes when the user asks to try again at once.
     pub(super) retries: watch::Receiver<u64>,
     /// The resourceVersion to resume from; `None` before the first list, and after 410 Gone.
@@ -71,6 +75,9 @@ impl WatchTask {
                     if began.elapsed() < FIRST {
                         tokio::time::sleep(FIRST + request::jitter(100)).await;
                     }
+                }
+                Ok(WatchEnd::Narrowed(_)) if self.may_be_refused_once() => {
+                    self.pause(NARROWING).await;
                 }
                 Ok(WatchEnd::Narrowed(error)) => {
                     if !std::mem::replace(&mut self.narrowed, true) {
@@ -121,6 +128,12 @@ impl WatchTask {
         }
     }
 
+    /// Returns whether a refusal may be a moment's: a watch that worked was not refused for long.
+    fn may_be_refused_once(&mut self) -> bool {
+        let since = *self.refused_since.get_or_insert_with(Instant::now);
+        self.listed && !self.narrowed && since.elapsed() < NARROWING
+    }
+
     /// Waits, unless a user asks for another attempt at once.
     async fn pause(&mut self, delay: Duration) {
         let asked = self.retries.changed();
@@ -137,7 +150,7 @@ impl WatchTask {
 
     /// Passes on that a list is complete.
     async fn tell_listed(&mut self, keys: Vec<ObjectKey>) -> Result<(), WatchClosed> {
-        self.narrowed = false;
+        (self.narrowed, self.listed) = (false, true);
         let event = ClusterEvent::Listed(self.scope.clone(), keys);
         self.tell(event).await
     }
@@ -161,6 +174,7 @@ impl WatchTask {
     }
 
     async fn recovered(&mut self) -> Result<(), WatchClosed> {
+        self.refused_since = None;
         let recovers = std::mem::take(&mut self.recovers);
         if self.troubled.take().is_some() || recovers {
             self.tell(ClusterEvent::Recovered(self.scope.clone())).await
