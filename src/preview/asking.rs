@@ -280,7 +280,7 @@ impl ClusterPreview<'_> {
         let ApplyRefusal { error, why } = refusal;
         let why = text::line(why);
         match &*error.problem {
-            ClusterProblem::NamespaceMissing { namespace }
+            ClusterProblem::NamespaceMissing { namespace, .. }
                 if self.namespaces.contains(namespace.as_str()) =>
             {
                 (
@@ -291,7 +291,7 @@ impl ClusterPreview<'_> {
                     None,
                 )
             }
-            ClusterProblem::NamespaceMissing { namespace }
+            ClusterProblem::NamespaceMissing { namespace, .. }
                 if application.creates_namespace(namespace) =>
             {
                 let why = format!(

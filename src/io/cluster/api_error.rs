@@ -145,6 +145,7 @@ pub(crate) fn problem(
         404 if details.kind == "namespaces" && asked.resource != "namespaces" => {
             ClusterProblem::NamespaceMissing {
                 namespace: details.name,
+                declared: false,
             }
         }
         404 if said.reason == "NotFound" && !details.name.is_empty() => ClusterProblem::NotFound,
@@ -435,7 +436,7 @@ mod tests {
             matches!(told(500, webhook, "{}"), ClusterProblem::Webhook { name, .. } if name == "w.example")
         );
         assert!(
-            matches!(told(404, "x", r#"{"kind":"namespaces","name":"shop"}"#), ClusterProblem::NamespaceMissing { namespace } if namespace == "shop")
+            matches!(told(404, "x", r#"{"kind":"namespaces","name":"shop"}"#), ClusterProblem::NamespaceMissing { namespace, .. } if namespace == "shop")
         );
         assert_eq!(
             told(404, "x", r#"{"kind":"deployments","name":"web"}"#),

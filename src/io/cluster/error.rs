@@ -101,7 +101,11 @@ pub enum ClusterProblem {
     NotFound,
     /// The namespace is not there.
     #[error("namespace {namespace} does not exist")]
-    NamespaceMissing { namespace: String },
+    NamespaceMissing {
+        namespace: String,
+        /// True if an Application declares it.
+        declared: bool,
+    },
     /// The namespace is not there, and its creation failed.
     #[error("namespace {namespace} does not exist and cannot be created: {cause}")]
     NamespaceNotCreated {
@@ -305,7 +309,10 @@ impl Classify for ClusterProblem {
             ClusterProblem::UnknownKind { gvk, .. } => {
                 format!("look at the pods behind APIService {}.{}; this waits for it", gvk.version, gvk.group)
             }
-            ClusterProblem::NamespaceMissing { namespace } => {
+            ClusterProblem::NamespaceMissing { namespace, declared: true } => {
+                format!("this waits for the Application that declares Namespace {namespace}; look at its status")
+            }
+            ClusterProblem::NamespaceMissing { namespace, .. } => {
                 format!("add a Namespace {namespace} to what is applied, create it, or set createNamespace: true")
             }
             ClusterProblem::NamespaceNotCreated { namespace, cause } => match &**cause {

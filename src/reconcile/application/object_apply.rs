@@ -47,13 +47,23 @@ impl ObjectApply {
     pub(super) async fn run(&self) -> Result<(ApplyResult, AppliedState), ClusterError> {
         match self.apply().await {
             Err(error) if self.creates_namespace => {
-                let ClusterProblem::NamespaceMissing { namespace } = &*error.problem else {
+                let ClusterProblem::NamespaceMissing { namespace, .. } = &*error.problem else {
                     return Err(error);
                 };
                 self.create_namespace(namespace).await?;
                 self.apply().await
             }
-            answer => answer,
+            Err(mut error) => {
+                if let ClusterProblem::NamespaceMissing {
+                    namespace,
+                    declared,
+                } = &mut *error.problem
+                {
+                    *declared = self.cluster.state().is_namespace_claimed(namespace);
+                }
+                Err(error)
+            }
+            applied @ Ok(_) => applied,
         }
     }
 

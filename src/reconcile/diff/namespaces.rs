@@ -15,7 +15,7 @@ impl Comparison<'_> {
     /// Returns whether an apply of the Application itself provides what an error misses.
     pub(super) fn provides_missing(&self, error: &ClusterError, one: &DesiredObject) -> bool {
         match &*error.problem {
-            ClusterProblem::NamespaceMissing { namespace } => {
+            ClusterProblem::NamespaceMissing { namespace, .. } => {
                 let is_declared = self.desired.iter().any(|other| {
                     other.key.group.is_empty()
                         && other.key.kind == "Namespace"

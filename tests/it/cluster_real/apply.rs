@@ -405,7 +405,7 @@ async fn apply_invalid_object_has_the_server_message() {
 
     let missing = apply(&config_map("no-such-namespace", "one", json!({}))).await;
     assert!(
-        matches!(problem(missing), ClusterProblem::NamespaceMissing { namespace } if namespace == "no-such-namespace")
+        matches!(problem(missing), ClusterProblem::NamespaceMissing { namespace, .. } if namespace == "no-such-namespace")
     );
     let large = apply(&config_map(
         &namespace,
