@@ -150,7 +150,7 @@ impl<'a> SpecReader<'a> {
         if length > most {
             self.error(
                 pointer,
-                format!("it has {length} entries; at most {most} are read"),
+                format!("it has {length} entries; at most {most} are allowed"),
             );
         }
         length <= most

@@ -16,8 +16,8 @@ use super::{
     environment::Environment,
     flux_raw::{AutomationSpec, FluxDeclaration, FluxPolicySpec, RepositorySpec},
     policy::{
-        ImagePolicy, MAX_EXCLUDES, PolicyKind, TagFilter, check_extract, name_of, order, pattern,
-        reflection, repository,
+        ImagePolicy, PolicyKind, TagFilter, check_extract, exclude_patterns, name_of, order,
+        pattern, reflection, repository,
     },
     raw,
     validator::SpecSchema,
@@ -176,13 +176,7 @@ impl FluxImport {
         });
         let timeout = timeout.map(|text| at.check("/spec/timeout", schedule::duration(&text)));
         let exclude = exclusion_list.unwrap_or_else(|| vec![EXCLUDED.to_owned()]);
-        at.is_at_most("/spec/exclusionList", exclude.len(), MAX_EXCLUDES);
-        let exclude = exclude
-            .iter()
-            .take(MAX_EXCLUDES)
-            .enumerate()
-            .map(|(index, text)| at.check(&format!("/spec/exclusionList/{index}"), pattern(text)))
-            .collect::<Option<Vec<_>>>();
+        let exclude = exclude_patterns(at, "/spec/exclusionList", &exclude);
         if at.failed() {
             return;
         }

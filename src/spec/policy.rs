@@ -3,7 +3,7 @@
 mod filter;
 
 pub use filter::TagFilter;
-pub(crate) use filter::{MAX_EXCLUDES, check_extract, pattern};
+pub(crate) use filter::{check_extract, exclude_patterns, pattern};
 
 use super::{
     diagnostic::SourcePlace,

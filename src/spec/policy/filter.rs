@@ -57,19 +57,41 @@ fn literal_suffix(pattern: &str) -> Option<String> {
 }
 
 /// Patterns of `exclude`: each is tried on every tag.
-pub(crate) const MAX_EXCLUDES: usize = 100;
+const MAX_EXCLUDES: usize = 100;
 
 /// Bytes of `extract`, and groups in it: each of them can be a whole tag, and the text is kept for
 /// every tag.
 const MAX_EXTRACT: usize = 128;
 const MAX_GROUPS: usize = 8;
 
+/// The longest text of a pattern, in bytes.
+const MAX_PATTERN: usize = 1024;
+
 /// The most memory a compiled pattern may take: ten times what patterns of files in use need.
 const PATTERN_BYTES: usize = 1 << 20;
 
+/// The same for each pattern of `exclude`, of which there are many.
+const EXCLUDE_BYTES: usize = 128 << 10;
+
+/// Compiles a pattern that tags must match.
 pub(crate) fn pattern(text: &str) -> Result<Regex, String> {
+    compiled(text, PATTERN_BYTES)
+}
+
+/// Compiles a pattern that tags must not match.
+fn exclude_pattern(text: &str) -> Result<Regex, String> {
+    compiled(text, EXCLUDE_BYTES)
+}
+
+fn compiled(text: &str, most: usize) -> Result<Regex, String> {
+    if text.len() > MAX_PATTERN {
+        return Err(format!(
+            "the pattern has {} bytes; at most {MAX_PATTERN} are allowed",
+            text.len()
+        ));
+    }
     regex::RegexBuilder::new(text)
-        .size_limit(PATTERN_BYTES)
+        .size_limit(most)
         .build()
         .map_err(|error| {
             let why = error.to_string();
@@ -106,15 +128,23 @@ pub(super) fn filter(at: &mut SpecReader<'_>, raw: Option<RawFilterTags>) -> Opt
             Some(compiled) => unknown_groups(at, compiled, extract),
         }
     }
-    if !at.is_at_most("/spec/filterTags/exclude", exclude.len(), MAX_EXCLUDES) {
+    let exclude = exclude_patterns(at, "/spec/filterTags/exclude", &exclude)?;
+    Some(TagFilter::new(compiled, extract, exclude))
+}
+
+/// Compiles a list of patterns that tags must not match.
+pub(crate) fn exclude_patterns(
+    at: &mut SpecReader<'_>,
+    pointer: &str,
+    texts: &[String],
+) -> Option<Vec<Regex>> {
+    if !at.is_at_most(pointer, texts.len(), MAX_EXCLUDES) {
         return None;
     }
-    let exclude = exclude
-        .iter()
-        .enumerate()
-        .map(|(index, text)| at.check(&format!("/spec/filterTags/exclude/{index}"), pattern(text)))
-        .collect::<Option<Vec<_>>>()?;
-    Some(TagFilter::new(compiled, extract, exclude))
+    let texts = texts.iter().enumerate();
+    texts
+        .map(|(index, text)| at.check(&format!("{pointer}/{index}"), exclude_pattern(text)))
+        .collect()
 }
 
 /// Reports a template whose text would be too long.
@@ -126,7 +156,8 @@ pub(crate) fn check_extract(at: &mut SpecReader<'_>, extract: &str) {
             format!("extract has more than {MAX_EXTRACT} bytes"),
         );
     }
-    if extract.matches('$').count() > MAX_GROUPS {
+    // Two dollars stand for one.
+    if extract.replace("$$", "").matches('$').count() > MAX_GROUPS {
         at.error(
             pointer,
             format!("extract names more than {MAX_GROUPS} groups"),
@@ -188,6 +219,34 @@ mod tests {
         }
     }
 
+    /// Classes are Unicode, and large.
+    #[test]
+    fn exclude_bound_keeps_patterns_in_use() {
+        for text in [
+            r"^sha256-.*\.sig$",
+            "-rc",
+            r"\d{8}",
+            r"\d{14}",
+            r"^\d+\.\d+\.\d+$",
+            r"^v?\d+\.\d+\.\d+(-\w+)?$",
+            r"^\w+-\w+$",
+            r"(?i)-(alpha|beta|rc)\.?\d*$",
+            r"^(main|master)-[a-f0-9]{7,40}-\d{10}$",
+        ] {
+            exclude_pattern(text).unwrap();
+        }
+        let large = r"\w{4}";
+        assert!(pattern(large).is_ok());
+        assert!(exclude_pattern(large).unwrap_err().contains("size limit"));
+        for compile in [pattern, exclude_pattern] {
+            assert!(compile(&"a".repeat(1024)).is_ok());
+            assert_eq!(
+                compile(&"a".repeat(1025)).unwrap_err(),
+                "the pattern has 1025 bytes; at most 1024 are allowed"
+            );
+        }
+    }
+
     /// Every entry is tried on every tag, and the text of `extract` is kept for each.
     #[test]
     fn policy_lists_and_extract_are_bounded() {
@@ -210,12 +269,12 @@ mod tests {
             (
                 format!("exclude: {}", list(101)),
                 String::new(),
-                Some("it has 101 entries; at most 100 are read"),
+                Some("it has 101 entries; at most 100 are allowed"),
             ),
             (
                 String::new(),
                 format!("  ignoreTags: {}\n", list(1_001)),
-                Some("it has 1001 entries; at most 1000 are read"),
+                Some("it has 1001 entries; at most 1000 are allowed"),
             ),
             (
                 format!("pattern: (.*), extract: '{}'", "$1".repeat(8)),
@@ -226,6 +285,11 @@ mod tests {
                 format!("pattern: (.*), extract: '{}'", "$1".repeat(9)),
                 String::new(),
                 Some("extract names more than 8 groups"),
+            ),
+            (
+                format!("pattern: (.*), extract: '{}$1'", "$$".repeat(9)),
+                String::new(),
+                None,
             ),
             (
                 format!("pattern: (.*), extract: '{}'", "a".repeat(129)),
