@@ -18,6 +18,9 @@ pub struct HealthRule {
     pub failed: Option<Expression>,
 }
 
+/// The most patterns of `matches` in the rules of a declaration.
+const MAX_PATTERNS: usize = 64;
+
 /// Checks a list of rules at a pointer; the list is complete if no mistake was found.
 pub(super) fn rules(
     at: &mut SpecReader<'_>,
@@ -26,6 +29,7 @@ pub(super) fn rules(
 ) -> Vec<Arc<HealthRule>> {
     let mut seen = BTreeSet::new();
     let mut rules = Vec::new();
+    let mut patterns = 0;
     for (index, raw) in raw.into_iter().enumerate() {
         let here = format!("{pointer}/{index}");
         let Some(group) = group(&raw.api_version) else {
@@ -44,13 +48,25 @@ pub(super) fn rules(
                 format!("{} of group {group:?} has two rules: write one", raw.kind),
             );
         }
-        let current = expression(at, &here, "current", &raw.current);
+        let mut read = |name: &str, text: &str| {
+            let expression = expression(at, &here, name, text)?;
+            patterns += usize::from(expression.patterns());
+            Some(expression)
+        };
+        let current = read("current", &raw.current);
         let mut optional = |name: &str, text: Option<String>| match text {
-            Some(text) => expression(at, &here, name, &text).map(Some),
+            Some(text) => read(name, &text).map(Some),
             None => Some(None),
         };
         let in_progress = optional("inProgress", raw.in_progress);
         let failed = optional("failed", raw.failed);
+        if patterns > MAX_PATTERNS {
+            let message = format!(
+                "the rules up to this one have {patterns} patterns; at most {MAX_PATTERNS} are allowed"
+            );
+            at.error(&here, message);
+            break;
+        }
         if let (Some(current), Some(in_progress), Some(failed)) = (current, in_progress, failed) {
             rules.push(Arc::new(HealthRule {
                 group,
@@ -79,4 +95,33 @@ fn group(api_version: &str) -> Option<String> {
     });
     let is_group = !api_version.contains('/') || !group.is_empty();
     (is_version && is_group).then(|| group.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn health_rules_share_a_bound_of_patterns() {
+        let mistakes = |count: usize| {
+            let rules: Vec<String> = (0..count)
+                .map(|rule| {
+                    format!("{{apiVersion: a.io/v1, kind: K{rule}, current: \"kind.matches('a') || kind.matches('b')\"}}")
+                })
+                .collect();
+            let text = format!(
+                "apiVersion: tagboat.dev/v1alpha1\nkind: Application\nmetadata: {{name: a}}\nspec:\n  environment: e\n  path: a\n  cluster: c\n  health: [{}]\n",
+                rules.join(", ")
+            );
+            let declared = crate::spec::read([("a.yaml", text.as_bytes())], None);
+            let messages = declared.mistakes.iter();
+            messages
+                .map(|mistake| mistake.message.clone())
+                .filter(|message| message.contains("pattern"))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(mistakes(32), [""; 0]);
+        assert_eq!(
+            mistakes(40),
+            ["the rules up to this one have 66 patterns; at most 64 are allowed"]
+        );
+    }
 }

@@ -2,7 +2,7 @@
 
 use super::{
     EvaluationError, MAX_COST,
-    value::{Value, compare_numbers},
+    value::{Fields, Value, compare_numbers},
 };
 use std::{cell::Cell, cmp::Ordering};
 
@@ -50,6 +50,24 @@ impl Cost {
         self.charge(1 + (length / Self::TEXT_STEP) as u64)
     }
 
+    /// Charges for a look-up: a literal has no index, and long keys cost more.
+    pub(super) fn look_up(
+        &self,
+        fields: &Fields<'_>,
+        key: &Value<'_>,
+    ) -> Result<(), EvaluationError> {
+        let comparison = match key {
+            Value::Text(text) => (text.as_str().len() / Self::TEXT_STEP) as u64,
+            _ => 0,
+        };
+        self.charge(match fields {
+            Fields::Borrowed(fields) => {
+                comparison * u64::from(1 + fields.len().checked_ilog2().unwrap_or(0))
+            }
+            Fields::Computed(fields) => (fields.len() as u64).saturating_mul(1 + comparison),
+        })
+    }
+
     /// Compares two values; those of different types are unequal.
     pub(super) fn equal(
         &self,
@@ -81,7 +99,8 @@ impl Cost {
                 }
                 self.charge(left.len() as u64)?;
                 for key in left.keys() {
-                    self.charge(left.compared() + right.compared())?;
+                    self.look_up(left, &key)?;
+                    self.look_up(right, &key)?;
                     let (Some(left), Some(right)) = (left.get(&key), right.get(&key)) else {
                         return Ok(false);
                     };

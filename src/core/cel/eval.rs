@@ -4,7 +4,7 @@ use super::{
     EvaluationError,
     arithmetic::{arithmetic, negate},
     cost::{Cost, Evaluated, failed},
-    functions,
+    functions::{self, Function},
     tree::{Access, Comprehension, Macro, Node, NodeKind, Operator},
     value::{Fields, List, Text, Value},
 };
@@ -57,7 +57,7 @@ impl<'a> Evaluation<'a> {
                 access,
             } => {
                 let value = self.eval(operand, scope)?;
-                select(operand, &value, field, *access)
+                self.select(operand, &value, field, *access)
             }
             NodeKind::Index {
                 operand,
@@ -71,13 +71,9 @@ impl<'a> Evaluation<'a> {
             NodeKind::Call {
                 function,
                 arguments,
-            } => function.call(&self.eval_all(arguments, scope)?, &self.cost),
+            } => self.call(*function, arguments, scope),
             NodeKind::Matches { text, pattern } => match self.eval(text, scope)? {
-                Value::Text(text) => {
-                    // A step of the automaton is dearer than a comparison.
-                    self.cost.charge(text.as_str().len() as u64)?;
-                    Ok(Value::Bool(pattern.is_match(text.as_str())))
-                }
+                Value::Text(text) => Ok(Value::Bool(pattern.is_match(text.as_str(), &self.cost)?)),
                 other => failed(format!("matches() does not take {}", other.type_name())),
             },
             NodeKind::List(nodes) => Ok(Value::list(self.eval_all(nodes, scope)?)),
@@ -114,6 +110,23 @@ impl<'a> Evaluation<'a> {
             }
             NodeKind::Comprehension(comprehension) => self.comprehension(comprehension, scope),
         }
+    }
+
+    /// Calls a function; an alternative that is not needed is not evaluated.
+    fn call(
+        &self,
+        function: Function,
+        arguments: &'a [Node],
+        scope: Around<'_, 'a>,
+    ) -> Evaluated<'a> {
+        let mut values = Vec::with_capacity(arguments.len());
+        for argument in arguments {
+            if let Some(decided) = function.decided(&values) {
+                return Ok(decided);
+            }
+            values.push(self.eval(argument, scope)?);
+        }
+        function.call(&values, &self.cost)
     }
 
     fn eval_all(
@@ -160,6 +173,43 @@ impl<'a> Evaluation<'a> {
         failure.map_or(Ok(Value::Bool(!decisive)), Err)
     }
 
+    /// Selects a field by name.
+    fn select(
+        &self,
+        operand: &Node,
+        value: &Value<'a>,
+        field: &str,
+        access: Access,
+    ) -> Evaluated<'a> {
+        let key = Value::Text(Text::Borrowed(field));
+        let (value, is_optional) = match value {
+            Value::Optional(None) if access == Access::Test => return Ok(Value::Bool(false)),
+            Value::Optional(None) => return Ok(Value::optional(None)),
+            Value::Optional(Some(value)) => (&**value, true),
+            value => (value, false),
+        };
+        let Value::Map(fields) = value else {
+            return failed(format!(
+                "{} is no map, and has no field `{field}`",
+                operand
+                    .path()
+                    .unwrap_or_else(|| value.type_name().to_owned())
+            ));
+        };
+        self.cost.look_up(fields, &key)?;
+        let found = fields.get(&key);
+        match (found, access) {
+            (found, Access::Test) => Ok(Value::Bool(found.is_some())),
+            (found, Access::Optional) => Ok(Value::optional(found)),
+            (found, Access::Plain) if is_optional => Ok(Value::optional(found)),
+            (Some(found), Access::Plain) => Ok(found),
+            (None, Access::Plain) => failed(match operand.path() {
+                Some(path) => format!("{path} has no field `{field}`"),
+                None => format!("there is no field `{field}`"),
+            }),
+        }
+    }
+
     fn index(&self, value: &Value<'a>, key: &Value<'a>, optional: bool) -> Evaluated<'a> {
         let (value, optional) = match value {
             Value::Optional(None) => return Ok(Value::optional(None)),
@@ -173,7 +223,7 @@ impl<'a> Evaluation<'a> {
                 None => return failed(format!("a list has no index {}", key.type_name())),
             },
             Value::Map(fields) => {
-                self.cost.charge(fields.compared())?;
+                self.cost.look_up(fields, key)?;
                 fields.get(key)
             }
             other => return failed(format!("[] does not take {}", other.type_name())),
@@ -219,7 +269,7 @@ impl<'a> Evaluation<'a> {
             Operator::In => match right {
                 Value::List(list) => Ok(Value::Bool(functions::contains(list, left, &self.cost)?)),
                 Value::Map(fields) => {
-                    self.cost.charge(fields.compared())?;
+                    self.cost.look_up(fields, left)?;
                     Ok(Value::Bool(fields.get(left).is_some()))
                 }
                 other => failed(format!("in does not take {}", other.type_name())),
@@ -309,34 +359,4 @@ impl<'a> Evaluation<'a> {
 
 fn is_number(value: &Value<'_>) -> bool {
     matches!(value, Value::Int(_) | Value::Uint(_) | Value::Double(_))
-}
-
-/// Selects a field by name.
-fn select<'a>(operand: &Node, value: &Value<'a>, field: &str, access: Access) -> Evaluated<'a> {
-    let key = Value::Text(Text::Borrowed(field));
-    let (value, is_optional) = match value {
-        Value::Optional(None) if access == Access::Test => return Ok(Value::Bool(false)),
-        Value::Optional(None) => return Ok(Value::optional(None)),
-        Value::Optional(Some(value)) => (&**value, true),
-        value => (value, false),
-    };
-    let Value::Map(fields) = value else {
-        return failed(format!(
-            "{} is no map, and has no field `{field}`",
-            operand
-                .path()
-                .unwrap_or_else(|| value.type_name().to_owned())
-        ));
-    };
-    let found = fields.get(&key);
-    match (found, access) {
-        (found, Access::Test) => Ok(Value::Bool(found.is_some())),
-        (found, Access::Optional) => Ok(Value::optional(found)),
-        (found, Access::Plain) if is_optional => Ok(Value::optional(found)),
-        (Some(found), Access::Plain) => Ok(found),
-        (None, Access::Plain) => failed(match operand.path() {
-            Some(path) => format!("{path} has no field `{field}`"),
-            None => format!("there is no field `{field}`"),
-        }),
-    }
 }

@@ -131,6 +131,15 @@ fn checked(
 }
 
 impl Function {
+    /// Returns the value if the first arguments decide it: an alternative is not needed then.
+    pub(super) fn decided<'a>(self, arguments: &[Value<'a>]) -> Option<Value<'a>> {
+        match (self.0.name, arguments) {
+            ("or", [first @ Value::Optional(Some(_))]) => Some(first.clone()),
+            ("orValue", [Value::Optional(Some(value))]) => Some(Value::clone(value)),
+            _ => None,
+        }
+    }
+
     /// Calls the function; a receiver is the first argument.
     pub(super) fn call<'a>(self, arguments: &[Value<'a>], cost: &Cost) -> Evaluated<'a> {
         let name = self.0.name;
@@ -144,14 +153,8 @@ impl Function {
             ("hasValue", [Value::Optional(value)]) => Ok(Value::Bool(value.is_some())),
             ("value", [Value::Optional(Some(value))]) => Ok(Value::clone(value)),
             ("value", [Value::Optional(None)]) => failed("the optional value is not there"),
-            ("or", [Value::Optional(value), other @ Value::Optional(_)]) => Ok(match value {
-                Some(_) => arguments[0].clone(),
-                None => other.clone(),
-            }),
-            ("orValue", [Value::Optional(value), other]) => Ok(match value {
-                Some(value) => Value::clone(value),
-                None => other.clone(),
-            }),
+            ("or", [Value::Optional(None), other @ Value::Optional(_)])
+            | ("orValue", [Value::Optional(None), other]) => Ok(other.clone()),
             ("size", [Value::List(list)]) => Ok(int(list.len())),
             ("size", [Value::Map(fields)]) => Ok(int(fields.len())),
             ("sets.contains", [Value::List(all), Value::List(some)]) => {
@@ -248,6 +251,12 @@ fn join<'a>(list: &List<'a>, separator: &[Value<'a>], cost: &Cost) -> Evaluated<
 fn of_text<'a>(name: &str, text: &Text<'a>, rest: &[Value<'a>], cost: &Cost) -> Evaluated<'a> {
     let source = text.as_str();
     cost.text(source.len())?;
+    // A search prepares the whole text that it looks for.
+    for argument in rest {
+        if let Value::Text(argument) = argument {
+            cost.text(argument.as_str().len())?;
+        }
+    }
     Ok(match (name, rest) {
         ("size", []) => int(source.chars().count()),
         ("trim", []) => Value::text(source.trim()),
@@ -384,9 +393,11 @@ fn convert<'a>(name: &str, value: &Value<'a>, cost: &Cost) -> Evaluated<'a> {
         ("double", Value::Text(text)) => {
             Value::Double(text.as_str().parse().map_err(|_| number(text))?)
         }
-        ("bool", Value::Text(text)) => {
-            Value::Bool(text.as_str().parse().map_err(|_| number(text))?)
-        }
+        ("bool", Value::Text(text)) => match text.as_str() {
+            "1" | "t" | "T" | "TRUE" | "true" | "True" => Value::Bool(true),
+            "0" | "f" | "F" | "FALSE" | "false" | "False" => Value::Bool(false),
+            _ => return Err(number(text)),
+        },
         ("timestamp", Value::Text(text)) => {
             let at = text.as_str().parse::<Timestamp>();
             Value::Timestamp(at.map_err(|_| number(text))?)

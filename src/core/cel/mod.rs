@@ -20,6 +20,7 @@ mod eval;
 mod functions;
 mod lexer;
 mod parser;
+mod pattern;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -45,6 +46,7 @@ pub struct Expression(Arc<Parsed>);
 struct Parsed {
     source: String,
     root: Node,
+    patterns: u8,
 }
 
 /// An expression that cannot be used.
@@ -72,16 +74,22 @@ impl Expression {
     /// # Errors
     /// The first mistake: of syntax, an unknown function, or a bound.
     pub fn parse(source: &str) -> Result<Self, ParseError> {
-        let root = parser::parse(source)?;
+        let (root, patterns) = parser::parse(source)?;
         Ok(Self(Arc::new(Parsed {
             source: source.to_owned(),
             root,
+            patterns,
         })))
     }
 
     /// Returns the text of the expression.
     pub fn source(&self) -> &str {
         &self.0.source
+    }
+
+    /// Returns how many patterns of `matches` were compiled.
+    pub fn patterns(&self) -> u8 {
+        self.0.patterns
     }
 
     /// Evaluates the condition; the fields of the object are its variables.

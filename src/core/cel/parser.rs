@@ -4,12 +4,12 @@ use super::{
     MAX_DEPTH, MAX_LENGTH, ParseError,
     functions::{self, Function},
     lexer::{self, Lexeme, Token},
+    pattern::Pattern,
     tree::{Access, Comprehension, Macro, Node, NodeKind, Operator},
 };
-use regex::RegexBuilder;
 
-/// Reads a condition.
-pub(super) fn parse(source: &str) -> Result<Node, ParseError> {
+/// Reads a condition, and counts its patterns.
+pub(super) fn parse(source: &str) -> Result<(Node, u8), ParseError> {
     if source.len() > MAX_LENGTH {
         let message = format!(
             "the expression has {} bytes, and at most {MAX_LENGTH} are allowed",
@@ -36,7 +36,7 @@ pub(super) fn parse(source: &str) -> Result<Node, ParseError> {
             "the result must be true or false",
         ));
     }
-    Ok(root)
+    Ok((root, parser.patterns))
 }
 
 struct Parser<'s> {
@@ -433,9 +433,8 @@ impl Parser<'_> {
         }
     }
 
-    /// Compiles the pattern once, and bounds what it may cost.
+    /// Compiles the pattern once, and bounds how many there are.
     fn matches(&mut self, at: usize, text: Option<Node>, pattern: Option<Node>) -> Parsed {
-        const MAX_PATTERN: usize = 16 << 10;
         const MAX_PATTERNS: u8 = 4;
         let (Some(text), Some(pattern)) = (text, pattern) else {
             return self.unexpected();
@@ -451,11 +450,7 @@ impl Parser<'_> {
             return self.fail(pattern.at, message);
         }
         self.patterns += 1;
-        let compiled = RegexBuilder::new(source)
-            .size_limit(MAX_PATTERN)
-            .dfa_size_limit(MAX_PATTERN * 16)
-            .build();
-        match compiled {
+        match Pattern::compile(source) {
             Ok(compiled) => self.node(
                 at,
                 NodeKind::Matches {
@@ -463,10 +458,7 @@ impl Parser<'_> {
                     pattern: compiled,
                 },
             ),
-            Err(regex::Error::CompiledTooBig(_)) => {
-                self.fail(pattern.at, "the pattern of matches() is too large")
-            }
-            Err(_) => self.fail(pattern.at, "this is no regular expression (RE2)"),
+            Err(message) => self.fail(pattern.at, message),
         }
     }
 

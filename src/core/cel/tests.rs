@@ -106,6 +106,9 @@ fn cel_fields_table() {
         "optional.none().or(optional.of(2)).value() == 2",
         "optional.ofNonZeroValue('').orValue('a') == 'a'",
         "status.?conditions.orValue([]).size() == 2",
+        // An alternative that is not needed is not evaluated.
+        "status.?phase.orValue(status.missing) == 'Sailing'",
+        "status.?phase.or(status.missing).value() == 'Sailing'",
     ]);
     fails(&[
         ("statuss.phase == 'a'", "the object has no field `statuss`"),
@@ -156,6 +159,7 @@ fn cel_functions_table() {
         "size('Später') == 6 && 'Später'.size() == 6 && size(status.conditions) == 2",
         "status.phase.startsWith('Sail') && status.phase.endsWith('ing') && status.phase.contains('il')",
         "status.phase.matches('^S.*g$') && matches('abc', 'b')",
+        "'a_1'.matches('^\\\\w+$') && '1.20.3'.matches(r'^\\d+\\.\\d+\\.\\d+$') && 'a b'.matches(r'\\bb\\b')",
         "'hello'.charAt(1) == 'e' && 'hello'.charAt(5) == ''",
         "'Später'.indexOf('t') == 3 && 'abab'.indexOf('a', 1) == 2 && 'abab'.lastIndexOf('a') == 2 && 'a'.indexOf('b') == -1",
         "'aBc'.lowerAscii() == 'abc' && 'aBc'.upperAscii() == 'ABC' && ' a '.trim() == 'a'",
@@ -165,6 +169,8 @@ fn cel_functions_table() {
         "'hello'.substring(2) == 'llo' && 'hello'.substring(1, 3) == 'el'",
         "string(1) == '1' && int('2') == 2 && double('0.5') == spec.ratio && int(2.9) == 2 && uint(3) == 3u",
         "bool('true') && dyn(true) && string(true) == 'true' && double(1) == 1.0",
+        "['1', 't', 'T', 'TRUE', 'true', 'True'].all(e, bool(e))",
+        "['0', 'f', 'F', 'FALSE', 'false', 'False'].all(e, !bool(e))",
         "timestamp(status.since) < timestamp('2024-05-01T10:00:01Z')",
         "timestamp('2024-05-01T10:30:00Z') - timestamp(status.since) == duration('30m')",
         "timestamp(status.since) + duration('1h') > timestamp(status.since)",
@@ -172,6 +178,7 @@ fn cel_functions_table() {
     ]);
     fails(&[
         ("int('a') == 1", "int() cannot read \"a\""),
+        ("bool('yes')", "bool() cannot read \"yes\""),
         ("size(1) == 1", "size() does not take int"),
         ("'a'.substring(2) == ''", "the index is outside the text"),
         (
@@ -250,6 +257,15 @@ fn cel_mistakes_are_found_when_read() {
     ] {
         assert_eq!(evaluate(source), Err(error.to_owned()), "{source}");
     }
+    let pattern = |length: usize| format!("'a'.matches('[a{}]')", "b".repeat(length - 3));
+    assert_eq!(evaluate(&pattern(256)), Ok(true));
+    assert_eq!(
+        evaluate(&pattern(257)),
+        Err(
+            "the pattern of matches() has 257 bytes, and at most 256 are allowed, at character 13"
+                .to_owned()
+        )
+    );
     let patterns = ["'a'.matches('a')"; 5].join(" && ");
     assert_eq!(
         evaluate(&patterns),
@@ -260,6 +276,25 @@ fn cel_mistakes_are_found_when_read() {
         error.starts_with("frobnicate(): this function is unknown; available: size, contains"),
         "{error}"
     );
+    // The guide lists these as not available.
+    for source in [
+        "status.?phase.optMap(e, e == 'a').orValue(true)",
+        "status.?phase.optFlatMap(e, optional.of(true)).orValue(true)",
+        "[?status.?phase] == []",
+        "{?'a': status.?phase} == {}",
+        "'a'.lastIndexOf('a', 0) == 0",
+        "'%s'.format(['a']) == 'a'",
+        "'ab'.reverse() == 'ba'",
+        "strings.quote('a') == 'a'",
+        "base64.encode(status.phase) == 'a'",
+        "base64.decode('YQ==') == 'a'",
+        "type(status.phase) == string",
+        "bytes('a') == bytes('a')",
+        "timestamp(status.since).getFullYear() == 2024",
+        "duration('1h').getHours() == 1",
+    ] {
+        assert!(Expression::parse(source).is_err(), "{source}");
+    }
     // A variable of a macro may have any name.
     holds(&["[1].all(self, self == 1)"]);
 }
@@ -300,8 +335,24 @@ fn cel_deep_nesting_is_refused() {
 fn cel_costly_evaluation_is_ended() {
     let many: Vec<u64> = (0..50_000).collect();
     let long = "a".repeat(1 << 20);
-    let object = json!({"many": many, "long": long, "lists": [many, many]});
+    let object = json!({
+        "many": many,
+        "long": long,
+        "lists": [many, many],
+        "short": {"a": 1},
+        "middle": "aaa",
+    });
+    let numbers = format!("[{}]", vec!["0"; 100].join(","));
+    let often = |condition: &str| format!("{numbers}.all(a, {numbers}.all(b, {condition}))");
+    let entries: Vec<String> = (0..300).map(|entry| format!("'{entry}':0")).collect();
+    let map = format!("[{{{}}}].all(m, {})", entries.join(","), often("!has(m.x)"));
     let costly = [
+        // What is looked for counts as well as where.
+        &often("'x'.indexOf(long) < 0"),
+        &often("long in {long: 0}"),
+        &often("!(long in short)"),
+        &map,
+        &often(&format!("middle.matches('^{}')", "a{0}".repeat(63))),
         "many.all(e, e >= 0 && e < 60000)",
         "many.exists(a, many.exists(b, a + b < 0))",
         "many.map(a, many).map(b, b + b) == []",

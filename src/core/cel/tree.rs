@@ -1,7 +1,6 @@
 //! The syntax tree of an expression.
 
-use super::functions::Function;
-use regex::Regex;
+use super::{functions::Function, pattern::Pattern};
 
 /// A node of the tree.
 #[derive(Debug)]
@@ -41,7 +40,7 @@ pub(super) enum NodeKind {
     /// `text.matches(pattern)`.
     Matches {
         text: Box<Node>,
-        pattern: Regex,
+        pattern: Pattern,
     },
     List(Vec<Node>),
     Map(Vec<(Node, Node)>),

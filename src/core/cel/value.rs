@@ -89,14 +89,6 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// Returns how many entries a look-up may compare: a literal has no index.
-    pub(super) fn compared(&self) -> u64 {
-        match self {
-            Fields::Borrowed(_) => 0,
-            Fields::Computed(fields) => fields.len() as u64,
-        }
-    }
-
     pub(super) fn keys(&self) -> Vec<Value<'a>> {
         match self {
             Fields::Borrowed(fields) => {
