@@ -150,7 +150,7 @@ pub(crate) fn run(object: &Object, conditions: &[Condition<'_>]) -> Health {
     }
 }
 
-/// A Rollout of Argo Rollouts states its phase. A paused one waits for somebody to promote it.
+/// A Rollout of Argo Rollouts states its phase. A paused one waits for a promotion.
 pub(crate) fn rollout(object: &Object) -> Health {
     let message = text(object, "/status/message", "");
     let said = |verdict: &str| match message {
