@@ -11,7 +11,7 @@
 //! such bounds (see `docs/architecture.md`).
 //!
 //! The language is that of Flux' `healthCheckExprs`: the macros and operators of CEL, optional
-//! fields (`a.?b`), and the functions of [`functions`]. The fields of the object are the variables.
+//! fields (`a.?b`), and the functions of `functions`. The fields of the object are the variables.
 //! Left out, with an error when the expression is read: messages, bytes, and other functions.
 
 mod arithmetic;

@@ -38,7 +38,7 @@ pub struct ApplyRequest {
     /// Take over fields of the managers in `clusters[].takeOver`, so that fields the manifest does
     /// not name are removed.
     pub take_over: bool,
-    /// Fields that are never taken over, as [`TakeOverRules::kept`] has them.
+    /// Fields that are never taken over, as `TakeOverRules::kept` has them.
     pub keep: Vec<String>,
     /// The resourceVersion of the object as last seen: tells exactly whether this changed
     /// something.
