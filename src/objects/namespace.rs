@@ -39,10 +39,10 @@ pub fn is_created_by_us(namespace: &Object) -> bool {
         && writers.iter().any(|writer| writer.name == MANAGER)
 }
 
-/// What an object says about the deletion of its namespace.
+/// The effect of an object on the deletion of its namespace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Occupancy {
-    /// It is part of every namespace, or on its way out.
+    /// Part of every namespace, or being deleted.
     None,
     /// It belongs to another object, with which it may be on its way out.
     Dependent,

@@ -43,11 +43,11 @@ struct Parser<'s> {
     source: &'s str,
     tokens: Vec<Lexeme>,
     next: usize,
-    /// How many expressions are open, each of which needs stack.
+    /// The number of open expressions, each of which needs stack.
     nesting: u8,
     /// The variables of the macros around.
     names: Vec<String>,
-    /// How many patterns were compiled.
+    /// The number of patterns compiled.
     patterns: u8,
 }
 

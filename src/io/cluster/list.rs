@@ -75,7 +75,7 @@ impl<'a> Pages<'a> {
 /// The objects of a page.
 pub(crate) struct ObjectPage {
     pub objects: Vec<Result<Object, ClusterProblem>>,
-    /// Whether the list begins again, so that earlier pages do not count.
+    /// True if the list begins again, so that earlier pages do not count.
     pub restarted: bool,
 }
 

@@ -48,7 +48,7 @@ const LONGEST: Duration = Duration::from_secs(10);
 /// to say so.
 const STREAMING_SINCE: u32 = 27;
 
-/// What a watch covers: a kind in one namespace, or in all.
+/// The scope of a watch: a kind in one namespace, or in all.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct WatchScope {
     pub gvk: Gvk,

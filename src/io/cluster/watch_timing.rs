@@ -9,7 +9,7 @@ pub(crate) const LIFE: u64 = 240;
 /// The longest back-off for a server that refuses a watch.
 pub(crate) const LONGEST_REFUSED: Duration = Duration::from_secs(60);
 
-/// How long the watch of a whole cluster that has worked must be refused, before its kind is
+/// The time for which the watch of a whole cluster that worked must be refused before its kind is
 /// watched in single namespaces: a failing authorizer may refuse once.
 pub(crate) const NARROWING: Duration = Duration::from_secs(10);
 

@@ -3,7 +3,7 @@
 /// The option that bounds the bytes of one object when it is unpacked, during a fetch as well.
 pub(super) const MAX_OBJECT: &str = "gitoxide.objects.allocLimit=64m";
 
-/// What a refusal because of [`MAX_OBJECT`] says.
+/// The message of a refusal because of [`MAX_OBJECT`].
 pub(super) const TOO_LARGE: &str = "a file or folder is larger than 64 MiB";
 
 /// Returns whether an object was refused because of [`MAX_OBJECT`].

@@ -177,7 +177,7 @@ impl TakeOverRules<'_> {
         added
     }
 
-    /// Returns the tools' additions that nobody else owns, from the last to the first, so that the
+    /// Returns the tools' additions without another owner, from the last to the first, so that the
     /// indices of lists stay valid while they are removed.
     pub(crate) fn removable_additions(&self, live: &Object, manifest: &Object) -> Vec<AddedField> {
         let mut fields = self.additions(live, manifest);

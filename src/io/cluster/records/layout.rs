@@ -104,7 +104,7 @@ pub(super) struct ConfigMapBody {
     pub(super) over: Option<String>,
 }
 
-/// What is left of the bounds while records are read.
+/// The remaining budget while records are read.
 pub(super) struct RecordBudget {
     /// The most bytes of one record.
     each: usize,
