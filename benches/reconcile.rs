@@ -95,7 +95,11 @@ fn main() -> ExitCode {
     let steady = arguments
         .first()
         .map_or(60, |seconds| seconds.parse().unwrap());
-    let kube = Kube::start(Options::default());
+    // Without controllers no Deployment becomes healthy, and the pods of each are listed.
+    let kube = Kube::start(Options {
+        controllers: true,
+        ..Options::default()
+    });
     runtime.block_on(rows(&kube, Duration::from_secs(steady)));
     ExitCode::SUCCESS
 }
