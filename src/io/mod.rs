@@ -11,6 +11,7 @@ pub mod facts;
 pub mod forge;
 pub mod git;
 pub mod http;
+pub mod private;
 pub mod registry;
 pub mod render;
 pub mod store;

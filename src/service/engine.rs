@@ -8,6 +8,7 @@ use crate::{
         connect::Connect,
         facts::Scanner,
         git::Mirror,
+        private,
         registry::RegistryTimeouts,
         render::Renderer,
         store::{OpenReport, Store},
@@ -188,8 +189,14 @@ impl ServiceContext {
             .connect
             .registries(&self.settings.registries, timeouts)?;
         let registries = Arc::new(registries);
-        fs::create_dir_all(&self.folder)
-            .map_err(|error| Failure::input(format!("store {}: {error}", self.folder.display())))?;
+        let private_folder = |folder: &Path| {
+            private::create_folder(folder)
+                .map_err(|error| Failure::input(format!("store {}: {error}", folder.display())))
+        };
+        // An existing folder that the user named may have other uses; what is in it is closed.
+        if !self.folder.is_dir() {
+            private_folder(&self.folder)?;
+        }
         let (store, opened) = Store::open(&self.folder.join("store.redb"))?;
         if let OpenReport::Rebuilt { moved_to, why } = opened {
             warnings.push(format!(
@@ -201,13 +208,13 @@ impl ServiceContext {
             registries,
             store: Arc::new(store),
         };
+        private_folder(&self.folder.join("repositories"))?;
         let mut updaters = Vec::new();
         for repository in self.repositories() {
             let remote = self.connect.remote(repository)?;
             let key = self.connect.signing_key(repository)?;
             let folder = self.repository_folder(repository);
-            fs::create_dir_all(&folder)
-                .map_err(|error| Failure::input(format!("store {}: {error}", folder.display())))?;
+            private_folder(&folder)?;
             let forge = self.connect.forge(repository)?;
             let mut mirror = Mirror::open(&folder.join("mirror"), remote).map_err(|error| {
                 let hint = error.hint();

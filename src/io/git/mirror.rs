@@ -6,6 +6,7 @@ use super::{
     remote::Remote,
     revision::Revision,
 };
+use crate::io::private;
 use gix::{ObjectId, protocol::handshake::Ref, remote::fetch::refmap};
 use std::{
     collections::BTreeMap,
@@ -355,7 +356,7 @@ fn lock(dir: &Path) -> Result<fs::File, GitError> {
         why: error.to_string(),
     };
     if let Some(parent) = dir.parent() {
-        fs::create_dir_all(parent).map_err(failed)?;
+        private::create_folder(parent).map_err(failed)?;
     }
     let mut name = dir.file_name().unwrap_or_default().to_owned();
     name.push(".lock");

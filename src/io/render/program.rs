@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     core::text::without_controls,
-    io::git::RepoPath,
+    io::{git::RepoPath, private},
     objects::{manifest::Manifests, object::ObjectOrigin},
     spec::settings::RenderSettings,
 };
@@ -84,7 +84,7 @@ impl Renderer {
         let identity = self
             .identity(way)
             .map_err(|(binary, why)| no_program(source, way, binary, why))?;
-        fs::create_dir_all(&self.folder)
+        private::create_folder(&self.folder)
             .map_err(|error| RenderError::disk(&self.folder, &error))?;
         let temporary = tempfile::Builder::new()
             .prefix("render-")

@@ -5,11 +5,12 @@ use super::{
     error::{RedbError, any},
     tables::{META, create_all},
 };
+use crate::io::private;
 use redb::{
     Database, DatabaseError, Durability, ReadTransaction, ReadableDatabase, WriteTransaction,
 };
 use std::{
-    fs::{File, OpenOptions},
+    fs::File,
     io::{ErrorKind, Read},
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
@@ -204,7 +205,8 @@ fn guarded<T>(work: impl FnOnce() -> Result<T, RedbError>) -> Result<T, RedbErro
 fn database(path: &Path) -> Result<Database, StoreError> {
     let end = Instant::now() + LET_GO;
     loop {
-        let file = private(path).map_err(|source| failure(path, redb::Error::Io(source)))?;
+        let file =
+            private::open_file(path).map_err(|source| failure(path, redb::Error::Io(source)))?;
         match prepared(path, || {
             redb::Builder::new().set_cache_size(CACHE).create_file(file)
         }) {
@@ -271,14 +273,6 @@ fn unborn(path: &Path) -> bool {
         .and_then(|mut file| file.read_exact(&mut start))
         .is_ok()
         && start == [0; 9]
-}
-
-fn private(path: &Path) -> std::io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)
 }
 
 fn failure(path: &Path, trouble: redb::Error) -> StoreError {
@@ -366,7 +360,8 @@ mod tests {
     }
 
     fn small_disk(path: &Path) -> Result<Database, StoreError> {
-        let file = private(path).map_err(|source| failure(path, redb::Error::Io(source)))?;
+        let file =
+            private::open_file(path).map_err(|source| failure(path, redb::Error::Io(source)))?;
         prepared(path, || {
             redb::Builder::new().create_with_backend(Disk(FileBackend::new(file)?))
         })
