@@ -9,6 +9,7 @@ use super::{
 use crate::{
     core::error::ErrorKind,
     daemon::{self, DaemonEnd, Signals},
+    events,
     io::registry::RegistryTimeouts,
     service::{
         Service,
@@ -72,6 +73,7 @@ fn run_daemon(arguments: &Arguments) -> Result<Outcome, Failure> {
     let signals = runtime.block_on(async { Signals::install() })?;
     interrupt::leave_to_command();
     log_to_stderr(arguments)?;
+    events::log_panics();
     let context = Arc::new(ServiceContext::read(&arguments.settings.file())?);
     let engine = context.open(RegistryTimeouts::default())?;
     let end = runtime.block_on(daemon::run(engine, &context, signals));

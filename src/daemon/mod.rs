@@ -8,20 +8,21 @@
 //! query does.
 //!
 //! One pass at a time works on a repository; its loop sleeps until the first thing that can have
-//! changed. A background task that exits ends the process.
+//! changed. A background task that panics is started again alone; one that exits ends the process.
 
 mod pass_events;
 mod reload;
 mod schedule;
 mod signals;
 mod socket;
+mod watchdog;
 
 pub use signals::Signals;
 
 use crate::{
     core::error::ErrorKind,
     events::{Event, EventFact, EventReason, EventSubject, Recorder},
-    io::render::Renderer,
+    io::{render::Renderer, supervise::supervise},
     reconcile::{self, Reconciler},
     rollout::{self, FleetSource},
     service::{
@@ -38,8 +39,9 @@ use schedule::{ScanQueue, sleep_time};
 use signals::DaemonSignal;
 use socket::LocalSocket;
 use std::{pin::pin, sync::Arc};
-use tokio::task::JoinSet;
+use tokio::{runtime::Handle, task::JoinSet};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use watchdog::Watchdog;
 
 /// The end of a daemon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,29 +96,47 @@ pub async fn run(
         context
             .preview_with(updater, &engine.renderer, reconciler.as_deref())
             .await;
-        let events = events.scoped(EventSubject::of_repository(&updater.repo.config.name));
-        tasks.spawn(run_passes(
-            Arc::clone(updater),
-            scans.of(&updater.repo.config.name).unwrap_or_default(),
-            events.clone(),
-            stop.clone(),
-        ));
+        let name = &updater.repo.config.name;
+        let events = events.scoped(EventSubject::of_repository(name));
+        let (updater, stopped) = (Arc::clone(updater), stop.clone());
+        tasks.supervise("the update pass", &events, &stop, {
+            let (updater, scans) = (Arc::clone(&updater), scans.of(name).unwrap_or_default());
+            let (events, stop) = (events.clone(), stopped.clone());
+            move || {
+                let (updater, scans) = (Arc::clone(&updater), Arc::clone(&scans));
+                run_passes(updater, scans, events.clone(), stop.clone())
+            }
+        });
         let Some(reconciler) = &reconciler else {
             continue;
         };
-        tasks.spawn(follow(
-            Arc::clone(updater),
-            Arc::clone(reconciler),
-            Arc::clone(&engine.renderer),
-            stop.clone(),
-        ));
+        tasks.supervise("the reconciler's source", &events, &stop, {
+            let (updater, reconciler) = (Arc::clone(&updater), Arc::clone(reconciler));
+            let (renderer, stop) = (Arc::clone(&engine.renderer), stopped.clone());
+            move || {
+                let (updater, reconciler) = (Arc::clone(&updater), Arc::clone(&reconciler));
+                follow(updater, reconciler, Arc::clone(&renderer), stop.clone())
+            }
+        });
         if updater.forge.is_some() {
-            tasks.spawn(report_rollouts(updater, reconciler, events, stop.clone()));
+            let reconciler = Arc::clone(reconciler);
+            let reported = events.clone();
+            tasks.supervise("the rollout report", &events, &stop, move || {
+                report_rollouts(&updater, &reconciler, reported.clone(), stopped.clone())
+            });
         }
     }
     let service = Service::new(context, &engine, reconciler.clone()).with_scans(scans);
     let service = Arc::new(service);
-    tasks.spawn(socket::serve(socket, service, events.clone(), stop.clone()));
+    let socket = Arc::new(socket);
+    tasks.supervise("the local socket", events, &stop, {
+        let (events, stop) = (events.clone(), stop.clone());
+        move || {
+            let (socket, service) = (Arc::clone(&socket), Arc::clone(&service));
+            socket::serve(socket, service, events.clone(), stop.clone())
+        }
+    });
+    let _watchdog = Watchdog::start(&Handle::current(), events.clone());
     let end = run_until_end(context, &mut signals, &mut tasks).await;
     stop.cancel();
     tasks.finish().await;
@@ -174,7 +194,16 @@ struct Tasks {
 }
 
 impl Tasks {
-    fn spawn(&mut self, task: impl Future<Output = ()> + Send + 'static) {
+    /// Spawns a task that is started again if it panics.
+    fn supervise<F: Future<Output = ()> + Send + 'static>(
+        &mut self,
+        name: &'static str,
+        events: &Recorder,
+        stop: &CancellationToken,
+        start: impl Fn() -> F + Send + Sync + 'static,
+    ) {
+        let (events, stop) = (events.clone(), stop.clone());
+        let task = async move { supervise(name, &events, &stop, start).await };
         self.running.spawn(self.tracker.track_future(task));
     }
 
@@ -193,6 +222,7 @@ pub(crate) async fn follow(
     stop: CancellationToken,
 ) {
     let mut revisions = updater.repo.revisions.subscribe();
+    let mut work_lost = reconciler.work_lost();
     loop {
         let snapshot = revisions.borrow_and_update().clone();
         if let Some(RepoSnapshot {
@@ -216,6 +246,7 @@ pub(crate) async fn follow(
             biased;
             () = stop.cancelled() => return,
             changed = revisions.changed() => if changed.is_err() { return },
+            Ok(()) = work_lost.changed() => {}
         }
     }
 }

@@ -1,10 +1,14 @@
 //! The local socket: queries of commands on the same machine.
 
 use super::schedule::MIN_SLEEP;
-use crate::events::{Event, EventReason, Recorder};
-use crate::service::{
-    Failure, Progress, Service,
-    protocol::{SocketReply, SocketRequest},
+use crate::{
+    core::error::ErrorKind as FailureKind,
+    events::{Event, EventFact, EventReason, EventSeverity, Recorder},
+    io::supervise::{BUG_HINT, catch_panic},
+    service::{
+        Failure, Progress, Service,
+        protocol::{Query, SocketReply, SocketRequest},
+    },
 };
 use std::{
     fs,
@@ -48,12 +52,18 @@ impl LocalSocket {
     pub(super) fn open(path: &Path) -> Result<Self, Failure> {
         let failure =
             |error: io::Error| Failure::input(format!("socket {}: {error}", path.display()));
-        match fs::remove_file(path) {
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(failure(error)),
-            _ => {}
-        }
-        let listener = UnixListener::bind(path).map_err(failure)?;
-        fs::set_permissions(path, PermissionsExt::from_mode(0o600)).map_err(failure)?;
+        let parent = path.parent().unwrap_or(Path::new("."));
+        // A new socket has the mode of the umask. In a folder of its own, no other user reaches it
+        // before its mode is set.
+        let folder = tempfile::Builder::new()
+            .prefix(".s")
+            .permissions(PermissionsExt::from_mode(0o700))
+            .tempdir_in(parent)
+            .map_err(failure)?;
+        let new = folder.path().join("s");
+        let listener = UnixListener::bind(&new).map_err(failure)?;
+        fs::set_permissions(&new, PermissionsExt::from_mode(0o600)).map_err(failure)?;
+        fs::rename(&new, path).map_err(failure)?;
         Ok(Self {
             listener,
             path: path.to_owned(),
@@ -83,7 +93,7 @@ impl Progress for ProgressSender {
 
 /// Answers queries until the daemon stops.
 pub(super) async fn serve(
-    socket: LocalSocket,
+    socket: Arc<LocalSocket>,
     service: Arc<Service>,
     events: Recorder,
     stop: CancellationToken,
@@ -106,7 +116,7 @@ pub(super) async fn serve(
         };
         let (service, events) = (Arc::clone(&service), events.clone());
         queries.spawn(async move {
-            match answer(stream, &service).await {
+            match answer(stream, &service, &events).await {
                 Ok(()) => {}
                 Err(error) if is_disconnect(&error) => {
                     let message = format!("the client of the local socket disconnected: {error}");
@@ -132,7 +142,8 @@ fn is_disconnect(error: &io::Error) -> bool {
 }
 
 /// Answers one query. Progress is sent meanwhile, and a client that disconnects cancels the query.
-async fn answer(stream: UnixStream, service: &Service) -> io::Result<()> {
+async fn answer(stream: UnixStream, service: &Service, events: &Recorder) -> io::Result<()> {
+    let uid = stream.peer_cred()?.uid();
     let (read, mut write) = stream.into_split();
     let mut read = BufReader::new(read.take(MAX_QUERY));
     let mut line = String::new();
@@ -142,6 +153,7 @@ async fn answer(stream: UnixStream, service: &Service) -> io::Result<()> {
         settings,
         repository,
     } = serde_json::from_str(&line)?;
+    events.record(received(&query, uid));
     let service = match service.for_client(&settings, repository.as_deref()) {
         Ok(service) => service,
         Err(failure) => {
@@ -153,7 +165,7 @@ async fn answer(stream: UnixStream, service: &Service) -> io::Result<()> {
     let (sender, mut updates) = unbounded_channel();
     let progress = ProgressSender(sender);
     let result = {
-        let mut run = pin!(query.run(&service, &progress));
+        let mut run = pin!(catch_panic(query.run(&service, &progress)));
         loop {
             tokio::select! {
                 biased;
@@ -164,8 +176,26 @@ async fn answer(stream: UnixStream, service: &Service) -> io::Result<()> {
             }
         }
     };
+    let result = result.unwrap_or_else(|panic| {
+        let message = format!("the daemon cannot answer: a panic ({panic})");
+        Err(Failure::new(FailureKind::Bug, message).hint(BUG_HINT))
+    });
     let reply = result.map_or_else(SocketReply::Failure, SocketReply::Answer);
     write.write_all(&line_of(&reply)?).await
+}
+
+/// Returns the event of a query: who asked for what.
+fn received(query: &Query, uid: u32) -> Event {
+    let message = format!("user {uid} asked for {}", query.name());
+    Event {
+        // A question alone changes nothing, and pages may ask often.
+        severity: match query.changes_something() {
+            true => EventSeverity::Info,
+            false => EventSeverity::Debug,
+        },
+        ..Event::info(EventReason::QueryReceived, message)
+    }
+    .fact(EventFact::Uid, uid)
 }
 
 fn line_of(reply: &SocketReply) -> io::Result<Vec<u8>> {

@@ -1,7 +1,7 @@
 //! The log as a sink: a line for each event, with its reason code, subject and facts as fields.
 
 use super::{Event, EventFact, EventSeverity, EventSink};
-use crate::core::text::short_id;
+use crate::core::text::{plain, short_id};
 use serde_json::Value;
 use tracing::{debug, error, field::display, info, warn};
 
@@ -48,6 +48,7 @@ macro_rules! line {
             signal = text($event, EventFact::Signal),
             socket = text($event, EventFact::Socket),
             state = text($event, EventFact::State),
+            uid = number($event, EventFact::Uid),
             until = text($event, EventFact::Until),
             url = text($event, EventFact::Url),
             version = text($event, EventFact::Version),
@@ -69,6 +70,16 @@ impl EventSink for LogSink {
             EventSeverity::Error => line!(error, event, subject),
         }
     }
+}
+
+/// Logs each panic as a line of the log, with its place in the code. What follows from it is an
+/// event of the task that panicked.
+pub fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let message = plain(panic.payload_as_str().unwrap_or("no message"));
+        let place = panic.location().map(ToString::to_string);
+        error!(place, "panic: {message}");
+    }));
 }
 
 #[cfg(test)]
@@ -139,7 +150,12 @@ mod tests {
 
     #[test]
     fn log_line_in_json_has_every_fact() {
-        let numbers = [EventFact::Heads, EventFact::Listings, EventFact::Objects];
+        let numbers = [
+            EventFact::Heads,
+            EventFact::Listings,
+            EventFact::Objects,
+            EventFact::Uid,
+        ];
         let texts = [
             EventFact::Clusters,
             EventFact::Commit,

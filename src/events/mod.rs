@@ -11,7 +11,7 @@
 mod log;
 mod reason;
 
-pub use log::LogSink;
+pub use log::{LogSink, log_panics};
 pub use reason::EventReason;
 
 use crate::core::name::Name;
@@ -102,6 +102,8 @@ pub enum EventFact {
     Socket,
     /// The code of an Application's state.
     State,
+    /// The user ID of the process that queried the daemon.
+    Uid,
     /// The end of a wait.
     Until,
     /// The page at the forge.

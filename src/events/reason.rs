@@ -42,10 +42,16 @@ reasons! {
     SettingsRejected,
     /// A setting has no effect, or a folder of tagboat had to be repaired.
     SetupWarning,
+    /// A user of this machine queried the daemon over the local socket.
+    QueryReceived,
     /// The local socket failed, or a client disconnected.
     SocketFailed,
     /// A background task exited unexpectedly, which ends the process.
     TaskExited,
+    /// A task panicked, which is a bug; it alone is started again.
+    TaskPanicked,
+    /// A worker of the async runtime was blocked for a second or more.
+    WorkerBlocked,
 
     /// A pass over a config repository ended.
     PassCompleted,

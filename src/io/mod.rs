@@ -15,6 +15,7 @@ pub mod private;
 pub mod registry;
 pub mod render;
 pub mod store;
+pub(crate) mod supervise;
 mod timer;
 
 pub use blocking::{blocking, try_blocking};

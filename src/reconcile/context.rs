@@ -31,6 +31,8 @@ pub(crate) struct ReconcileContext {
     statuses: Mutex<BTreeMap<ApplicationKey, ApplicationStatus>>,
     /// Counts changes of any status.
     pub status_changed: watch::Sender<u64>,
+    /// Counts the tasks that have lost their work, and ask for it.
+    pub(super) work_lost: watch::Sender<u64>,
     requests: Mutex<HashMap<ApplicationKey, Vec<ApplicationRequest>>>,
     pub stop: CancellationToken,
     pub tasks: TaskTracker,
@@ -60,6 +62,7 @@ impl ReconcileContext {
             events,
             statuses: Mutex::default(),
             status_changed: watch::Sender::new(0),
+            work_lost: watch::Sender::new(0),
             requests: Mutex::default(),
             stop,
             tasks,
@@ -75,6 +78,11 @@ impl ReconcileContext {
 
     pub(super) fn notify_status_changed(&self) {
         self.status_changed.send_modify(|count| *count += 1);
+    }
+
+    /// Asks whoever hands over revisions for the newest one again.
+    pub(super) fn ask_for_work(&self) {
+        self.work_lost.send_modify(|count| *count += 1);
     }
 
     /// Records that every Application of a repository at a revision has a status on a cluster.
@@ -332,6 +340,11 @@ impl ApplicationHandle {
     /// Begins a generation without a rendering; the next rendering counts as changed.
     pub(super) fn supersede_rendering(&self) {
         self.next_generation();
+        self.forget_rendering();
+    }
+
+    /// Makes the next rendering count as changed.
+    pub(super) fn forget_rendering(&self) {
         *self
             .last_rendered
             .lock()

@@ -84,6 +84,12 @@ impl Reconciler {
         any
     }
 
+    /// Returns a counter that changes when a task has lost its work: hand over the newest revision
+    /// again.
+    pub fn work_lost(&self) -> watch::Receiver<u64> {
+        self.context.work_lost.subscribe()
+    }
+
     /// Waits until Applications have been observed at a revision; all of them if `only` is `None`.
     ///
     /// Returns `false` on a timeout or a stop. `progress` is called with the statuses whenever

@@ -59,6 +59,8 @@ pub enum Reason {
     ClusterUnreachable,
     /// The API server refuses what every pass needs.
     ClusterRequestRefused,
+    /// A bug of tagboat ended the pass; it starts over.
+    TaskPanicked,
     /// The first list of a kind is on its way.
     WatchPending,
     /// A kind cannot be watched.

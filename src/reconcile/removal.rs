@@ -9,7 +9,7 @@ use super::{
 use crate::{
     core::{error::Classify as _, name::Name},
     events::{Event, EventReason},
-    io::cluster::ClusterError,
+    io::{cluster::ClusterError, supervise::supervise},
 };
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -35,9 +35,18 @@ impl Reconciler {
         };
         let this = Arc::clone(self);
         self.context.tasks.spawn(async move {
-            if let Some(recorded) = search.recorded(&this).await {
-                search.hand_over(&this, recorded);
-            }
+            let events = search.cluster.client.events();
+            supervise(
+                "the search for removed Applications",
+                events,
+                &this.context.stop,
+                || async {
+                    if let Some(recorded) = search.recorded(&this).await {
+                        search.hand_over(&this, recorded);
+                    }
+                },
+            )
+            .await;
         });
     }
 
@@ -101,7 +110,7 @@ impl RemovalSearch {
         );
     }
 
-    fn hand_over(self, reconciler: &Reconciler, recorded: BTreeSet<Name>) {
+    fn hand_over(&self, reconciler: &Reconciler, recorded: BTreeSet<Name>) {
         let mut removed = recorded;
         removed.extend(reconciler.running(self.cluster.client.name(), &self.repository.name));
         removed.retain(|name| !self.declared.contains(name));

@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     core::name::Name,
+    io::supervise::catch_panic,
     objects::plan::{self, RolloutOutcome},
 };
 use std::sync::Arc;
@@ -80,9 +81,10 @@ impl ReconcileContext {
     fn spawn_read(self: &Arc<Self>, key: (String, Name), one: Arc<UnselectedApplication>) {
         let context = Arc::clone(self);
         self.tasks.spawn(async move {
-            let state = match context.read_one(&one).await {
-                Ok(state) => state,
-                Err(why) => UnselectedState::Unreadable(why),
+            let state = match catch_panic(context.read_one(&one)).await {
+                Ok(Ok(state)) => state,
+                Ok(Err(why)) => UnselectedState::Unreadable(why),
+                Err(panic) => UnselectedState::Unreadable(format!("a panic ({panic})")),
             };
             // A newer revision may have replaced the entry.
             if let Some(entry) = context.unselected.lock().entries.get_mut(&key)

@@ -74,6 +74,13 @@ macro_rules! queries {
         }
 
         impl Query {
+            /// The name of the command that asks.
+            pub(crate) fn name(&self) -> &'static str {
+                match self {
+                    $(Self::$kind(_) => stringify!($function),)*
+                }
+            }
+
             /// Computes the answer as JSON.
             ///
             /// # Errors
@@ -125,6 +132,16 @@ queries! {
     Status: StatusQuery => StatusAnswer, status;
     Suspend: SuspendQuery => SuspendAnswer, suspend;
     Sync: SyncQuery => SyncAnswer, sync;
+}
+
+impl Query {
+    /// Returns whether the query has the daemon do something, instead of only answering.
+    pub(crate) fn changes_something(&self) -> bool {
+        matches!(
+            self,
+            Self::Release(_) | Self::Rollback(_) | Self::Scan(_) | Self::Suspend(_) | Self::Sync(_)
+        )
+    }
 }
 
 fn to_json(answer: &impl Serialize) -> Result<Value, Failure> {

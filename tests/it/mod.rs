@@ -53,6 +53,8 @@ mod reconcile_confined;
 mod reconcile_kinds;
 mod reconcile_records;
 mod reconcile_namespaces;
+#[cfg(feature = "demo")]
+mod reconcile_panics;
 mod reconcile_repairs;
 #[cfg(feature = "demo")]
 mod reconcile_rights;

@@ -6,7 +6,8 @@ use super::{
 };
 use jiff::Timestamp;
 use std::{
-    path::PathBuf,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
     process::ExitStatus,
     time::{Duration, Instant},
 };
@@ -87,6 +88,43 @@ pub(super) fn until(fleet: &Fleet, images: &[&str]) {
     wait(&format!("{images:?}"), || {
         (fleet.text(FILE) == deployment(images)).then_some(())
     });
+}
+
+#[test]
+fn daemon_files_are_for_the_owner_alone() {
+    let fleet = fleet("1h", &EVERY_SECOND);
+    let mut daemon = Daemon::start(&fleet, "info");
+    let store = fleet.dir.path().join("store");
+    let socket = store.join("tagboat.sock");
+    wait("the socket", || socket.exists().then_some(()));
+    let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
+    for (name, wanted) in [
+        ("", 0o700),
+        ("repositories", 0o700),
+        ("store.redb", 0o600),
+        ("tagboat.sock", 0o600),
+    ] {
+        assert_eq!(mode(&store.join(name)), wanted, "{name}");
+    }
+    let hidden = std::fs::read_dir(&store).unwrap().filter(|entry| {
+        let name = entry.as_ref().unwrap().file_name();
+        name.to_string_lossy().starts_with('.')
+    });
+    assert_eq!(hidden.count(), 0, "the folder of the new socket is gone");
+
+    let scan = fleet.tagboat_std(&["scan"]).output().unwrap();
+    assert!(scan.status.success(), "{scan:?}");
+    let user = rustix::process::geteuid().as_raw();
+    let asked: Vec<_> = daemon
+        .lines()
+        .into_iter()
+        .filter(|line| line["reason"] == "QueryReceived")
+        .collect();
+    assert_eq!(asked.len(), 1, "{asked:?}");
+    assert_eq!(asked[0]["uid"], user, "{asked:?}");
+    daemon.terminate();
+    assert!(daemon.ended().success());
+    assert!(!socket.exists());
 }
 
 #[test]
@@ -594,7 +632,7 @@ fn daemon_refuses_commands_of_other_settings() {
     let before = fleet.log().len();
     let mut daemon = Daemon::start(&fleet, "info");
     let text = std::fs::read_to_string(fleet.config()).unwrap();
-    let suspend = |config: &std::path::Path| {
+    let suspend = |config: &Path| {
         fleet
             .tagboat(&["suspend", "env/dev"])
             .env("TAGBOAT_CONFIG", config)

@@ -19,13 +19,16 @@ use super::{
     request::{self, RequestVerb},
     url,
 };
-use crate::objects::object::{Gvk, Object, ObjectKey};
+use crate::{
+    io::supervise::supervise,
+    objects::object::{Gvk, Object, ObjectKey},
+};
 use futures::StreamExt;
 use hyper::Request;
 use kube::core::WatchEvent;
 use serde_json::Value;
 use std::{
-    collections::{BTreeMap, HashMap, hash_map::Entry},
+    collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -35,6 +38,7 @@ use tokio::{
     task::{AbortHandle, JoinSet},
     time::Instant,
 };
+use tokio_util::sync::CancellationToken;
 
 /// A watch that the server did not end in time is dead; so is one that began and says nothing by
 /// then.
@@ -85,6 +89,20 @@ pub enum ClusterEvent {
     /// The account may not watch the kind in the whole cluster: [`Watches::ensure_scopes`] takes
     /// its namespaces, until the whole cluster is listed again.
     Narrowed(Gvk, ClusterError),
+}
+
+impl ClusterEvent {
+    /// The kind that the event is about.
+    pub(crate) fn gvk(&self) -> &Gvk {
+        match self {
+            ClusterEvent::Object(gvk, _)
+            | ClusterEvent::Gone(gvk, ..)
+            | ClusterEvent::Narrowed(gvk, _) => gvk,
+            ClusterEvent::Listed(scope, _)
+            | ClusterEvent::Trouble(scope, _)
+            | ClusterEvent::Recovered(scope) => &scope.gvk,
+        }
+    }
 }
 
 /// The watches of a cluster. They end when this is dropped.
@@ -142,19 +160,33 @@ impl Watches {
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner);
             let (liveness, cluster) = (Arc::clone(&watches.liveness), watches.cluster.clone());
-            let supervision = async move { liveness.supervise(&cluster).await };
-            running.tasks.spawn(supervision);
+            watches.spawn(&mut running, move || {
+                let (liveness, cluster) = (Arc::clone(&liveness), cluster.clone());
+                async move { liveness.supervise(&cluster).await }
+            });
             for (kind, plural) in DEFINITIONS {
-                running.tasks.spawn(definitions(
-                    watches.cluster.clone(),
-                    Gvk::new(kind.0, kind.1),
-                    plural,
-                    watches.waiting.subscribe(),
-                ));
+                let (cluster, waiting) = (watches.cluster.clone(), watches.waiting.subscribe());
+                watches.spawn(&mut running, move || {
+                    let gvk = Gvk::new(kind.0, kind.1);
+                    definitions(cluster.clone(), gvk, plural, waiting.clone())
+                });
             }
         }
         watches.ensure(kinds);
         watches
+    }
+
+    /// Spawns a task that is started again if it panics. It is aborted with the watches.
+    fn spawn<F: Future<Output = ()> + Send + 'static>(
+        &self,
+        running: &mut RunningWatch,
+        start: impl Fn() -> F + Send + Sync + 'static,
+    ) -> AbortHandle {
+        let events = self.cluster.events().clone();
+        running.tasks.spawn(async move {
+            let never = CancellationToken::new();
+            supervise("a watch", &events, &never, start).await;
+        })
     }
 
     /// Adds these kinds. A kind that is not served yet is reported as [`ClusterEvent::Trouble`] and
@@ -168,26 +200,34 @@ impl Watches {
         let mut guard = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         let running = &mut *guard;
         for scope in scopes {
-            let Entry::Vacant(entry) = running.scopes.entry(scope.clone()) else {
+            if running.scopes.contains_key(&scope) {
                 continue;
+            }
+            let (cluster, labels, sink) =
+                (self.cluster.clone(), self.labels.clone(), self.sink.clone());
+            let (waiting, liveness) = (self.waiting.clone(), Arc::clone(&self.liveness));
+            let (retries, of_task) = (self.retries.subscribe(), scope.clone());
+            let start = move || {
+                let task = WatchTask {
+                    cluster: cluster.clone(),
+                    labels: labels.clone(),
+                    sink: sink.clone(),
+                    waiting: waiting.clone(),
+                    liveness: Arc::clone(&liveness),
+                    scope: of_task.clone(),
+                    recovers: false,
+                    narrowed: false,
+                    listed: false,
+                    refused_since: None,
+                    retries: retries.clone(),
+                    troubled: None,
+                    version: None,
+                    streaming: None,
+                };
+                task.run()
             };
-            let task = WatchTask {
-                cluster: self.cluster.clone(),
-                labels: self.labels.clone(),
-                sink: self.sink.clone(),
-                waiting: self.waiting.clone(),
-                liveness: Arc::clone(&self.liveness),
-                scope,
-                recovers: false,
-                narrowed: false,
-                listed: false,
-                refused_since: None,
-                retries: self.retries.subscribe(),
-                troubled: None,
-                version: None,
-                streaming: None,
-            };
-            entry.insert(running.tasks.spawn(task.run()));
+            let task = self.spawn(running, start);
+            running.scopes.insert(scope, task);
         }
     }
 

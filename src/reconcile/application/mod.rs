@@ -13,6 +13,7 @@ pub(crate) mod accept;
 pub(crate) mod apply;
 pub(crate) mod assess;
 pub(crate) mod conclude;
+mod failed_pass;
 mod former;
 pub(crate) mod inventory;
 mod namespaces;
@@ -39,15 +40,12 @@ use super::{
     work::{Target, Work},
 };
 use crate::{
-    core::{
-        error::{Classify, ErrorKind},
-        name::Name,
-        retry,
-    },
+    core::{name::Name, retry},
     events::{Event, EventReason},
     io::{
         cluster::{ApplicationRecord, ClusterError, RequestIdentity},
         sleep_until,
+        supervise::catch_panic,
     },
     objects::{
         health,
@@ -205,7 +203,17 @@ impl AppReconciler {
             }
             status_changed.mark_unchanged();
             // Boxed: thousands of sleeping tasks keep no room for the locals of a pass.
-            let result = Box::pin(self.pass(&permit)).await;
+            let pass = Box::pin(self.pass(&permit));
+            let result = match catch_panic(pass).await {
+                Ok(result) => result,
+                Err(panic) => {
+                    drop(permit);
+                    if Box::pin(self.start_over(&panic)).await {
+                        continue;
+                    }
+                    return;
+                }
+            };
             let mut on_dependency = false;
             let wake_at = match result {
                 Ok(Requeue::Done) => {
@@ -260,30 +268,6 @@ impl AppReconciler {
     pub(crate) fn record_event(&self, event: Event) {
         let events = self.cluster.client.events();
         events.record(event.application(&self.name));
-    }
-
-    /// Reports a failed pass; returns the time of the next one.
-    fn pass_failed(&mut self, error: &ClusterError) -> Instant {
-        self.failed_passes = self.failed_passes.saturating_add(1);
-        if self.failed_passes == 1 {
-            let event = Event::warning(EventReason::ReconcileFailed, error.to_string());
-            self.record_event(event.hint(error.hint()));
-        }
-        let is_remote = error.kind() == ErrorKind::Remote;
-        // A caller stops waiting after a few equal failures.
-        let observed = !is_remote || self.failed_passes >= MAX_ATTEMPTS;
-        let (state, reason) = if is_remote {
-            (ApplicationState::Waiting, Reason::ClusterUnreachable)
-        } else {
-            (ApplicationState::Failed, Reason::ClusterRequestRefused)
-        };
-        self.status.set_state(state, reason, observed);
-        self.status.problems =
-            vec![Message::application(error.to_string()).with_hint(error.hint())];
-        let wait = error
-            .retry_after()
-            .unwrap_or_else(|| back_off(self.failed_passes));
-        Instant::now() + wait
     }
 
     /// Runs one pass from the start. It is idempotent: what is done already sends no request.

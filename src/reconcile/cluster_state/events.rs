@@ -2,14 +2,22 @@
 
 use super::{ClusterHandle, observed, watch_status::WatchStatus};
 use crate::{
-    io::cluster::{ClusterEvent, Resources, Watches},
+    events::{Event, EventReason},
+    io::{
+        cluster::{ClusterEvent, Resources, Watches},
+        supervise::{BUG_HINT, panic_text},
+    },
     objects::{
         health::KindTraits,
         object::{Gvk, Object},
         plan::OWNER_LABELS,
     },
 };
-use std::{collections::hash_map::Entry, sync::Arc};
+use std::{
+    collections::hash_map::Entry,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
 use tokio::sync::mpsc;
 
 /// Bound of the event queue. A faster watch waits.
@@ -70,11 +78,25 @@ impl ClusterHandle {
                 biased;
                 () = self.stop.cancelled() => return,
                 event = events.recv() => match event {
-                    Some(event) => self.process(event),
+                    Some(event) => self.process_safely(event),
                     None => return,
                 },
             }
         }
+    }
+
+    /// Processes an event. A panic costs this event alone: the watches go on.
+    fn process_safely(&self, event: ClusterEvent) {
+        let kind = event.gvk().to_string();
+        let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.process(event))) else {
+            return;
+        };
+        let text = format!(
+            "cannot process a watch event of {kind}: a panic ({})",
+            panic_text(&*panic)
+        );
+        let event = Event::error(EventReason::TaskPanicked, text).hint(Some(BUG_HINT));
+        self.client.events().record(event);
     }
 
     fn process(&self, event: ClusterEvent) {

@@ -135,6 +135,12 @@ impl ClusterHandle {
 }
 
 impl ClusterState {
+    /// Returns the newest revision of a repository.
+    pub(crate) fn revision_of(&self, repository: &str) -> Option<String> {
+        let declared = self.declared.get(repository)?;
+        Some(declared.revision.clone())
+    }
+
     /// Returns whether an Application declares a Namespace.
     pub(crate) fn is_namespace_claimed(&self, name: &str) -> bool {
         let key = ObjectKey::new("", "Namespace", None, name);

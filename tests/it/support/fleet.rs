@@ -188,6 +188,13 @@ impl<K: Backend> Fleet<K> {
         self.reconciler = reconciler(&self.cluster, ReconcileMode::Act, &self.stop).await;
     }
 
+    /// Ends the process, and starts another whose events go to this recorder.
+    pub(crate) async fn record_to(&mut self, events: &Recorder) {
+        self.end().await;
+        self.stop = CancellationToken::new();
+        self.reconciler = recorded(&self.cluster, ReconcileMode::Act, events, &self.stop).await;
+    }
+
     pub(crate) fn name(&self, name: &str) -> Name {
         Name::new(&self.namespace, name).unwrap()
     }
@@ -481,13 +488,22 @@ async fn reconciler(
     mode: ReconcileMode,
     stop: &CancellationToken,
 ) -> Arc<Reconciler> {
+    recorded(cluster, mode, &Recorder::default(), stop).await
+}
+
+async fn recorded(
+    cluster: &settings::ClusterSettings,
+    mode: ReconcileMode,
+    events: &Recorder,
+    stop: &CancellationToken,
+) -> Arc<Reconciler> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     Arc::new(
         Reconciler::open(
             std::slice::from_ref(cluster),
             |path| path.to_owned(),
             mode,
-            &Recorder::default(),
+            events,
             stop.clone(),
         )
         .await
