@@ -40,6 +40,7 @@ fn text(answer: &DiffAnswer, screen: &mut Screen) {
         screen.failure(failure);
     }
     print::invalid_declarations(&answer.invalid_declarations, screen);
+    print::refused_heads(&answer.refused_heads, screen);
 }
 
 fn application(diff: &ApplicationDiff, screen: &mut Screen) {

@@ -11,7 +11,7 @@ use crate::{
         types::{Gaps, PartialFailure, Selected},
     },
     spec::{Diagnostic, Severity},
-    update::{EnvironmentState, RequestState},
+    update::{EnvironmentState, RefusedHead, RequestState},
 };
 use jiff::{SignedDuration, Timestamp};
 
@@ -89,6 +89,14 @@ pub(super) fn gaps(gaps: &Gaps, screen: &mut Screen) {
 pub(super) fn invalid_declarations(repositories: &[String], screen: &mut Screen) {
     if !repositories.is_empty() {
         screen.note("note: invalid declarations are ignored; list them with `tagboat check`");
+    }
+}
+
+/// Prints the heads of branches that are not deployed.
+pub(super) fn refused_heads(heads: &[RefusedHead], screen: &mut Screen) {
+    for head in heads {
+        screen.note(format_args!("warning: {head}"));
+        screen.note(format_args!("hint: {}", RefusedHead::HINT));
     }
 }
 

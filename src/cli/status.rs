@@ -28,6 +28,7 @@ pub(super) fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Outcome,
     screen.answer(&answer, |answer, screen| {
         applications::statuses(&answer.applications, screen);
         print::invalid_declarations(&answer.invalid_declarations, screen);
+        print::refused_heads(&answer.refused_heads, screen);
     });
     Ok(answer.outcome())
 }

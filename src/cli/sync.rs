@@ -70,4 +70,5 @@ fn text(answer: &SyncAnswer, screen: &mut Screen) {
     }
     applications::statuses(&answer.applications, screen);
     print::invalid_declarations(&answer.invalid_declarations, screen);
+    print::refused_heads(&answer.refused_heads, screen);
 }

@@ -20,9 +20,9 @@ mod watchdog;
 pub use signals::Signals;
 
 use crate::{
-    core::error::ErrorKind,
+    core::error::{Classify as _, ErrorKind},
     events::{Event, EventFact, EventReason, EventSubject, Recorder},
-    io::{render::Renderer, supervise::supervise},
+    io::{git::ObjectId, render::Renderer, supervise::supervise},
     reconcile::{self, Reconciler},
     rollout::{self, FleetSource},
     service::{
@@ -31,7 +31,8 @@ use crate::{
         pass_summary::PassSummary,
         scan::{DaemonScans, RepositoryScans},
     },
-    update::{ImageUpdater, PassMode, RepoSnapshot},
+    spec::Declarations,
+    update::{DeployableRevision, ImageUpdater, PassMode, RefusedHead, RepoSnapshot},
 };
 use jiff::Timestamp;
 use pass_events::FindingEvents;
@@ -113,9 +114,11 @@ pub async fn run(
         tasks.supervise("the reconciler's source", &events, &stop, {
             let (updater, reconciler) = (Arc::clone(&updater), Arc::clone(reconciler));
             let (renderer, stop) = (Arc::clone(&engine.renderer), stopped.clone());
+            let events = events.clone();
             move || {
                 let (updater, reconciler) = (Arc::clone(&updater), Arc::clone(&reconciler));
-                follow(updater, reconciler, Arc::clone(&renderer), stop.clone())
+                let renderer = Arc::clone(&renderer);
+                follow(updater, reconciler, renderer, events.clone(), stop.clone())
             }
         });
         if updater.forge.is_some() {
@@ -219,16 +222,20 @@ pub(crate) async fn follow(
     updater: Arc<ImageUpdater>,
     reconciler: Arc<Reconciler>,
     renderer: Arc<Renderer>,
+    events: Recorder,
     stop: CancellationToken,
 ) {
     let mut revisions = updater.repo.revisions.subscribe();
     let mut work_lost = reconciler.work_lost();
+    // The head that was reported as refused.
+    let mut refused = None;
     loop {
         let snapshot = revisions.borrow_and_update().clone();
-        if let Some(RepoSnapshot {
-            commit, declared, ..
-        }) = snapshot
-        {
+        let deployable = match &snapshot {
+            Some(snapshot) => verified(&updater, snapshot, &events, &mut refused).await,
+            None => None,
+        };
+        if let Some((commit, declared)) = deployable {
             let render = reconcile::from_git(
                 Arc::clone(&renderer),
                 Arc::clone(&updater.repo.mirror),
@@ -247,6 +254,36 @@ pub(crate) async fn follow(
             () = stop.cancelled() => return,
             changed = revisions.changed() => if changed.is_err() { return },
             Ok(()) = work_lost.changed() => {}
+        }
+    }
+}
+
+/// Returns the revision that may be deployed; reports a head that may not, once.
+async fn verified(
+    updater: &ImageUpdater,
+    snapshot: &RepoSnapshot,
+    events: &Recorder,
+    reported: &mut Option<RefusedHead>,
+) -> Option<(ObjectId, Arc<Declarations>)> {
+    match updater.deployable(snapshot).await {
+        Ok(DeployableRevision { revision, refused }) => {
+            if let Some(refused) = &refused
+                && reported.as_ref() != Some(refused)
+            {
+                let event = Event::warning(EventReason::RevisionRefused, refused.to_string())
+                    .revision(Some(&refused.commit))
+                    .hint(Some(RefusedHead::HINT));
+                events.record(event);
+            }
+            *reported = refused;
+            revision
+        }
+        Err(error) => {
+            let message = format!("cannot verify the head of the branch: {error}");
+            let event = Event::error(EventReason::RevisionRefused, message)
+                .revision(Some(&snapshot.commit.to_string()));
+            events.record(event.hint(error.hint()));
+            None
         }
     }
 }

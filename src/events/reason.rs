@@ -78,6 +78,8 @@ reasons! {
     /// A merged pull request reaches no Application.
     RolloutEmpty,
 
+    /// The head of a branch is not deployed, because it is not signed as `verify` wants it.
+    RevisionRefused,
     /// A revision of an Application was applied and is healthy.
     SyncSucceeded,
     /// A revision was applied; its health is awaited.

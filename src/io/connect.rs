@@ -16,7 +16,10 @@ use crate::{
     },
     spec::{
         ForgeCredentials, SecretSource,
-        settings::{ConfigRepository, GitAccess, RegistryCredentials, RegistrySettings},
+        settings::{
+            ConfigRepository, GitAccess, PublicText, RegistryCredentials, RegistrySettings,
+            VerifyKeyKind, VerifySettings,
+        },
     },
 };
 use std::{
@@ -239,6 +242,38 @@ impl Connect {
             .map_err(|source| ConnectError::Git { what, source })
     }
 
+    /// The keys whose signatures make a commit of a config repository deployable.
+    ///
+    /// # Errors
+    /// If a file cannot be read, or a key cannot be used.
+    pub fn commit_keys(
+        &self,
+        repository: &ConfigRepository,
+        verify: &VerifySettings,
+    ) -> Result<git::CommitKeys, ConnectError> {
+        let mut keys = git::CommitKeys::default();
+        for (index, key) in verify.keys.iter().enumerate() {
+            let what = format!("repository {}: verify.keys[{index}]", repository.name);
+            let text = match &key.text {
+                PublicText::Inline(text) => text.clone(),
+                PublicText::File(path) => {
+                    let path = self.path(path);
+                    read_bounded(&path).map_err(|source| ConnectError::File {
+                        what: what.clone(),
+                        path,
+                        source,
+                    })?
+                }
+            };
+            match key.kind {
+                VerifyKeyKind::Ssh => keys.add_ssh(&text),
+                VerifyKeyKind::Gpg => keys.add_gpg(&text),
+            }
+            .map_err(|source| ConnectError::Git { what, source })?;
+        }
+        Ok(keys.with_own(self.signing_key(repository)?.as_ref()))
+    }
+
     /// A secret's text.
     fn secret(&self, what: &str, source: &SecretSource) -> Result<Secret, ConnectError> {
         match source {
@@ -267,6 +302,17 @@ impl Connect {
             SecretSource::File(path) => http::SecretLocation::File(self.path(path)),
         })
     }
+}
+
+/// Reads the text of a public key.
+fn read_bounded(path: &Path) -> std::io::Result<String> {
+    use std::io::Read as _;
+    const MAX_KEY: u64 = 1 << 20;
+    let mut text = String::new();
+    fs::File::open(path)?
+        .take(MAX_KEY)
+        .read_to_string(&mut text)?;
+    Ok(text)
 }
 
 fn variable(what: &str, name: &str) -> Result<Secret, ConnectError> {

@@ -8,6 +8,7 @@ use crate::{
     core::{error::ErrorKind, name::Name},
     reconcile::{self, ChangeKind, ObjectDiff, ReconcileMode, RenderFn},
     spec::Application,
+    update::RefusedHead,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -30,6 +31,8 @@ pub struct DiffAnswer {
     pub failures: Vec<Failure>,
     /// Config repositories with invalid declarations, which are not used.
     pub invalid_declarations: Vec<String>,
+    /// Heads of branches that are not deployed, because they are not verified.
+    pub refused_heads: Vec<RefusedHead>,
 }
 
 /// The differences of one Application.
@@ -81,6 +84,7 @@ pub async fn diff(
         applications: Vec::new(),
         failures: Vec::new(),
         invalid_declarations: selected.invalid_declarations,
+        refused_heads: selected.refused_heads,
     };
     for scope in &selected.scopes {
         let render = scope.render(service);

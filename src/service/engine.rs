@@ -20,7 +20,7 @@ use crate::{
         Diagnostic,
         settings::{self, ConfigRepository, Settings},
     },
-    update::{DeclaredNames, ImageUpdater},
+    update::{CommitVerifier, DeclaredNames, ImageUpdater},
 };
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -143,6 +143,9 @@ impl ServiceContext {
         for repository in self.repositories() {
             self.connect.remote(repository)?;
             self.connect.signing_key(repository)?;
+            if let Some(verify) = &repository.verify {
+                self.connect.commit_keys(repository, verify)?;
+            }
             self.connect.forge(repository)?;
         }
         let stop = CancellationToken::new();
@@ -231,8 +234,20 @@ impl ServiceContext {
             if forge.is_some() {
                 mirror = mirror.with_branches(review::PREFIX);
             }
-            let updater =
+            let mut updater =
                 ImageUpdater::new(repository.clone(), mirror, folder, scanner.clone(), key);
+            if let Some(verify) = &repository.verify {
+                if repository.signing_key.is_none() {
+                    warnings.push(format!(
+                        "repository {}: tagboat signs no commits, and verify deploys none without \
+                         a signature: set signingKey, or have pull requests merged by people or \
+                         the forge",
+                        repository.name
+                    ));
+                }
+                let keys = self.connect.commit_keys(repository, verify)?;
+                updater = updater.with_verifier(CommitVerifier::new(verify.clone(), keys));
+            }
             updaters.push(Arc::new(match forge {
                 Some(forge) => updater.with_forge(forge),
                 None => updater,

@@ -6,7 +6,7 @@ use crate::{
     io::git::ObjectId,
     reconcile::{self, ReconcileMode, Reconciler, RenderFn, RepositoryId},
     spec::{Application, Declarations},
-    update::ImageUpdater,
+    update::{ImageUpdater, RefusedHead},
 };
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
@@ -95,6 +95,8 @@ pub(super) struct SelectedScopes {
     pub undeclared: Vec<Name>,
     /// Repositories with invalid declarations.
     pub invalid_declarations: Vec<String>,
+    /// Heads of branches that are not deployed; older revisions stand in the scopes.
+    pub refused_heads: Vec<RefusedHead>,
 }
 
 /// Reads the branch of each repository and selects Applications; all if `names` is empty.
@@ -103,27 +105,32 @@ pub(super) struct SelectedScopes {
 /// If a Git server cannot be asked.
 pub(super) async fn select(service: &Service, names: &[Name]) -> Result<SelectedScopes, Failure> {
     let mut scopes: Vec<RepositoryScope> = Vec::new();
-    let mut invalid_declarations = Vec::new();
+    let (mut invalid_declarations, mut refused_heads) = (Vec::new(), Vec::new());
     for updater in &service.updaters {
         let snapshot = {
             let _lock = updater.repo.lock.lock().await;
             updater.repo.refresh(&mut Vec::new()).await?
         };
-        if snapshot.declared.has_errors() {
+        let deployable = updater.deployable(&snapshot).await?;
+        refused_heads.extend(deployable.refused);
+        let Some((commit, declared)) = deployable.revision else {
+            continue;
+        };
+        if declared.has_errors() {
             invalid_declarations.push(updater.repo.config.name.clone());
         }
-        let declared = &snapshot.declared.applications;
+        let applications = &declared.applications;
         let only = (!names.is_empty()).then(|| {
             names
                 .iter()
-                .filter(|name| declared.contains_key(*name))
+                .filter(|name| applications.contains_key(*name))
                 .cloned()
                 .collect()
         });
         scopes.push(RepositoryScope {
             updater: Arc::clone(updater),
-            commit: snapshot.commit,
-            declared: snapshot.declared,
+            commit,
+            declared,
             only,
         });
     }
@@ -137,10 +144,16 @@ pub(super) async fn select(service: &Service, names: &[Name]) -> Result<Selected
         .filter(|name| !is_declared(name))
         .cloned()
         .collect();
+    if scopes.is_empty()
+        && let Some(refused) = refused_heads.first()
+    {
+        return Err(Failure::input(refused.to_string()).hint(RefusedHead::HINT));
+    }
     Ok(SelectedScopes {
         scopes,
         undeclared,
         invalid_declarations,
+        refused_heads,
     })
 }
 

@@ -8,6 +8,7 @@ use crate::{
     core::{error::ErrorKind, name::Name, text::short_id},
     objects::plan::RolloutOutcome,
     reconcile::{ApplicationState, ApplicationStatus, Message, Reason, ReconcileMode},
+    update::RefusedHead,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -27,6 +28,8 @@ pub struct StatusAnswer {
     pub applications: Vec<ApplicationStatus>,
     /// Config repositories with invalid declarations, which are not used.
     pub invalid_declarations: Vec<String>,
+    /// Heads of branches that are not deployed, because they are not verified.
+    pub refused_heads: Vec<RefusedHead>,
 }
 
 impl StatusAnswer {
@@ -35,7 +38,9 @@ impl StatusAnswer {
         let is_trouble =
             |status: &ApplicationStatus| status.state.needs_attention() || status.is_unhealthy();
         match unreachable(&self.applications) {
-            Outcome::Done => Outcome::findings_if(self.applications.iter().any(is_trouble)),
+            Outcome::Done => Outcome::findings_if(
+                !self.refused_heads.is_empty() || self.applications.iter().any(is_trouble),
+            ),
             outcome => outcome,
         }
     }
@@ -82,9 +87,10 @@ pub async fn status(
 
 fn observed(service: &Service) -> StatusAnswer {
     let mut applications = Vec::new();
-    let mut invalid_declarations = Vec::new();
+    let (mut invalid_declarations, mut refused_heads) = (Vec::new(), Vec::new());
     for updater in &service.updaters {
         let name = &updater.repo.config.name;
+        refused_heads.extend(updater.refused_head());
         if updater
             .repo
             .declared()
@@ -106,6 +112,7 @@ fn observed(service: &Service) -> StatusAnswer {
     StatusAnswer {
         applications,
         invalid_declarations,
+        refused_heads,
     }
 }
 
@@ -172,6 +179,7 @@ async fn observe(
     Ok(StatusAnswer {
         applications,
         invalid_declarations: selected.invalid_declarations,
+        refused_heads: selected.refused_heads,
     })
 }
 
@@ -233,6 +241,7 @@ mod tests {
             let answer = StatusAnswer {
                 applications: vec![status],
                 invalid_declarations: Vec::new(),
+                refused_heads: Vec::new(),
             };
             answer.outcome()
         };

@@ -15,6 +15,7 @@ use crate::{
         Reconciler,
     },
     spec::Application,
+    update::RefusedHead,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -58,6 +59,8 @@ pub struct SyncAnswer {
     pub deleted: Vec<Name>,
     /// Config repositories with invalid declarations, which are not used.
     pub invalid_declarations: Vec<String>,
+    /// Heads of branches that are not deployed, because they are not verified.
+    pub refused_heads: Vec<RefusedHead>,
     /// The classification.
     pub outcome: Outcome,
 }
@@ -106,11 +109,16 @@ pub async fn sync(
         applications.extend(found.into_iter().chain(missing));
     }
     clusters.close().await;
-    let outcome = outcome(query, &applications);
+    let outcome = match outcome(query, &applications) {
+        // What was asked for is the head.
+        Outcome::Done => Outcome::findings_if(!selected.refused_heads.is_empty()),
+        outcome => outcome,
+    };
     Ok(SyncAnswer {
         applications,
         deleted,
         invalid_declarations: selected.invalid_declarations,
+        refused_heads: selected.refused_heads,
         outcome,
     })
 }
@@ -200,6 +208,10 @@ async fn at_revision(scope: &RepositoryScope, revision: &str) -> Result<Reposito
     };
     let (mirror, updater) = (&scope.updater.repo.mirror, &scope.updater);
     mirror.at(commit).map_err(|error| unknown(&error))?;
+    if let Some(why) = updater.refusal_of(commit).await? {
+        let message = format!("repository {repository}: commit {revision} {why}");
+        return Err(Failure::input(message).hint(RefusedHead::HINT));
+    }
     let declared = Arc::new(updater.repo.declared_at(commit).await?);
     let only = scope.only.as_ref().map(|only| {
         let is_declared = |name: &&Name| declared.applications.contains_key(*name);

@@ -3,6 +3,7 @@
 
 mod registry;
 mod repository;
+mod verify;
 
 use super::{
     diagnostic::{Diagnostic, Severity, SourcePlace},
@@ -24,6 +25,7 @@ use std::{
     sync::{Arc, LazyLock},
     time::Duration,
 };
+pub use verify::{PublicText, VerifyKey, VerifyKeyKind, VerifyMode, VerifySettings};
 
 static PROCESS: LazyLock<SpecSchema> = LazyLock::new(SpecSchema::of::<raw::RawSettings>);
 static REGISTRIES: LazyLock<SpecSchema> = LazyLock::new(SpecSchema::of::<raw::RawRegistries>);
@@ -64,6 +66,8 @@ pub struct ConfigRepository {
     pub author: CommitAuthor,
     /// The SSH key that signs them.
     pub signing_key: Option<SigningKeySettings>,
+    /// Whose signature a commit needs before it is deployed.
+    pub verify: Option<VerifySettings>,
     pub access: GitAccess,
     /// A PEM file of certificate authorities in addition to the system's.
     pub ca_file: Option<PathBuf>,

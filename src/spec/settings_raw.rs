@@ -57,6 +57,8 @@ pub(super) struct RawRepository {
     pub author: Option<RawAuthor>,
     /// The SSH key that signs commits.
     pub signing_key: Option<RawSigningKey>,
+    /// Whose signature a commit needs before it is deployed.
+    pub verify: Option<RawVerify>,
     /// User name and password for https.
     pub basic: Option<RawBasic>,
     /// A token for https.
@@ -93,6 +95,54 @@ pub(super) struct RawSigningKey {
     pub key: SecretSource,
     /// The passphrase of the key.
     pub passphrase: Option<SecretSource>,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Verify")]
+pub(super) struct RawVerify {
+    /// The commits that need a signature.
+    #[serde(default)]
+    pub mode: RawVerifyMode,
+    /// The keys whose signatures count, at most 100: `ssh` or `gpg`, each a text or {file: PATH}.
+    pub keys: Vec<RawVerifyKey>,
+    /// The full ID of a commit that needs no signature. Only this commit, and commits that have it
+    /// in their history, are deployed.
+    pub from: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(rename = "VerifyMode")]
+pub(super) enum RawVerifyMode {
+    /// The head of the branch.
+    #[default]
+    Head,
+    /// Every commit since the last verified one, along first parents.
+    History,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(rename = "VerifyKey")]
+pub(super) enum RawVerifyKey {
+    /// An OpenSSH public key, as in id_ed25519.pub.
+    Ssh(RawPublicText),
+    /// An OpenPGP public key block, as `gpg --export --armor` prints it.
+    Gpg(RawPublicText),
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(untagged, deny_unknown_fields)]
+#[schemars(rename = "PublicText")]
+pub(super) enum RawPublicText {
+    /// The text itself.
+    Inline(String),
+    /// A file.
+    File {
+        /// The path, from the folder of the settings file.
+        file: PathBuf,
+    },
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]

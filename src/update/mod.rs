@@ -33,6 +33,7 @@ pub(crate) mod report;
 mod requests;
 mod scan;
 pub(crate) mod snapshot;
+mod verification;
 
 pub use crate::images::scope::{EnvironmentScope, PolicyUsage, ReferencedFile, concerns};
 pub use commands::release::ReleaseOrder;
@@ -59,6 +60,7 @@ pub use report::{
 };
 pub use requests::facts::{FactsGatherer, FactsQuery, GatheredFacts, PATIENCE, wants};
 pub use snapshot::{RepoSnapshot, SnapshotCache, declared_in, read};
+pub use verification::{CommitVerifier, DeployableRevision, RefusedHead};
 
 use crate::{
     core::{image::ImageRepository, name::Name},
@@ -93,6 +95,7 @@ pub struct ImageUpdater {
     pub repo: RepoFollower,
     pub scanner: Scanner,
     pub forge: Option<Arc<dyn Forge>>,
+    verifier: Option<Arc<CommitVerifier>>,
     /// Previews for the texts of pull requests; set once, after the clusters are open.
     pub previews: OnceLock<Arc<dyn Previews>>,
     /// Pull requests merged within the last day whose commits the mirror has.
@@ -161,6 +164,7 @@ impl ImageUpdater {
             repo,
             scanner,
             forge: None,
+            verifier: None,
             previews: OnceLock::new(),
             merged: watch::Sender::new(Arc::default()),
             scanned: watch::Sender::default(),
@@ -181,6 +185,53 @@ impl ImageUpdater {
         Self {
             forge: Some(forge),
             ..self
+        }
+    }
+
+    /// Deploys only verified revisions.
+    #[must_use]
+    pub fn with_verifier(self, verifier: CommitVerifier) -> Self {
+        Self {
+            verifier: Some(Arc::new(verifier)),
+            ..self
+        }
+    }
+
+    /// Returns the revision that may be deployed, where `snapshot` is the head of the branch: the
+    /// head itself, unless the settings want verified commits.
+    ///
+    /// # Errors
+    /// If an object of the mirror is missing.
+    pub async fn deployable(
+        &self,
+        snapshot: &RepoSnapshot,
+    ) -> Result<DeployableRevision, GitError> {
+        match &self.verifier {
+            Some(verifier) => {
+                verifier
+                    .deployable(&self.repo, &self.scanner.store, snapshot)
+                    .await
+            }
+            None => Ok(DeployableRevision {
+                revision: Some((snapshot.commit, Arc::clone(&snapshot.declared))),
+                refused: None,
+            }),
+        }
+    }
+
+    /// Returns the head that was refused last, as long as it is the head.
+    pub fn refused_head(&self) -> Option<RefusedHead> {
+        self.verifier.as_ref()?.refused_head()
+    }
+
+    /// Returns why a commit may not be deployed, where a command names it; none if it may.
+    ///
+    /// # Errors
+    /// If an object of the mirror is missing.
+    pub async fn refusal_of(&self, commit: ObjectId) -> Result<Option<String>, GitError> {
+        match &self.verifier {
+            Some(verifier) => verifier.refusal_of(&self.repo, commit).await,
+            None => Ok(None),
         }
     }
 

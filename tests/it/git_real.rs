@@ -9,8 +9,9 @@ use tagboat::{
         secret::Secret,
     },
     io::git::{
-        Checkout, CommitMeta, CommitSigner, GitError, Mirror, ObjectId, PushOutcome, RefUpdate,
-        Remote, RemoteAccess, RemoteCredentials, SshCommand, TreeRestore,
+        Checkout, CommitKeys, CommitMeta, CommitSigner, GitError, Mirror, ObjectId, PushOutcome,
+        RefUpdate, Remote, RemoteAccess, RemoteCredentials, SignatureVerdict, SshCommand,
+        TreeRestore,
     },
 };
 
@@ -682,7 +683,129 @@ fn signatures_verify_in_git() {
         );
         git(&bare, &["fsck", "--strict"]).ok();
     }
-    let file = dir.path().join("rsa");
+    rsa_key_is_refused(dir.path());
+}
+
+/// Signatures that git makes with keys of all kinds are judged as git judges them.
+#[test]
+#[ignore = "needs git, ssh-keygen, gpg and gpgv: run tests/run git"]
+fn signatures_of_git_are_judged() {
+    let dir = tempfile::tempdir().unwrap();
+    let bare = seed(dir.path(), FILES);
+    let work = dir.path().join("person");
+    git(
+        dir.path(),
+        &["clone", "-q", bare.to_str().unwrap(), "person"],
+    )
+    .ok();
+    let mirror = mirror(
+        &dir.path().join("m"),
+        &format!("file://{}", bare.display()),
+        RemoteAccess::default(),
+    );
+    let judged = |settings: &[&str], keys: &CommitKeys| {
+        let commit = ["commit", "-q", "--allow-empty", "-S", "-m", "signed"];
+        git(&work, &[settings, &commit].concat()).ok();
+        git(&work, &["push", "-q", "origin", "HEAD:main"]).ok();
+        let head = mirror.fetch().unwrap().commit;
+        mirror.judge_signature(head, keys).unwrap()
+    };
+    let refused = |verdict, part: &str| match verdict {
+        SignatureVerdict::Refused(why) => assert!(why.contains(part), "{why}"),
+        verdict => panic!("{verdict:?} instead of {part}"),
+    };
+
+    for (n, kind) in [
+        &["ed25519"][..],
+        &["ecdsa", "-b", "256"],
+        &["ecdsa", "-b", "384"],
+        &["rsa", "-b", "3072"],
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let file = dir.path().join(format!("key{n}"));
+        let mut made = Command::new("ssh-keygen");
+        made.args(["-q", "-N", "", "-f"]).arg(&file).arg("-t");
+        made.args(kind).output().unwrap().ok();
+        let public = std::fs::read_to_string(file.with_extension("pub")).unwrap();
+        let mut keys = CommitKeys::default();
+        let key = format!("user.signingKey={}", file.display());
+        let settings = ["-c", "gpg.format=ssh", "-c", &key];
+        refused(judged(&settings, &keys), "verify.keys does not name");
+        keys.add_ssh(&public).unwrap();
+        assert_eq!(
+            judged(&settings, &keys),
+            SignatureVerdict::Trusted,
+            "{kind:?}"
+        );
+    }
+
+    let home = dir.path().join("gnupg");
+    std::fs::create_dir(&home).unwrap();
+    std::fs::set_permissions(&home, std::fs::Permissions::from_mode(0o700)).unwrap();
+    let gpg = |arguments: &[&str]| {
+        let mut gpg = Command::new("gpg");
+        gpg.arg("--homedir")
+            .arg(&home)
+            .args(["--batch", "--passphrase", ""]);
+        let output = gpg.args(arguments).output().unwrap();
+        output.ok();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let script = dir.path().join("gpg.sh");
+    let write_script = |arguments: &str| {
+        let text = format!(
+            "#!/bin/sh\nexec gpg --homedir {} {arguments} \"$@\"\n",
+            home.display()
+        );
+        std::fs::write(&script, text).unwrap();
+        std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+    };
+    let program = format!("gpg.program={}", script.display());
+    let mut keys = CommitKeys::default();
+    for (user, kind) in [
+        ("ann@example.org", "ed25519"),
+        ("web-flow@example.org", "rsa2048"),
+    ] {
+        write_script("");
+        gpg(&["--quick-generate-key", user, kind, "sign", "never"]);
+        let key = format!("user.signingKey={user}");
+        let settings = ["-c", &program, "-c", &key];
+        refused(judged(&settings, &keys), "verify.keys");
+        keys.add_gpg(&gpg(&["--armor", "--export", user])).unwrap();
+        assert_eq!(
+            judged(&settings, &keys),
+            SignatureVerdict::Trusted,
+            "{user}"
+        );
+    }
+    // A key and a signature of the past: the key has expired since.
+    let past = ["--faked-system-time", "20200101T000000"];
+    let make = [
+        "--quick-generate-key",
+        "old@example.org",
+        "ed25519",
+        "sign",
+        "1y",
+    ];
+    gpg(&[&past[..], &make].concat());
+    keys.add_gpg(&gpg(&["--armor", "--export", "old@example.org"]))
+        .unwrap();
+    write_script(&past.join(" "));
+    let settings = ["-c", &program, "-c", "user.signingKey=old@example.org"];
+    refused(judged(&settings, &keys), "has expired");
+    let mut end = Command::new("gpgconf");
+    end.arg("--homedir")
+        .arg(&home)
+        .args(["--kill", "all"])
+        .output()
+        .unwrap()
+        .ok();
+}
+
+fn rsa_key_is_refused(folder: &Path) {
+    let file = folder.join("rsa");
     Command::new("ssh-keygen")
         .args(["-q", "-t", "rsa", "-N", "", "-f"])
         .arg(&file)

@@ -122,5 +122,6 @@ mod update_scans;
 mod update_support;
 #[cfg(feature = "demo")]
 mod update_suspend;
+mod update_verify;
 #[cfg(feature = "demo")]
 mod update_snapshot;

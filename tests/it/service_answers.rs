@@ -297,6 +297,56 @@ fn status_of_broken_is_the_same_without_daemon() {
 }
 
 #[test]
+fn unverified_head_is_told_by_every_command() {
+    let (fleet, _cluster) = fleet();
+    let head = fleet.repository.head().unwrap().unwrap();
+    let verify = |from: &str| {
+        format!(
+            "    verify:\n      keys: [{{ssh: ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA}}]\n{from}"
+        )
+    };
+    let settings = std::fs::read_to_string(fleet.config()).unwrap();
+    let with = |from: &str| settings.replace("clusters:", &(verify(from) + "clusters:"));
+    std::fs::write(fleet.config(), with("")).unwrap();
+    let commands = [&["status"][..], &["diff", "--all"], &["sync", "--all"]];
+    for command in commands {
+        let output = fleet.tagboat(command).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success(), "{command:?}: {text}");
+        assert!(
+            text.contains("is not deployed: it is not signed; nothing is deployed before"),
+            "{command:?}: {text}"
+        );
+    }
+    std::fs::write(fleet.config(), with(&format!("      from: '{head}'\n"))).unwrap();
+    assert_eq!(ask_with_code(&fleet, &["sync", "--all"]).0, Some(0));
+    fleet.person_at(Timestamp::now(), &[("README", "x")], "unsigned");
+    for command in commands {
+        let (code, answer) = ask_with_code(&fleet, command);
+        let refused = &answer["refusedHeads"][0];
+        assert_eq!(
+            refused["inForce"],
+            head.to_string(),
+            "{command:?}: {answer:#}"
+        );
+        assert_eq!(refused["reason"], "is not signed", "{command:?}");
+        if command[0] != "diff" {
+            assert_eq!(code, Some(1), "{command:?}: {answer:#}");
+        }
+    }
+    let newest = fleet.repository.head().unwrap().unwrap().to_string();
+    let output = fleet
+        .tagboat(&["sync", "--all", "--revision", &newest])
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        !output.status.success() && text.contains("is not signed"),
+        "{text}"
+    );
+}
+
+#[test]
 fn diff_announces_only_deletions_of_a_sync() {
     let (fleet, _cluster) = fleet();
     let applications = declare("from", ", prune: true") + &declare("to", ", prune: true");

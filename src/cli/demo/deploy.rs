@@ -73,6 +73,7 @@ pub(super) async fn play(
         Arc::clone(updater),
         Arc::clone(&reconciler),
         Arc::clone(&engine.renderer),
+        context.events.clone(),
         cluster.stop.clone(),
     ));
     context

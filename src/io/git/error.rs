@@ -119,6 +119,9 @@ pub enum GitError {
     /// A signing key that cannot be used.
     #[error("signing key: {0}")]
     Key(String),
+    /// A public key that verifies no commits.
+    #[error("{0}")]
+    PublicKey(String),
     /// A name, address or message that a commit cannot contain.
     #[error("commit {what}: {why}")]
     Commit {
@@ -139,9 +142,11 @@ impl Classify for GitError {
             | Self::NoFolder { .. }
             | Self::Limit { .. }
             | Self::Checkout { .. } => ErrorKind::Config,
-            Self::Path { .. } | Self::Revision { .. } | Self::Key(_) | Self::Commit { .. } => {
-                ErrorKind::Config
-            }
+            Self::Path { .. }
+            | Self::Revision { .. }
+            | Self::Key(_)
+            | Self::PublicKey(_)
+            | Self::Commit { .. } => ErrorKind::Config,
             Self::Mirror { .. } | Self::InUse { .. } | Self::Broken { .. } => ErrorKind::Local,
             Self::Denied { .. } | Self::Wire { .. } => ErrorKind::Remote,
             Self::Unanswered { .. } => ErrorKind::Conflict,

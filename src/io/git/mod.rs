@@ -35,6 +35,7 @@ mod sign;
 mod snapshot;
 mod trailer;
 mod tree;
+mod verify;
 
 #[cfg(feature = "demo")]
 pub(crate) use error::plain;
@@ -57,3 +58,4 @@ pub use revision::{FileBlob, Revision, TreeEntry};
 pub use sign::CommitSigner;
 pub use snapshot::IndexRecord;
 pub use trailer::has_trailer;
+pub use verify::{CommitKeys, SignatureVerdict};

@@ -2,7 +2,7 @@
 
 use super::error::{GitError, plain};
 use crate::core::secret::Secret;
-use ssh_key::{Algorithm, HashAlg, LineEnding, PrivateKey};
+use ssh_key::{Algorithm, HashAlg, LineEnding, PrivateKey, PublicKey};
 
 /// A private key that signs commits: ed25519, or ECDSA with P-256 or P-384.
 #[derive(Clone)]
@@ -53,6 +53,10 @@ impl CommitSigner {
     /// The public half in the form of `authorized_keys` and `allowed_signers`.
     pub fn public(&self) -> String {
         self.0.public_key().to_openssh().unwrap_or_default()
+    }
+
+    pub(crate) fn public_key(&self) -> PublicKey {
+        self.0.public_key().clone()
     }
 
     /// The armoured signature of a commit object, for its `gpgsig` header. The namespace `git` is

@@ -1,6 +1,6 @@
 //! Config repositories of `tagboat.yaml`.
 
-use super::{ConfigRepository, GitAccess, SigningKeySettings, default_author, forge, raw};
+use super::{ConfigRepository, GitAccess, SigningKeySettings, default_author, forge, raw, verify};
 use crate::{
     core::schedule,
     spec::{
@@ -67,6 +67,7 @@ pub(super) fn repository(
         policies,
         author,
         signing_key,
+        verify,
         basic,
         token,
         ssh,
@@ -97,6 +98,10 @@ pub(super) fn repository(
     if let Some(message) = &message {
         at.check(&format!("{pointer}/message"), template(message));
     }
+    let verify = match verify {
+        None => None,
+        Some(raw) => Some(verify::verify(at, &format!("{pointer}/verify"), raw)?),
+    };
     let author = author.map_or_else(default_author, |raw::RawAuthor { name, email }| {
         CommitAuthor { name, email }
     });
@@ -113,6 +118,7 @@ pub(super) fn repository(
         author,
         signing_key: signing_key
             .map(|raw::RawSigningKey { key, passphrase }| SigningKeySettings { key, passphrase }),
+        verify,
         access: access?,
         ca_file,
         proxy,

@@ -1,0 +1,288 @@
+//! Verified sources: the revision of a config repository that may be deployed.
+//!
+//! ```text
+//! head of the branch ─▶ signatures, `from`, last verified revision ─▶ head | last verified | none
+//! ```
+//!
+//! The update pass works on the head of the branch in any case. What it commits on top of a head
+//! that is not verified is deployed no sooner: its own signature counts for its own change alone.
+
+use super::{RepoFollower, RepoSnapshot, blocking};
+use crate::{
+    core::text::short_id,
+    io::{
+        git::{CommitKeys, GitError, Mirror, ObjectId, SignatureVerdict},
+        store::Store,
+    },
+    spec::{
+        Declarations,
+        settings::{VerifyMode, VerifySettings},
+    },
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::{
+    fmt,
+    sync::{Arc, PoisonError},
+};
+use tokio::sync::Mutex;
+
+/// Table of the store. A key is a remote and a branch, a value the last verified commit.
+const TABLE: &str = "verified-head";
+
+/// Commits that are looked at below a head. A first look at a long history needs `from`.
+const MAX_COMMITS: usize = 2000;
+
+/// Decides which revisions of a config repository may be deployed.
+#[derive(Debug)]
+pub struct CommitVerifier {
+    settings: VerifySettings,
+    keys: CommitKeys,
+    state: Mutex<VerifiedState>,
+    /// The head that was judged last, if it is refused.
+    refused: std::sync::Mutex<Option<RefusedHead>>,
+}
+
+/// What was verified, as far as this process knows.
+#[derive(Debug, Default)]
+struct VerifiedState {
+    /// Whether the store was read.
+    is_loaded: bool,
+    last: Option<ObjectId>,
+    /// The head that was judged last, and why it is refused.
+    judged: Option<(ObjectId, Option<String>)>,
+}
+
+/// The revision of a config repository that may be deployed.
+#[derive(Debug, Clone)]
+pub struct DeployableRevision {
+    /// The revision; none if none was ever verified, or it is no longer in the repository.
+    pub revision: Option<(ObjectId, Arc<Declarations>)>,
+    /// The head of the branch, if it may not be deployed.
+    pub refused: Option<RefusedHead>,
+}
+
+/// A head that is not deployed, because it is not verified.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RefusedHead {
+    /// The config repository.
+    pub repository: String,
+    /// The full commit ID.
+    pub commit: String,
+    /// The reason, as the rest of a sentence about the commit.
+    pub reason: String,
+    /// The full ID of the verified commit that stays in force; none if there is none.
+    pub in_force: Option<String>,
+}
+
+/// Writes "fleet: commit 0123456789 is not deployed: it is not signed; 9876543210 stays in force".
+impl fmt::Display for RefusedHead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (commit, reason) = (short_id(&self.commit), &self.reason);
+        write!(
+            f,
+            "{}: commit {commit} is not deployed: it {reason}; ",
+            self.repository
+        )?;
+        match &self.in_force {
+            Some(commit) => write!(f, "{} stays in force", short_id(commit)),
+            None => f.write_str("nothing is deployed before a verified commit"),
+        }
+    }
+}
+
+impl RefusedHead {
+    /// The advice for the user.
+    pub const HINT: &str = "Push a commit that is signed by a key of repositories[].verify, or add the key of its author there.";
+}
+
+impl CommitVerifier {
+    /// Creates a verifier that has judged nothing yet.
+    pub fn new(settings: VerifySettings, keys: CommitKeys) -> Self {
+        Self {
+            settings,
+            keys,
+            state: Mutex::default(),
+            refused: std::sync::Mutex::default(),
+        }
+    }
+
+    /// Returns the revision that may be deployed, where `snapshot` is the head.
+    ///
+    /// # Errors
+    /// If an object of the mirror is missing.
+    pub(super) async fn deployable(
+        self: &Arc<Self>,
+        repo: &RepoFollower,
+        store: &Arc<Store>,
+        snapshot: &RepoSnapshot,
+    ) -> Result<DeployableRevision, GitError> {
+        let (this, mirror) = (Arc::clone(self), Arc::clone(&repo.mirror));
+        let (store, head) = (Arc::clone(store), snapshot.commit);
+        let (refused, last) = blocking(move || this.follow(&mirror, &store, head)).await?;
+        let Some(reason) = refused else {
+            self.set_refused(None);
+            return Ok(DeployableRevision {
+                revision: Some((head, Arc::clone(&snapshot.declared))),
+                refused: None,
+            });
+        };
+        let revision = match last {
+            Some(last) => Some((last, Arc::new(repo.declared_at(last).await?))),
+            None => None,
+        };
+        let refused = RefusedHead {
+            repository: repo.config.name.clone(),
+            commit: head.to_string(),
+            reason,
+            in_force: last.map(|last| last.to_string()),
+        };
+        self.set_refused(Some(refused.clone()));
+        Ok(DeployableRevision {
+            revision,
+            refused: Some(refused),
+        })
+    }
+
+    fn set_refused(&self, head: Option<RefusedHead>) {
+        *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = head;
+    }
+
+    pub(super) fn refused_head(&self) -> Option<RefusedHead> {
+        let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        refused.clone()
+    }
+
+    /// Returns why a commit may not be deployed by a command that names it; none if it may.
+    ///
+    /// # Errors
+    /// If an object of the mirror is missing.
+    pub(super) async fn refusal_of(
+        self: &Arc<Self>,
+        repo: &RepoFollower,
+        commit: ObjectId,
+    ) -> Result<Option<String>, GitError> {
+        let (this, mirror) = (Arc::clone(self), Arc::clone(&repo.mirror));
+        blocking(move || this.refusal(&mirror, commit, None)).await
+    }
+
+    /// Judges a head, and remembers it if it is verified. Returns why it is refused, and the last
+    /// verified commit.
+    fn follow(
+        &self,
+        mirror: &Mirror,
+        store: &Store,
+        head: ObjectId,
+    ) -> Result<(Option<String>, Option<ObjectId>), GitError> {
+        let mut state = self.state.blocking_lock();
+        let remote = mirror.remote();
+        let key = format!("{} {}", remote.shown(), remote.branch());
+        if !state.is_loaded {
+            state.last = self.recorded(mirror, store, &key)?;
+            state.is_loaded = true;
+        }
+        if let Some((judged, refused)) = &state.judged
+            && *judged == head
+        {
+            return Ok((refused.clone(), state.last));
+        }
+        // A new head has the last one among its next few commits. Only after a force-push the whole
+        // history is searched.
+        let is_forward = match state.last {
+            Some(last) => mirror.contains(head, last)?,
+            None => false,
+        };
+        let mut refused = self.refusal(mirror, head, state.last.filter(|_| is_forward))?;
+        if refused.is_none()
+            && !is_forward
+            && let Some(last) = state.last
+            && mirror.contains(last, head)?
+        {
+            let last = last.to_string();
+            refused = Some(format!(
+                "is older than {}, which was deployed: the branch was reset",
+                short_id(&last)
+            ));
+        }
+        if refused.is_none() && state.last != Some(head) {
+            state.last = Some(head);
+            // Without the store, a restart waits for the next verified commit.
+            let _ = store.put(TABLE, &key, head.to_string().as_bytes());
+        }
+        state.judged = Some((head, refused.clone()));
+        Ok((refused, state.last))
+    }
+
+    /// Returns the commit that an earlier process verified last, if it still is verified: a key may
+    /// have been taken away since, and a force-push may have removed the commit.
+    fn recorded(
+        &self,
+        mirror: &Mirror,
+        store: &Store,
+        key: &str,
+    ) -> Result<Option<ObjectId>, GitError> {
+        let Ok(Some(bytes)) = store.get(TABLE, key) else {
+            return Ok(None);
+        };
+        let Ok(commit) = ObjectId::from_hex(&bytes) else {
+            return Ok(None);
+        };
+        if mirror.at(commit).is_err() {
+            return Ok(None);
+        }
+        let refused = self.refusal(mirror, commit, None)?;
+        Ok(refused.is_none().then_some(commit))
+    }
+
+    /// Returns why a commit may not be deployed. `last` is verified, and in its history.
+    fn refusal(
+        &self,
+        mirror: &Mirror,
+        head: ObjectId,
+        last: Option<ObjectId>,
+    ) -> Result<Option<String>, GitError> {
+        let from = self.settings.from.as_deref();
+        let from = from.and_then(|from| ObjectId::from_hex(from.as_bytes()).ok());
+        if let Some(from) = from
+            && last.is_none()
+            && !mirror.contains(head, from)?
+        {
+            let from = from.to_string();
+            return Ok(Some(format!(
+                "does not have {} in its history, which verify.from names",
+                short_id(&from)
+            )));
+        }
+        let mut at = head;
+        for _ in 0..MAX_COMMITS {
+            if Some(at) == from || Some(at) == last {
+                return Ok(None);
+            }
+            match mirror.judge_signature(at, &self.keys)? {
+                SignatureVerdict::Trusted if self.settings.mode == VerifyMode::Head => {
+                    return Ok(None);
+                }
+                SignatureVerdict::Trusted | SignatureVerdict::Own => {}
+                SignatureVerdict::Refused(why) if at == head => return Ok(Some(why)),
+                SignatureVerdict::Refused(why) => {
+                    let below = at.to_string();
+                    return Ok(Some(format!("builds on {}, which {why}", short_id(&below))));
+                }
+            }
+            match mirror.first_parent(at)? {
+                Some(parent) => at = parent,
+                // The root of the history is signed as everything above it is.
+                None if self.settings.mode == VerifyMode::History => return Ok(None),
+                None => {
+                    return Ok(Some(
+                        "builds on commits of tagboat alone, whose signature counts for its own change only".to_owned(),
+                    ));
+                }
+            }
+        }
+        Ok(Some(format!(
+            "has more than {MAX_COMMITS} commits below it to verify: name a newer commit in verify.from"
+        )))
+    }
+}
