@@ -4,8 +4,9 @@ use super::{Failure, Outcome, Screen, safe};
 use crate::{
     objects::manifest,
     service::render::{self, RenderAnswer, RenderQuery},
-    spec::settings::RenderSettings,
+    spec::settings::{RenderSandbox, RenderSettings},
 };
+use clap::ValueEnum;
 use std::path::PathBuf;
 
 /// Print the objects of a folder as the reconciler renders them
@@ -71,6 +72,38 @@ pub(super) struct Programs {
     /// Allow kustomizations to read from other hosts
     #[arg(long, help_heading = "Programs")]
     allow_remote_bases: bool,
+
+    /// Confine the programs with Landlock and seccomp
+    #[arg(
+        long,
+        value_name = "MODE",
+        value_enum,
+        default_value_t = Sandbox::Auto,
+        env = "TAGBOAT_SANDBOX",
+        help_heading = "Programs"
+    )]
+    sandbox: Sandbox,
+}
+
+/// The values of `--sandbox`, as those of `render.sandbox`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Sandbox {
+    /// As far as the kernel can, with a warning where it cannot
+    Auto,
+    /// Run them only if the kernel can confine them
+    Required,
+    /// Do not confine them
+    Disabled,
+}
+
+impl From<Sandbox> for RenderSandbox {
+    fn from(sandbox: Sandbox) -> Self {
+        match sandbox {
+            Sandbox::Auto => Self::Auto,
+            Sandbox::Required => Self::Required,
+            Sandbox::Disabled => Self::Disabled,
+        }
+    }
 }
 
 impl Programs {
@@ -79,6 +112,7 @@ impl Programs {
             kustomize: self.kustomize.clone(),
             helm: self.helm.clone(),
             allow_remote_bases: self.allow_remote_bases,
+            sandbox: self.sandbox.into(),
             ..RenderSettings::default()
         }
     }

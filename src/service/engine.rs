@@ -10,7 +10,7 @@ use crate::{
         git::Mirror,
         private,
         registry::RegistryTimeouts,
-        render::Renderer,
+        render::{Renderer, sandbox_warning},
         store::{OpenReport, Store},
     },
     preview::{PreviewClusters, Previewer, RevisionFiles},
@@ -253,6 +253,7 @@ impl ServiceContext {
                 None => updater,
             }));
         }
+        warnings.extend(sandbox_warning(&self.settings.render));
         let renderer = Arc::new(Renderer::new(&self.render(), &self.folder.join("render")));
         Ok(Engine {
             updaters,

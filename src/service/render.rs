@@ -3,7 +3,7 @@
 use super::Failure;
 use crate::{
     core::error::Classify as _,
-    io::render::{RenderError, RenderMethod, RenderSource, Renderer},
+    io::render::{RenderError, RenderMethod, RenderSource, Renderer, sandbox_warning},
     spec::{Helm, settings::RenderSettings},
 };
 use schemars::JsonSchema;
@@ -68,6 +68,10 @@ pub fn render(query: &RenderQuery) -> Result<RenderAnswer, Failure> {
         Err(error) => return Err(error.into()),
     };
     let declarations = rendered.left_out.iter();
+    let mut warnings = rendered.warnings.clone();
+    if rendered.how != RenderMethod::Plain {
+        warnings.extend(sandbox_warning(&query.programs));
+    }
     Ok(RenderAnswer {
         objects: rendered
             .objects()
@@ -78,7 +82,7 @@ pub fn render(query: &RenderQuery) -> Result<RenderAnswer, Failure> {
         declarations: declarations
             .map(|(origin, key)| format!("{origin}: {key}"))
             .collect(),
-        warnings: rendered.warnings.iter().map(ToString::to_string).collect(),
+        warnings,
     })
 }
 

@@ -20,6 +20,7 @@ pub mod settings;
 mod settings_raw;
 mod raw;
 mod repair;
+mod render_sandbox;
 mod schema;
 mod secret_source;
 mod spelling;

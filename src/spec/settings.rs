@@ -5,6 +5,7 @@ mod registry;
 mod repository;
 mod verify;
 
+pub use super::render_sandbox::RenderSandbox;
 use super::{
     diagnostic::{Diagnostic, Severity, SourcePlace},
     document::{SpecDocument, SpecReader},
@@ -191,6 +192,7 @@ pub struct RenderSettings {
     pub helm: PathBuf,
     /// True if a kustomization may read from other hosts.
     pub allow_remote_bases: bool,
+    pub sandbox: RenderSandbox,
     /// The time limit of one rendering.
     pub timeout: Duration,
     /// The memory limit of one rendering, in bytes.
@@ -203,6 +205,7 @@ impl Default for RenderSettings {
             kustomize: "kustomize".into(),
             helm: "helm".into(),
             allow_remote_bases: false,
+            sandbox: RenderSandbox::Auto,
             timeout: Duration::from_secs(60),
             memory: 1024 << 20,
         }
@@ -447,10 +450,17 @@ fn renderer(at: &mut SpecReader<'_>, raw: raw::RawRender) -> Option<RenderSettin
         None => Some(usual.timeout),
         Some(text) => at.check("/render/timeout", schedule::duration(&text)),
     };
+    if raw.sandbox == RenderSandbox::Disabled {
+        at.warn(
+            "/render/sandbox",
+            "kustomize and helm can reach the network and read every file that tagboat can",
+        );
+    }
     Some(RenderSettings {
         kustomize: raw.kustomize.unwrap_or(usual.kustomize),
         helm: raw.helm.unwrap_or(usual.helm),
         allow_remote_bases: raw.allow_remote_bases,
+        sandbox: raw.sandbox,
         timeout: timeout?,
         memory: raw.memory.map_or(usual.memory, |mib| u64::from(mib) << 20),
     })

@@ -1,6 +1,9 @@
 //! The raw shape of `tagboat.yaml`, for serde and for the JSON schema.
 
-use super::{forge_kind::ForgeKind, raw::RawHealthRule, secret_source::SecretSource};
+use super::{
+    forge_kind::ForgeKind, raw::RawHealthRule, render_sandbox::RenderSandbox,
+    secret_source::SecretSource,
+};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::path::PathBuf;
@@ -278,6 +281,10 @@ pub(super) struct RawRender {
     /// Allow a kustomization to read from other hosts. Git is then no longer the only source.
     #[serde(default)]
     pub allow_remote_bases: bool,
+    /// The confinement of the programs (Landlock and seccomp): auto as far as the kernel can,
+    /// required or not at all, disabled. "auto" if unset.
+    #[serde(default)]
+    pub sandbox: RenderSandbox,
     /// The time limit of one rendering; "1m" if unset.
     pub timeout: Option<String>,
     /// The memory limit of one rendering in MiB; 1024 if unset.

@@ -64,6 +64,8 @@ mod reconcile_scenarios;
 mod render;
 mod render_cases;
 mod render_real;
+#[cfg(target_os = "linux")]
+mod render_sandbox;
 mod render_support;
 #[cfg(feature = "demo")]
 mod requests;

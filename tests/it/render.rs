@@ -16,7 +16,10 @@ use tagboat::{
         git::{Mirror, ObjectId},
         render::{RenderError, RenderMethod, Rendered, Renderer},
     },
-    spec::{Helm, settings::RenderSettings},
+    spec::{
+        Helm,
+        settings::{RenderSandbox, RenderSettings},
+    },
 };
 
 const KUSTOMIZATION: (&str, &str) = ("x/kustomization.yaml", "resources: [a.yaml]\n");
@@ -56,6 +59,8 @@ fn render_timeout_kills_the_process_group() {
         &format!("sleep 600 & echo $! > {}; exit 0", pid.display()),
     );
     settings.timeout = Duration::from_millis(500);
+    // It writes outside of its scratch folder, for this test.
+    settings.sandbox = RenderSandbox::Disabled;
     let error = world
         .renderer(&settings)
         .render_folder(&world.root(), &source("x"))

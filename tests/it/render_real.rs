@@ -1,10 +1,13 @@
 //! Rendering by the real kustomize and helm.
 
-use super::render_support::{World, settings, source};
+use super::render_support::{World, secret_server, settings, source};
 use std::path::PathBuf;
 use tagboat::{
     io::render::{RenderError, RenderMethod, RenderSource, Rendered},
-    spec::{Helm, settings::RenderSettings},
+    spec::{
+        Helm,
+        settings::{RenderSandbox, RenderSettings},
+    },
 };
 
 fn programs() -> RenderSettings {
@@ -361,4 +364,110 @@ fn render_memory_is_bounded() {
         error.to_string(),
         "charts/web: helm was stopped: it needs more than the 128 MiB of memory that it may take"
     );
+}
+
+const SECRET: &str = "the-secret-of-the-bot";
+
+/// A kustomization whose generator gets its `files` from a patch, which no scan of names finds.
+fn hidden_file(file: &str) -> World {
+    World::new(&[
+        ("x/kustomization.yaml", "generators: [generator]\n"),
+        (
+            "x/generator/kustomization.yaml",
+            &format!(
+                "resources: [map.yaml]\npatches:\n- target: {{kind: ConfigMapGenerator}}\n  patch: |-\n    - op: add\n      path: /files\n      value: ['found={file}']\n"
+            ),
+        ),
+        (
+            "x/generator/map.yaml",
+            "apiVersion: builtin\nkind: ConfigMapGenerator\nmetadata: {name: map}\nliterals: [a=b]\n",
+        ),
+    ])
+}
+
+/// Returns a rendering that is confined, and one that is not.
+fn both(world: &World, path: &str) -> [Result<String, RenderError>; 2] {
+    [RenderSandbox::Required, RenderSandbox::Disabled].map(|sandbox| {
+        let settings = RenderSettings {
+            sandbox,
+            ..programs()
+        };
+        world
+            .renderer(&settings)
+            .render_folder(&world.root(), &source(path))
+            .map(|rendered| text(&rendered))
+    })
+}
+
+#[test]
+#[ignore = "needs kustomize: run tests/run render"]
+fn kustomize_hidden_url_reaches_no_host() {
+    let server = secret_server(SECRET);
+    let world = hidden_file(&format!("http://127.0.0.1:{}/", server.port()));
+    let [confined, free] = both(&world, "x");
+    assert!(free.unwrap().contains(SECRET), "nothing to confine");
+    assert_eq!(server.requests(), 1, "by the one that is not confined");
+    let error = confined.unwrap_err();
+    let message = error.to_string();
+    assert!(matches!(error, RenderError::Network { .. }), "{message}");
+    assert!(
+        message.starts_with(
+            "x: kustomize tried to reach another host, and a rendering has no network: "
+        ),
+        "{message}"
+    );
+    assert!(!message.contains(SECRET));
+    // A name is not even looked up.
+    let [confined, _] = both(&hidden_file("http://tagboat.example.com/"), "x");
+    assert!(matches!(confined, Err(RenderError::Network { .. })));
+}
+
+#[test]
+#[ignore = "needs kustomize: run tests/run render"]
+fn kustomize_hidden_path_reaches_no_file() {
+    let secret = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(secret.path(), SECRET).unwrap();
+    let world = hidden_file(&secret.path().display().to_string());
+    let [confined, free] = both(&world, "x");
+    assert!(free.unwrap().contains(SECRET), "nothing to confine");
+    let message = confined.unwrap_err().to_string();
+    assert!(message.contains("permission denied"), "{message}");
+    let [confined, free] = both(&hidden_file("/proc/self/status"), "x");
+    assert!(free.unwrap().contains("kustomize"), "nothing to confine");
+    let message = confined.unwrap_err().to_string();
+    assert!(message.contains("permission denied"), "{message}");
+}
+
+#[test]
+#[ignore = "needs helm: run tests/run render"]
+fn helm_schema_reference_reaches_nothing() {
+    let server = secret_server("{}");
+    let secret = tempfile::NamedTempFile::new().unwrap();
+    // A schema that the values do not fit shows that it was read.
+    std::fs::write(secret.path(), "{\"required\": [\"the-secret\"]}").unwrap();
+    let world = chart();
+    let with = |reference: &str| {
+        world.file(
+            "charts/web/values.schema.json",
+            &format!("{{\"$schema\": \"http://json-schema.org/draft-07/schema#\", \"$ref\": {reference:?}}}"),
+        );
+        both(&world, "charts/web").map(|rendered| rendered.map_err(|error| error.to_string()))
+    };
+    let [confined, free] = with(&format!("http://127.0.0.1:{}/x", server.port()));
+    assert!(free.is_ok(), "{free:?}");
+    assert_eq!(server.requests(), 1, "by the one that is not confined");
+    let message = confined.unwrap_err();
+    assert!(
+        message.starts_with("charts/web: helm tried to reach another host"),
+        "{message}"
+    );
+    let [confined, free] = with(&format!("file://{}", secret.path().display()));
+    assert!(free.unwrap_err().contains("the-secret"));
+    let message = confined.unwrap_err();
+    assert!(
+        message.contains("permission denied") && !message.contains("the-secret"),
+        "{message}"
+    );
+    let [confined, _] = with("file:///proc/self/environ");
+    assert!(confined.unwrap_err().contains("permission denied"));
 }

@@ -2,8 +2,15 @@
 
 use std::{
     fs,
+    io::{Read as _, Write as _},
+    net::TcpListener,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
     time::Duration,
 };
 use tagboat::{
@@ -78,4 +85,65 @@ pub(super) fn settings() -> RenderSettings {
         timeout: Duration::from_secs(20),
         ..RenderSettings::default()
     }
+}
+
+/// A server on the loopback address that answers every request with one text.
+pub(super) struct SecretServer {
+    port: u16,
+    requests: Arc<AtomicUsize>,
+}
+
+impl SecretServer {
+    pub(super) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The number of requests so far.
+    pub(super) fn requests(&self) -> usize {
+        self.requests.load(Ordering::SeqCst)
+    }
+}
+
+pub(super) fn secret_server(answer: &str) -> SecretServer {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let requests = Arc::new(AtomicUsize::new(0));
+    let (answer, counter) = (answer.to_owned(), Arc::clone(&requests));
+    // It ends with the test's process.
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            counter.fetch_add(1, Ordering::SeqCst);
+            let _ = stream.read(&mut [0; 4096]);
+            let length = answer.len();
+            let head =
+                format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n");
+            let _ = stream.write_all(format!("{head}{answer}").as_bytes());
+        }
+    });
+    SecretServer { port, requests }
+}
+
+/// Runs a test in a thread for which the kernel has no Landlock: its system calls are unknown.
+#[cfg(target_os = "linux")]
+pub(super) fn without_landlock(test: impl FnOnce() + Send) {
+    use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch};
+    // ENOSYS, and landlock_create_ruleset on every architecture.
+    let (unknown, call) = (SeccompAction::Errno(38), 444);
+    let filter = SeccompFilter::new(
+        [(call, Vec::new())].into(),
+        SeccompAction::Allow,
+        unknown,
+        TargetArch::try_from(std::env::consts::ARCH).unwrap(),
+    );
+    let program = BpfProgram::try_from(filter.unwrap()).unwrap();
+    thread::scope(|scope| {
+        let run = scope.spawn(|| {
+            seccompiler::apply_filter(&program).unwrap();
+            test();
+        });
+        if let Err(panic) = run.join() {
+            std::panic::resume_unwind(panic);
+        }
+    });
 }

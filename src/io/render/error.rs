@@ -7,6 +7,17 @@ use crate::{
 };
 use std::{path::PathBuf, time::Duration};
 
+/// A limit of a program that renders.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RenderLimit {
+    /// A retry may meet it.
+    Time,
+    Memory,
+    Output,
+    Files,
+    Processes,
+}
+
 /// An error of rendering. Text printed by a program is cut and escaped before it gets in here.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -50,14 +61,35 @@ pub enum RenderError {
         /// True if it was allowed to read from other hosts, one of which may not have responded.
         remote: bool,
     },
+    /// A program tried to reach another host.
+    #[error("{path}: {program} tried to reach another host, and a rendering has no network: {why}")]
+    Network {
+        path: String,
+        program: &'static str,
+        why: String,
+    },
+    /// The system cannot confine a program, as the settings require.
+    #[error("{path}: {program} is not run, because it cannot be confined: {why}")]
+    Unconfined {
+        path: String,
+        program: &'static str,
+        why: String,
+    },
+    /// The inputs exceed what is copied for one rendering.
+    #[error("{path}: the files to render are more than {mebibytes} MiB or {files} files")]
+    TooLarge {
+        /// The first file that does not fit.
+        path: String,
+        mebibytes: u64,
+        files: usize,
+    },
     /// A program took more than it may.
     #[error("{path}: {program} was stopped: {why}")]
     Stopped {
         path: String,
         program: &'static str,
         why: String,
-        /// True if a time limit was exceeded, which a retry may meet.
-        time: bool,
+        limit: RenderLimit,
     },
     #[error("{}: {why}", path.display())]
     Disk {
@@ -77,6 +109,17 @@ impl RenderError {
         }
     }
 
+    /// Returns whether the program took too long.
+    pub fn is_timeout(&self) -> bool {
+        matches!(
+            self,
+            Self::Stopped {
+                limit: RenderLimit::Time,
+                ..
+            }
+        )
+    }
+
     /// Returns whether a retry may succeed although Git is unchanged: the machine was busy or full,
     /// another host did not respond, a missing program may be installed.
     pub fn may_pass(&self) -> bool {
@@ -91,7 +134,8 @@ impl RenderError {
 impl Classify for RenderError {
     fn kind(&self) -> ErrorKind {
         match self {
-            Self::Disk { .. } | Self::Stopped { time: true, .. } => ErrorKind::Local,
+            Self::Disk { .. } => ErrorKind::Local,
+            _ if self.is_timeout() => ErrorKind::Local,
             Self::Git(error) => error.kind(),
             _ => ErrorKind::Config,
         }
@@ -105,8 +149,20 @@ impl Classify for RenderError {
             Self::Outside { what, .. } if what.contains("another host") => {
                 "Copy it into the repository; or write render.allowRemoteBases: true in tagboat.yaml, and what Git says is not all that counts.".into()
             }
-            Self::Stopped { time: true, .. } => "render.timeout in tagboat.yaml says how long it may take.".into(),
-            Self::Stopped { .. } => "render.memory in tagboat.yaml says how much memory it may take.".into(),
+            Self::Network { .. } => {
+                "Copy the file into the repository, and name it there by its path.".into()
+            }
+            Self::Unconfined { .. } => {
+                "Run tagboat on Linux 5.13 or later with Landlock, where a container may use landlock and seccomp; or write render.sandbox: auto in tagboat.yaml.".into()
+            }
+            Self::TooLarge { .. } => {
+                "Give the Application's files a folder of their own.".into()
+            }
+            Self::Stopped { limit, .. } => match limit {
+                RenderLimit::Time => "render.timeout in tagboat.yaml says how long it may take.".into(),
+                RenderLimit::Memory => "render.memory in tagboat.yaml says how much memory it may take.".into(),
+                RenderLimit::Output | RenderLimit::Files | RenderLimit::Processes => return None,
+            },
             Self::Both { .. } => "Move one of them into a folder of its own.".into(),
             Self::Git(error) => return error.hint(),
             _ => return None,
@@ -142,11 +198,11 @@ mod tests {
             why: why(),
             remote,
         };
-        let stopped = |time| RenderError::Stopped {
+        let stopped = |limit| RenderError::Stopped {
             path: path(),
             program: "helm",
             why: why(),
-            time,
+            limit,
         };
         let missing = RenderError::NoProgram {
             path: path(),
@@ -157,7 +213,7 @@ mod tests {
         for error in [
             missing,
             failed(true),
-            stopped(true),
+            stopped(RenderLimit::Time),
             RenderError::Disk {
                 path: path().into(),
                 why: why(),
@@ -170,7 +226,7 @@ mod tests {
             RenderError::NoFolder { path: path() },
             both,
             failed(false),
-            stopped(false),
+            stopped(RenderLimit::Memory),
             RenderError::Manifests(Vec::new()),
         ] {
             assert!(!error.may_pass(), "{error}");

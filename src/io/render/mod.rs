@@ -9,6 +9,7 @@
 //! unchanged inputs, and a change of a shared base reaches everything that reads it.
 
 mod cache;
+mod confinement;
 mod subprocess;
 mod error;
 mod helm;
@@ -17,7 +18,8 @@ mod plain;
 mod tree;
 mod program;
 
-pub use error::RenderError;
+pub use confinement::{sandbox_gap, sandbox_warning};
+pub use error::{RenderError, RenderLimit};
 
 use crate::{
     io::git::{Mirror, ObjectId, Revision},

@@ -2,7 +2,7 @@
 
 use super::{
     FolderKind, ProgramIdentity, RenderMethod, RenderSource, Renderer,
-    error::RenderError,
+    error::{RenderError, RenderLimit},
     helm, join, kustomize, shown, subprocess,
     tree::{EntryType, RenderTree},
 };
@@ -17,6 +17,12 @@ use std::{
     path::{Path, PathBuf},
     sync::{PoisonError, atomic::Ordering},
 };
+
+/// The end of the message of a Go program that is refused a socket.
+const NO_SOCKET: &str = "socket: operation not permitted";
+
+/// Bytes and files that are copied for one rendering.
+const LARGEST_COPY: (u64, usize) = (512 << 20, 100_000);
 
 pub(super) fn no_program(
     source: &RenderSource,
@@ -40,7 +46,21 @@ pub(super) fn copied(
     copy: &Path,
     warnings: &mut Vec<String>,
 ) -> Result<(), RenderError> {
-    let write = |path: &str, bytes: Vec<u8>| {
+    let (mut bytes_left, mut files_left) = LARGEST_COPY;
+    let mut write = |path: &str, bytes: Vec<u8>| {
+        let (left, files) = (
+            bytes_left.checked_sub(bytes.len() as u64),
+            files_left.checked_sub(1),
+        );
+        let (Some(left), Some(files)) = (left, files) else {
+            return Err(RenderError::TooLarge {
+                path: path.to_owned(),
+                mebibytes: LARGEST_COPY.0 >> 20,
+                files: LARGEST_COPY.1,
+            });
+        };
+        bytes_left = left;
+        files_left = files;
         let path = RepoPath::new(path)?;
         let file = copy.join(path.as_str());
         let parent = file.parent().unwrap_or(copy);
@@ -120,7 +140,7 @@ impl Renderer {
             ),
         };
         let folder = copy.join(&source.path);
-        let call = self.call(&identity, arguments, &folder, &home, remote);
+        let call = self.call(&identity, arguments, &folder, &root, &home, remote);
         self.runs.fetch_add(1, Ordering::Relaxed);
         let printed = call
             .run()
@@ -151,6 +171,7 @@ impl Renderer {
         identity: &'c ProgramIdentity,
         arguments: Vec<std::ffi::OsString>,
         folder: &'c Path,
+        inputs: &'c Path,
         home: &'c Path,
         remote: bool,
     ) -> subprocess::ProgramCall<'c> {
@@ -158,6 +179,7 @@ impl Renderer {
             kustomize: _,
             helm: _,
             allow_remote_bases: _,
+            sandbox,
             timeout,
             memory,
         } = self.settings;
@@ -165,10 +187,12 @@ impl Renderer {
             binary: &identity.file,
             arguments,
             folder,
+            inputs,
             home,
             timeout,
             memory,
             remote,
+            sandbox,
         }
     }
 
@@ -199,11 +223,33 @@ impl Renderer {
                 identity.file.clone(),
                 format!("cannot be started: {why}"),
             ),
+            subprocess::ProgramFailure::Unconfined(why) => {
+                RenderError::Unconfined { path, program, why }
+            }
+            subprocess::ProgramFailure::Failed(why) if why.contains(NO_SOCKET) => {
+                RenderError::Network {
+                    path,
+                    program,
+                    why: plain(why),
+                }
+            }
             subprocess::ProgramFailure::Failed(why) => RenderError::Failed {
                 path,
                 program,
                 why: plain(why),
                 remote,
+            },
+            subprocess::ProgramFailure::Files => RenderError::Stopped {
+                path,
+                program,
+                why: format!("it wrote more than {} MiB", subprocess::SCRATCH >> 20),
+                limit: RenderLimit::Files,
+            },
+            subprocess::ProgramFailure::Processes => RenderError::Stopped {
+                path,
+                program,
+                why: format!("it ran more than {} processes", subprocess::PROCESSES),
+                limit: RenderLimit::Processes,
             },
             subprocess::ProgramFailure::Time => RenderError::Stopped {
                 path,
@@ -212,13 +258,13 @@ impl Renderer {
                     "it took longer than {} s",
                     self.settings.timeout.as_secs_f32()
                 ),
-                time: true,
+                limit: RenderLimit::Time,
             },
             subprocess::ProgramFailure::Output => RenderError::Stopped {
                 path,
                 program,
                 why: "it printed more than 64 MiB".to_owned(),
-                time: false,
+                limit: RenderLimit::Output,
             },
             subprocess::ProgramFailure::Memory => {
                 let why = format!(
@@ -229,7 +275,7 @@ impl Renderer {
                     path,
                     program,
                     why,
-                    time: false,
+                    limit: RenderLimit::Memory,
                 }
             }
             subprocess::ProgramFailure::Killed(why) => {
@@ -242,7 +288,7 @@ impl Renderer {
                     path,
                     program,
                     why,
-                    time: false,
+                    limit: RenderLimit::Memory,
                 }
             }
         }
@@ -295,6 +341,7 @@ impl Renderer {
         let call = self.call(
             identity,
             arguments.iter().map(Into::into).collect(),
+            home,
             home,
             home,
             false,

@@ -1,22 +1,24 @@
 //! Runs other programs: kustomize and helm.
 //!
 //! A program gets a list of arguments (no shell), a cleared environment whose HOME is a temporary
-//! folder, an empty standard input, and limits of time, memory and output. It runs in its own
-//! process group, which is killed as a whole at the deadline or after its exit, so that nothing it
-//! started stays behind.
+//! folder, an empty standard input, and limits of time, memory, output, files and processes; its
+//! reach is confined by `confinement.rs`. It runs in its own process group, which is killed as a
+//! whole at the deadline or after its exit, so that nothing it started stays behind.
 //!
 //! Memory is limited by RLIMIT_DATA, set on the child's pid right after it was started: it counts
 //! writable memory. RLIMIT_AS would count address space, of which every Go program reserves more
 //! than it ever uses. On systems without prlimit only GOMEMLIMIT limits it.
 
-use crate::core::text::one_line_end;
+use super::confinement::{self, Confinement, StartFailure};
+use crate::{core::text::one_line_end, spec::settings::RenderSandbox};
 use std::{
     ffi::OsString,
+    fs,
     io::Read,
-    os::unix::process::CommandExt as _,
+    os::unix::process::{CommandExt as _, ExitStatusExt as _},
     path::{Path, PathBuf},
-    process::{Command, Stdio},
-    sync::mpsc,
+    process::{Command, ExitStatus, Stdio},
+    sync::mpsc::{self, RecvTimeoutError},
     time::{Duration, Instant},
 };
 
@@ -32,28 +34,53 @@ const LONGEST_COMPLAINT: usize = 2000;
 /// The polling interval for the exit of a process, once it has closed its output.
 const POLL: Duration = Duration::from_millis(2);
 
+/// Bytes that a program may write to its HOME.
+pub(super) const SCRATCH: u64 = 512 << 20;
+
+/// Files and folders that a program may make in its HOME.
+const SCRATCH_FILES: usize = 100_000;
+
+/// Files that a program may have open.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const OPEN_FILES: u64 = 1024;
+
+/// Processes that a program, itself counted, may run at once.
+pub(super) const PROCESSES: usize = 64;
+
+/// The interval at which files and processes are counted.
+const WATCH: Duration = Duration::from_millis(200);
+
 pub(crate) struct ProgramCall<'c> {
     pub binary: &'c Path,
     pub arguments: Vec<OsString>,
     pub folder: &'c Path,
-    /// The folder used as HOME.
+    /// The folder with everything that the program may read.
+    pub inputs: &'c Path,
+    /// The folder used as HOME, the only one that it may write to.
     pub home: &'c Path,
     pub timeout: Duration,
     pub memory: u64,
     /// True to allow other hosts, with our PATH and proxies; without them otherwise.
     pub remote: bool,
+    pub sandbox: RenderSandbox,
 }
 
 /// The reason why a program failed.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum ProgramFailure {
     NotStarted(String),
+    /// The system cannot confine it, as the settings require.
+    Unconfined(String),
     /// A non-zero exit, with the end of its error output.
     Failed(String),
     /// The deadline passed.
     Time,
     /// The output limit was exceeded.
     Output,
+    /// The limit of written files was exceeded.
+    Files,
+    /// The limit of processes was exceeded.
+    Processes,
     /// Killed, as systems do when memory is short; with its error output.
     Killed(String),
     /// The program reported that it ran out of memory.
@@ -64,11 +91,18 @@ impl ProgramCall<'_> {
     /// Runs the program and returns its output.
     pub(super) fn run(&self) -> Result<Vec<u8>, ProgramFailure> {
         let deadline = Instant::now() + self.timeout;
-        let mut child = self
-            .command()
-            .spawn()
-            .map_err(|error| ProgramFailure::NotStarted(error.to_string()))?;
-        bound(child.id(), self.memory);
+        let confinement = Confinement {
+            binary: self.binary,
+            inputs: self.inputs,
+            scratch: self.home,
+            remote: self.remote,
+        };
+        let started = confinement::start(&mut self.command(), confinement, self.sandbox);
+        let mut child = started.map_err(|failure| match failure {
+            StartFailure::System(error) => ProgramFailure::NotStarted(error.to_string()),
+            StartFailure::Unconfined(gap) => ProgramFailure::Unconfined(gap),
+        })?;
+        bound(child.id(), self.memory, self.timeout);
         let (sender, receiver) = mpsc::channel();
         // A thread waits for each pipe, because either may be full while the other is read. They
         // end with the pipes.
@@ -82,22 +116,22 @@ impl ProgramCall<'_> {
             .map(|pipe| collect(pipe, OutputLimit::Ends(COMPLAINED), true, sender));
         let (mut printed, mut complained) = (Vec::new(), Vec::new());
         let mut wrong = None;
-        for _ in [out, err].iter().flatten() {
-            match receiver.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok(ProgramOutput {
-                    complaint: true,
-                    bytes,
-                    ..
-                }) => complained = bytes,
-                Ok(ProgramOutput { too_much: true, .. }) => {
-                    wrong = Some(ProgramFailure::Output);
-                    break;
+        let mut pipes = [out, err].iter().flatten().count();
+        while pipes > 0 && wrong.is_none() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match receiver.recv_timeout(left.min(WATCH)) {
+                Ok(ProgramOutput { too_much: true, .. }) => wrong = Some(ProgramFailure::Output),
+                Ok(output) => {
+                    pipes -= 1;
+                    match output.complaint {
+                        true => complained = output.bytes,
+                        false => printed = output.bytes,
+                    }
                 }
-                Ok(ProgramOutput { bytes, .. }) => printed = bytes,
-                Err(_) => {
-                    wrong = Some(ProgramFailure::Time);
-                    break;
+                Err(RecvTimeoutError::Timeout) if !left.is_zero() => {
+                    wrong = self.excess(child.id());
                 }
+                Err(_) => wrong = Some(ProgramFailure::Time),
             }
         }
         while wrong.is_none() && !has_ended(child.id()) {
@@ -115,8 +149,17 @@ impl ProgramCall<'_> {
         match wrong {
             Some(wrong) => Err(wrong),
             None if status.success() => Ok(printed),
-            None => Err(complaint(&complained, status.code().is_none())),
+            None => Err(complaint(&complained, status)),
         }
+    }
+
+    /// Returns the limit that the running program exceeds, if any.
+    fn excess(&self, id: u32) -> Option<ProgramFailure> {
+        let mut budget = (SCRATCH, SCRATCH_FILES);
+        if !fits(self.home, &mut budget) {
+            return Some(ProgramFailure::Files);
+        }
+        (processes(id) > PROCESSES).then_some(ProgramFailure::Processes)
     }
 
     fn command(&self) -> Command {
@@ -185,6 +228,10 @@ pub(crate) fn find(binary: &Path) -> Option<PathBuf> {
         .find(|file| file.is_absolute() && file.is_file())
 }
 
+/// Signals at the limits of processor time and of a file's size.
+const XCPU: i32 = rustix::process::Signal::XCPU.as_raw();
+const XFSZ: i32 = rustix::process::Signal::XFSZ.as_raw();
+
 struct ProgramOutput {
     complaint: bool,
     bytes: Vec<u8>,
@@ -251,9 +298,53 @@ fn kill_group(id: u32) {
     }
 }
 
+/// Counts the files below a folder against a budget of bytes and files; false if it is exceeded.
+fn fits(folder: &Path, budget: &mut (u64, usize)) -> bool {
+    // The program may remove what is being counted.
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let Ok(data) = entry.metadata() else { continue };
+        let (Some(bytes), Some(files)) =
+            (budget.0.checked_sub(data.len()), budget.1.checked_sub(1))
+        else {
+            return false;
+        };
+        *budget = (bytes, files);
+        if data.is_dir() && !fits(&entry.path(), budget) {
+            return false;
+        }
+    }
+    true
+}
+
+/// Counts the processes of a group; none where the system has no `/proc`.
+fn processes(group: u32) -> usize {
+    let group = group.to_string();
+    let is_member = |entry: &fs::DirEntry| {
+        let name = entry.file_name();
+        let is_process = name.as_encoded_bytes().iter().all(u8::is_ascii_digit);
+        // Behind the name, which may contain anything: state, parent, group.
+        is_process
+            && fs::read_to_string(entry.path().join("stat")).is_ok_and(|stat| {
+                stat.rsplit_once(") ")
+                    .and_then(|(_, rest)| rest.split(' ').nth(2))
+                    .is_some_and(|found| found == group)
+            })
+    };
+    fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter(is_member)
+        .count()
+}
+
+/// Sets the limits of the system. That of processor time ends the program even if this process is
+/// killed before its deadline.
 #[cfg(any(target_os = "linux", target_os = "android"))]
-fn bound(id: u32, memory: u64) {
+fn bound(id: u32, memory: u64, timeout: Duration) {
     use rustix::process::{Resource, Rlimit, prlimit};
+    let processors = std::thread::available_parallelism().map_or(1, |count| count.get() as u64);
+    let seconds = (timeout.as_secs() + 1).saturating_mul(processors);
     let limit = |most: u64| Rlimit {
         current: Some(most),
         maximum: Some(most),
@@ -263,15 +354,24 @@ fn bound(id: u32, memory: u64) {
         // It may have exited already.
         let _ = prlimit(Some(pid), Resource::Data, limit(memory));
         let _ = prlimit(Some(pid), Resource::Core, limit(0));
+        let _ = prlimit(Some(pid), Resource::Fsize, limit(SCRATCH));
+        let _ = prlimit(Some(pid), Resource::Nofile, limit(OPEN_FILES));
+        let _ = prlimit(Some(pid), Resource::Cpu, limit(seconds));
     }
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn bound(_: u32, _: u64) {}
+fn bound(_: u32, _: u64, _: Duration) {}
 
 /// Classifies the end of a program. A Go program out of memory ends with a report of all its
 /// goroutines; only its first line is useful.
-fn complaint(bytes: &[u8], killed: bool) -> ProgramFailure {
+fn complaint(bytes: &[u8], status: ExitStatus) -> ProgramFailure {
+    match status.signal() {
+        Some(XFSZ) => return ProgramFailure::Files,
+        Some(XCPU) => return ProgramFailure::Time,
+        _ => {}
+    }
+    let killed = status.code().is_none();
     let text = String::from_utf8_lossy(bytes);
     // Usually "fatal error: runtime: out of memory"; a refused thread or page has other messages.
     let head = text.find("\ngoroutine ").map(|end| &text[..end]);
