@@ -46,7 +46,7 @@ use tagboat::{
         render::{RenderMethod, Rendered},
     },
     objects::object::{CompactObject, Object, ObjectOrigin},
-    reconcile::{ApplicationState, ReconcileMode, Reconciler, RenderFn, RepositoryId},
+    reconcile::{ApplicationState, ReconcileMode, Reconciler, RenderFn, RenderStage, RepositoryId},
     spec::{self, Application, Declarations, settings},
 };
 use tokio_util::sync::CancellationToken;
@@ -541,13 +541,13 @@ impl Fleet {
                 objects.map(|(line, value)| Object::new(value).unwrap().at(origin(line + 1)));
             let hash = format!("{number} {value}");
             let manifests = objects.map(CompactObject::new).collect();
-            Ok(Arc::new(Rendered {
+            Ok(RenderStage::Rendered(Arc::new(Rendered {
                 manifests,
                 how: RenderMethod::Plain,
                 warnings: Vec::new(),
                 left_out: Vec::new(),
                 hash,
-            }))
+            })))
         };
         let repository = RepositoryId {
             name: REPOSITORY.to_owned(),

@@ -4,6 +4,7 @@ use super::{
     ApplicationRequest, ReconcileMode, RepositoryId,
     mailbox::Mailbox,
     render_retry::RenderRetry,
+    render_slots::RenderSlots,
     status::{ApplicationState, ApplicationStatus, Message},
     unselected_table::{UnselectedApplications, UnselectedState},
     work::Work,
@@ -16,11 +17,8 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
 };
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Notify, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-
-/// Concurrent renderings. They block, and the target machines have two cores.
-const RENDERINGS: usize = 2;
 
 /// Cluster, name, and declaring repository of an Application.
 pub(crate) type ApplicationKey = (String, Name, String);
@@ -36,7 +34,7 @@ pub(crate) struct ReconcileContext {
     requests: Mutex<HashMap<ApplicationKey, Vec<ApplicationRequest>>>,
     pub stop: CancellationToken,
     pub tasks: TaskTracker,
-    pub render_permits: Semaphore,
+    pub renderings: RenderSlots,
     pub unselected: UnselectedApplications,
     /// The accepted revision, by cluster and repository.
     accepted: Mutex<HashMap<(String, String), String>>,
@@ -66,7 +64,7 @@ impl ReconcileContext {
             requests: Mutex::default(),
             stop,
             tasks,
-            render_permits: Semaphore::new(RENDERINGS),
+            renderings: RenderSlots::default(),
             unselected: UnselectedApplications::default(),
             accepted: Mutex::default(),
         }

@@ -17,8 +17,11 @@ mod queries;
 mod dependency_cycles;
 mod diff;
 mod cluster_state;
+mod fair_slots;
 mod render_queue;
 mod render_retry;
+mod render_slots;
+mod render_stage;
 mod repository;
 mod unselected;
 mod unselected_table;
@@ -44,7 +47,9 @@ pub use diff::{
 };
 pub use queries::{ApplicationRequest, RecordedApplication};
 pub use reason::Reason;
-pub use render_queue::{RenderFailure, RenderFn, from_git};
+pub use render_stage::{
+    RenderFailure, RenderFn, RenderProgram, RenderStage, SHORT_RETRY, TIMEOUT_RETRY, from_git,
+};
 pub use repository::RepositoryId;
 pub use status::{ApplicationState, ApplicationStatus, DriftedObject, Message, PlannedAction};
 
@@ -350,6 +355,7 @@ impl Reconciler {
                 .map(move |application| UnselectedApplication {
                     application: (*application).clone(),
                     cluster: Arc::clone(&self.clusters[*cluster]),
+                    repository: repository.name.clone(),
                     revision: revision.to_owned(),
                     render: Arc::clone(render),
                 })

@@ -1,53 +1,25 @@
 //! Renders declarations on blocking threads, and retries what failed.
 
 use super::{
-    Message, Reason, Reconciler, RepositoryId,
-    application::back_off,
+    Reason, Reconciler, RepositoryId,
     cluster_state::ClusterHandle,
     context::{ApplicationHandle, ReconcileContext},
+    render_stage::{RenderFailure, RenderFn},
     work::{AcceptedRevision, Work},
 };
-use crate::{
-    core::error::Classify as _,
-    io::{
-        git::{Mirror, ObjectId},
-        render::{RenderSource, Rendered, Renderer},
-    },
-    spec::Application,
+use crate::{core::retry, spec::Application};
+use std::{
+    sync::{Arc, PoisonError, atomic::Ordering},
+    time::Duration,
 };
-use std::sync::{Arc, PoisonError, atomic::Ordering};
 use tokio::time::Instant;
 
-/// Renders an Application at a revision. Blocks.
-pub type RenderFn = dyn Fn(&Application) -> Result<Arc<Rendered>, RenderFailure> + Send + Sync;
+/// Back-offs grow to this, or to twelve times the first one.
+const LONGEST_RETRY: Duration = Duration::from_secs(300);
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RenderFailure {
-    pub message: Message,
-    /// Whether a retry at the same revision may succeed.
-    pub transient: bool,
-}
-
-impl From<Message> for RenderFailure {
-    /// Creates a failure whose cause lies in Git.
-    fn from(message: Message) -> Self {
-        Self {
-            message,
-            transient: false,
-        }
-    }
-}
-
-/// Returns a function that renders from a commit of a mirror.
-pub fn from_git(renderer: Arc<Renderer>, mirror: Arc<Mirror>, commit: ObjectId) -> Arc<RenderFn> {
-    Arc::new(move |application| {
-        renderer
-            .render(&mirror, commit, &RenderSource::from(application))
-            .map_err(|error| RenderFailure {
-                message: Message::application(error.to_string()).with_hint(error.hint()),
-                transient: error.may_pass(),
-            })
-    })
+/// Returns the back-off after a number of failed renderings in a row.
+fn back_off(first: Duration, failures: u32) -> Duration {
+    retry::delay(failures, first, LONGEST_RETRY.max(first * 12))
 }
 
 impl Reconciler {
@@ -67,6 +39,7 @@ impl Reconciler {
         let attempt = RenderAttempt {
             generation: handle.next_generation(),
             handle,
+            repository: repository.name.clone(),
             application,
             revision,
             render,
@@ -89,9 +62,9 @@ impl Reconciler {
         loop {
             match attempt.run(&self.context).await {
                 RenderOutcome::Done => return,
-                RenderOutcome::Failed { transient } => {
+                RenderOutcome::Failed { retry } => {
                     failures += 1;
-                    let due = transient.then(|| Instant::now() + back_off(failures));
+                    let due = retry.map(|first| Instant::now() + back_off(first, failures));
                     if !attempt.wait_for_retry(&self.context, due).await {
                         return;
                     }
@@ -124,7 +97,8 @@ enum RenderOutcome {
     /// The result was handed over, or a newer revision superseded it.
     Done,
     Failed {
-        transient: bool,
+        /// The first back-off; none if only a request brings another attempt.
+        retry: Option<Duration>,
     },
     TaskEnded,
 }
@@ -132,6 +106,7 @@ enum RenderOutcome {
 struct RenderAttempt {
     handle: ApplicationHandle,
     generation: u64,
+    repository: String,
     application: Application,
     revision: String,
     render: Arc<RenderFn>,
@@ -140,19 +115,14 @@ struct RenderAttempt {
 impl RenderAttempt {
     async fn run(&self, context: &ReconcileContext) -> RenderOutcome {
         let handle = &self.handle;
-        let Ok(permit) = context.render_permits.acquire().await else {
+        let is_wanted = || handle.is_current(self.generation) && !context.stop.is_cancelled();
+        let rendered = context
+            .renderings
+            .render(&self.repository, &self.application, &self.render, is_wanted)
+            .await;
+        let Some(rendered) = rendered else {
             return RenderOutcome::Done;
         };
-        if !handle.is_current(self.generation) || context.stop.is_cancelled() {
-            return RenderOutcome::Done;
-        }
-        let (application, render) = (self.application.clone(), Arc::clone(&self.render));
-        let rendered = crate::io::try_blocking(move || render(&application)).await;
-        drop(permit);
-        let rendered = rendered.unwrap_or_else(|panic| {
-            let message = format!("a rendering exited unexpectedly: {panic}");
-            Err(Message::application(message).into())
-        });
         let mut last_rendered = handle
             .last_rendered
             .lock()
@@ -161,7 +131,7 @@ impl RenderAttempt {
             return RenderOutcome::Done;
         }
         let revision = self.revision.clone();
-        let (work, now, transient) = match rendered {
+        let (work, now, failure) = match rendered {
             Ok(rendered) => {
                 let now = Some((self.application.clone(), rendered.hash.clone()));
                 let work = if *last_rendered == now {
@@ -175,21 +145,21 @@ impl RenderAttempt {
                 };
                 (work, now, None)
             }
-            Err(RenderFailure { message, transient }) => {
+            Err(RenderFailure { message, retry }) => {
                 let work = Work::Unreadable {
                     revision,
                     reason: Reason::RenderFailed,
                     message,
                 };
-                (work, None, Some(transient))
+                (work, None, Some(retry))
             }
         };
         *last_rendered = now;
         // Set before the hand-over: the task clears `observed` while a retry is requested.
-        handle.render_retry.rendered(transient.is_some());
-        match (handle.mailbox.merge(work, Work::after), transient) {
+        handle.render_retry.rendered(failure.is_some());
+        match (handle.mailbox.merge(work, Work::after), failure) {
             (Err(_), _) => RenderOutcome::TaskEnded,
-            (Ok(()), Some(transient)) => RenderOutcome::Failed { transient },
+            (Ok(()), Some(retry)) => RenderOutcome::Failed { retry },
             (Ok(()), None) => RenderOutcome::Done,
         }
     }

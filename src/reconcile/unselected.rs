@@ -102,6 +102,7 @@ impl ReconcileContext {
         let UnselectedApplication {
             application,
             cluster,
+            repository,
             revision,
             render,
         } = one;
@@ -119,16 +120,11 @@ impl ReconcileContext {
                 .claim_keys(&application.name, revision, owned);
             return Ok(UnselectedState::Suspended);
         }
-        let permit = self
-            .render_permits
-            .acquire()
+        let rendered = self
+            .renderings
+            .render(repository, application, render, || true)
             .await
-            .map_err(|error| error.to_string())?;
-        let (render, declared) = (Arc::clone(render), application.clone());
-        let rendered = crate::io::try_blocking(move || render(&declared)).await;
-        drop(permit);
-        let rendered = rendered
-            .map_err(|panic| format!("a rendering exited unexpectedly: {panic}"))?
+            .ok_or("the rendering was superseded")?
             .map_err(|failure| failure.message.to_string())?;
         let resources = cluster
             .client

@@ -22,6 +22,7 @@ pub(crate) enum UnselectedState {
 pub(crate) struct UnselectedApplication {
     pub application: Application,
     pub cluster: Arc<ClusterHandle>,
+    pub repository: String,
     pub revision: String,
     pub render: Arc<RenderFn>,
 }

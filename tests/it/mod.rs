@@ -50,6 +50,7 @@ mod registry_sign_in;
 mod reconcile;
 mod reconcile_additions;
 mod reconcile_confined;
+mod reconcile_fair;
 mod reconcile_kinds;
 mod reconcile_records;
 mod reconcile_namespaces;

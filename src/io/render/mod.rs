@@ -14,6 +14,7 @@ mod subprocess;
 mod error;
 mod helm;
 mod kustomize;
+mod paths;
 mod plain;
 mod tree;
 mod program;
@@ -31,8 +32,9 @@ use crate::{
 };
 use cache::{CacheKey, RenderCache};
 use kustomize::ReadPaths;
+use paths::{join, outermost, shown};
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::HashMap,
     fmt,
     path::{Path, PathBuf},
     sync::{
@@ -127,6 +129,22 @@ pub struct Renderer {
     runs: AtomicU64,
 }
 
+/// The beginning of a rendering.
+#[derive(Debug)]
+pub enum RenderStart {
+    /// Plain manifests, or a cached result.
+    Done(Arc<Rendered>),
+    Program(PendingProgram),
+}
+
+/// A call of kustomize or helm that a rendering needs.
+#[derive(Debug)]
+pub struct PendingProgram {
+    way: FolderKind,
+    paths: Arc<[String]>,
+    remote: bool,
+}
+
 /// The identity of a binary: a replaced or modified file is another one.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct ProgramIdentity {
@@ -177,6 +195,33 @@ impl Renderer {
         self.render_at(mirror.at(commit)?, source)
     }
 
+    /// Renders `source` at a commit as far as that needs no program.
+    ///
+    /// # Errors
+    /// As [`Renderer::render`].
+    pub fn begin(
+        &self,
+        mirror: &Mirror,
+        commit: ObjectId,
+        source: &RenderSource,
+    ) -> Result<RenderStart, RenderError> {
+        self.begin_in(&RenderTree::Git(Box::new(mirror.at(commit)?)), source)
+    }
+
+    /// Runs the program that [`Renderer::begin`] came to at the same commit.
+    ///
+    /// # Errors
+    /// As [`Renderer::render`].
+    pub fn finish(
+        &self,
+        mirror: &Mirror,
+        commit: ObjectId,
+        source: &RenderSource,
+        call: PendingProgram,
+    ) -> Result<Arc<Rendered>, RenderError> {
+        self.finish_in(&RenderTree::Git(Box::new(mirror.at(commit)?)), source, call)
+    }
+
     /// The objects of `source` in the files of a commit.
     ///
     /// # Errors
@@ -211,6 +256,17 @@ impl Renderer {
         tree: &RenderTree<'_>,
         source: &RenderSource,
     ) -> Result<Arc<Rendered>, RenderError> {
+        match self.begin_in(tree, source)? {
+            RenderStart::Done(rendered) => Ok(rendered),
+            RenderStart::Program(call) => self.finish_in(tree, source, call),
+        }
+    }
+
+    fn begin_in(
+        &self,
+        tree: &RenderTree<'_>,
+        source: &RenderSource,
+    ) -> Result<RenderStart, RenderError> {
         if tree.kind(&source.path)? != Some(EntryType::Folder) {
             return Err(RenderError::NoFolder {
                 path: shown(&source.path),
@@ -224,15 +280,39 @@ impl Renderer {
             && let Some(key) = self.key(tree, options, &paths, way)?
             && let Some(result) = self.lock().get(key)
         {
-            return result;
+            return result.map(RenderStart::Done);
         }
         let way = way(tree, source)?;
         let reads = self.reads(tree, source, way)?;
-        let paths: Arc<[String]> = outermost(&reads.paths).into();
-        let result = self.fresh(tree, source, way, &paths, reads.remote);
-        if !reads.remote
-            && let Some(key) = self.key(tree, options, &paths, way)?
-        {
+        let call = PendingProgram {
+            way,
+            paths: outermost(&reads.paths).into(),
+            remote: reads.remote,
+        };
+        match way {
+            FolderKind::Plain => self.finish_in(tree, source, call).map(RenderStart::Done),
+            FolderKind::Kustomize | FolderKind::Helm => Ok(RenderStart::Program(call)),
+        }
+    }
+
+    fn finish_in(
+        &self,
+        tree: &RenderTree<'_>,
+        source: &RenderSource,
+        call: PendingProgram,
+    ) -> Result<Arc<Rendered>, RenderError> {
+        let PendingProgram { way, paths, remote } = call;
+        if remote {
+            return self.fresh(tree, source, way, &paths, remote);
+        }
+        let options = options(source);
+        let key = self.key(tree, options, &paths, way)?;
+        // The same folder may have been rendered for another cluster meanwhile.
+        if let Some(result) = key.and_then(|key| self.lock().get(key)) {
+            return result;
+        }
+        let result = self.fresh(tree, source, way, &paths, remote);
+        if let Some(key) = key {
             self.lock().put(options, (paths, way), key, &result);
         }
         result
@@ -396,41 +476,4 @@ fn options(source: &RenderSource) -> CacheKey {
         hasher.add(&serde_json::to_vec(values).unwrap_or_default());
     }
     hasher.done()
-}
-
-/// Drops paths below other paths of the set.
-fn outermost(paths: &BTreeSet<String>) -> Vec<String> {
-    let below = |path: &str, folder: &str| {
-        folder.is_empty()
-            || path
-                .strip_prefix(folder)
-                .is_some_and(|rest| rest.starts_with('/'))
-    };
-    paths
-        .iter()
-        .filter(|path| {
-            !paths
-                .iter()
-                .any(|other| other != *path && below(path, other))
-        })
-        .cloned()
-        .collect()
-}
-
-/// A path below a folder, either of which may be empty.
-fn join(folder: &str, name: &str) -> String {
-    if folder.is_empty() {
-        name.to_owned()
-    } else {
-        format!("{folder}/{name}")
-    }
-}
-
-/// A path as a message has it.
-fn shown(path: &str) -> String {
-    if path.is_empty() {
-        ".".to_owned()
-    } else {
-        path.to_owned()
-    }
 }

@@ -1,6 +1,7 @@
 //! A reconciler over an API server, with manifests from memory in place of Git: the fixture of the
 //! reconcile tests, for the real server and for the sandbox.
 
+use super::gate::Gate;
 use crate::servers::kube::Kube;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -21,7 +22,7 @@ use tagboat::{
     objects::object::{CompactObject, Object, ObjectOrigin},
     reconcile::{
         ApplicationState, ApplicationStatus, Message, ReconcileMode, Reconciler, RenderFailure,
-        RenderFn, RepositoryId,
+        RenderFn, RenderStage, RepositoryId, SHORT_RETRY,
     },
     spec::{self, Application, settings},
 };
@@ -53,6 +54,8 @@ pub(crate) struct Fleet<K: Backend = &'static Kube> {
     pub mistaken: Mutex<bool>,
     /// Blocks all renderings while locked.
     pub rendering: Arc<tokio::sync::Mutex<()>>,
+    /// Passed by the renderings of folders that begin with "chart-", which need a program.
+    pub programs: Arc<Gate>,
     revision: Mutex<u32>,
     stop: CancellationToken,
     cluster: settings::ClusterSettings,
@@ -103,7 +106,7 @@ impl Fleet {
 impl<K: Backend> Fleet<K> {
     /// Opens another repository in the same namespace and the same process.
     pub(crate) fn beside(&self, repository: RepositoryId) -> Self {
-        let (manifests, declared, revision, mistaken, rendering) = Default::default();
+        let (manifests, declared, revision, mistaken, rendering, programs) = Default::default();
         let (kube, reconciler, namespace) = (
             self.kube.clone(),
             Arc::clone(&self.reconciler),
@@ -118,6 +121,7 @@ impl<K: Backend> Fleet<K> {
             declared,
             mistaken,
             rendering,
+            programs,
             revision,
             stop,
             cluster,
@@ -159,7 +163,7 @@ impl<K: Backend> Fleet<K> {
             repository(&namespace, "git.example.org"),
         );
         let reconciler = reconciler(&cluster, mode, &stop).await;
-        let (manifests, declared, revision, mistaken, rendering) = Default::default();
+        let (manifests, declared, revision, mistaken, rendering, programs) = Default::default();
         Self {
             kube,
             reconciler,
@@ -168,6 +172,7 @@ impl<K: Backend> Fleet<K> {
             declared,
             mistaken,
             rendering,
+            programs,
             revision,
             stop,
             cluster,
@@ -284,6 +289,7 @@ impl<K: Backend> Fleet<K> {
             declared.mistakes
         );
         let (manifests, rendering) = (Arc::clone(&self.manifests), Arc::clone(&self.rendering));
+        let programs = Arc::clone(&self.programs);
         let render = move |application: &Application| {
             drop(rendering.blocking_lock());
             let values = manifests
@@ -306,7 +312,7 @@ impl<K: Backend> Fleet<K> {
             if let Some(why) = values.iter().find_map(Value::as_str) {
                 return Err(RenderFailure {
                     message: Message::application(format!("{}: {why}", application.path)),
-                    transient: true,
+                    retry: Some(SHORT_RETRY),
                 });
             }
             let origin = |line| ObjectOrigin {
@@ -318,13 +324,21 @@ impl<K: Backend> Fleet<K> {
                 .enumerate()
                 .map(|(line, value)| Object::new(value).unwrap().at(origin(line + 1)));
             let manifests = objects.map(CompactObject::new).collect();
-            Ok(Arc::new(Rendered {
+            let rendered = Arc::new(Rendered {
                 manifests,
                 how: RenderMethod::Plain,
                 warnings: Vec::new(),
                 left_out: Vec::new(),
                 hash,
-            }))
+            });
+            if !application.path.starts_with("chart-") {
+                return Ok(RenderStage::Rendered(rendered));
+            }
+            let programs = Arc::clone(&programs);
+            Ok(RenderStage::Program(Box::new(move || {
+                programs.pass();
+                Ok(rendered)
+            })))
         };
         self.reconciler.reconcile(
             &self.repository,

@@ -2,6 +2,7 @@
 
 pub(super) mod cluster;
 pub(super) mod fleet;
+mod gate;
 pub(super) mod forge;
 pub(super) mod process;
 #[cfg(feature = "demo")]
