@@ -84,6 +84,7 @@ fn configure(dir: &Path, host: &str) {
 
 fn engine(dir: &Path) -> Engine {
     let options = SettingsFile {
+        is_named: true,
         config: dir.join("tagboat.yaml"),
         repository: None,
     };

@@ -211,6 +211,7 @@ impl<'r> World<'r> {
 
     fn engine(&self) -> Engine {
         let options = SettingsFile {
+            is_named: true,
             config: self.dir.join("tagboat.yaml"),
             repository: None,
         };

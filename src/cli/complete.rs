@@ -65,6 +65,7 @@ fn declared() -> Vec<DeclaredNames> {
     let config = option(&words, "-c", "--config", "TAGBOAT_CONFIG");
     let repository = option(&words, "-r", "--repository", "TAGBOAT_REPOSITORY");
     let settings = SettingsFile {
+        is_named: config.is_some(),
         config: config.map_or_else(|| "tagboat.yaml".into(), Into::into),
         repository: repository.and_then(|name| name.into_string().ok()),
     };

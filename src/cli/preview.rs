@@ -27,7 +27,8 @@ Without --base, the commit where the head left the branch is the base; for a hea
 its first parent. Without --head, it is the branch's newest commit, or with -C the checked-out \
 one. For a repository in tagboat.yaml, revisions are branches, tags and commit ids; with -C, any \
 revision that Git accepts. A shallow clone may lack the base: fetch the whole history in the CI \
-job. --kustomize and --helm have an effect only with -C and without a tagboat.yaml.";
+job. With -C, the settings are those of the base revision or a file outside of the copy, unless \
+--config names one. --kustomize and --helm have an effect only with -C and without settings.";
 
 /// Show the effect of a change on clusters before it is merged
 ///
@@ -101,6 +102,9 @@ pub(super) fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Outcome,
 }
 
 fn text(answer: &PreviewAnswer, screen: &mut Screen) {
+    for warning in &answer.warnings {
+        screen.warning(warning);
+    }
     let (base, head) = (short_id(&answer.base), short_id(&answer.head));
     let revisions = screen.paint(Color::Bold, format_args!("{base} → {head}"));
     screen.line(match answer.applications.len() {

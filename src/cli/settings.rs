@@ -1,21 +1,21 @@
 //! The arguments that name the settings.
 
-use crate::service::engine::SettingsFile;
+use crate::service::{engine::SettingsFile, survey::SETTINGS_FILE};
 use std::path::PathBuf;
 
 /// The settings file, and the repository to use of it.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct SettingsArguments {
-    /// Read the settings from FILE
+    /// Read the settings from FILE; by default from tagboat.yaml, which in a Git working copy may
+    /// then choose no program, credential or cluster
     #[arg(
         short,
         long,
         value_name = "FILE",
-        default_value = "tagboat.yaml",
         env = "TAGBOAT_CONFIG",
         help_heading = "Settings"
     )]
-    config: PathBuf,
+    config: Option<PathBuf>,
 
     /// Use only this config repository of the settings, by name
     #[arg(
@@ -31,7 +31,8 @@ pub(super) struct SettingsArguments {
 impl SettingsArguments {
     pub(super) fn file(&self) -> SettingsFile {
         SettingsFile {
-            config: self.config.clone(),
+            is_named: self.config.is_some(),
+            config: self.config.clone().unwrap_or_else(|| SETTINGS_FILE.into()),
             repository: self.repository.clone(),
         }
     }

@@ -33,7 +33,8 @@ pub(super) struct Arguments {
     #[arg(long, conflicts_with = "limit")]
     all: bool,
 
-    /// Read the registries from FILE; by default from tagboat.yaml, if it exists
+    /// Read the registries from FILE; by default from tagboat.yaml, if it exists and lies in no Git
+    /// working copy
     #[arg(
         short,
         long,

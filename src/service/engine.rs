@@ -1,6 +1,6 @@
 //! The settings, and everything that a process opens from them: store, mirrors, clusters.
 
-use super::{Failure, types::available};
+use super::{Failure, checkout_trust, types::available};
 use crate::{
     core::{error::Classify, text::hex},
     events::Recorder,
@@ -36,6 +36,9 @@ use tokio_util::sync::CancellationToken;
 pub struct SettingsFile {
     /// The path.
     pub config: PathBuf,
+    /// True if the user named it. A `tagboat.yaml` that is only found in a Git working copy may
+    /// choose no program and no credential.
+    pub is_named: bool,
     /// The name of the only config repository to use; all if none.
     pub repository: Option<String>,
 }
@@ -64,8 +67,7 @@ pub struct ServiceContext {
     /// The folder of the store.
     folder: PathBuf,
     /// The settings file as the user named it.
-    file: PathBuf,
-    only: Option<String>,
+    file: SettingsFile,
 }
 
 /// Everything that a process has open.
@@ -84,12 +86,24 @@ impl ServiceContext {
     /// Reads the settings.
     ///
     /// # Errors
-    /// If the file cannot be read, is invalid, or has no repository of the given name.
+    /// If the file cannot be read, is invalid, or has no repository of the given name; or if it
+    /// has settings that count only in a file that the user has named.
     pub fn read(options: &SettingsFile) -> Result<Self, Failure> {
+        let context = Self::parse(options, &read_file(&options.config)?)?;
+        if !options.is_named {
+            checkout_trust::check(&context.settings, &options.config)?;
+        }
+        Ok(context)
+    }
+
+    /// Takes the settings from the text of a file, wherever it comes from.
+    ///
+    /// # Errors
+    /// If it is invalid, or has no repository of the given name.
+    pub(super) fn parse(options: &SettingsFile, source: &str) -> Result<Self, Failure> {
         let file = &options.config;
         let name = file.display().to_string();
-        let source = read_file(file)?;
-        let (settings, warnings) = parse(file, &source, settings::read)?;
+        let (settings, warnings) = parse(file, source, settings::read)?;
         let mut names = settings.repositories.iter().map(|one| &one.name);
         if let Some(only) = &options.repository
             && names.all(|name| name != only)
@@ -101,7 +115,7 @@ impl ServiceContext {
             )));
         }
         let connect = Connect::new(file);
-        let identity = SettingsIdentity::of(file, &source);
+        let identity = SettingsIdentity::of(file, source);
         let folder = match &settings.store {
             Some(folder) => connect.path(folder),
             None => default_folder(&identity.path),
@@ -114,8 +128,7 @@ impl ServiceContext {
             events: Recorder::default(),
             identity,
             folder,
-            file: file.clone(),
-            only: options.repository.clone(),
+            file: options.clone(),
         })
     }
 
@@ -124,11 +137,8 @@ impl ServiceContext {
     /// # Errors
     /// As [`ServiceContext::read`].
     pub fn read_again(&self) -> Result<Self, Failure> {
-        Self::read(&SettingsFile {
-            // The argument may be a link that leads elsewhere now.
-            config: self.file.clone(),
-            repository: self.only.clone(),
-        })
+        // The argument may be a link that leads elsewhere now.
+        Self::read(&self.file)
     }
 
     /// Checks that everything the settings name can be opened: secrets, keys and kubeconfigs.
@@ -176,7 +186,8 @@ impl ServiceContext {
     /// The config repositories to use.
     pub fn repositories(&self) -> impl Iterator<Item = &ConfigRepository> {
         self.settings.repositories.iter().filter(|repository| {
-            self.only
+            self.file
+                .repository
                 .as_ref()
                 .is_none_or(|only| *only == repository.name)
         })
@@ -279,6 +290,14 @@ impl ServiceContext {
             helm: resolve(&render.helm),
             ..render.clone()
         }
+    }
+
+    /// Returns the kubeconfigs of the clusters.
+    pub(super) fn kubeconfigs(&self) -> Vec<PathBuf> {
+        let clusters = self.settings.clusters.iter();
+        clusters
+            .filter_map(|cluster| Some(self.connect.path(cluster.kubeconfig.as_deref()?)))
+            .collect()
     }
 
     /// Returns the previewer of a repository, with the clusters of a reconciler or connections of

@@ -9,6 +9,7 @@
 //! every answer.
 
 pub mod check;
+mod checkout_trust;
 mod confirm_delete;
 pub mod diff;
 pub mod engine;

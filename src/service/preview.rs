@@ -1,7 +1,7 @@
 //! `preview`: the effect of a change on clusters, before it is merged.
 
 use super::{
-    Failure, Outcome, Progress, Service,
+    Failure, Outcome, Progress, Service, checkout_trust,
     engine::{ServiceContext, SettingsFile},
     types::available,
 };
@@ -9,7 +9,7 @@ use crate::{
     core::{error::ErrorKind, name::Name},
     io::{
         git::{Checkout, GitError, Mirror, ObjectId},
-        render::Renderer,
+        render::{Renderer, sandbox_warning},
     },
     preview::{PreviewClusters, Previewer, RevisionFiles},
     review::{ApplicationPreview, Preview, PreviewTrouble},
@@ -49,6 +49,9 @@ pub struct PreviewAnswer {
     pub base: String,
     /// The commit after.
     pub head: String,
+    /// Warnings about the settings and the sandbox.
+    #[serde(default)]
+    pub warnings: Vec<String>,
 }
 
 impl PreviewAnswer {
@@ -58,6 +61,7 @@ impl PreviewAnswer {
             trouble: preview.trouble,
             base: base.to_string(),
             head: head.to_string(),
+            warnings: Vec::new(),
         }
     }
 
@@ -169,15 +173,8 @@ pub async fn preview_working_copy(
         Some(base) => checkout.named(base)?,
         None => checkout.before(head)?,
     };
-    let settings = &copy.settings;
-    // Settings that the user did not name may be absent.
-    let has_settings = settings.config.exists()
-        || settings.config != Path::new("tagboat.yaml")
-        || settings.repository.is_some();
-    let context = match has_settings {
-        true => Some(ServiceContext::read(settings)?),
-        false => None,
-    };
+    let mut warnings = Vec::new();
+    let context = settings_of(copy, &checkout, base, &mut warnings)?;
     let temporary = tempfile::tempdir()
         .map_err(|error| Failure::input(format!("cannot create a temporary folder: {error}")))?;
     let render = context
@@ -187,6 +184,7 @@ pub async fn preview_working_copy(
         Some(context) => only_repository(context)?.policies.clone(),
         None => None,
     };
+    warnings.extend(sandbox_warning(&render));
     let previewer = Previewer {
         files: RevisionFiles::Checkout(checkout),
         policies,
@@ -195,7 +193,68 @@ pub async fn preview_working_copy(
     };
     progress.update("rendering and asking clusters");
     let preview = between(&previewer, base, head, &query.applications).await?;
-    Ok(PreviewAnswer::new(preview, base, head))
+    Ok(PreviewAnswer {
+        warnings,
+        ..PreviewAnswer::new(preview, base, head)
+    })
+}
+
+/// Returns the settings of a preview: those that the user has named; else those found outside of
+/// the working copy, or those of the base revision, which the change cannot have touched.
+fn settings_of(
+    copy: &WorkingCopy,
+    checkout: &Checkout,
+    base: ObjectId,
+    warnings: &mut Vec<String>,
+) -> Result<Option<ServiceContext>, Failure> {
+    let settings = &copy.settings;
+    let name = settings.config.display();
+    let is_inside = checkout_trust::is_inside(&settings.config, checkout.dir());
+    let context = if settings.is_named || !is_inside {
+        // Settings that the user did not name may be absent.
+        let is_wanted =
+            settings.is_named || settings.config.exists() || settings.repository.is_some();
+        is_wanted
+            .then(|| ServiceContext::read(settings))
+            .transpose()?
+    } else {
+        let path = checkout.path_of(&settings.config)?;
+        let written = checkout.at(base)?.read(&path)?;
+        let text = written.map(|file| String::from_utf8_lossy(&file.bytes).into_owned());
+        match text {
+            Some(text) => Some(ServiceContext::parse(settings, &text)?),
+            None if settings.config.exists() => {
+                warnings.push(format!(
+                    "{name} is not in the base revision, and is not used; name it with --config \
+                     if you trust it"
+                ));
+                None
+            }
+            None => None,
+        }
+    };
+    if !settings.is_named {
+        let mut programs = Vec::new();
+        if let Some(RenderSettings {
+            kustomize, helm, ..
+        }) = context.as_ref().map(ServiceContext::render)
+        {
+            programs.extend([kustomize, helm]);
+        } else {
+            // Of those on the command line, the names that PATH leads somewhere.
+            let given = [&copy.programs.kustomize, &copy.programs.helm];
+            let names = given
+                .into_iter()
+                .filter(|one| one.components().count() == 1);
+            programs.extend(names.cloned());
+        }
+        let kubeconfigs = context
+            .as_ref()
+            .map(ServiceContext::kubeconfigs)
+            .unwrap_or_default();
+        checkout_trust::check_paths(&programs, &kubeconfigs, checkout.dir())?;
+    }
+    Ok(context)
 }
 
 async fn clusters(

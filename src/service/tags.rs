@@ -1,6 +1,8 @@
 //! `tags`: the tags of an image in its registry.
 
-use super::{Failure, Outcome, Progress, engine::read_settings, survey::SETTINGS_FILE};
+use super::{
+    Failure, Outcome, Progress, checkout_trust, engine::read_settings, survey::SETTINGS_FILE,
+};
 use crate::{
     core::{
         image::{Digest, ImageRef, ImageRepository, Platform, Tag},
@@ -30,7 +32,8 @@ pub struct TagsQuery {
     pub image: String,
     /// The most tags to describe; none for all.
     pub limit: Option<usize>,
-    /// The settings with the registries; by default `tagboat.yaml`, if there is one here.
+    /// The settings with the registries; by default `tagboat.yaml`, if there is one here that lies
+    /// in no Git working copy.
     pub config: Option<PathBuf>,
     /// True to use plain HTTP, anonymously, without the settings.
     pub insecure: bool,
@@ -149,13 +152,28 @@ fn registries(
     query: &TagsQuery,
     repository: &ImageRepository,
 ) -> Result<(Registries, Vec<String>), Failure> {
+    let mut notes = Vec::new();
     let default = || {
-        Path::new(SETTINGS_FILE)
-            .is_file()
-            .then(|| SETTINGS_FILE.into())
+        let file = Path::new(SETTINGS_FILE);
+        if !file.is_file() {
+            return None;
+        }
+        if checkout_trust::is_in_working_copy(file) {
+            notes.push(format!(
+                "{SETTINGS_FILE} lies in a Git working copy, and is not used; name it with --config \
+                 if you trust it"
+            ));
+            return None;
+        }
+        Some(file.to_owned())
     };
-    let config = query.config.clone().or_else(default);
-    if let Some(config) = config.filter(|_| !query.insecure) {
+    let config = query.config.clone();
+    let config = if query.insecure {
+        None
+    } else {
+        config.or_else(default)
+    };
+    if let Some(config) = config {
         // The file of a CI job may have registries and nothing else.
         let (declared, warnings) = read_settings(&config, settings::read_registries)?;
         let connect = Connect::new(&config);
@@ -168,7 +186,7 @@ fn registries(
     let mut config = RegistryConfig::new(repository.registry());
     config.insecure = query.insecure;
     let registries = Registries::new(vec![config], RegistryTimeouts::one_shot())?;
-    Ok((registries, Vec::new()))
+    Ok((registries, notes))
 }
 
 async fn describe(

@@ -4,6 +4,7 @@
 mod registry;
 mod repository;
 mod verify;
+mod trust;
 
 pub use super::render_sandbox::RenderSandbox;
 use super::{

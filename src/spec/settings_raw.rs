@@ -9,6 +9,8 @@ use serde::Deserialize;
 use std::path::PathBuf;
 
 /// Settings of the tagboat process: repositories, registries, clusters, forges and credentials.
+/// A file in a Git working copy must be named with --config before it may choose programs,
+/// credentials, clusters or the store.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(rename = "Process")]

@@ -3,6 +3,8 @@
 
 mod answer_schema;
 mod body;
+#[cfg(feature = "demo")]
+mod cli_checkout;
 mod cli_local;
 mod cli_support;
 #[cfg(feature = "demo")]

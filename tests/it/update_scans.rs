@@ -221,6 +221,7 @@ fn progress_counts_images_and_tags() {
     let fleet = fleet("1h", &Setup::default());
     fleet.person(&[("q.yaml", &semver("db", "1.x", ""))], "db");
     let settings = SettingsFile {
+        is_named: true,
         config: fleet.config(),
         repository: None,
     };

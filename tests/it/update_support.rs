@@ -270,6 +270,7 @@ impl Fleet {
     /// A process with another settings file.
     pub(super) fn engine_of(&self, config: &Path) -> Engine {
         ServiceContext::read(&SettingsFile {
+            is_named: true,
             config: config.to_owned(),
             repository: None,
         })

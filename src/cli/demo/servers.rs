@@ -106,6 +106,7 @@ store: store
 
     pub(super) fn context(&self) -> Result<ServiceContext, Failure> {
         ServiceContext::read(&SettingsFile {
+            is_named: true,
             config: self.config.clone(),
             repository: None,
         })

@@ -51,6 +51,29 @@ impl Checkout {
         &self.dir
     }
 
+    /// Returns the path from the root of a file, which need not exist, in an existing folder.
+    ///
+    /// # Errors
+    /// [`GitError::Checkout`] if it lies elsewhere.
+    pub fn path_of(&self, file: &Path) -> Result<String, GitError> {
+        let failed = |why: String| GitError::Checkout {
+            dir: self.dir.clone(),
+            why: format!("{}: {why}", file.display()),
+        };
+        let folder = match file.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => folder,
+            _ => Path::new("."),
+        };
+        let folder = folder
+            .canonicalize()
+            .map_err(|error| failed(error.to_string()))?;
+        let path = folder.join(file.file_name().unwrap_or_default());
+        let inside = path.strip_prefix(&self.dir).ok().and_then(Path::to_str);
+        inside
+            .map(str::to_owned)
+            .ok_or_else(|| failed("lies outside of it".to_owned()))
+    }
+
     /// Opens a commit for reading.
     ///
     /// # Errors

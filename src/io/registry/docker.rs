@@ -193,6 +193,10 @@ pub(crate) async fn ask_helper(
         origin: format!("credential helper {}", shown(&program)),
         why,
     };
+    if program.contains('/') && !program.starts_with('/') {
+        // It would be looked for in the folder of the user, which may be a checkout.
+        return Err(trouble("is a relative path".to_owned()));
+    }
     let mut child = tokio::process::Command::new(&program)
         .arg("get")
         .stdin(Stdio::piped())

@@ -16,6 +16,10 @@ use std::{
 
 /// The reach of a program.
 #[derive(Debug, Clone, Copy)]
+#[cfg_attr(
+    not(target_os = "linux"),
+    allow(dead_code, reason = "only Linux can confine programs")
+)]
 pub(super) struct Confinement<'c> {
     pub binary: &'c Path,
     /// A folder that it may read.

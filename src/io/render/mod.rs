@@ -21,6 +21,7 @@ mod program;
 
 pub use confinement::{sandbox_gap, sandbox_warning};
 pub use error::{RenderError, RenderLimit};
+pub use subprocess::find as find_program;
 
 use crate::{
     io::git::{Mirror, ObjectId, Revision},

@@ -216,7 +216,7 @@ impl ProgramCall<'_> {
 }
 
 /// Resolves a program: a path as it is, or a bare name on PATH.
-pub(crate) fn find(binary: &Path) -> Option<PathBuf> {
+pub fn find(binary: &Path) -> Option<PathBuf> {
     if binary.components().count() > 1 {
         return binary
             .is_file()

@@ -94,7 +94,7 @@ pub(super) fn environments(drafts: &[EnvironmentDraft]) -> String {
 pub(super) fn settings(in_folder: bool, origin: Option<&Origin>, needs_forge: bool) -> String {
     let mut text = String::from(
         "# Drafted by tagboat init: how to reach everything.\n\
-         # Next: tagboat plan, tagboat run --once, tagboat run.\n\
+         # Next, with -c tagboat.yaml: tagboat plan, tagboat run --once, tagboat run.\n\
          repositories:\n",
     );
     let url = match origin {

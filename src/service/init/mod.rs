@@ -170,7 +170,7 @@ pub fn init(query: &InitQuery) -> Result<InitAnswer, Failure> {
         if path.symlink_metadata().is_ok() {
             file.state = DraftState::Exists;
         } else if query.write {
-            match safe_point::uninterrupted(|| write(&path, &file.text)) {
+            match safe_point::uninterrupted(|| write(&query.folder, &file.path, &file.text)) {
                 Ok(()) => file.state = DraftState::Written,
                 Err(error) => {
                     file.state = DraftState::Failed;
@@ -215,12 +215,26 @@ impl From<&EnvironmentDraft> for DraftedEnvironment {
     }
 }
 
-/// Creates a file and its folder; an existing file is an error, also if it came in between.
-fn write(path: &Path, text: &str) -> io::Result<()> {
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder)?;
+/// Creates a file and its folders below `root`. An existing file is an error, also if it came in
+/// between, and so is a folder that is a link, which may lead out of the repository.
+fn write(root: &Path, path: &str, text: &str) -> io::Result<()> {
+    let mut folder = root.to_owned();
+    let (folders, name) = path.rsplit_once('/').unwrap_or(("", path));
+    for part in folders.split('/').filter(|part| !part.is_empty()) {
+        folder.push(part);
+        match folder.symlink_metadata() {
+            Ok(data) if data.is_symlink() => {
+                let why = format!("{part} is a symbolic link, which is not followed");
+                return Err(io::Error::other(why));
+            }
+            Ok(_) => {}
+            Err(_) => fs::create_dir(&folder)?,
+        }
     }
-    io::Write::write_all(&mut fs::File::create_new(path)?, text.as_bytes())
+    io::Write::write_all(
+        &mut fs::File::create_new(folder.join(name))?,
+        text.as_bytes(),
+    )
 }
 
 /// Drafted policies, and the reasons why others are missing.

@@ -143,6 +143,7 @@ impl Fleet {
 
     pub(super) fn engine(&self, store: &str) -> Engine {
         ServiceContext::read(&SettingsFile {
+            is_named: true,
             config: self.config(store),
             repository: None,
         })
