@@ -3,7 +3,9 @@
 
 use super::{
     ImageMove, PreviewSummary,
-    types::{Approvals, CheckState, Checks, ChecksState, Mergeable, PullRequest, RequestStatus},
+    types::{
+        Approvals, Check, CheckState, Checks, ChecksState, Mergeable, PullRequest, RequestStatus,
+    },
 };
 use crate::{
     core::{
@@ -11,7 +13,7 @@ use crate::{
         text::plain,
         version::Bump,
     },
-    spec::{AutoMerge, RequireChecks},
+    spec::{AutoMerge, RequireChecks, RequiredCheck},
 };
 use jiff::{SignedDuration, Timestamp};
 
@@ -280,23 +282,41 @@ impl MergeBlockers {
     }
 
     /// Checks that must pass by name; failed and pending ones are reported already.
-    fn for_named(&mut self, names: &[String], checks: &Checks) {
-        let of = |name: &str| {
-            checks
-                .named
-                .iter()
-                .filter(|check| check.name == name)
+    fn for_named(&mut self, wanted: &[RequiredCheck], checks: &Checks) {
+        let named = |wanted: &RequiredCheck| {
+            let name = wanted.name.clone();
+            checks.named.iter().filter(move |check| check.name == name)
+        };
+        let of = |wanted: &RequiredCheck| {
+            named(wanted)
+                .filter(|check| wanted.app.is_none() || is_reported_by(check, wanted))
                 .map(|check| check.state)
                 .max()
         };
-        let are = |state: Option<CheckState>| -> Vec<String> {
-            names
-                .iter()
-                .filter(|name| of(name) == state)
-                .map(|name| plain(name))
-                .collect()
-        };
-        let (silent, skipped) = (are(None), are(Some(CheckState::Skipped)));
+        let are = |state: Option<CheckState>| wanted.iter().filter(move |one| of(one) == state);
+        let shown = |one: &RequiredCheck| plain(&one.to_string());
+        let (others, silent): (Vec<_>, Vec<_>) =
+            are(None).partition(|one| named(one).any(|check| check.state == CheckState::Passed));
+        let silent: Vec<String> = silent.into_iter().map(shown).collect();
+        let skipped: Vec<String> = are(Some(CheckState::Skipped)).map(shown).collect();
+        for one in others {
+            let by: Vec<String> = named(one)
+                .map(|check| {
+                    plain(
+                        check
+                            .app
+                            .as_deref()
+                            .unwrap_or("one that the forge does not tell"),
+                    )
+                })
+                .collect();
+            self.say(format!(
+                "The check {} was reported by {}, and must pass by {}.",
+                plain(&one.name),
+                list(&by),
+                plain(one.app.as_deref().unwrap_or_default())
+            ));
+        }
         if !silent.is_empty() {
             let have = if silent.len() == 1 { "has" } else { "have" };
             self.say(format!(
@@ -404,6 +424,15 @@ fn checks_named(names: &[String]) -> String {
         if names.len() == 1 { "" } else { "s" },
         list(names)
     )
+}
+
+/// Tells whether the App or account that a declaration names reported a check.
+fn is_reported_by(check: &Check, wanted: &RequiredCheck) -> bool {
+    check
+        .app
+        .as_deref()
+        .zip(wanted.app.as_deref())
+        .is_some_and(|(app, wanted)| app.eq_ignore_ascii_case(wanted))
 }
 
 /// Joins words as `a`, `a and b`, `a, b and c`; beyond [`NAMED`] the others are counted.

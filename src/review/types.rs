@@ -203,6 +203,8 @@ pub struct Check {
     pub url: Option<String>,
     /// Time of its last report, by the forge's clock.
     pub at: Option<Timestamp>,
+    /// The App or account that reported it; none if the forge does not tell.
+    pub app: Option<String>,
 }
 
 /// State of all checks of a commit.
@@ -269,6 +271,7 @@ impl Checks {
                     required: true,
                     url: None,
                     at: None,
+                    app: None,
                 });
             }
         }

@@ -5,6 +5,7 @@ use super::{
     document::SpecReader,
     policy::{ImagePolicy, cron},
     raw::{self, Declaration, EnvironmentSpec},
+    required_checks::{RequireChecks, read_checks},
 };
 use crate::core::{
     schedule::{self, Window},
@@ -102,18 +103,6 @@ pub struct AutoMerge {
     /// The minimum age of every chosen tag.
     pub minimum_age: Option<Duration>,
     pub require_checks: RequireChecks,
-}
-
-/// The checks that must have passed before a merge. A failed or pending check always blocks it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum RequireChecks {
-    /// None need be there.
-    No,
-    /// The checks that the base branch requires; if it requires none, at least one, followed by a
-    /// settling time for others that may start.
-    Any,
-    /// These checks, by name, in addition to those that the base branch requires.
-    Named(Vec<String>),
 }
 
 /// Globs over paths from the root of the repository.
@@ -431,34 +420,6 @@ fn read_via(
         request,
         auto_merge,
     })
-}
-
-fn read_checks(
-    at: &mut SpecReader<'_>,
-    raw: Option<raw::RawRequireChecks>,
-) -> Option<RequireChecks> {
-    let names = match raw {
-        None | Some(raw::RawRequireChecks::Whether(true)) => return Some(RequireChecks::Any),
-        Some(raw::RawRequireChecks::Whether(false)) => return Some(RequireChecks::No),
-        Some(raw::RawRequireChecks::Named(names)) => names,
-    };
-    for (index, name) in names.iter().enumerate() {
-        let pointer = format!("/spec/update/autoMerge/requireChecks/{index}");
-        if name.trim() != name || name.is_empty() || name.chars().any(char::is_control) {
-            at.error(
-                &pointer,
-                format!("{name:?} is no name of a check: write it as the forge shows it"),
-            );
-        } else if name.starts_with("tagboat/") {
-            at.error(
-                &pointer,
-                format!("{name:?} is a status of tagboat's own, which never counts as a check"),
-            );
-        } else if names[..index].contains(name) {
-            at.error(&pointer, format!("{name:?} is named twice"));
-        }
-    }
-    (!at.failed()).then_some(RequireChecks::Named(names))
 }
 
 fn read_bump(raw: raw::RawBump) -> Bump {

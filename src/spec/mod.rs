@@ -22,6 +22,7 @@ mod raw;
 mod repair;
 mod render_sandbox;
 mod schema;
+mod required_checks;
 mod secret_source;
 mod spelling;
 mod validator;
@@ -32,7 +33,7 @@ pub use application::{
 pub use diagnostic::{Diagnostic, Severity, SourcePlace};
 pub use environment::{
     AutoMerge, ChangeGroup, CommitAuthor, Environment, LabelSelector, MergeMethod, Paths,
-    ReferenceScope, RequestOptions, RequireChecks, WriteMode,
+    ReferenceScope, RequestOptions, WriteMode,
 };
 pub use flux::FluxImageRepository;
 pub use forge::{ForgeCredentials, ForgeSpec};
@@ -40,6 +41,7 @@ pub use forge_kind::ForgeKind;
 pub use health::HealthRule;
 pub use policy::{DigestReflection, ImagePolicy, PolicyKind, SortOrder, TagFilter};
 pub use schema::{SchemaKind, schema};
+pub use required_checks::{RequireChecks, RequiredCheck};
 pub use secret_source::SecretSource;
 pub(crate) use spelling::nearest;
 

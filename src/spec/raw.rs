@@ -320,7 +320,8 @@ pub(crate) struct RawAutoMerge {
     pub bump: Vec<RawBump>,
     /// The minimum age of every chosen tag.
     pub minimum_age: Option<String>,
-    /// The names of the checks that must have passed; or true: those that the base requires, or
+    /// The checks that must have passed, each a name, or `{name, app}` with the App or account
+    /// that must have reported it; or true: those that the base requires, or
     /// where it names none at least one, two minutes after the last has ended; or false: none need
     /// be there. True where nothing is written.
     #[serde(default)]
@@ -332,11 +333,33 @@ pub(crate) struct RawAutoMerge {
 #[serde(untagged)]
 pub(crate) enum RawRequireChecks {
     Whether(bool),
-    Named(Vec<String>),
+    Named(Vec<RawRequiredCheck>),
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum RawRequiredCheck {
+    Name(String),
+    Reported { name: String, app: String },
 }
 
 fn require_checks(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-    schemars::json_schema!({"type": ["boolean", "array", "null"], "items": {"type": "string"}, "minItems": 1})
+    schemars::json_schema!({
+        "type": ["boolean", "array", "null"],
+        "items": {
+            "type": ["string", "object"],
+            "properties": {
+                "name": {"type": "string", "description": "The name, as the forge shows it."},
+                "app": {
+                    "type": "string",
+                    "description": "The App on GitHub, as in its URL; the login of the account on GitLab and Gitea."
+                }
+            },
+            "required": ["name", "app"],
+            "additionalProperties": false
+        },
+        "minItems": 1
+    })
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]

@@ -3,7 +3,7 @@
 use crate::{
     core::schedule::{self, Window},
     review::{ImageMove, merging::list},
-    spec::{AutoMerge, RequireChecks},
+    spec::{AutoMerge, RequireChecks, RequiredCheck},
 };
 
 /// Describes how a pull request is merged: by a person, or automatically and when.
@@ -36,9 +36,11 @@ pub fn merging_words(
         RequireChecks::No => "no check fails or is pending".to_owned(),
         RequireChecks::Any => "its checks have passed".to_owned(),
         RequireChecks::Named(names) if names.len() == 1 => {
-            format!("its check {} has passed", list(names))
+            format!("its check {} has passed", list(&words(names)))
         }
-        RequireChecks::Named(names) => format!("its checks {} have passed", list(names)),
+        RequireChecks::Named(names) => {
+            format!("its checks {} have passed", list(&words(names)))
+        }
     }];
     if let Some(age) = minimum_age {
         conditions.push(format!("every tag was seen for {}", schedule::show(*age)));
@@ -55,6 +57,10 @@ pub fn merging_words(
     format!(
         "It is merged automatically when {all}. A refused dry run, a failed preview or a foreign commit stops that."
     )
+}
+
+fn words(checks: &[RequiredCheck]) -> Vec<String> {
+    checks.iter().map(ToString::to_string).collect()
 }
 
 #[cfg(test)]
@@ -89,16 +95,22 @@ mod tests {
             "It is merged automatically when its checks have passed and every tag was seen for 24h. A refused dry run, a \
              failed preview or a foreign commit stops that."
         );
+        let required = |text: &str| {
+            let (name, app) = text.split_once('@').unwrap_or((text, ""));
+            RequiredCheck {
+                name: name.to_owned(),
+                app: Some(app.to_owned()).filter(|app| !app.is_empty()),
+            }
+        };
         let named = |names: &[&str]| AutoMerge {
             minimum_age: None,
-            require_checks: RequireChecks::Named(
-                names.iter().map(|name| (*name).to_owned()).collect(),
-            ),
+            require_checks: RequireChecks::Named(names.iter().map(|name| required(name)).collect()),
             ..rules(&[Bump::Patch])
         };
         let end = "A refused dry run, a failed preview or a foreign commit stops that.";
         for (names, expected) in [
             (&["build"][..], "its check build has passed"),
+            (&["ci@robot"], "its check ci (by robot) has passed"),
             (&["a", "b", "c"], "its checks a, b and c have passed"),
         ] {
             assert_eq!(

@@ -47,6 +47,14 @@ fn check(name: &str, state: CheckState) -> Check {
         required: false,
         url: None,
         at: Some(at("2026-11-21T11:00:00Z")),
+        app: None,
+    }
+}
+
+fn required(name: &str, app: Option<&str>) -> RequiredCheck {
+    RequiredCheck {
+        name: name.to_owned(),
+        app: app.map(str::to_owned),
     }
 }
 
@@ -138,7 +146,17 @@ impl MergeFixture {
     /// Names the checks that must pass.
     fn name(&mut self, names: &[&str]) {
         self.auto_merge.require_checks =
-            RequireChecks::Named(names.iter().map(|name| (*name).to_owned()).collect());
+            RequireChecks::Named(names.iter().map(|name| required(name, None)).collect());
+    }
+
+    /// Names the App that must have reported `ci/test`, and the states that Apps reported.
+    fn reported(&mut self, app: &str, by: &[(Option<&str>, CheckState)]) {
+        self.auto_merge.require_checks = RequireChecks::Named(vec![required("ci/test", Some(app))]);
+        let checks = by.iter().map(|(app, state)| Check {
+            app: app.map(str::to_owned),
+            ..check("ci/test", *state)
+        });
+        self.checks = Some(Checks::of(checks.collect()));
     }
 
     fn checks(&mut self, checks: &[(&str, CheckState)]) {
@@ -311,6 +329,24 @@ fn merging_unmet_rule_has_its_sentence() {
         (
             |w| w.checks(&[("ci/build", CheckState::Skipped)]),
             "No check has reported; autoMerge.requireChecks: false merges without checks.",
+            None,
+            true,
+        ),
+        (
+            |w| w.reported("github-actions", &[(Some("mallory"), CheckState::Passed)]),
+            "The check ci/test was reported by mallory, and must pass by github-actions.",
+            None,
+            true,
+        ),
+        (
+            |w| w.reported("github-actions", &[(None, CheckState::Passed)]),
+            "The check ci/test was reported by one that the forge does not tell, and must pass by github-actions.",
+            None,
+            true,
+        ),
+        (
+            |w| w.reported("github-actions", &[]),
+            "The check ci/test (by github-actions) has not reported yet.",
             None,
             true,
         ),

@@ -7,6 +7,7 @@ fn check(name: &str, state: CheckState) -> Check {
         required: false,
         url: None,
         at: None,
+        app: None,
     }
 }
 

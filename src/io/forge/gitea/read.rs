@@ -136,6 +136,7 @@ struct GiteaStatus {
     target_url: Option<String>,
     updated_at: Option<Timestamp>,
     created_at: Option<Timestamp>,
+    creator: Option<GiteaUser>,
 }
 
 #[derive(Deserialize)]
@@ -478,5 +479,6 @@ fn check(status: &GiteaStatus) -> Check {
         required: false,
         url,
         at: status.updated_at.or(status.created_at),
+        app: status.creator.as_ref().map(|user| user.login.clone()),
     }
 }

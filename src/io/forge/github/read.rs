@@ -343,6 +343,7 @@ fn run_check(run: CheckRun) -> Check {
         required: false,
         url: run.html_url,
         at: run.completed_at.or(run.started_at),
+        app: run.app.and_then(|app| app.slug),
     }
 }
 
@@ -358,5 +359,7 @@ fn status_check(status: GithubStatus) -> Check {
         required: false,
         url: status.target_url,
         at: status.updated_at,
+        // The combined status does not tell who set it.
+        app: None,
     }
 }

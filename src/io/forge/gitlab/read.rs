@@ -160,6 +160,8 @@ struct GitlabStatus {
     created_at: Option<Timestamp>,
     started_at: Option<Timestamp>,
     finished_at: Option<Timestamp>,
+    /// The account that set an external status, or for which a job runs.
+    author: Option<GitlabUser>,
 }
 
 #[derive(Deserialize)]
@@ -317,6 +319,7 @@ impl Gitlab {
                     required,
                     url: pipeline.web_url,
                     at: pipeline.updated_at,
+                    app: None,
                 });
             }
             // Wanted, and not there yet, or there for another head.
@@ -326,6 +329,7 @@ impl Gitlab {
                 required,
                 url: None,
                 at: None,
+                app: None,
             }),
             _ => {}
         }
@@ -459,6 +463,7 @@ fn status_check(status: GitlabStatus) -> Check {
         required: false,
         url: status.target_url,
         at,
+        app: status.author.map(|author| author.username),
     }
 }
 

@@ -14,7 +14,7 @@ fn enough(w: &MergeFixture, checks: &[Check]) -> bool {
     };
     match &w.auto_merge.require_checks {
         RequireChecks::No => true,
-        RequireChecks::Named(names) => names.iter().all(|name| passed(Some(name))),
+        RequireChecks::Named(names) => names.iter().all(|one| passed(Some(&one.name))),
         RequireChecks::Any if !passed(None) => false,
         RequireChecks::Any => {
             counting.clone().any(|c| c.required)

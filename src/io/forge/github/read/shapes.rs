@@ -119,6 +119,12 @@ pub(super) struct CheckRun {
     pub(super) html_url: Option<String>,
     pub(super) started_at: Option<Timestamp>,
     pub(super) completed_at: Option<Timestamp>,
+    pub(super) app: Option<GithubApp>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct GithubApp {
+    pub(super) slug: Option<String>,
 }
 
 #[derive(Deserialize)]
