@@ -6,8 +6,10 @@ use crate::core::{
     name::Name,
 };
 use serde::{Deserialize, Serialize};
+pub use signature::{MarkerKey, MarkerSubject};
 use written::SerializedMarker;
 
+mod signature;
 mod written;
 
 const BEGIN: &str = "<!-- tagboat:request ";
@@ -115,13 +117,22 @@ impl Marker {
         }
     }
 
-    /// Returns the marker as the first line of a text, with at most `most` characters.
+    /// Returns the marker as the first line of a text, with at most `most` characters, signed if a
+    /// key is given.
     ///
     /// If there are too many moves, it drops first the digests whose tag is enough, then moves at
     /// the end. Nothing in it can end the comment early, or means anything to a forge.
-    pub fn write(&self, most: usize) -> String {
+    pub fn write(&self, most: usize, signer: Option<(&MarkerKey, MarkerSubject<'_>)>) -> String {
+        let most = most.saturating_sub(signer.map_or(0, |_| signature::SIGNATURE_LENGTH));
+        let json = self.fitting(most.saturating_sub(BEGIN.len() + END.len()));
+        let signature = signer.map(|(key, subject)| key.sign(subject, &json));
+        format!("{BEGIN}{json}{}{END}", signature.unwrap_or_default())
+    }
+
+    /// Returns the JSON with at most `most` characters, as far as there are moves to drop.
+    fn fitting(&self, most: usize) -> String {
         let whole = self.text();
-        if whole.chars().count() <= most {
+        if whole.len() <= most {
             return whole;
         }
         let mut fitting = self.clone();
@@ -134,7 +145,7 @@ impl Marker {
         }
         loop {
             let text = fitting.text();
-            if text.chars().count() <= most || fitting.moves.is_empty() {
+            if text.len() <= most || fitting.moves.is_empty() {
                 return text;
             }
             let kept = fitting.moves.len() * 3 / 4;
@@ -143,11 +154,11 @@ impl Marker {
         }
     }
 
+    /// Returns the JSON in ASCII.
     fn text(&self) -> String {
         // In JSON these characters occur in strings only, where each may be escaped.
         let json = serde_json::to_string(self).unwrap_or_default();
         let mut text = String::with_capacity(json.len() + 32);
-        text.push_str(BEGIN);
         for c in json.chars() {
             match c {
                 '<' | '>' | '&' | '@' | '#' | '`' | '!' => {
@@ -162,7 +173,6 @@ impl Marker {
                 c => text.push(c),
             }
         }
-        text.push_str(END);
         text
     }
 
@@ -176,10 +186,9 @@ impl Marker {
         };
         let wrong =
             |why: String| MarkerError(why.chars().take(200).flat_map(char::escape_debug).collect());
-        let (json, _) = rest
-            .split_once("-->")
-            .ok_or_else(|| wrong("it has no end".to_owned()))?;
-        serde_json::from_str(json.trim())
+        let inside = enclosed(rest).ok_or_else(|| wrong("it has no end".to_owned()))?;
+        let (json, _) = signature::split(inside);
+        serde_json::from_str(json)
             .map(Some)
             .map_err(|error| wrong(error.to_string()))
     }
@@ -188,6 +197,11 @@ impl Marker {
     pub fn of(request: &PullRequest) -> Option<Self> {
         Self::read(&request.body).ok().flatten()
     }
+}
+
+/// Returns the content of a comment whose begin was read.
+fn enclosed(rest: &str) -> Option<&str> {
+    Some(rest.split_once("-->")?.0)
 }
 
 #[cfg(test)]
@@ -214,7 +228,7 @@ mod tests {
             Marker::read("Nothing to see\r\n<!-- tagboat:others -->"),
             Ok(None)
         );
-        let good = Marker::new("prod", None, &[row(None)], "c".into()).write(10_000);
+        let good = Marker::new("prod", None, &[row(None)], "c".into()).write(10_000, None);
         for (text, why) in [
             ("<!-- tagboat:request {", "no end"),
             ("<!-- tagboat:request {} -->", "missing field"),
@@ -248,7 +262,7 @@ mod tests {
             "c".into(),
         );
         all.moves[0].old = Some("1.1.0".to_owned());
-        let text = all.write(20_000);
+        let text = all.write(20_000, None);
         let read = Marker::read(&text).unwrap().unwrap();
         assert!(
             text.len() <= 20_000 && read.moves.len() > 20,
@@ -280,7 +294,7 @@ mod tests {
         };
         for (count, digests) in [(250, true), (400, false)] {
             let all = Marker::new("prod", None, &rows(count), "c".into());
-            let read = Marker::read(&all.write(32_768)).unwrap().unwrap();
+            let read = Marker::read(&all.write(32_768, None)).unwrap().unwrap();
             assert_eq!(
                 (read.cut, read.moves.len(), read == all),
                 (0, count, digests)
@@ -330,7 +344,7 @@ mod tests {
     }
 
     fn check(marker: &Marker, tail: &str) -> Result<(), TestCaseError> {
-        let text = marker.write(1 << 20);
+        let text = marker.write(1 << 20, None);
         prop_assert!(text.is_ascii() && !text.contains('\n'));
         let inside = text
             .strip_prefix("<!--")

@@ -26,12 +26,16 @@ pub use body::{
 };
 pub use branch::{PREFIX, branch, folder};
 pub use group::{ChangeSet, FileChange, FileEdits, group, group_apart};
-pub use marker::{Marker, MarkerError, MarkerScope, Proposed, ReleasedVersion};
+pub use marker::{
+    Marker, MarkerError, MarkerKey, MarkerScope, MarkerSubject, Proposed, ReleasedVersion,
+};
 pub use message::{CommitMessage, CommitMessageError, TRAILER, subject};
 pub use preview::{
     ApplicationChange, ApplicationPreview, DryRunVerdict, ObjectChange, ObjectPreview, Preview,
     PreviewSummary, PreviewTrouble,
 };
+
+pub(crate) use types::is_login;
 
 use crate::core::{
     image::{Digest, ImageRepository, Tag},

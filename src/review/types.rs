@@ -403,6 +403,14 @@ pub(crate) fn latest(found: Vec<PullRequest>) -> Option<PullRequest> {
     found.into_iter().nth(open.unwrap_or(0))
 }
 
+/// Tells whether a name on a forge means the account with the login `own`.
+///
+/// Forges ignore the case, and GraphQL of GitHub may call a bot without its ending.
+pub(crate) fn is_login(own: &str, name: &str) -> bool {
+    let without = name.strip_suffix("[bot]").unwrap_or(name);
+    own.eq_ignore_ascii_case(name) || own.eq_ignore_ascii_case(without)
+}
+
 /// Compares comments. Forges may change line ends and trim the end.
 pub(crate) fn same_text(one: &str, other: &str) -> bool {
     one.replace("\r\n", "\n").trim_end() == other.replace("\r\n", "\n").trim_end()

@@ -74,6 +74,9 @@ mod render_support;
 mod requests;
 mod requests_ended;
 #[cfg(feature = "demo")]
+mod requests_authors;
+#[cfg(feature = "demo")]
+#[cfg(feature = "demo")]
 mod requests_news;
 #[cfg(feature = "demo")]
 mod requests_refused;

@@ -31,7 +31,7 @@ impl Reviewed {
             .unwrap()
             .unwrap();
         (marker.cut, marker.moves) = (1, Vec::new());
-        self.forge.rewrite(1, &marker.write(10_000)).unwrap();
+        self.forge.rewrite(1, &marker.write(10_000, None)).unwrap();
     }
 }
 

@@ -103,6 +103,9 @@ impl Forge for FakeForge {
     fn calls(&self) -> BTreeMap<ForgeOperation, u64> {
         BTreeMap::new()
     }
+    async fn account(&self) -> Result<Option<String>, ForgeError> {
+        unreachable!("not called")
+    }
     fn commit_url(&self, commit: &str) -> String {
         format!("https://forge.example.org/acme/fleet/commit/{commit}")
     }

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     io::http::lock,
-    review::types::{cut, same_text},
+    review::types::{cut, is_login, same_text},
 };
 use reqwest::{Method, Url};
 use serde::Deserialize;
@@ -67,17 +67,15 @@ impl ForgeApi {
             }
         }
         if !others.is_empty() {
-            let login = self.pass_cache.once("own login", async {
-                match own.await {
-                    // A token may be allowed to comment, and not to know whose it is.
-                    Err(error) if is_refusal(&error.problem) => Ok(String::new()),
-                    other => other,
-                }
-            });
+            let login = self
+                .pass_cache
+                .once("own login", async { told_login(own.await) });
             let login = login.await?;
-            // GraphQL of GitHub may call a bot without its ending.
             let is_own = |name: &str| {
-                !login.is_empty() && (name == *login || name.strip_suffix("[bot]") == Some(&login))
+                login
+                    .as_ref()
+                    .as_ref()
+                    .is_some_and(|own| is_login(own, name))
             };
             if let Some(known) = others.iter().find(|comment| is_own(&comment.login))
                 && let Some(done) = self.edit_comment(known, text, &thread).await?
@@ -115,6 +113,21 @@ impl ForgeApi {
             Err(error) if is_refusal(&error.problem) => Ok(None),
             other => other.map(|()| Some(CommentOutcome::Changed)),
         }
+    }
+}
+
+/// Turns the refusal to tell the token's login into none: a token may be allowed to write, and not
+/// to know whose it is.
+pub(crate) fn told_login(answer: Result<String, ForgeError>) -> Result<Option<String>, ForgeError> {
+    match answer {
+        Ok(login) => Ok(Some(login).filter(|login| !login.is_empty())),
+        Err(error)
+            if is_refusal(&error.problem)
+                || matches!(error.problem, ForgeProblem::Unauthorized { .. }) =>
+        {
+            Ok(None)
+        }
+        Err(error) => Err(error),
     }
 }
 

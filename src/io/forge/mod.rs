@@ -84,6 +84,9 @@ pub trait Forge: std::fmt::Debug + Send + Sync {
     /// Returns the request counts by operation; retries count.
     fn calls(&self) -> BTreeMap<ForgeOperation, u64>;
 
+    /// Returns the login of the bot's account; none if the forge does not tell it to this token.
+    async fn account(&self) -> Result<Option<String>, ForgeError>;
+
     /// Returns the web page of a commit.
     fn commit_url(&self, commit: &str) -> String;
 

@@ -46,7 +46,7 @@ pub enum OpenReport {
 /// The database. One process has it open; threads share it.
 #[derive(Debug)]
 pub struct Store {
-    path: PathBuf,
+    pub(super) path: PathBuf,
     /// None after a failed write, until it could be opened again.
     database: RwLock<Option<Database>>,
     opener: StoreOpener,

@@ -10,6 +10,7 @@ use crate::{
 };
 use jiff::{SignedDuration, Timestamp};
 use redb::{ReadableTable, TableDefinition, WriteTransaction};
+use ring::rand::{SecureRandom as _, SystemRandom};
 use std::collections::HashSet;
 
 pub(crate) const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
@@ -29,6 +30,8 @@ const FACTS: TableDefinition<(&str, &str), &[u8]> = TableDefinition::new("facts"
 const SEEN: TableDefinition<(&str, &str), (&str, i64)> = TableDefinition::new("seen");
 /// Table and key of another module → its bytes.
 const AREA: TableDefinition<(&str, &str), &[u8]> = TableDefinition::new("area");
+/// The row of the key that signs markers.
+const MARKER_KEY: (&str, &str) = ("keys", "marker");
 
 pub(crate) fn create_all(transaction: &WriteTransaction, version: u64) -> Result<(), RedbError> {
     transaction.open_table(TAGS).map_err(any)?;
@@ -295,6 +298,33 @@ impl Store {
                 .insert((table, key), bytes)
                 .map_err(any)?;
             Ok(())
+        })
+    }
+
+    /// Returns the key that signs the markers of pull requests, made of random bytes at first use.
+    ///
+    /// # Errors
+    /// If the store or the system's random numbers cannot be used.
+    pub fn marker_key(&self) -> Result<[u8; 32], StoreError> {
+        let known = self.get(MARKER_KEY.0, MARKER_KEY.1)?;
+        if let Some(known) = known.and_then(|bytes| bytes.try_into().ok()) {
+            return Ok(known);
+        }
+        let mut new = [0; 32];
+        SystemRandom::new()
+            .fill(&mut new)
+            .map_err(|_| StoreError::Io {
+                path: self.path.clone(),
+                source: std::io::Error::other("the system gives no random numbers"),
+            })?;
+        self.write(true, |transaction| {
+            let mut area = transaction.open_table(AREA).map_err(any)?;
+            let known = area.get(MARKER_KEY).map_err(any)?;
+            let known = known.and_then(|row| <[u8; 32]>::try_from(row.value()).ok());
+            if known.is_none() {
+                area.insert(MARKER_KEY, &new[..]).map_err(any)?;
+            }
+            Ok(known.unwrap_or(new))
         })
     }
 

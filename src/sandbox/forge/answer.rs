@@ -43,8 +43,20 @@ pub(super) fn router(shared: ForgeShared, project: &str, token: &Secret) -> Rout
     Router::new()
         .route(&below, any(answer))
         .route(&format!("{below}/{{*rest}}"), any(answer))
+        .route("/api/v1/user", any(account))
         .route_layer(check)
         .with_state(shared)
+}
+
+/// Tells whose the token is, if it has the scope.
+async fn account(State(shared): State<ForgeShared>) -> Response {
+    match &lock(&shared).account {
+        Some(login) => found(json!({"login": login})),
+        None => {
+            let why = "the token has no scope read:user";
+            refused(&ForgeRefusal(403, why.to_owned()))
+        }
+    }
 }
 
 async fn answer(

@@ -68,6 +68,8 @@ pub(super) struct PullBook {
     pub comments: Vec<SandboxComment>,
     /// Requests that are listed and cannot be read alone, with the status.
     pub withheld: BTreeMap<u64, u16>,
+    /// The token's user; none if the token may not read it.
+    pub account: Option<String>,
     statuses: BTreeMap<String, Vec<SandboxStatus>>,
     last: u64,
 }
@@ -83,6 +85,7 @@ impl PullBook {
             labels,
             comments,
             withheld,
+            account: Some(super::BOT.to_owned()),
             statuses,
             last,
         }

@@ -119,6 +119,12 @@ impl SandboxForge {
             .map_err(failed)
     }
 
+    /// Sets whose the token is. With `None` the token may not read it, as on Gitea without the
+    /// scope `read:user`. Pull requests are opened as [`BOT`] all the same.
+    pub fn set_account(&self, login: Option<&str>) {
+        lock(&self.shared).account = login.map(str::to_owned);
+    }
+
     /// A person merges a request by its button; gives the commit.
     ///
     /// # Errors

@@ -30,6 +30,10 @@ pub(crate) struct BodyInputs<'a> {
     /// The commit of the target that the branch is made on.
     pub(crate) base: ObjectId,
     pub(crate) head: ObjectId,
+    /// The branch.
+    pub(crate) branch: &'a str,
+    /// The author of the open pull request; none before it is opened.
+    pub(crate) author: Option<&'a str>,
     /// See [`content`].
     pub(crate) content: &'a str,
     pub(crate) scans: &'a Scans,
@@ -144,14 +148,18 @@ pub(crate) async fn compose(context: RequestContext<'_>, inputs: &BodyInputs<'_>
     });
     let (set, limit) = (Arc::clone(set), forge.limits().body);
     let merging = merging(&set, environment);
+    let (branch, author) = (inputs.branch.to_owned(), inputs.author.map(str::to_owned));
+    let authors = context.authors();
     blocking(move || {
+        let signer = authors.as_ref();
+        let signer = signer.and_then(|known| known.signer(&branch, author.as_deref()));
         let story = MoveStory {
             environment: &set.environment,
             group: set.group.as_deref(),
             moves: &gathered.moves,
             preview: preview.as_ref(),
             merging: &merging,
-            marker: &marker.write(limit / MARKER_SHARE),
+            marker: &marker.write(limit / MARKER_SHARE, signer),
         };
         ComposedBody {
             title: subject(&set),

@@ -1,6 +1,9 @@
 //! Memory of a process about pull requests, kept between passes. All of it can be read again.
 
-use super::{closed::EndedRequests, merge_refusals::MergeRefusal, state::OwnedCommits};
+use super::{
+    authors::RequestAuthors, closed::EndedRequests, merge_refusals::MergeRefusal,
+    state::OwnedCommits,
+};
 use crate::{io::git::ObjectId, review::ReleasedVersion, update::previews::PreviewSummaries};
 use jiff::Timestamp;
 use std::{
@@ -14,6 +17,8 @@ pub(crate) struct SharedRequestCache(Arc<Mutex<RequestCache>>);
 
 #[derive(Debug, Default)]
 pub(crate) struct RequestCache {
+    /// None before the pull requests were listed for the first time.
+    pub(crate) authors: Option<Arc<RequestAuthors>>,
     pub(crate) ended: EndedRequests,
     /// Held versions that open pull requests propose again, with their Environments.
     pub(crate) released: Vec<(String, ReleasedVersion)>,

@@ -1,7 +1,11 @@
 //! Pull requests that have ended, by merge or close, and what people refused by closing them.
 
-use super::recent_merges::RecentMerges;
+use super::{
+    authors::{Authorship, RequestAuthors},
+    recent_merges::RecentMerges,
+};
 use crate::{
+    core::text::plain,
     images::policy::{HeldMove, MoveOrigin},
     io::forge,
     review::{
@@ -38,6 +42,8 @@ pub(crate) struct EndedRequest {
     pub(crate) marker: Option<Marker>,
     /// True if another updater declares its Environment.
     pub(crate) foreign: bool,
+    /// True if another account opened it from the bot's branch: it decides nothing.
+    pub(crate) by_stranger: bool,
 }
 
 impl EndedRequest {
@@ -69,6 +75,7 @@ impl EndedRequest {
             commit,
             marker,
             foreign: false,
+            by_stranger: false,
         }
     }
 }
@@ -89,14 +96,14 @@ pub(crate) struct EndedRequests {
 }
 
 impl EndedRequests {
-    /// Returns those for a base that no other updater owns.
+    /// Returns those for a base that no other updater owns and no other account opened.
     pub(crate) fn ours<'s>(
         &'s self,
         base: &'s str,
     ) -> impl Iterator<Item = (u64, &'s EndedRequest)> {
         self.all
             .iter()
-            .filter(move |(_, ended)| !ended.foreign && ended.base == base)
+            .filter(move |(_, ended)| !ended.foreign && !ended.by_stranger && ended.base == base)
             .map(|(number, ended)| (*number, ended))
     }
 
@@ -104,6 +111,7 @@ impl EndedRequests {
     pub(crate) fn add(
         &mut self,
         request: &forge::PullRequest,
+        authors: Option<&RequestAuthors>,
         warnings: &mut Vec<String>,
         now: Timestamp,
     ) {
@@ -115,18 +123,29 @@ impl EndedRequests {
             forge::RequestStatus::Closed => ClosedRequest::Closed,
         };
         let known = self.all.get(&request.number);
-        let marker = match Marker::read(&request.body) {
-            Ok(marker) => marker,
-            Err(error) => {
-                if how == ClosedRequest::Closed && known.is_none() {
-                    warnings.push(format!(
-                        "pull request #{} ({}) was closed by hand, but {error}: it holds nothing back",
-                        request.number, request.url
-                    ));
-                }
-                None
-            }
+        let authorship = authors.map_or(Authorship::Stranger, |known| known.authorship(request));
+        let (marker, doubt) = match (authorship, Marker::read(&request.body)) {
+            (Authorship::Stranger, Ok(None)) => (None, None),
+            (Authorship::Stranger, _) => (
+                None,
+                Some(format!("{} opened it, who is not the bot", request.author)),
+            ),
+            (Authorship::Signed, Ok(marker)) => (marker, None),
+            // Whoever may edit texts cannot replace what was read before.
+            (Authorship::Account, Ok(marker)) => (
+                known.and_then(|known| known.marker.clone()).or(marker),
+                None,
+            ),
+            (_, Err(error)) => (None, Some(error.to_string())),
         };
+        if let Some(doubt) = doubt.filter(|_| how == ClosedRequest::Closed && known.is_none()) {
+            warnings.push(format!(
+                "pull request #{} ({}) was closed by hand, but {}: it holds nothing back",
+                request.number,
+                plain(&request.url),
+                plain(&doubt)
+            ));
+        }
         self.recent.add(request, marker.as_ref());
         let by = known
             .filter(|known| known.how == how)
@@ -142,6 +161,7 @@ impl EndedRequests {
             EndedRequest {
                 at,
                 by,
+                by_stranger: authorship == Authorship::Stranger,
                 ..EndedRequest::new(request, how, marker, now)
             },
         );
@@ -188,7 +208,7 @@ impl EndedRequests {
             .all
             .range(..number)
             .map(|(_, ended)| ended)
-            .filter(|ended| ended.head == request.head);
+            .filter(|ended| ended.head == request.head && !ended.by_stranger);
         by_bot
             && request
                 .opened
@@ -201,7 +221,7 @@ impl EndedRequests {
         let closed = self
             .all
             .iter()
-            .filter(|(_, request)| request.how == ClosedRequest::Closed);
+            .filter(|(_, request)| request.how == ClosedRequest::Closed && !request.by_stranger);
         closed
             .filter(|(number, request)| !self.is_swept(**number, request))
             .map(|(number, request)| (*number, request))
@@ -372,6 +392,7 @@ mod tests {
                 commit: Some("c".to_owned()),
                 marker: Some(marker.clone()),
                 foreign: false,
+                by_stranger: false,
             };
             let known = EndedRequests {
                 all: BTreeMap::from([(1, ended)]),

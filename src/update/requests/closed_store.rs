@@ -100,6 +100,7 @@ pub(crate) async fn load(context: RequestContext<'_>, report: &mut PassReport) {
             commit: None,
             marker: Some(closure.marker),
             foreign: false,
+            by_stranger: false,
         };
         ended.all.entry(closure.number).or_insert(request);
     }

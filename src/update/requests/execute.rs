@@ -3,7 +3,7 @@
 //! Nothing is lost if the process dies within a step: the next decision starts from what exists.
 
 use super::{
-    HOUR, RequestReconciler,
+    HOUR, RequestReconciler, authors,
     body::{self, BodyInputs, ComposedBody},
     closed::EndedRequests,
     state::{BranchState, DesiredRequest, StepOutcome},
@@ -287,6 +287,8 @@ impl RequestReconciler<'_> {
     ) -> Option<ComposedBody> {
         let branch = self.branches.get(&item.branch)?;
         let inputs = BodyInputs {
+            branch: &item.branch,
+            author: self.request(item).map(|request| request.author.as_str()),
             set,
             snapshot: self.snapshot,
             base: branch.parent?,
@@ -305,6 +307,9 @@ impl RequestReconciler<'_> {
         item: &DesiredRequest<'_>,
         set: &Arc<ChangeSet>,
     ) -> Result<StepOutcome, GitError> {
+        if let Err(error) = authors::ask_login(self.context).await {
+            return Ok(Self::failure(&error));
+        }
         let Some(ComposedBody { title, body }) = self.compose(item, set).await else {
             return Ok(StepOutcome::Quiet);
         };
@@ -318,10 +323,15 @@ impl RequestReconciler<'_> {
         };
         match self.context.forge.open(&new).await {
             Ok(opened) => {
-                // Another updater with an Environment of this name may have been faster.
+                if !opened.found {
+                    authors::learn(self.context, &opened.request.author);
+                }
+                // Another updater with an Environment of this name may have been faster, or
+                // another account.
+                let authors = self.context.authors();
                 if let Some(foreign) = self
                     .ownership
-                    .sort(vec![opened.request.clone()])
+                    .sort(vec![opened.request.clone()], authors.as_deref())
                     .foreign
                     .pop()
                 {

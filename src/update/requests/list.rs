@@ -4,7 +4,10 @@
 //! A pull request that a person closed holds back what it proposed.
 
 use super::{
-    RequestContext, cache::SharedRequestCache, closed::EndedRequest, closed_store, ownership,
+    RequestContext,
+    authors::{self, Authorship},
+    closed::EndedRequest,
+    closed_store, ownership,
 };
 use crate::{
     io::{
@@ -42,8 +45,8 @@ pub(crate) async fn once(
     if matches!(pass.requests, RequestPhase::NotListed) {
         pass.requests = match list(context, report, pass.now).await {
             Ok(open) => RequestPhase::Listed(open),
-            Err(error) => {
-                report.failures.push(FailureReport::at_forge(&error));
+            Err(failure) => {
+                report.failures.push(failure);
                 RequestPhase::Failed
             }
         };
@@ -64,27 +67,31 @@ pub(crate) async fn for_holds(
     snapshot: &RepoSnapshot,
     report: &mut PassReport,
 ) -> Result<(), GitError> {
-    let open = list(context, report, Timestamp::now()).await;
-    if let Err(error) = &open {
-        report.failures.push(FailureReport::at_forge(error));
-    }
-    learn_released(context, snapshot, open.as_deref().ok()).await
+    let open = match list(context, report, Timestamp::now()).await {
+        Ok(open) => Some(open),
+        Err(failure) => {
+            report.failures.push(failure);
+            None
+        }
+    };
+    learn_released(context, snapshot, open.as_deref()).await
 }
 
 /// Reads the ownership of pull requests, which depends on the declarations and so on the snapshot,
 /// and the held versions that the open ones propose again. If these could not be listed, what was
-/// known before stays.
+/// known before stays. A marker lifts a hold only if it is signed.
 async fn learn_released(
     context: RequestContext<'_>,
     snapshot: &RepoSnapshot,
     open: Option<&[forge::PullRequest]>,
 ) -> Result<(), GitError> {
     let ownership = ownership::read(context, snapshot, open.unwrap_or_default()).await?;
-    if let Some(open) = open {
+    if let (Some(open), Some(authors)) = (open, context.authors()) {
         let mut released = Vec::new();
         for marker in open
             .iter()
             .filter(|request| request.base == context.target())
+            .filter(|request| authors.authorship(request) == Authorship::Signed)
             .filter_map(Marker::of)
             .filter(|marker| ownership.is_ours(marker))
         {
@@ -102,11 +109,17 @@ async fn list(
     context: RequestContext<'_>,
     report: &mut PassReport,
     now: Timestamp,
-) -> Result<Vec<forge::PullRequest>, ForgeError> {
+) -> Result<Vec<forge::PullRequest>, FailureReport> {
+    authors::load(context)
+        .await
+        .map_err(|error| FailureReport::new(&error))?;
     closed_store::load(context, report).await;
+    let at_forge = |error: ForgeError| FailureReport::at_forge(&error);
     // In this order: what ends between the two calls is in both lists, not in none.
-    let mut open = context.forge.list(RequestFilter::Open, PREFIX).await?;
-    learn_ended(&**context.forge, context.cache, report, now).await?;
+    let open = context.forge.list(RequestFilter::Open, PREFIX).await;
+    let mut open = open.map_err(at_forge)?;
+    authors::ask(context, &open).await.map_err(at_forge)?;
+    learn_ended(context, report, now).await.map_err(at_forge)?;
     {
         let mut cache = context.cache.lock();
         let ended_later = |request: &forge::PullRequest, all: &BTreeMap<u64, EndedRequest>| {
@@ -126,11 +139,11 @@ async fn list(
 
 /// Reads the pull requests that ended since the last time.
 async fn learn_ended(
-    forge: &dyn Forge,
-    cache: &SharedRequestCache,
+    context: RequestContext<'_>,
     report: &mut PassReport,
     now: Timestamp,
 ) -> Result<(), ForgeError> {
+    let (forge, cache) = (&**context.forge, context.cache);
     let since = cache.lock().ended.since;
     let oldest = now.checked_sub(SINCE).unwrap_or(Timestamp::MIN);
     let from = since.map_or(start_of_day(oldest), |since| {
@@ -140,6 +153,8 @@ async fn learn_ended(
     if let Some(back) = listed.back_to {
         report.warnings.push(unread(forge, back));
     }
+    authors::ask(context, &listed.requests).await?;
+    let authors = context.authors();
     let closer_unknown = {
         let ended = &mut cache.lock().ended;
         let RequestList {
@@ -156,7 +171,7 @@ async fn learn_ended(
         }
         ended.is_known = true;
         for request in requests {
-            ended.add(request, &mut report.warnings, now);
+            ended.add(request, authors.as_deref(), &mut report.warnings, now);
         }
         // Whatever the forge has shown need not be read again. An imported pull request may have a
         // time in the future, which must not hide what happens until then.

@@ -9,6 +9,7 @@
 //!
 //! A pull request has ended when it was merged or closed.
 
+pub(crate) mod authors;
 pub(crate) mod automerge;
 pub(crate) mod blocked;
 pub(crate) mod body;
@@ -33,6 +34,7 @@ pub(crate) mod twins;
 pub(crate) use rows::add_rows;
 
 use self::{
+    authors::RequestAuthors,
     cache::SharedRequestCache,
     desired::DesiredInputs,
     ownership::{ForeignRequest, RequestOwnership, SortedRequests},
@@ -83,6 +85,11 @@ pub(crate) struct RequestContext<'u> {
 }
 
 impl RequestContext<'_> {
+    /// The means to tell the bot's pull requests from others; none before they were listed.
+    pub(crate) fn authors(&self) -> Option<Arc<RequestAuthors>> {
+        self.cache.lock().authors.clone()
+    }
+
     /// The branch that pull requests are made for.
     pub(crate) fn target(&self) -> &str {
         self.repo.mirror.remote().branch()
@@ -141,7 +148,7 @@ pub(crate) async fn reconcile(
     let SortedRequests {
         ours: open,
         foreign,
-    } = ownership.sort(open);
+    } = ownership.sort(open, context.authors().as_deref());
     let survey = branches::survey(context, snapshot.commit, &open, pass.now).await?;
     let inputs = DesiredInputs {
         snapshot,

@@ -11,7 +11,11 @@
 //! updater may be reading it: two updaters that both claimed the branch would overwrite each other
 //! for ever. So the second one waits, and reports why.
 
-use super::{RequestContext, closed::EndedRequests};
+use super::{
+    RequestContext,
+    authors::{Authorship, RequestAuthors},
+    closed::EndedRequests,
+};
 use crate::{
     core::text::plain,
     io::{
@@ -46,6 +50,9 @@ pub(crate) struct ForeignRequest {
     pub(crate) request: PullRequest,
     /// The other updater; none if a person opened it.
     pub(crate) scope: Option<MarkerScope>,
+    /// True if another account opened it, with the target as base: the forge lets the bot open
+    /// none beside it.
+    pub(crate) takes_branch: bool,
 }
 
 /// Reads the ownership at a snapshot, and marks the foreign ones among the ended pull requests.
@@ -59,9 +66,10 @@ pub(crate) async fn read(
         target: context.target().to_owned(),
         moved: BTreeSet::new(),
     };
+    let authors = context.authors();
     let outside = {
         let cache = context.cache.lock();
-        ownership.outside(snapshot, open, &cache.ended)
+        ownership.outside(snapshot, open, authors.as_deref(), &cache.ended)
     };
     if !outside.is_empty() {
         let commit = snapshot.commit;
@@ -92,6 +100,7 @@ impl RequestOwnership {
         &self,
         snapshot: &RepoSnapshot,
         open: &[PullRequest],
+        authors: Option<&RequestAuthors>,
         ended: &EndedRequests,
     ) -> BTreeSet<(String, String)> {
         let place = |marker: &Marker| {
@@ -100,7 +109,7 @@ impl RequestOwnership {
         };
         let open = open
             .iter()
-            .filter_map(|request| place(&Marker::of(request)?));
+            .filter_map(|request| place(&authors?.marker(request)?));
         let ended = ended
             .all
             .values()
@@ -133,14 +142,30 @@ impl RequestOwnership {
     /// Divides the open pull requests by owner.
     ///
     /// One with another base is this updater's only if a person has changed its base: then it was
-    /// made for this target, and no other pull request of its branch is for the target.
-    pub(crate) fn sort(&self, open: Vec<PullRequest>) -> SortedRequests {
+    /// made for this target, and no other pull request of its branch is for the target. One of
+    /// another account is nobody's, whatever its text is.
+    pub(crate) fn sort(
+        &self,
+        open: Vec<PullRequest>,
+        authors: Option<&RequestAuthors>,
+    ) -> SortedRequests {
+        let mut sorted = SortedRequests::default();
+        let by_stranger = |request: &PullRequest| {
+            authors.is_none_or(|known| known.authorship(request) == Authorship::Stranger)
+        };
+        let (strange, open): (Vec<_>, Vec<_>) = open.into_iter().partition(by_stranger);
         let on_target: HashSet<String> = open
             .iter()
             .filter(|request| request.base == self.target)
             .map(|request| request.head.clone())
             .collect();
-        let mut sorted = SortedRequests::default();
+        sorted
+            .foreign
+            .extend(strange.into_iter().map(|request| ForeignRequest {
+                takes_branch: request.base == self.target && !on_target.contains(&request.head),
+                request,
+                scope: None,
+            }));
         for request in open {
             let marker = Marker::of(&request);
             let elsewhere = request.base != self.target;
@@ -157,7 +182,11 @@ impl RequestOwnership {
                 .and_then(|marker| marker.scope.clone());
             let by_person = elsewhere && (marker.is_none() || on_target.contains(&request.head));
             if scope.is_some() || by_person {
-                sorted.foreign.push(ForeignRequest { request, scope });
+                sorted.foreign.push(ForeignRequest {
+                    request,
+                    scope,
+                    takes_branch: false,
+                });
             } else {
                 sorted.ours.push(request);
             }
@@ -167,10 +196,22 @@ impl RequestOwnership {
 }
 
 impl ForeignRequest {
-    /// The reason why this pull request keeps its branch from us, if it is another updater's.
+    /// The reason why this pull request keeps its branch from us, if it is another updater's, or
+    /// another account's in the place of ours.
     pub(crate) fn conflict(&self) -> Option<String> {
+        let PullRequest {
+            number,
+            base,
+            author,
+            ..
+        } = &self.request;
+        if self.takes_branch {
+            return Some(format!(
+                "Its branch has pull request #{number}, which {} opened and tagboat did not: close it, and tagboat opens its own.",
+                plain(author)
+            ));
+        }
         let scope = self.scope.as_ref()?;
-        let PullRequest { number, base, .. } = &self.request;
         Some(format!(
             "Its branch has pull request #{number} for {} of another tagboat, whose Environment has the same name ({}): rename one of the two.",
             plain(base),

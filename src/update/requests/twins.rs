@@ -5,7 +5,7 @@ use super::{RequestReconciler, state::DesiredRequest};
 use crate::{
     io::forge::{self, ForgeError},
     review::{
-        Marker, PREFIX,
+        PREFIX,
         lifecycle::{ClosedRequest, DesiredBranch},
         merging::HOLD,
     },
@@ -62,7 +62,8 @@ impl RequestReconciler<'_> {
             .iter()
             .find(|known| known.number == first)
             .map(|known| known.head.as_str());
-        let is_ours = Marker::of(&request).is_some();
+        let authors = self.context.authors();
+        let is_ours = authors.is_some_and(|authors| authors.marker(&request).is_some());
         let is_held = request.labels.iter().any(|label| label == HOLD);
         let is_twin = request.base == self.context.target() && branch == Some(&request.head);
         if request.state == forge::RequestStatus::Open && is_ours && is_twin && !is_held {

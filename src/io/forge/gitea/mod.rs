@@ -13,7 +13,7 @@ use super::{
     RequestFilter, RequestLabel, RequestList, RequestPatch, RequestStatus, RequestedReviewer,
     TextLimits, UnrequestedReview,
     api::ForgeApi,
-    bot_comments::{CommentThread, MarkedComment, marked_text},
+    bot_comments::{CommentThread, MarkedComment, marked_text, told_login},
     common, page,
 };
 use crate::spec;
@@ -67,6 +67,15 @@ impl Gitea {
 
 fn titled(title: &str, draft: bool) -> String {
     common::draft_title(DRAFT, title, draft, LIMITS.title)
+}
+
+impl Gitea {
+    /// Returns the login of the token's user.
+    async fn own_login(&self) -> Result<String, ForgeError> {
+        let url = self.api.url(["user"], &[]);
+        let user = self.api.get::<GiteaUser>(ForgeOperation::SignIn, url);
+        Ok(user.await?.login)
+    }
 }
 
 #[async_trait]
@@ -240,19 +249,17 @@ impl Forge for Gitea {
             edit: |id: u64| self.repo(&["issues", "comments", &id.to_string()], &[]),
             edit_method: Method::PATCH,
         };
-        let own = async {
-            Ok(self
-                .api
-                .get::<GiteaUser>(ForgeOperation::SignIn, self.api.url(["user"], &[]))
-                .await?
-                .login)
-        };
+        let own = self.own_login();
         let found = marked.collect();
         Box::pin(
             self.api
                 .keep_comment(found, &request.author, &text, thread, own),
         )
         .await
+    }
+
+    async fn account(&self) -> Result<Option<String>, ForgeError> {
+        told_login(self.own_login().await)
     }
 
     async fn wants_newest(&self, base: &str) -> Result<bool, ForgeError> {

@@ -13,7 +13,7 @@ use super::{
     RequestFilter, RequestLabel, RequestList, RequestPatch, RequestedReviewer, TextLimits,
     UnrequestedReview,
     api::{ApiCall, ForgeApi, List},
-    bot_comments::{CommentThread, MarkedComment, marked_text},
+    bot_comments::{CommentThread, MarkedComment, marked_text, told_login},
     common, page,
 };
 use crate::{
@@ -271,6 +271,10 @@ impl Forge for Github {
                 .keep_comment(found, &request.author, &text, thread, own),
         )
         .await
+    }
+
+    async fn account(&self) -> Result<Option<String>, ForgeError> {
+        told_login(self.own_login().await)
     }
 
     async fn wants_newest(&self, base: &str) -> Result<bool, ForgeError> {

@@ -13,7 +13,7 @@ use super::{
     RequestFilter, RequestLabel, RequestList, RequestPatch, RequestedReviewer, TextLimits,
     UnrequestedReview,
     api::{ForgeApi, List},
-    bot_comments::{CommentThread, MarkedComment, marked_text},
+    bot_comments::{CommentThread, MarkedComment, marked_text, told_login},
     common, page,
 };
 use crate::spec;
@@ -99,6 +99,15 @@ impl Gitlab {
 
 fn titled(title: &str, draft: bool) -> String {
     common::draft_title(DRAFT, title, draft, LIMITS.title)
+}
+
+impl Gitlab {
+    /// Returns the login of the token's user.
+    async fn own_login(&self) -> Result<String, ForgeError> {
+        let url = self.api.url(["user"], &[]);
+        let user = self.api.get::<GitlabUser>(ForgeOperation::SignIn, url);
+        Ok(user.await?.username)
+    }
 }
 
 #[async_trait]
@@ -306,18 +315,16 @@ impl Forge for Gitlab {
             edit: |id: u64| notes(&[&id.to_string()], &[]),
             edit_method: Method::PUT,
         };
-        let own = async {
-            Ok(self
-                .api
-                .get::<GitlabUser>(ForgeOperation::SignIn, self.api.url(["user"], &[]))
-                .await?
-                .username)
-        };
+        let own = self.own_login();
         Box::pin(
             self.api
                 .keep_comment(found, &request.author, &text, thread, own),
         )
         .await
+    }
+
+    async fn account(&self) -> Result<Option<String>, ForgeError> {
+        told_login(self.own_login().await)
     }
 
     async fn wants_newest(&self, _: &str) -> Result<bool, ForgeError> {
