@@ -157,6 +157,7 @@ impl Connect {
             ..git::RemoteAccess::default()
         };
         match &repository.access {
+            allow_redirects_to: repository.allow_redirects_to.clone(),
             GitAccess::Anonymous => {}
             GitAccess::Basic { username, password } => {
                 access.credentials = git::RemoteCredentials::Basic {

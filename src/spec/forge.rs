@@ -3,6 +3,7 @@
 use super::{
     document::SpecReader,
     forge_kind::ForgeKind,
+    plain_http::{PLAIN_HTTP, is_readable_on_the_way},
     secret_source::SecretSource,
     settings_raw::{self as raw, RawApp},
 };
@@ -184,6 +185,7 @@ pub(crate) fn check(
         url: written,
         token,
         app,
+        insecure,
     } = raw;
     let Some(location) = ForgeLocation::of(url) else {
         at.error(pointer, "a forge belongs to a repository at https://… or ssh, without user and password in its address");
@@ -229,17 +231,37 @@ pub(crate) fn check(
         );
         return None;
     };
-    let credentials = match (token, app, own_token) {
+    let credentials = credentials(at, pointer, kind, (token, app, own_token))?;
+    if !insecure && is_readable_on_the_way(api.as_str()) {
+        at.error(pointer, PLAIN_HTTP);
+    }
+    Some(ForgeSpec {
+        kind,
+        api,
+        web,
+        project,
+        credentials,
+    })
+}
+
+/// Reads the credentials: a token, an App, or the token of the repository itself.
+fn credentials(
+    at: &mut SpecReader<'_>,
+    pointer: &str,
+    kind: ForgeKind,
+    written: (Option<SecretSource>, Option<RawApp>, Option<SecretSource>),
+) -> Option<ForgeCredentials> {
+    match written {
         (Some(_), Some(_), _) => {
             at.error(pointer, "write either token or app");
-            return None;
+            None
         }
         (None, Some(_), _) if kind != ForgeKind::Github => {
             at.error(
                 &format!("{pointer}/app"),
                 format!("{} has no Apps; write token", kind.name()),
             );
-            return None;
+            None
         }
         (
             None,
@@ -249,27 +271,20 @@ pub(crate) fn check(
                 private_key,
             }),
             _,
-        ) => ForgeCredentials::App {
+        ) => Some(ForgeCredentials::App {
             id,
             installation,
             private_key,
-        },
-        (Some(token), None, _) | (None, None, Some(token)) => ForgeCredentials::Token(token),
+        }),
+        (Some(token), None, _) | (None, None, Some(token)) => Some(ForgeCredentials::Token(token)),
         (None, None, None) => {
             at.error(
                 pointer,
                 "a forge needs a token, or an app on GitHub: write token: {env: NAME}",
             );
-            return None;
+            None
         }
-    };
-    Some(ForgeSpec {
-        kind,
-        api,
-        web,
-        project,
-        credentials,
-    })
+    }
 }
 
 /// Reads the address of an API; where only the forge's own is written, the usual path is added.

@@ -75,6 +75,8 @@ pub struct ConfigRepository {
     pub ca_file: Option<PathBuf>,
     /// A proxy, as "http://proxy:3128".
     pub proxy: Option<String>,
+    /// Other hosts that the server may redirect to.
+    pub allow_redirects_to: Vec<String>,
     /// The interval at which the remote is polled for commits.
     pub interval: Duration,
     /// The commit message as a Jinja template; tagboat's own if none is written.

@@ -74,6 +74,14 @@ pub(super) struct RawRepository {
     pub ca_file: Option<PathBuf>,
     /// A proxy, as "http://proxy:3128".
     pub proxy: Option<String>,
+    /// Send credentials over plain HTTP, readable for anyone on the way.
+    #[serde(default)]
+    pub insecure: bool,
+    /// Other hosts that the server may redirect to, each a host, or host and port. They get no
+    /// credentials.
+    #[serde(default)]
+    #[schemars(length(max = 20))]
+    pub allow_redirects_to: Vec<String>,
     /// The interval at which to look for new commits; "1m" if unset.
     pub interval: Option<String>,
     /// The commit message as a Jinja template.
@@ -183,6 +191,9 @@ pub(super) struct RawForge {
     pub token: Option<SecretSource>,
     /// A GitHub App instead of a token.
     pub app: Option<RawApp>,
+    /// Send credentials over plain HTTP, readable for anyone on the way.
+    #[serde(default)]
+    pub insecure: bool,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]

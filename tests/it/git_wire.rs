@@ -8,6 +8,7 @@ use axum::{
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use futures::StreamExt as _;
 use std::{
     future::Future,
     sync::{Arc, Mutex},
@@ -125,8 +126,10 @@ fn silent_server_times_out() {
     );
 }
 
+/// A redirect to a host that the settings allow is followed, without what the other host must not
+/// see; any other one reaches nothing.
 #[test]
-fn redirect_to_another_host_gets_no_credentials() {
+fn redirect_goes_to_allowed_hosts_only() {
     let secret = Secret::new("s3cret");
     let elsewhere = Sandbox::new(&[("a", "x")]);
     let seen = Arc::new(Mutex::new(Vec::<HeaderMap>::new()));
@@ -138,6 +141,7 @@ fn redirect_to_another_host_gets_no_credentials() {
             forward(base.clone(), request, false)
         })
     };
+    let host = target["http://".len()..].to_owned();
     let front = serve(&elsewhere.runtime, move |request: Request| {
         let to = format!("{target}{}", request.uri());
         async move { (StatusCode::FOUND, [(header::LOCATION, to)]).into_response() }
@@ -146,22 +150,130 @@ fn redirect_to_another_host_gets_no_credentials() {
         username: "bot".into(),
         secret,
     };
-    let access = RemoteAccess {
-        credentials,
-        ..RemoteAccess::default()
+    let with = |name: &str, allow_redirects_to: Vec<String>| {
+        let access = RemoteAccess {
+            credentials: credentials.clone(),
+            allow_redirects_to,
+            ..RemoteAccess::default()
+        };
+        let folder = elsewhere.dir.path().join(name);
+        mirror(&folder, &format!("{front}/fleet.git"), access)
     };
-    let mirror = mirror(
-        &elsewhere.dir.path().join("m"),
-        &format!("{front}/fleet.git"),
-        access,
+    let error = with("wary", Vec::new()).fetch().unwrap_err();
+    assert!(
+        matches!(&error, GitError::Redirected { to, .. } if *to == host),
+        "{error}"
     );
-    mirror.fetch().unwrap();
+    assert!(error.hint().unwrap().contains("allowRedirectsTo"));
+    assert!(seen.lock().unwrap().is_empty(), "nothing was sent there");
+    with("trusting", vec![host]).fetch().unwrap();
     let seen = seen.lock().unwrap();
     assert!(seen.len() >= 2, "the redirect was not followed");
-    assert!(
-        seen.iter()
-            .all(|headers| !headers.contains_key(header::AUTHORIZATION))
-    );
+    for secret in [header::AUTHORIZATION, header::REFERER] {
+        assert!(seen.iter().all(|headers| !headers.contains_key(&secret)));
+    }
+}
+
+/// Packet lines of Git's protocol.
+fn packets(lines: &[&str]) -> String {
+    let line = |line: &&str| format!("{:04x}{line}", line.len() + 4);
+    lines.iter().map(line).collect()
+}
+
+/// A body that repeats a piece for ever, with a pause.
+fn endless(piece: String, pause: Duration) -> Body {
+    let bytes = Bytes::from(piece);
+    Body::from_stream(futures::stream::unfold((), move |()| {
+        let bytes = bytes.clone();
+        async move {
+            if !pause.is_zero() {
+                tokio::time::sleep(pause).await;
+            }
+            Some((Ok::<_, std::io::Error>(bytes), ()))
+        }
+    }))
+}
+
+#[test]
+fn endless_listing_is_refused_alone() {
+    let sandbox = Sandbox::new(&[("a", "x")]);
+    let announced = packets(&["# service=git-upload-pack\n"])
+        + "0000"
+        + &packets(&["version 2\n", "ls-refs\n", "fetch=shallow\n"])
+        + "0000";
+    let reference = format!("{} refs/heads/x\n", "a".repeat(40));
+    let listing = |body: Body, kind: &str| {
+        let kind = format!("application/x-git-upload-pack-{kind}");
+        ([(header::CONTENT_TYPE, kind)], body).into_response()
+    };
+    let slow = Duration::from_millis(50);
+    let none = Duration::ZERO;
+    for (name, capabilities, references, expected) in [
+        (
+            "references",
+            None,
+            Some((packets(&[&reference]).repeat(1000), none)),
+            "more than 16 MiB",
+        ),
+        (
+            "capabilities",
+            Some((packets(&["x=y\n"]).repeat(1000), none)),
+            None,
+            "more than 16 MiB",
+        ),
+        (
+            "slow references",
+            None,
+            Some((packets(&[&reference]), slow)),
+            "references for longer than",
+        ),
+        (
+            "slow capabilities",
+            Some((packets(&["x=y\n"]), slow)),
+            None,
+            "references for longer than",
+        ),
+    ] {
+        let announced = announced.clone();
+        let url = serve(&sandbox.runtime, move |request: Request| {
+            let response = match (request.method().as_str(), &capabilities, &references) {
+                ("GET", Some((piece, pause)), _) => {
+                    let start = packets(&["# service=git-upload-pack\n"])
+                        + "0000"
+                        + &packets(&["version 2\n"]);
+                    let start =
+                        futures::stream::once(async { Ok::<_, axum::Error>(Bytes::from(start)) });
+                    let rest = endless(piece.clone(), *pause).into_data_stream();
+                    listing(Body::from_stream(start.chain(rest)), "advertisement")
+                }
+                ("GET", ..) => listing(Body::from(announced.clone()), "advertisement"),
+                (_, _, Some((piece, pause))) => listing(endless(piece.clone(), *pause), "result"),
+                _ => StatusCode::GONE.into_response(),
+            };
+            async move { response }
+        });
+        let access = RemoteAccess {
+            timeout: GitTimeout(Duration::from_secs(1)),
+            ..RemoteAccess::default()
+        };
+        let hostile = mirror(
+            &sandbox.dir.path().join(name),
+            &format!("{url}/fleet.git"),
+            access,
+        );
+        let begun = std::time::Instant::now();
+        let (error, honest) = std::thread::scope(|scope| {
+            let hostile = scope.spawn(|| hostile.fetch().unwrap_err());
+            let honest = sandbox.mirror(&format!("{name} honest")).fetch();
+            (hostile.join().unwrap(), honest)
+        });
+        assert!(
+            matches!(error, GitError::Wire { .. }) && error.to_string().contains(expected),
+            "{name}: {error}"
+        );
+        assert!(honest.unwrap().changed, "{name}");
+        assert!(begun.elapsed() < Duration::from_secs(60), "{name}");
+    }
 }
 
 #[test]

@@ -62,6 +62,18 @@ pub enum GitError {
         /// The server's message.
         why: String,
     },
+    /// The server redirects to a host that is not allowed. Nothing was sent there.
+    #[error(
+        "git remote {remote}: cannot {doing}: the server redirects to {to}, which is not allowed"
+    )]
+    Redirected {
+        /// The URL, without credentials.
+        remote: String,
+        /// The operation: "fetch" or "push".
+        doing: &'static str,
+        /// Host and port.
+        to: String,
+    },
     /// The server cannot be reached, breaks off, or does not speak Git.
     #[error("git remote {remote}: cannot {doing}: {why}")]
     Wire {
@@ -148,7 +160,7 @@ impl Classify for GitError {
             | Self::PublicKey(_)
             | Self::Commit { .. } => ErrorKind::Config,
             Self::Mirror { .. } | Self::InUse { .. } | Self::Broken { .. } => ErrorKind::Local,
-            Self::Denied { .. } | Self::Wire { .. } => ErrorKind::Remote,
+            Self::Denied { .. } | Self::Redirected { .. } | Self::Wire { .. } => ErrorKind::Remote,
             Self::Unanswered { .. } => ErrorKind::Conflict,
         }
     }
@@ -162,6 +174,9 @@ impl Classify for GitError {
             Self::Denied { .. } => {
                 "Check the URL and the credentials: servers answer \"not found\" for what an account may not see.".into()
             }
+            Self::Redirected { to, .. } => format!(
+                "Write the new address as `url` of the repository, or allow the host there: `allowRedirectsTo: [\"{to}\"]`."
+            ),
             Self::Broken { dir, .. } => format!("The mirror is a cache: delete {} and it is cloned again.", dir.display()),
             Self::Limit { .. } => "Make the repository smaller: tagboat reads it again after the next commit.".into(),
             Self::Shallow { .. } => UNSHALLOW.into(),

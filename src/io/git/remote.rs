@@ -1,16 +1,17 @@
 //! The remote of a repository: URL, credentials, TLS, ssh.
 
+mod bounded_http;
+mod transport;
 mod wire_error;
 
-use super::error::{GitError, chain, plain};
+use super::error::{GitError, plain};
 use crate::core::secret::Secret;
-use gix::bstr::ByteSlice;
-use gix_transport::client::blocking_io::{Transport, connect, http, ssh};
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, OnceLock},
+    sync::{Arc, OnceLock},
     time::Duration,
 };
+use transport::RefusedRedirect;
 
 /// A branch of a repository on a server (or in a folder).
 #[derive(Debug, Clone)]
@@ -22,6 +23,7 @@ pub struct Remote {
     /// Empty until the first fetch, if it is.
     branch: Arc<OnceLock<String>>,
     access: RemoteAccess,
+    refused_redirect: RefusedRedirect,
 }
 
 /// Access to a remote. Git's own configuration and the environment are ignored: a proxy is set here
@@ -33,6 +35,8 @@ pub struct RemoteAccess {
     pub ca_file: Option<PathBuf>,
     /// The URL of a proxy for http and https.
     pub proxy: Option<String>,
+    /// Other hosts that the server may redirect to: `HOST`, or `HOST:PORT`.
+    pub allow_redirects_to: Vec<String>,
     pub ssh: SshCommand,
     /// The time limit of each step: connecting, and each wait for a response or for more bytes.
     pub timeout: GitTimeout,
@@ -145,6 +149,7 @@ impl Remote {
             follows_head: branch.is_none(),
             branch: Arc::new(named.unwrap_or_default()),
             access,
+            refused_redirect: RefusedRedirect::default(),
         })
     }
 
@@ -208,96 +213,6 @@ impl Remote {
     /// The URL as gix wants it: without credentials.
     pub(crate) fn url(&self) -> &gix::Url {
         &self.url
-    }
-
-    /// Opens a transport that is set up to the last option; nothing has been sent yet.
-    pub(crate) fn transport(
-        &self,
-        version: gix_transport::Protocol,
-    ) -> Result<Box<dyn Transport + Send>, GitError> {
-        if self.url.scheme == gix::url::Scheme::File
-            && !gix::path::from_bstr(self.url.path.as_bstr()).is_ok_and(|path| path.is_dir())
-        {
-            return Err(GitError::Denied {
-                remote: self.shown.clone(),
-                doing: "connect",
-                why: "there is no such folder".into(),
-            });
-        }
-        let ssh = ssh::connect::Options {
-            command: Some(self.access.ssh_command().into()),
-            disallow_shell: false,
-            kind: Some(ssh::ProgramKind::Ssh),
-        };
-        let mut transport = connect::connect(
-            self.url.clone(),
-            connect::Options {
-                version,
-                ssh,
-                trace: false,
-            },
-        )
-        .map_err(|error| self.wire("connect", &error))?;
-        if is_http(&self.url) {
-            transport
-                .configure(&self.http_options()?)
-                .map_err(|error| self.wire("connect", &error))?;
-            if let Some(account) = self.access.credentials.account() {
-                transport
-                    .set_identity(account)
-                    .map_err(|error| self.wire("connect", &gix::Error::from_error(error)))?;
-            }
-        }
-        Ok(transport)
-    }
-
-    /// The same options once more, for gix's fetch: it configures the transport a second time.
-    pub(crate) fn http_options(&self) -> Result<http::Options, GitError> {
-        let roots = match &self.access.ca_file {
-            None => Vec::new(),
-            Some(file) => {
-                let wrong = |why: String| GitError::File {
-                    remote: self.shown.clone(),
-                    what: "CA file",
-                    file: file.clone(),
-                    why,
-                };
-                let pem = std::fs::read(file).map_err(|error| wrong(error.to_string()))?;
-                let roots = reqwest::Certificate::from_pem_bundle(&pem)
-                    .map_err(|error| wrong(chain(&error)))?;
-                if roots.is_empty() {
-                    return Err(wrong("holds no certificate".into()));
-                }
-                roots
-            }
-        };
-        let proxy = match &self.access.proxy {
-            None => None,
-            Some(url) => Some(reqwest::Proxy::all(url).map_err(|_| GitError::Remote {
-                remote: self.shown.clone(),
-                why: "its proxy is no URL".into(),
-            })?),
-        };
-        let GitTimeout(timeout) = self.access.timeout;
-        let configure = move |builder: reqwest::blocking::ClientBuilder| {
-            let builder = builder
-                .connect_timeout(timeout)
-                .timeout(timeout)
-                .tls_certs_merge(roots.clone())
-                .no_proxy();
-            Ok(match &proxy {
-                Some(proxy) => builder.proxy(proxy.clone()),
-                None => builder,
-            })
-        };
-        let backend = http::reqwest::Options {
-            configure_client: Some(Box::new(configure)),
-            configure_request: None,
-        };
-        Ok(http::Options {
-            backend: Some(Arc::new(Mutex::new(backend))),
-            ..http::Options::default()
-        })
     }
 }
 

@@ -4,7 +4,10 @@ use super::{ConfigRepository, GitAccess, SigningKeySettings, default_author, for
 use crate::{
     core::schedule,
     spec::{
-        application::folder, document::SpecReader, environment::CommitAuthor,
+        application::folder,
+        document::SpecReader,
+        environment::CommitAuthor,
+        plain_http::{PLAIN_HTTP, is_readable_on_the_way},
         secret_source::SecretSource,
     },
 };
@@ -73,11 +76,17 @@ pub(super) fn repository(
         ssh,
         ca_file,
         proxy,
+        insecure,
+        allow_redirects_to,
         interval,
         message,
         forge,
     } = raw;
     check_url(at, pointer, &url);
+    if (basic.is_some() || token.is_some()) && !insecure && is_readable_on_the_way(&url) {
+        at.error(&format!("{pointer}/url"), PLAIN_HTTP);
+    }
+    check_hosts(at, pointer, &allow_redirects_to);
     let own_token = token.clone();
     let access = access(at, pointer, is_ssh(&url), (basic, token, ssh));
     let forge = match forge {
@@ -122,10 +131,27 @@ pub(super) fn repository(
         access: access?,
         ca_file,
         proxy,
+        allow_redirects_to,
         interval: interval?,
         message,
         forge: forge?,
     })
+}
+
+/// Checks the hosts of `allowRedirectsTo`.
+fn check_hosts(at: &mut SpecReader<'_>, pointer: &str, hosts: &[String]) {
+    for (index, host) in hosts.iter().enumerate() {
+        let parsed = url::Url::parse(&format!("https://{host}"));
+        let is_host = parsed.is_ok_and(|url| {
+            url.has_host() && url.path() == "/" && url.username().is_empty() && !host.ends_with('/')
+        });
+        if !is_host {
+            at.error(
+                &format!("{pointer}/allowRedirectsTo/{index}"),
+                format!("{host:?} is no host: write it as \"git.example.org\", or with its port"),
+            );
+        }
+    }
 }
 
 /// Returns whether a URL has the form `user@host:path` of scp.

@@ -1,8 +1,8 @@
 //! The meaning of what gix reports about a server.
 
-use super::{Remote, RemoteCredentials, is_http};
+use super::{Remote, RemoteCredentials, bounded_http::EXCEEDED, is_http};
 use crate::io::git::{
-    error::{GitError, chain},
+    error::{GitError, chain, plain},
     object_limit::{TOO_LARGE, is_too_large},
 };
 
@@ -10,6 +10,13 @@ impl Remote {
     /// Classifies an error on the way to the server: access denied, or a failed connection.
     pub(crate) fn wire(&self, doing: &'static str, error: &gix::Error) -> GitError {
         let why = chain(error);
+        if let Some(to) = self.refused_redirect.take() {
+            return GitError::Redirected {
+                remote: self.shown.clone(),
+                doing,
+                to: plain(&to),
+            };
+        }
         let unauthenticated = error.is_unauthenticated()
             || error
                 .downcast_any_ref::<gix_transport::client::AuthenticationRequired>()
@@ -32,6 +39,13 @@ impl Remote {
             return GitError::Limit {
                 place: format!("git remote {remote}"),
                 why: TOO_LARGE.to_owned(),
+            };
+        }
+        if let Some(at) = why.find(EXCEEDED) {
+            return GitError::Wire {
+                remote,
+                doing,
+                why: why[at..].to_owned(),
             };
         }
         for (status, text) in [("403", "forbidden (403)"), ("404", "not found (404)")] {
