@@ -1,7 +1,10 @@
 //! Standard output for answers, and standard error for everything else.
 
 use super::{Failure, Outcome, Output};
-use crate::service::Progress;
+use crate::{
+    core::text::{escape_json, is_hidden},
+    service::Progress,
+};
 use indicatif::ProgressBar;
 use serde::Serialize;
 use std::{
@@ -142,8 +145,9 @@ impl Screen {
 
     /// Prints text to standard output; returns false if the reader has closed the pipe.
     pub(super) fn try_print(&mut self, text: impl Display) -> bool {
+        let text = visible(&text.to_string(), self.color);
         if let Some(buffer) = &mut self.buffer {
-            buffer.push_str(&text.to_string());
+            buffer.push_str(&text);
             return true;
         }
         let mut out = io::stdout().lock();
@@ -154,7 +158,7 @@ impl Screen {
     /// Prints JSON to standard output.
     pub(super) fn json(&mut self, value: &impl Serialize) {
         match serde_json::to_string_pretty(value) {
-            Ok(text) => self.line(text),
+            Ok(text) => self.line(escape_json(&text)),
             Err(error) => self.note(format_args!("error: cannot print JSON: {error}")),
         }
     }
@@ -165,6 +169,7 @@ impl Screen {
         reason = "the one place that prints to standard error"
     )]
     pub(super) fn note(&mut self, text: impl Display) {
+        let text = visible(&text.to_string(), self.color);
         match &mut self.buffer {
             Some(buffer) => buffer.push_str(&format!("{text}\n")),
             None => eprintln!("{text}"),
@@ -175,7 +180,10 @@ impl Screen {
     pub(super) fn warning(&mut self, text: &str) {
         match self.output {
             Output::Text => self.note(format_args!("warning: {text}")),
-            Output::Json => self.note(serde_json::json!({ "warning": text })),
+            Output::Json => {
+                let json = serde_json::json!({ "warning": text }).to_string();
+                self.note(escape_json(&json));
+            }
         }
     }
 
@@ -184,7 +192,7 @@ impl Screen {
         if let Output::Json = self.output
             && let Ok(json) = serde_json::to_string_pretty(failure)
         {
-            return self.note(json);
+            return self.note(escape_json(&json));
         }
         self.note(format_args!("error: {}", failure.error));
         if let Some(hint) = &failure.hint {
@@ -208,6 +216,26 @@ impl Screen {
     }
 }
 
+/// The sequences of [`Screen::paint`].
+const PAINTS: [&str; 6] = [
+    "\x1b[0m", "\x1b[1m", "\x1b[2m", "\x1b[31m", "\x1b[32m", "\x1b[36m",
+];
+
+/// Returns text with hidden characters escaped, whatever it is made of: all but line ends, tabs and
+/// the colours of [`Screen::paint`].
+fn visible(text: &str, color: bool) -> String {
+    let mut out = String::with_capacity(text.len());
+    for (at, c) in text.char_indices() {
+        let is_paint = || color && PAINTS.iter().any(|paint| text[at..].starts_with(paint));
+        if !is_hidden(c) || matches!(c, '\n' | '\t') || (c == '\x1b' && is_paint()) {
+            out.push(c);
+        } else {
+            out.extend(c.escape_default());
+        }
+    }
+    out
+}
+
 /// Returns true if a stream is a terminal that shows colours, and the user wants them.
 pub(super) fn shows_color(stream: &impl IsTerminal) -> bool {
     let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
@@ -217,4 +245,32 @@ pub(super) fn shows_color(stream: &impl IsTerminal) -> bool {
 /// Returns true if the terminal understands no control sequences.
 pub(super) fn is_dumb() -> bool {
     std::env::var_os("TERM").is_some_and(|term| term == "dumb")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn screen_escapes_what_is_hidden() {
+        for (color, expected) in [
+            (false, "a\\u{202e}b\\u{1b}[31mc\\u{1b}[2J\n\t→\n"),
+            (true, "a\\u{202e}b\u{1b}[31mc\\u{1b}[2J\n\t→\n"),
+        ] {
+            let mut screen = Screen::buffer(color);
+            screen.line("a\u{202e}b\u{1b}[31mc\u{1b}[2J\n\t→");
+            assert_eq!(screen.buffer.as_deref(), Some(expected));
+        }
+        let mut screen = Screen::buffer(false);
+        screen.json(&["\u{2066}x"]);
+        assert_eq!(screen.buffer.as_deref(), Some("[\n  \"\\u2066x\"\n]\n"));
+    }
+
+    #[test]
+    fn screen_keeps_its_own_colours() {
+        let mut screen = Screen::buffer(true);
+        let painted = screen.paint(Color::Dim, "x");
+        screen.note(&painted);
+        assert_eq!(screen.buffer, Some(format!("{painted}\n")));
+    }
 }

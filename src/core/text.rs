@@ -3,11 +3,15 @@
 /// The longest foreign sentence inside a message of our own, in characters.
 const SENTENCE: usize = 500;
 
-/// Tells whether a character is invisible or changes how its neighbours are shown: controls, zero
-/// width, bidirectional overrides (Unicode TR 36), tags.
+/// Tells whether a character is invisible or changes how its neighbours are shown: controls, format
+/// characters (bidirectional ones, Unicode TR 36; zero width), fillers, tags and further variation
+/// selectors.
 pub fn is_hidden(c: char) -> bool {
     c.is_control()
-        || matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}')
+        || matches!(c,
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
+            | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{feff}' | '\u{ffa0}'
+            | '\u{fff0}'..='\u{fffb}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 /// Returns foreign text as one line of at most `limit` characters, with hidden characters
@@ -74,18 +78,35 @@ pub fn escape_lines(text: &str) -> String {
     out
 }
 
-/// Returns at most `limit` characters of a text, without control characters.
+/// Returns JSON with the hidden characters of its strings escaped as JSON escapes them.
+///
+/// The line ends of a layout stay; within a string JSON has none.
+pub fn escape_json(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    for c in json.chars() {
+        if is_hidden(c) && c != '\n' {
+            let mut units = [0; 2];
+            let units = c.encode_utf16(&mut units).iter();
+            out.extend(units.map(|unit| format!("\\u{unit:04x}")));
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
+/// Returns at most `limit` characters of a text, without hidden ones.
 pub fn without_controls(text: &str, limit: usize) -> String {
     text.chars()
-        .filter(|c| !c.is_control())
+        .filter(|c| !is_hidden(*c))
         .take(limit)
         .collect()
 }
 
-/// Returns a text without control characters but its line ends.
+/// Returns a text without hidden characters but its line ends.
 pub fn without_controls_but_lines(text: &str) -> String {
     text.chars()
-        .filter(|c| !c.is_control() || *c == '\n')
+        .filter(|c| !is_hidden(*c) || *c == '\n')
         .collect()
 }
 
@@ -120,6 +141,27 @@ mod tests {
     fn escaped_keeps_the_length_of_lines_visible() {
         assert_eq!(escape_control("a\r\nb"), "a\\r\\nb");
         assert_eq!(escape_lines("a\r\n\tb"), "a\\r\n\tb");
+    }
+
+    #[test]
+    fn hidden_characters_are_known() {
+        for c in "\u{7}\u{9b}\u{ad}\u{61c}\u{180e}\u{200d}\u{202e}\u{2066}\u{2069}\u{feff}\u{fffa}\u{e0041}".chars() {
+            assert!(is_hidden(c), "{c:?}");
+        }
+        for c in "aß→“…é\u{301}א한🚀\u{fe0f}".chars() {
+            assert!(!is_hidden(c), "{c:?}");
+        }
+    }
+
+    #[test]
+    fn escape_json_keeps_the_value() {
+        let value = serde_json::json!({"a\u{202e}": ["\u{e0041}x\n\t", "plain →"]});
+        let text = serde_json::to_string_pretty(&value).unwrap();
+        let escaped = escape_json(&text);
+        assert!(escaped.chars().all(|c| c == '\n' || !is_hidden(c)));
+        let read: serde_json::Value = serde_json::from_str(&escaped).unwrap();
+        assert_eq!(read, value);
+        assert_eq!(escaped.lines().count(), text.lines().count());
     }
 
     #[test]

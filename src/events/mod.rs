@@ -14,7 +14,10 @@ mod reason;
 pub use log::{LogSink, log_panics};
 pub use reason::EventReason;
 
-use crate::core::name::Name;
+use crate::core::{
+    name::Name,
+    text::{escape_control, is_hidden},
+};
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
@@ -219,6 +222,19 @@ impl Event {
         self
     }
 
+    /// Escapes hidden characters, so that no sink shows a line that is not what it seems.
+    fn escape(&mut self) {
+        let facts = self.facts.values_mut().filter_map(|value| match value {
+            Value::String(text) => Some(text),
+            _ => None,
+        });
+        for text in facts.chain([&mut self.message]).chain(&mut self.hint) {
+            if text.contains(is_hidden) {
+                *text = escape_control(text);
+            }
+        }
+    }
+
     /// Adds a value that may be missing.
     #[must_use]
     pub fn fact_if_known(self, name: EventFact, value: Option<impl Into<Value>>) -> Self {
@@ -260,6 +276,7 @@ impl Recorder {
 
     pub fn record(&self, mut event: Event) {
         event.subject = event.subject.or(&self.scope);
+        event.escape();
         for sink in &*self.sinks {
             sink.record(&event);
         }
@@ -301,6 +318,21 @@ mod tests {
         let recorder = Recorder::new(vec![sink(), sink()]);
         recorder.record(Event::info(EventReason::Started, "tagboat started"));
         assert_eq!(seen.lock().unwrap().len(), 2);
+    }
+
+    #[test]
+    fn recorder_escapes_hidden_characters() {
+        let seen = Arc::<Mutex<Vec<Event>>>::default();
+        let recorder = Recorder::new(vec![Box::new(Collector(Arc::clone(&seen)))]);
+        let event = Event::info(EventReason::Started, "a\u{202e}b\nc")
+            .hint(Some("\u{1b}[2J"))
+            .fact(EventFact::Url, "x\u{2066}")
+            .fact(EventFact::Objects, 3);
+        recorder.record(event);
+        let seen = &seen.lock().unwrap()[0];
+        assert_eq!(seen.message, "a\\u{202e}b\\nc");
+        assert_eq!(seen.hint.as_deref(), Some("\\u{1b}[2J"));
+        assert_eq!(seen.facts[&EventFact::Url], "x\\u{2066}");
     }
 
     #[test]

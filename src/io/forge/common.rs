@@ -6,7 +6,7 @@ use super::{
     UnrequestedReview,
     api::{ApiCall, ForgeApi},
 };
-use crate::{review::types::cut, spec::MergeMethod};
+use crate::{core::text::plain, review::types::cut, spec::MergeMethod};
 use reqwest::{Method, Url};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
@@ -193,7 +193,7 @@ pub(crate) fn status_fields(
     let mut body = json!({
         "state": state,
         context: status.context,
-        "description": cut(&status.description, limit),
+        "description": cut(&plain(&status.description), limit),
     });
     if let Some(url) = &status.url {
         body["target_url"] = json!(url);

@@ -2,6 +2,7 @@
 //! is a block scalar.
 
 use super::scalar;
+use crate::core::text::is_hidden;
 use serde_json::{Map, Value};
 use std::fmt::Write as _;
 
@@ -176,8 +177,7 @@ fn is_bare(text: &str) -> bool {
 
 /// Returns whether a terminal and YAML show a character as it is.
 fn is_printable(c: char) -> bool {
-    !c.is_control()
-        && !matches!(c, '\u{85}' | '\u{a0}' | '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fffe}'..='\u{ffff}')
+    !is_hidden(c) && !matches!(c, '\u{a0}' | '\u{fffe}'..='\u{ffff}')
 }
 
 fn pad(out: &mut String, indent: usize) {

@@ -12,6 +12,7 @@
 //!   forge, because forges announce such links at their target;
 //! - everything else that Markdown or HTML would read is escaped; hidden characters are dropped.
 
+use crate::core::text::is_hidden as hidden;
 use url::Url;
 
 /// Characters of a URL that becomes a link.
@@ -20,16 +21,6 @@ const ADDRESS: usize = 1_000;
 const SHOWN: usize = 80;
 /// Characters of a line in a code block.
 const LINE: usize = 500;
-
-/// Invisible characters: controls, those that reorder or join text, fillers, tags and further
-/// variation selectors.
-fn hidden(c: char) -> bool {
-    c.is_control()
-        || matches!(c,
-            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
-            | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{feff}' | '\u{ffa0}'
-            | '\u{fff0}'..='\u{fffb}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
-}
 
 /// Returns one line of at most `most` characters, with single spaces and nothing hidden.
 pub(crate) fn line(text: &str, most: usize) -> String {
