@@ -30,7 +30,36 @@ pub fn find(
         findings.extend(undecided(declared, scope));
     }
     findings.extend(unused(declared, files, &scopes));
-    (scopes, findings)
+    (scopes, bounded(findings))
+}
+
+/// Findings of one repository; the others are counted.
+const MAX_FINDINGS: usize = 2_000;
+
+/// The end of the finding that counts those left out.
+const LEFT_OUT: &str = "further findings are left out: correct those before it first";
+
+/// Keeps the first findings, and counts the others at the place of the first of them.
+fn bounded(mut findings: Vec<Diagnostic>) -> Vec<Diagnostic> {
+    if findings.len() <= MAX_FINDINGS {
+        return findings;
+    }
+    let left_out = findings.split_off(MAX_FINDINGS);
+    let is_error = |finding: &Diagnostic| finding.severity == Severity::Error;
+    findings.push(Diagnostic {
+        place: left_out[0].place.clone(),
+        severity: match left_out.iter().any(is_error) {
+            true => Severity::Error,
+            false => Severity::Warning,
+        },
+        message: format!("{} {LEFT_OUT}", left_out.len()),
+    });
+    findings
+}
+
+/// Tells whether a finding stands for others that were left out, which may concern any file.
+pub fn stands_for_others(finding: &Diagnostic) -> bool {
+    finding.message.ends_with(LEFT_OUT)
 }
 
 /// Findings of the declarations, of the notes of files, and of markers without a policy.
@@ -83,9 +112,11 @@ fn of_files(declared: &Declarations, files: &[ReferencedFile]) -> Vec<Diagnostic
 /// wrongly.
 fn of_note(file: &str, note: &Note) -> Diagnostic {
     let severity = match note.kind {
-        NoteKind::Unparsable | NoteKind::BadMarker | NoteKind::LostMarker | NoteKind::NotUtf8 => {
-            Severity::Error
-        }
+        NoteKind::Unparsable
+        | NoteKind::BadMarker
+        | NoteKind::LostMarker
+        | NoteKind::NotUtf8
+        | NoteKind::TooMany => Severity::Error,
         NoteKind::LfsPointer
         | NoteKind::Encrypted
         | NoteKind::Template

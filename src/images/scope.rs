@@ -29,6 +29,14 @@ pub struct ReferencedFile {
     pub findings: Findings,
 }
 
+/// Leaves the files alone whose references exceed the bound of one repository.
+pub(crate) fn bound_references(files: &mut [ReferencedFile]) {
+    let mut before = 0;
+    for file in files {
+        file.findings.bound_in_repository(&mut before);
+    }
+}
+
 /// The policies of an Environment that have references in its files.
 ///
 /// It owns all it needs, so that a blocking task can take it along.

@@ -9,6 +9,7 @@ use crate::{
     images::{
         includes::{self, Includes},
         references::{FileKind, Needles, YamlFile},
+        scope::bound_references,
         unsupported::{self, Unsupported, UnwatchedImages},
     },
     spec::{self, Declarations},
@@ -99,6 +100,7 @@ pub fn survey(root: &Path) -> Result<Survey, FileError> {
     }
     survey.unwatched = unwatched.finish();
     survey.errors = errors;
+    bound_references(&mut referenced);
     survey.files = Arc::new(referenced);
     Ok(survey)
 }

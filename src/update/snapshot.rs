@@ -9,7 +9,7 @@ use crate::{
     images::{
         lint,
         references::{self, FileKind, Findings, Needles, YamlFile},
-        scope::{EnvironmentScope, ReferencedFile},
+        scope::{EnvironmentScope, ReferencedFile, bound_references},
     },
     io::blocking,
     io::git::{EntryKind, Extractor, GitError, Index, IndexOrigin, Mirror, ObjectId, Revision},
@@ -254,6 +254,7 @@ fn files(
         let regular = matches!(record.kind, EntryKind::Blob | EntryKind::BlobExecutable);
         if let Some(file) =
             known.next_if(|file| file.path == record.path && file.blob == Some(record.blob))
+            && !file.findings.is_bounded()
         {
             files.push(ReferencedFile { regular, ..file });
             continue;
@@ -271,6 +272,7 @@ fn files(
             )),
         }
     }
+    bound_references(&mut files);
     files
 }
 

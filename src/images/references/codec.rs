@@ -7,7 +7,7 @@ use crate::core::{image::ImageRepository, name::Name, yaml::NodeStyle};
 
 /// The first byte of the encoding. It changes with the encoding and with what [`super::find`]
 /// finds, so that a cache filled by an older version counts as empty.
-pub const VERSION: u8 = 2;
+pub const VERSION: u8 = 3;
 
 /// Bytes that are no findings of this version: look again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -225,7 +225,7 @@ impl CodecReader<'_> {
     fn note(&mut self) -> Result<Note, DecodeError> {
         use NoteKind::{
             Alias, BadMarker, DoubledKey, Encrypted, LfsPointer, LostMarker, MarkerInText, NotUtf8,
-            Template, Unmanaged, Unparsable,
+            Template, TooMany, Unmanaged, Unparsable,
         };
         let kinds = [
             NotUtf8,
@@ -239,6 +239,7 @@ impl CodecReader<'_> {
             Alias,
             DoubledKey,
             Unmanaged,
+            TooMany,
         ];
         let kind = one_of(&kinds, self.byte()?)?;
         Ok(Note {

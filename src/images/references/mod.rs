@@ -9,6 +9,7 @@
 //! `image_field`, `kustomize`, `helm`. What could have been a reference and is none becomes a
 //! [`Note`], so that nothing is ignored silently.
 
+mod bounds;
 mod codec;
 mod embedded;
 mod file_kind;
@@ -24,6 +25,7 @@ mod tag_text;
 mod walk;
 mod yaml_file;
 
+pub use bounds::{MAX_FILE_REFERENCES, MAX_REPOSITORY_REFERENCES};
 pub use codec::{DecodeError, VERSION};
 pub use file_kind::FileKind;
 pub use needles::Needles;
@@ -188,6 +190,8 @@ pub enum NoteKind {
     DoubledKey,
     /// A text that names a watched image outside of every place that is edited.
     Unmanaged,
+    /// References or notes beyond a bound were left out.
+    TooMany,
 }
 
 /// Finds the references of a file, as [`YamlFile::findings`] does.

@@ -357,28 +357,25 @@ fn findings_damaged_bytes_are_refused() {
 
 #[test]
 fn references_scan_takes_linear_time() {
+    // All are found, and then counted, since they are more than one file may have.
+    let found = |text: &str, expected: &str| {
+        let notes = find(FileKind::Yaml, text.as_bytes()).notes;
+        let told = notes.iter().any(|note| note.message.contains(expected));
+        assert!(told, "{expected}: {:?}", notes.last());
+    };
     let documents = "---\nimage: x/y:1 # {\"$imagepolicy\": \"a:b\"}\n".repeat(20_000);
-    assert_eq!(
-        find(FileKind::Yaml, documents.as_bytes()).references.len(),
-        20_000
-    );
+    found(&documents, "has 20000 image references");
     let mapping: String = (0..20_000)
         .map(|i| format!("key{i}: x/y:1 # {{\"$imagepolicy\": \"a:b\"}}\n"))
         .collect();
-    assert_eq!(
-        find(FileKind::Yaml, mapping.as_bytes()).references.len(),
-        20_000
-    );
+    found(&mapping, "has 20000 image references");
     let line = format!(
         "apiVersion: v1\nkind: Pod\nspec: [{}]\n",
         "{image: 'x/y:1'}, ".repeat(20_000)
     );
-    assert_eq!(
-        find(FileKind::Yaml, line.as_bytes()).references.len(),
-        20_000
-    );
+    found(&line, "has 20000 image references");
     let strays = format!("a: |\n{}", "  $imagepolicy\n".repeat(20_000));
-    assert_eq!(find(FileKind::Yaml, strays.as_bytes()).notes.len(), 20_000);
+    found(&strays, "19800 further notes");
 }
 
 /// A comment counts as a marker only if it is nothing else; the others are named.

@@ -53,7 +53,7 @@ impl<'s> YamlFile<'s> {
                     place,
                     "the file is encrypted by SOPS".to_owned(),
                 )),
-                None => walk::walk(self.kind, stream),
+                None => walk::walk(self.kind, stream).bounded(),
             },
             Err(Some(note)) => only(note.clone()),
             Err(None) => Findings::default(),

@@ -7,6 +7,7 @@ use super::{
 };
 use crate::{
     core::text::plain,
+    images::lint,
     io::forge,
     review::{ChangeSet, Marker, Proposed, branch, folder, lifecycle::DesiredBranch},
     spec::{ChangeGroup, Diagnostic, Environment, Severity, WriteMode},
@@ -173,6 +174,7 @@ fn broken(inputs: &DesiredInputs<'_, '_>, environment: &Environment) -> Option<S
     let concerns = |finding: &&Diagnostic| {
         finding.severity == Severity::Error
             && (inputs.snapshot.declared.mistakes.contains(finding)
+                || lint::stands_for_others(finding)
                 || finding.place.file == environment.place.file
                 || environment.paths.contains(&finding.place.file))
     };
