@@ -115,8 +115,10 @@ impl ScanQueue {
             let next = policies
                 .iter()
                 .filter_map(|policy| {
-                    let next = policy.scan.next(last)?;
-                    Some(spread(repository, &policy.scan, next))
+                    let floor = updater.scanner.registries.config(repository);
+                    let scan = at_least(&policy.scan, floor.minimum_interval);
+                    let next = scan.next(last)?;
+                    Some(spread(repository, &scan, next))
                 })
                 .min();
             self.times
@@ -148,6 +150,14 @@ impl ScanQueue {
 
     fn first(&self) -> Option<Timestamp> {
         self.times.values().filter_map(|times| times.next).min()
+    }
+}
+
+/// Returns a schedule whose interval is not below a floor. Cron has no line for seconds.
+fn at_least(schedule: &Schedule, floor: Duration) -> Schedule {
+    match schedule {
+        Schedule::Every(interval) => Schedule::Every(floor.max(*interval)),
+        cron => cron.clone(),
     }
 }
 
@@ -209,6 +219,18 @@ mod tests {
     fn back_off_doubles_up_to_ten_minutes() {
         let seconds = |failures| back_off(failures).as_secs();
         assert_eq!([1, 2, 3, 7, 100].map(seconds), [10, 20, 40, 600, 600]);
+    }
+
+    #[test]
+    fn interval_is_not_below_the_floor() {
+        let floor = Duration::from_secs(10);
+        for (declared, expected) in [(1, 10), (10, 10), (60, 60)] {
+            let schedule = at_least(&Schedule::Every(Duration::from_secs(declared)), floor);
+            let Schedule::Every(interval) = schedule else {
+                panic!("{schedule:?}");
+            };
+            assert_eq!(interval.as_secs(), expected);
+        }
     }
 
     #[test]

@@ -140,6 +140,9 @@ impl Connect {
             config.concurrency = registry.concurrency.unwrap_or(config.concurrency);
             config.allowed_repositories = registry.repositories.clone();
             config.push_time = registry.push_time;
+            if let Some(interval) = registry.minimum_interval {
+                config.minimum_interval = interval;
+            }
             configs.push(config);
         }
         Ok(Registries::new(configs, timeouts)?)
@@ -154,10 +157,10 @@ impl Connect {
         let mut access = git::RemoteAccess {
             ca_file: repository.ca_file.as_deref().map(|path| self.path(path)),
             proxy: repository.proxy.clone(),
+            allow_redirects_to: repository.allow_redirects_to.clone(),
             ..git::RemoteAccess::default()
         };
         match &repository.access {
-            allow_redirects_to: repository.allow_redirects_to.clone(),
             GitAccess::Anonymous => {}
             GitAccess::Basic { username, password } => {
                 access.credentials = git::RemoteCredentials::Basic {

@@ -126,6 +126,8 @@ pub struct RegistrySettings {
     pub concurrency: Option<usize>,
     /// The config repositories whose policies may use it; all if none is named.
     pub repositories: Vec<String>,
+    /// The shortest interval of scans that a policy gets; the usual one if none is written.
+    pub minimum_interval: Option<Duration>,
     /// True if the registry's push time counts for `minimumAge`.
     pub push_time: bool,
 }

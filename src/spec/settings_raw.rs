@@ -232,6 +232,9 @@ pub(super) struct RawRegistry {
     /// The config repositories whose policies may use it.
     #[serde(default)]
     pub repositories: Vec<String>,
+    /// The shortest interval at which a policy may have an image repository scanned, whatever it
+    /// declares; "10s" if unset.
+    pub minimum_interval: Option<String>,
     /// Let the registry's push time count for minimumAge.
     #[serde(default)]
     pub push_time: bool,

@@ -311,7 +311,8 @@ async fn throttled_host_gets_no_further_request() {
         1,
         "a throttled HEAD becomes no GET, and nothing is sent while parked"
     );
-    assert!(registries.parked().keys().eq([&wire.host]));
+    let lane = (wire.host.clone(), wire.repository().to_string());
+    assert!(registries.parked().keys().eq([&lane]));
 }
 
 #[tokio::test]

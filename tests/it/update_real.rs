@@ -106,7 +106,7 @@ impl Real {
             false => String::new(),
         };
         let text = format!(
-            "store: {name}\nregistries:\n  - prefix: {}\n{way}{credentials}repositories:\n  - name: fleet\n    url: {url}\n    author: {{name: Bot, email: bot@example.org}}\n    signingKey: {{key: {{file: signing}}}}\n{access}",
+            "store: {name}\nregistries:\n  - prefix: {}\n    minimumInterval: 1s\n{way}{credentials}repositories:\n  - name: fleet\n    url: {url}\n    author: {{name: Bot, email: bot@example.org}}\n    signingKey: {{key: {{file: signing}}}}\n{access}",
             self.registry.host
         );
         let file = self.dir.path().join(format!("{name}.yaml"));

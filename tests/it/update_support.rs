@@ -230,7 +230,7 @@ impl Fleet {
     /// Writes `tagboat.yaml`.
     pub(super) fn configure(&self, url: &str, setup: &Setup) {
         let text = format!(
-            "store: store\nregistries:\n  - prefix: {}\n    insecure: true\n{}repositories:\n  - name: fleet\n    url: {url}\n{}",
+            "store: store\nregistries:\n  - prefix: {}\n    insecure: true\n    minimumInterval: 1s\n{}repositories:\n  - name: fleet\n    url: {url}\n{}",
             self.registry.host(),
             setup.registry,
             setup.repository

@@ -81,6 +81,7 @@ impl DemoServers {
 registries:
 - prefix: {}
   insecure: true
+  minimumInterval: 5s
 store: store
 {clusters}",
             forge.clone_url(),

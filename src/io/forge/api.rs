@@ -37,6 +37,9 @@ use std::{
     time::Duration,
 };
 
+/// The one lane of a forge: it counts requests by the token.
+const LANE: &str = "";
+
 /// Most bytes of an answer: a page of a hundred requests with the longest texts has some ten MiB.
 const MOST_BYTES: usize = 24 << 20;
 /// Most pages of one list: ten thousand requests.
@@ -279,7 +282,7 @@ impl ForgeApi {
     async fn exchange(&self, call: &ApiCall) -> Result<HttpResponse, ForgeProblem> {
         let count = || *lock(&self.calls).entry(call.operation).or_default() += 1;
         self.host
-            .exchange(&self.client, &call.http, &self.timeouts, count)
+            .exchange(&self.client, LANE, &call.http, &self.timeouts, count)
             .await
             .map_err(|failure| match failure {
                 HttpFailure::Transport(why) => ForgeProblem::Transport(why),
@@ -330,7 +333,7 @@ impl ForgeApi {
 
     /// Sends nothing for this long.
     pub(crate) fn park(&self, wait: Duration) {
-        self.host.park(wait);
+        self.host.park(LANE, wait);
     }
 
     pub(crate) async fn json<T: DeserializeOwned>(&self, call: &ApiCall) -> Result<T, ForgeError> {

@@ -17,6 +17,7 @@ use reqwest::{
 };
 use serde_json::Value;
 use std::{
+    collections::HashMap,
     sync::Mutex,
     time::{Duration, Instant},
 };
@@ -152,11 +153,18 @@ pub enum HttpFailure {
     Throttled(Duration),
 }
 
-/// A host: its rate limit, and its bound of requests in flight.
+/// Lanes of one host that are kept. Beyond them, those that are not parked are forgotten.
+const MOST_LANES: usize = 4096;
+
+/// A host: its pace, its bound of requests in flight, and the rate limit of each lane.
+///
+/// A lane is what the host counts requests by: a credential, or what is asked for without one. A
+/// host that refuses the requests of one lane still gets those of the others.
 #[derive(Debug)]
 pub struct HttpHost {
     flight: Semaphore,
-    budget: Mutex<Budget>,
+    pace: Mutex<Budget>,
+    lanes: Mutex<HashMap<String, Budget>>,
     /// Statuses by which the host refuses a request because of its rate limit.
     throttling: &'static [StatusCode],
 }
@@ -169,38 +177,57 @@ impl HttpHost {
     ) -> Self {
         Self {
             flight: Semaphore::new(in_flight.min(Semaphore::MAX_PERMITS)),
-            budget: Mutex::new(Budget::new(Instant::now(), requests_per_second)),
+            pace: Mutex::new(Budget::new(Instant::now(), requests_per_second)),
+            lanes: Mutex::default(),
             throttling,
         }
     }
 
-    /// Returns how long nothing is sent to the host.
-    pub fn parked(&self) -> Option<Duration> {
-        lock(&self.budget).parked(Instant::now())
+    /// Returns the lanes in which nothing is sent to the host, and for how long.
+    pub fn parked(&self) -> Vec<(String, Duration)> {
+        let now = Instant::now();
+        let rest = |(lane, budget): (&String, &Budget)| Some((lane.clone(), budget.parked(now)?));
+        lock(&self.lanes).iter().filter_map(rest).collect()
     }
 
-    /// Sends nothing for this long.
-    pub fn park(&self, wait: Duration) {
-        lock(&self.budget).park(Instant::now(), wait);
+    /// Sends nothing in a lane for this long.
+    pub fn park(&self, lane: &str, wait: Duration) {
+        self.with_lane(lane, |budget| budget.park(Instant::now(), wait));
+    }
+
+    fn with_lane<T>(&self, lane: &str, work: impl FnOnce(&mut Budget) -> T) -> T {
+        let mut lanes = lock(&self.lanes);
+        if !lanes.contains_key(lane) {
+            let now = Instant::now();
+            if lanes.len() >= MOST_LANES {
+                lanes.retain(|_, budget| budget.parked(now).is_some());
+            }
+            lanes.insert(lane.to_owned(), Budget::new(now, None));
+        }
+        let lane = lanes.get_mut(lane).expect("it was inserted above");
+        work(lane)
     }
 
     /// Sends a call once and reads its response. `sending` is called when the host admits it.
     ///
     /// # Errors
-    /// If the host is parked or the response parks it, the connection fails, or the response is too
+    /// If the lane is parked or the response parks it, the connection fails, or the response is too
     /// slow or too large.
     pub async fn exchange(
         &self,
         client: &Client,
+        lane: &str,
         call: &HttpCall,
         timeouts: &HttpTimeouts,
         sending: impl FnOnce(),
     ) -> Result<HttpResponse, HttpFailure> {
-        let _permit = self.admit().await?;
+        let _permit = self.admit(lane).await?;
         sending();
         let response = send(call.request(client), timeouts).await?;
         let (status, headers) = (response.status(), response.headers().clone());
-        let wait = lock(&self.budget).answered(Instant::now(), Timestamp::now(), status, &headers);
+        let wait = self.with_lane(lane, |budget| {
+            budget.answered(Instant::now(), Timestamp::now(), status, &headers)
+        });
         if let Some(wait) = wait.filter(|_| self.throttling.contains(&status)) {
             return Err(HttpFailure::Throttled(wait));
         }
@@ -213,21 +240,24 @@ impl HttpHost {
         })
     }
 
-    /// Waits for a permit and for the pace. A parked host fails the call: that wait is the
+    /// Waits for a permit and for the pace. A parked lane fails the call: that wait is the
     /// caller's.
-    async fn admit(&self) -> Result<SemaphorePermit<'_>, HttpFailure> {
+    async fn admit(&self, lane: &str) -> Result<SemaphorePermit<'_>, HttpFailure> {
+        let is_open = || {
+            let rest = self.with_lane(lane, |budget| budget.parked(Instant::now()));
+            rest.map_or(Ok(()), |rest| Err(HttpFailure::Throttled(rest)))
+        };
         let closed = |_| HttpFailure::Transport("the client is closed".to_owned());
         let permit = self.flight.acquire().await.map_err(closed)?;
-        let admission = lock(&self.budget).admit(Instant::now());
+        is_open()?;
+        let admission = lock(&self.pace).admit(Instant::now());
         match admission {
             Admission::Parked(rest) => return Err(HttpFailure::Throttled(rest)),
             Admission::After(wait) if wait.is_zero() => {}
             Admission::After(wait) => {
                 tokio::time::sleep(wait).await;
                 // Another request may have been throttled meanwhile.
-                if let Some(rest) = self.parked() {
-                    return Err(HttpFailure::Throttled(rest));
-                }
+                is_open()?;
             }
         }
         Ok(permit)

@@ -3,6 +3,9 @@
 use crate::io::http::{HttpTimeouts, Proxy, SecretLocation};
 use std::{path::PathBuf, time::Duration};
 
+/// The shortest interval of scans where no setting says otherwise.
+const MINIMUM_INTERVAL: Duration = Duration::from_secs(10);
+
 /// The settings for registries below one prefix.
 #[derive(Debug, Clone)]
 pub struct RegistryConfig {
@@ -22,6 +25,8 @@ pub struct RegistryConfig {
     /// Config repositories that may use these credentials; empty means all. Kept here, checked by
     /// the caller.
     pub allowed_repositories: Vec<String>,
+    /// The shortest interval of scans that a policy gets.
+    pub minimum_interval: Duration,
     /// Trust `Last-Modified` of a manifest as the time of its push (DESIGN §3, minimumAge).
     pub push_time: bool,
 }
@@ -39,6 +44,7 @@ impl RegistryConfig {
             requests_per_second: None,
             concurrency: 8,
             allowed_repositories: Vec::new(),
+            minimum_interval: MINIMUM_INTERVAL,
             push_time: false,
         }
     }

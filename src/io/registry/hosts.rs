@@ -11,6 +11,7 @@ use std::{
     },
     time::Duration,
 };
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Page sizes to try, until the host accepts one; finally none.
 pub(crate) const PAGES: [Option<usize>; 3] = [Some(1000), Some(100), None];
@@ -81,7 +82,7 @@ impl Hosts {
             hosts.retain(|name, host| {
                 self.limits.contains_key(name)
                     || Arc::strong_count(host) > 1
-                    || host.http.parked().is_some()
+                    || !host.http.parked().is_empty()
             });
         }
         let (rate, flight) = self.limits.get(name).copied().unwrap_or((None, UNNAMED));
@@ -89,6 +90,8 @@ impl Hosts {
             name: name.to_owned(),
             http: HttpHost::new(rate, flight, &[StatusCode::TOO_MANY_REQUESTS]),
             counts: Mutex::default(),
+            share: (flight / 2).max(1),
+            shares: Mutex::default(),
             page: AtomicUsize::new(PAGES.len()),
         });
         hosts.insert(name.to_owned(), host.clone());
@@ -105,12 +108,15 @@ impl Hosts {
         }
     }
 
-    pub(crate) fn parked(&self) -> BTreeMap<String, Duration> {
+    /// Returns the parked lanes, each as host and lane.
+    pub(crate) fn parked(&self) -> BTreeMap<(String, String), Duration> {
         let hosts: Vec<Arc<Host>> = lock(&self.hosts).values().cloned().collect();
-        hosts
-            .iter()
-            .filter_map(|host| Some((host.name.clone(), host.http.parked()?)))
-            .collect()
+        let lanes = |host: &Arc<Host>| {
+            let name = host.name.clone();
+            let parked = host.http.parked().into_iter();
+            parked.map(move |(lane, rest)| ((name.clone(), lane), rest))
+        };
+        hosts.iter().flat_map(lanes).collect()
     }
 }
 
@@ -118,10 +124,24 @@ pub(crate) struct Host {
     pub(crate) name: String,
     pub(crate) http: HttpHost,
     counts: Mutex<BTreeMap<RequestKind, u64>>,
+    /// Requests that one config repository may have under way or in the queue.
+    share: usize,
+    shares: Mutex<HashMap<String, Arc<Semaphore>>>,
     page: AtomicUsize,
 }
 
 impl Host {
+    /// Waits until a config repository may queue a request: the queue of the host is first come,
+    /// first served, so nobody waits for more than the shares of the others.
+    pub(crate) async fn queue(&self, owner: &str) -> Option<OwnedSemaphorePermit> {
+        let share = {
+            let mut shares = lock(&self.shares);
+            let new = || Arc::new(Semaphore::new(self.share));
+            Arc::clone(shares.entry(owner.to_owned()).or_insert_with(new))
+        };
+        share.acquire_owned().await.ok()
+    }
+
     pub(crate) fn count(&self, kind: RequestKind) {
         *lock(&self.counts).entry(kind).or_default() += 1;
     }

@@ -115,6 +115,10 @@ pub(crate) struct RequestSender<'a> {
     pub(crate) client: &'a Client,
     pub(crate) hosts: &'a Hosts,
     pub(crate) timing: &'a RegistryTimeouts,
+    /// The config repository that asks, where several share the hosts.
+    pub(crate) owner: Option<&'a str>,
+    /// What hosts count requests by: the prefix of a credential, or the image repository.
+    pub(crate) lane: &'a str,
 }
 
 impl RequestSender<'_> {
@@ -162,9 +166,13 @@ impl RequestSender<'_> {
         timeouts: &HttpTimeouts,
     ) -> Result<HttpResponse, RegistryProblem> {
         let host = self.hosts.get(&host_of(&request.call.url));
+        let _share = match self.owner {
+            Some(owner) => host.queue(owner).await,
+            None => None,
+        };
         let response = host
             .http
-            .exchange(self.client, &request.call, timeouts, || {
+            .exchange(self.client, self.lane, &request.call, timeouts, || {
                 host.count(request.kind)
             })
             .await

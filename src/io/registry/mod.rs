@@ -50,13 +50,20 @@ use hosts::Hosts;
 use http::RequestSender;
 use reqwest::{Client, Url};
 use session::Session;
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 /// The API host of Docker Hub; `docker.io` itself is a web site.
 const HUB_API: &str = "registry-1.docker.io";
 
 /// All registries. One value serves the whole process, so that budgets and tokens are shared.
+#[derive(Clone)]
 pub struct Registries {
+    shared: Arc<SharedRegistries>,
+    /// The config repository that asks, where several share the hosts.
+    owner: Option<Arc<str>>,
+}
+
+struct SharedRegistries {
     /// The longest prefix first; last the one with an empty prefix, for hosts without settings.
     entries: Vec<PrefixEntry>,
     hosts: Hosts,
@@ -100,11 +107,25 @@ impl Registries {
         }
         entries.sort_by_key(|entry| std::cmp::Reverse(entry.config.prefix.len()));
         entries.push(PrefixEntry::new(RegistryConfig::new(""), timing)?);
-        Ok(Self {
+        let shared = Arc::new(SharedRegistries {
             entries,
             hosts,
             timing,
+        });
+        Ok(Self {
+            shared,
+            owner: None,
         })
+    }
+
+    /// Returns the same registries for one of several config repositories, which has its share of
+    /// the requests to each host.
+    #[must_use]
+    pub fn owned_by(&self, owner: &str) -> Self {
+        Self {
+            shared: Arc::clone(&self.shared),
+            owner: Some(owner.into()),
+        }
     }
 
     /// The configuration that holds for `repository`; its prefix is empty if none was given.
@@ -171,12 +192,13 @@ impl Registries {
 
     /// Returns the request counts by host and kind.
     pub fn stats(&self) -> RegistryStats {
-        self.hosts.stats()
+        self.shared.hosts.stats()
     }
 
-    /// The hosts that want to be left alone, and for how long from now.
-    pub fn parked(&self) -> BTreeMap<String, Duration> {
-        self.hosts.parked()
+    /// Returns what is not sent for now, as host and lane, and for how long: a lane is the prefix
+    /// of a credential, or an image repository that is read without one.
+    pub fn parked(&self) -> BTreeMap<(String, String), Duration> {
+        self.shared.hosts.parked()
     }
 
     fn entry(&self, repository: &ImageRepository) -> &PrefixEntry {
@@ -184,7 +206,11 @@ impl Registries {
             let rest = repository.as_str().strip_prefix(prefix);
             prefix.is_empty() || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         };
-        let found = self.entries.iter().find(|entry| fits(&entry.config.prefix));
+        let found = self
+            .shared
+            .entries
+            .iter()
+            .find(|entry| fits(&entry.config.prefix));
         found.expect("the last entry has an empty prefix, which fits all")
     }
 
@@ -205,8 +231,13 @@ impl Registries {
         })?;
         let sender = RequestSender {
             client: &entry.client,
-            hosts: &self.hosts,
-            timing: &self.timing,
+            hosts: &self.shared.hosts,
+            timing: &self.shared.timing,
+            owner: self.owner.as_deref(),
+            lane: match entry.config.credentials {
+                RegistryLogin::Anonymous => repository.as_str(),
+                _ => &entry.config.prefix,
+            },
         };
         Ok(Session {
             sender,

@@ -1,7 +1,7 @@
 //! Registries of `tagboat.yaml`.
 
 use super::{RegistryCredentials, RegistrySettings, raw};
-use crate::spec::document::SpecReader;
+use crate::{core::schedule, spec::document::SpecReader};
 
 pub(super) fn registry(
     at: &mut SpecReader<'_>,
@@ -17,8 +17,13 @@ pub(super) fn registry(
         requests_per_second,
         concurrency,
         repositories,
+        minimum_interval,
         push_time,
     } = raw;
+    let minimum_interval = minimum_interval.and_then(|text| {
+        let pointer = format!("{pointer}/minimumInterval");
+        at.check(&pointer, schedule::duration(&text))
+    });
     if prefix.is_empty() || prefix.contains("://") || prefix.contains(' ') {
         at.error(
             &format!("{pointer}/prefix"),
@@ -80,6 +85,7 @@ pub(super) fn registry(
         requests_per_second,
         concurrency: concurrency.map(|concurrency| concurrency as usize),
         repositories,
+        minimum_interval,
         push_time,
     })
 }

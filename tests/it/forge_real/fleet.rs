@@ -100,7 +100,7 @@ impl Fleet {
         );
         std::fs::write(fleet.dir.path().join("token"), token).unwrap();
         let text = format!(
-            "store: STORE\nregistries:\n  - prefix: {}\n    insecure: true\nrepositories:\n  - name: fleet\n    url: {address}/{}.git\n    token: {{file: token}}\n    forge: {{kind: gitea, url: {address}/api/v1}}\n{more}",
+            "store: STORE\nregistries:\n  - prefix: {}\n    insecure: true\n    minimumInterval: 1s\nrepositories:\n  - name: fleet\n    url: {address}/{}.git\n    token: {{file: token}}\n    forge: {{kind: gitea, url: {address}/api/v1}}\n{more}",
             fleet.registry.host(),
             fleet.world.project
         );
