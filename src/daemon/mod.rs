@@ -22,27 +22,33 @@ pub use signals::Signals;
 use crate::{
     core::error::{Classify as _, ErrorKind},
     events::{Event, EventFact, EventReason, EventSubject, Recorder},
-    io::{git::ObjectId, render::Renderer, supervise::supervise},
+    io::{facts::BackgroundScans, git::ObjectId, render::Renderer, supervise::supervise},
     reconcile::{self, Reconciler},
     rollout::{self, FleetSource},
     service::{
         Failure, Service,
         engine::{Engine, ServiceContext},
         pass_summary::PassSummary,
-        scan::{DaemonScans, RepositoryScans},
+        scan::{DaemonScans, RepositoryScans, ScanRequest},
     },
     spec::Declarations,
-    update::{DeployableRevision, ImageUpdater, PassMode, RefusedHead, RepoSnapshot},
+    update::{DeployableRevision, ImageUpdater, RefusedHead, RepoSnapshot},
 };
 use jiff::Timestamp;
 use pass_events::FindingEvents;
 use schedule::{ScanQueue, sleep_time};
 use signals::DaemonSignal;
 use socket::LocalSocket;
-use std::{pin::pin, sync::Arc};
+use std::{pin::pin, sync::Arc, time::Duration};
 use tokio::{runtime::Handle, task::JoinSet};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use watchdog::Watchdog;
+
+/// How long a pass waits for each registry. A healthy one lists thousands of tags within it.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long a pass is put off for further scans after the end of a slow one.
+const GATHER: Duration = Duration::from_millis(500);
 
 /// The end of a daemon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -310,6 +316,12 @@ pub(crate) fn report_rollouts(
     }
 }
 
+/// Waits for scans that went on beyond a pass. Those that end within a moment share the next pass.
+async fn gathered(scans: &BackgroundScans) {
+    scans.next_finished().await;
+    tokio::time::sleep(GATHER).await;
+}
+
 /// Makes passes over one repository until the daemon stops.
 async fn run_passes(
     updater: Arc<ImageUpdater>,
@@ -322,15 +334,19 @@ async fn run_passes(
     let mut findings = FindingEvents::default();
     // Failures of the config repository itself, in a row.
     let mut failures: u32 = 0;
+    // Requests whose scans go on.
+    let mut requests: Vec<ScanRequest> = Vec::new();
     loop {
         let now = Timestamp::now();
-        let requests = scans.take();
-        let asked = requests.iter().flat_map(|request| &request.images);
-        let rescan = queue.rescan(asked, now);
+        let running = updater.background.repositories();
+        let new = scans.take();
+        let asked = new.iter().flat_map(|request| &request.images);
+        let rescan = queue.rescan(asked.chain(&running), now);
+        requests.extend(new);
         let mut report = {
             let mut pass = pin!(async {
                 let _lock = updater.repo.lock.lock().await;
-                updater.pass(PassMode::Write, &rescan, now).await
+                updater.patient_pass(&rescan, PATIENCE, now).await
             });
             tokio::select! {
                 biased;
@@ -354,7 +370,10 @@ async fn run_passes(
         }
         queue.update(updater, &rescan, &report, now).await;
         scans.schedule(queue.next());
-        for (request, summary) in requests.into_iter().zip(summary.iter().cycle()) {
+        let goes_on = |request: &ScanRequest| !request.images.is_disjoint(&report.running);
+        let (waiting, done): (Vec<_>, Vec<_>) = requests.into_iter().partition(goes_on);
+        requests = waiting;
+        for (request, summary) in done.into_iter().zip(summary.iter().cycle()) {
             request.answer(summary.clone());
         }
         let is_own =
@@ -368,6 +387,7 @@ async fn run_passes(
             biased;
             () = stop.cancelled() => return,
             () = scans.requested() => {}
+            () = gathered(&updater.background) => {}
             () = tokio::time::sleep(sleep) => {}
         }
     }

@@ -7,7 +7,7 @@ use crate::{
 };
 use jiff::Timestamp;
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     hash::{DefaultHasher, Hash, Hasher},
     time::Duration,
 };
@@ -32,6 +32,8 @@ pub(super) struct ScanQueue {
     times: HashMap<ImageRepository, ScanTimes>,
     /// Failed scans in a row.
     failures: HashMap<ImageRepository, u32>,
+    /// Scans that go on beyond the last pass; their end wakes the loop.
+    running: BTreeSet<ImageRepository>,
 }
 
 impl ScanQueue {
@@ -69,6 +71,7 @@ impl ScanQueue {
         report: &PassReport,
         now: Timestamp,
     ) {
+        self.running = report.running.clone();
         let Some(declared) = updater.repo.declared() else {
             return;
         };
@@ -86,6 +89,14 @@ impl ScanQueue {
             .filter_map(|failure| Some((failure.repository.as_ref()?, failure.retry_after)))
             .collect();
         for (repository, policies) in policies {
+            if self.running.contains(repository) {
+                let unscanned = ScanTimes {
+                    last: now,
+                    next: None,
+                };
+                self.times.entry(repository.clone()).or_insert(unscanned);
+                continue;
+            }
             if let Some(retry_after) = failed.get(repository) {
                 self.fail(repository, *retry_after, now);
                 continue;
@@ -149,7 +160,11 @@ impl ScanQueue {
     }
 
     fn first(&self) -> Option<Timestamp> {
-        self.times.values().filter_map(|times| times.next).min()
+        self.times
+            .iter()
+            .filter(|(repository, _)| !self.running.contains(*repository))
+            .filter_map(|(_, times)| times.next)
+            .min()
     }
 }
 

@@ -4,11 +4,11 @@
 //! One [`RepositoryScan`] is one repository in one pass, shared by all policies that read it: its
 //! tags are listed once, a digest is confirmed once.
 
+mod background;
+mod error;
+
 use crate::{
-    core::{
-        image::{Digest, ImageRepository, Tag, TagList},
-        schedule,
-    },
+    core::image::{Digest, ImageRepository, Tag, TagList},
     images::policy::{MissingFacts, TagFacts},
     io::{
         blocking,
@@ -18,6 +18,9 @@ use crate::{
         store::{KeptTags, Store, StoreError},
     },
 };
+pub use background::BackgroundScans;
+use background::ScanPatience;
+pub use error::ScanError;
 use futures::{StreamExt, TryStreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
 use std::{collections::HashMap, sync::Arc, time::Duration};
@@ -38,70 +41,8 @@ const AT_ONCE: usize = 8;
 pub struct Scanner {
     pub registries: Arc<Registries>,
     pub store: Arc<Store>,
-}
-
-/// A scan went wrong.
-#[derive(Debug, thiserror::Error)]
-pub enum ScanError {
-    #[error(transparent)]
-    Registry(#[from] RegistryError),
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The registry says that nothing has changed since a listing that was never asked for.
-    #[error(
-        "{repository}: the registry answered \"not modified\" to a question that was not asked"
-    )]
-    Unasked { repository: ImageRepository },
-    /// The registry answers, but not fast enough.
-    #[error("{repository}: the scan took longer than {}", schedule::show(*after))]
-    Deadline {
-        repository: ImageRepository,
-        after: Duration,
-    },
-    /// The settings file does not let this config repository use the registry.
-    #[error(
-        "{repository}: registries[] with prefix {prefix:?} in tagboat.yaml does not list the repository {config:?}"
-    )]
-    Forbidden {
-        repository: ImageRepository,
-        prefix: String,
-        config: String,
-    },
-}
-
-impl crate::core::error::Classify for ScanError {
-    fn kind(&self) -> crate::core::error::ErrorKind {
-        match self {
-            ScanError::Registry(error) => error.kind(),
-            ScanError::Store(error) => error.kind(),
-            ScanError::Forbidden { .. } => crate::core::error::ErrorKind::Config,
-            ScanError::Unasked { .. } | ScanError::Deadline { .. } => {
-                crate::core::error::ErrorKind::Remote
-            }
-        }
-    }
-
-    fn retry_after(&self) -> Option<Duration> {
-        match self {
-            ScanError::Registry(error) => error.retry_after(),
-            ScanError::Store(_)
-            | ScanError::Forbidden { .. }
-            | ScanError::Unasked { .. }
-            | ScanError::Deadline { .. } => None,
-        }
-    }
-
-    fn hint(&self) -> Option<String> {
-        match self {
-            ScanError::Registry(error) => error.hint(),
-            ScanError::Store(error) => error.hint(),
-            ScanError::Deadline { .. } => Some(
-                "Write a longer `timeout` in the ImagePolicy (of Flux: in the ImageRepository)."
-                    .to_owned(),
-            ),
-            ScanError::Forbidden { .. } | ScanError::Unasked { .. } => None,
-        }
-    }
+    /// None waits until the time limit of each scan.
+    patience: Option<ScanPatience>,
 }
 
 /// The facts about an image repository during a pass.
@@ -121,6 +62,41 @@ pub struct RepositoryScan {
 }
 
 impl Scanner {
+    /// Creates a scanner that waits for every registry.
+    pub fn new(registries: Arc<Registries>, store: Arc<Store>) -> Self {
+        Self {
+            registries,
+            store,
+            patience: None,
+        }
+    }
+
+    /// Returns the scanner of one of several config repositories, which has its share of the
+    /// requests to each registry.
+    #[must_use]
+    pub fn owned_by(&self, owner: &str) -> Self {
+        Self {
+            registries: Arc::new(self.registries.owned_by(owner)),
+            ..self.clone()
+        }
+    }
+
+    /// Returns a scanner that waits so long for each registry, and leaves the rest to `scans`.
+    #[must_use]
+    pub fn patient(&self, scans: &Arc<BackgroundScans>, longest: Duration) -> Self {
+        Self {
+            patience: Some(ScanPatience::new(scans, longest)),
+            ..self.clone()
+        }
+    }
+
+    fn impatient(&self) -> Self {
+        Self {
+            patience: None,
+            ..self.clone()
+        }
+    }
+
     /// Runs transactions of the store in a blocking task.
     async fn in_store<T: Send + 'static>(
         &self,
@@ -143,6 +119,22 @@ impl Scanner {
     /// # Errors
     /// If the list is not whole and certain, takes longer than `timeout`, or the store refuses.
     pub async fn scan(
+        &self,
+        repository: &ImageRepository,
+        timeout: Duration,
+        now: Timestamp,
+    ) -> Result<RepositoryScan, ScanError> {
+        match &self.patience {
+            Some(patience) => {
+                let scanner = self.impatient();
+                patience.scan(scanner, repository, timeout, now).await
+            }
+            None => self.list(repository, timeout, now).await,
+        }
+    }
+
+    /// Lists the tags within the time limit.
+    async fn list(
         &self,
         repository: &ImageRepository,
         timeout: Duration,
@@ -266,6 +258,22 @@ impl Scanner {
     /// If the registry cannot be asked, or not within the scan's time limit: then the policy must
     /// not decide. Descriptions that were fetched until then are kept for the next question.
     pub async fn answer(
+        &self,
+        scan: &mut RepositoryScan,
+        needs: &MissingFacts,
+        now: Timestamp,
+    ) -> Result<(), ScanError> {
+        match &self.patience {
+            Some(patience) => {
+                let scanner = self.impatient();
+                patience.answer(scanner, scan, needs, now).await
+            }
+            None => self.answer_now(scan, needs, now).await,
+        }
+    }
+
+    /// Answers within the time limit of the scan.
+    async fn answer_now(
         &self,
         scan: &mut RepositoryScan,
         needs: &MissingFacts,

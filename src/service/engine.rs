@@ -218,12 +218,10 @@ impl ServiceContext {
                 moved_to.display()
             ));
         }
-        let scanner = Scanner {
-            registries,
-            store: Arc::new(store),
-        };
+        let scanner = Scanner::new(registries, Arc::new(store));
         private_folder(&self.folder.join("repositories"))?;
         let mut updaters = Vec::new();
+        let has_several = self.settings.repositories.len() > 1;
         for repository in self.repositories() {
             let remote = self.connect.remote(repository)?;
             let key = self.connect.signing_key(repository)?;
@@ -245,8 +243,11 @@ impl ServiceContext {
             if forge.is_some() {
                 mirror = mirror.with_branches(review::PREFIX);
             }
-            let mut updater =
-                ImageUpdater::new(repository.clone(), mirror, folder, scanner.clone(), key);
+            let own = match has_several {
+                true => scanner.owned_by(&repository.name),
+                false => scanner.clone(),
+            };
+            let mut updater = ImageUpdater::new(repository.clone(), mirror, folder, own, key);
             if let Some(verify) = &repository.verify {
                 if repository.signing_key.is_none() {
                     warnings.push(format!(

@@ -144,6 +144,8 @@ pub(crate) struct Evaluation {
     pub(crate) decisions: Decisions,
     /// Failures of registries and the store, once for each repository.
     pub(crate) failures: Vec<FailureReport>,
+    /// Repositories whose facts are still being fetched, each with a sentence.
+    pub(crate) running: BTreeMap<ImageRepository, String>,
     /// Rounds of the policy that comes next, and their start.
     rounds: usize,
     since: Instant,
@@ -163,6 +165,7 @@ impl Evaluation {
             now,
             decisions: Decisions::new(),
             failures: Vec::new(),
+            running: BTreeMap::new(),
             rounds: 0,
             since: Instant::now(),
         }
@@ -239,7 +242,11 @@ impl Evaluation {
     ) -> PolicyDecision {
         let failure = FailureReport::new(error).of(repository);
         let reason = failure.message.clone();
-        if !self.failures.contains(&failure) {
+        if matches!(error, ScanError::Running { .. }) {
+            // Without its scan, no other Environment waits for the registry in this pass.
+            self.scans.remove(repository);
+            self.running.insert(repository.clone(), reason.clone());
+        } else if !self.failures.contains(&failure) {
             self.failures.push(failure);
         }
         PolicyDecision::nothing(reason)

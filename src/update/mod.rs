@@ -67,7 +67,7 @@ use crate::{
     images::policy::{Holds, TagFacts},
     io::{
         blocking,
-        facts::{RepositoryScan, Scanner},
+        facts::{BackgroundScans, RepositoryScan, Scanner},
         forge::Forge,
         git::{CommitSigner, GitError, Mirror, ObjectId},
     },
@@ -102,6 +102,8 @@ pub struct ImageUpdater {
     pub merged: watch::Sender<Arc<[MergedRequest]>>,
     /// The scans of the present pass, for those who wait for it.
     pub scanned: watch::Sender<ScanProgress>,
+    /// Scans that go on beyond their pass.
+    pub background: Arc<BackgroundScans>,
     publisher: Publisher,
     history: Arc<tokio::sync::Mutex<HoldHistory>>,
     removed: Arc<tokio::sync::Mutex<RemovedUpdates>>,
@@ -168,6 +170,7 @@ impl ImageUpdater {
             previews: OnceLock::new(),
             merged: watch::Sender::new(Arc::default()),
             scanned: watch::Sender::default(),
+            background: Arc::default(),
             history: Arc::default(),
             removed: Arc::default(),
             confirmed: Mutex::default(),

@@ -26,6 +26,7 @@ use jiff::Timestamp;
 use std::{
     collections::{BTreeMap, HashSet},
     sync::{Arc, PoisonError, atomic::Ordering},
+    time::Duration,
 };
 
 impl ImageUpdater {
@@ -33,6 +34,20 @@ impl ImageUpdater {
     /// succeeded.
     pub async fn pass(&self, mode: PassMode, rescan: &Rescan, now: Timestamp) -> PassReport {
         self.finish(PassState::new(mode, rescan, now), now).await
+    }
+
+    /// Runs a pass that waits no longer than `patience` for each registry. What takes longer goes
+    /// on, and [`ImageUpdater::background`] tells when it has ended.
+    pub async fn patient_pass(
+        &self,
+        rescan: &Rescan,
+        patience: Duration,
+        now: Timestamp,
+    ) -> PassReport {
+        let mut pass = PassState::new(PassMode::Write, rescan, now);
+        pass.patience = Some(patience);
+        self.background.begin_pass();
+        self.finish(pass, now).await
     }
 
     /// Runs a pass that brings a held version back and changes nothing else. Failures stand in the
@@ -173,10 +188,14 @@ impl ImageUpdater {
         if let Some(context) = self.request_context() {
             requests::list::once(context, snapshot, pass, report).await?;
         }
-        scan::repositories(self, &scopes, pass, report).await;
+        let scanner = match pass.patience {
+            Some(patience) => self.scanner.patient(&self.background, patience),
+            None => self.scanner.clone(),
+        };
+        scan::repositories(self, &scanner, &scopes, pass, report).await;
         let inputs = PlanInputs {
             repo: &self.repo,
-            scanner: &self.scanner,
+            scanner: &scanner,
             holds: self.hold_sources(),
             choices: &self.choices,
             snapshot,

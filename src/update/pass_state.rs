@@ -16,7 +16,7 @@ use jiff::{SignedDuration, Timestamp};
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 /// State of a pass that survives a restart on a newer commit: registries are asked once, and
@@ -24,6 +24,8 @@ use std::{
 pub(crate) struct PassState<'p> {
     pub(crate) mode: PassMode,
     pub(crate) rescan: &'p Rescan,
+    /// The longest wait for each registry; none waits for every scan.
+    pub(crate) patience: Option<Duration>,
     /// A held version that a person has released; then the pass does nothing else.
     pub(crate) release: Option<&'p ReleaseOrder>,
     /// The start of the pass, from which ages in texts are counted.
@@ -45,6 +47,7 @@ impl<'p> PassState<'p> {
         Self {
             mode,
             rescan,
+            patience: None,
             release: None,
             now,
             clock: PassClock::new(now),

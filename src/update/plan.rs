@@ -218,6 +218,10 @@ fn end(
     for failure in evaluation.failures {
         report.add_failure(failure);
     }
+    for (repository, warning) in evaluation.running {
+        pass.failed.insert(repository.clone());
+        report.add_running(repository, warning);
+    }
     Ok((evaluation.decisions, edits?))
 }
 

@@ -11,7 +11,7 @@ use crate::{
 };
 use jiff::Timestamp;
 use serde::Serialize;
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 /// Outcome of a pass over one config repository.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -28,6 +28,8 @@ pub struct PassReport {
     /// Failures of remotes.
     pub failures: Vec<FailureReport>,
     pub warnings: Vec<String>,
+    /// Image repositories whose scan goes on beyond the pass.
+    pub running: BTreeSet<ImageRepository>,
     /// Calls to remotes.
     pub requests: RequestTotals,
 }
@@ -318,6 +320,12 @@ impl PassReport {
         if !self.failures.contains(&failure) {
             self.failures.push(failure);
         }
+    }
+
+    /// Adds a scan that goes on beyond the pass, which is no failure.
+    pub(super) fn add_running(&mut self, repository: ImageRepository, warning: String) {
+        self.add_warning(warning);
+        self.running.insert(repository);
     }
 
     /// Adds a warning once.

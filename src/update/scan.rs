@@ -29,6 +29,7 @@ const MOST_CONFIRMED: usize = 64;
 /// Lists the tags of every repository that has references, each once in a pass.
 pub(crate) async fn repositories(
     updater: &ImageUpdater,
+    scanner: &Scanner,
     scopes: &[Arc<EnvironmentScope>],
     pass: &mut PassState<'_>,
     report: &mut PassReport,
@@ -37,7 +38,6 @@ pub(crate) async fn repositories(
     let is_known = |repository: &ImageRepository| {
         pass.scans.contains_key(repository) || pass.failed.contains(repository)
     };
-    let scanner = &updater.scanner;
     let mut wanted: BTreeMap<ImageRepository, Option<Duration>> = BTreeMap::new();
     for usage in scopes
         .iter()
@@ -66,7 +66,8 @@ pub(crate) async fn repositories(
             .map(|repositories| {
                 let scans = stream::iter(repositories)
                     .map(|(repository, timeout)| async move {
-                        let result = scan(updater, &repository, timeout, rescan, now).await;
+                        let result =
+                            scan(updater, scanner, &repository, timeout, rescan, now).await;
                         updater.scanned.send_modify(|progress| progress.done += 1);
                         (repository, result)
                     })
@@ -89,7 +90,11 @@ pub(crate) async fn repositories(
                 pass.scans.insert(repository, scan);
             }
             Err(error) => {
-                failed.push(FailureReport::new(&error).of(&repository));
+                if let ScanError::Running { .. } = error {
+                    report.add_running(repository.clone(), error.to_string());
+                } else {
+                    failed.push(FailureReport::new(&error).of(&repository));
+                }
                 pass.failed.insert(repository);
             }
         }
@@ -124,12 +129,12 @@ async fn unusable(
 
 async fn scan(
     updater: &ImageUpdater,
+    scanner: &Scanner,
     repository: &ImageRepository,
     timeout: Duration,
     rescan: &Rescan,
     now: Timestamp,
 ) -> Result<RepositoryScan, ScanError> {
-    let scanner = &updater.scanner;
     let config = scanner.registries.config(repository);
     let own = &updater.repo.config.name;
     if !config.allowed_repositories.is_empty() && !config.allowed_repositories.contains(own) {

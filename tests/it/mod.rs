@@ -45,6 +45,7 @@ mod registry;
 mod registry_artifacts;
 mod reference;
 mod registry_faults;
+mod registry_hostile;
 mod registry_lists;
 mod registry_real;
 mod registry_sign_in;
@@ -72,10 +73,10 @@ mod render_sandbox;
 mod render_support;
 #[cfg(feature = "demo")]
 mod requests;
-mod requests_ended;
 #[cfg(feature = "demo")]
 mod requests_authors;
 #[cfg(feature = "demo")]
+mod requests_ended;
 #[cfg(feature = "demo")]
 mod requests_news;
 #[cfg(feature = "demo")]
@@ -111,6 +112,8 @@ mod update_gathering;
 mod update_force_push;
 #[cfg(feature = "demo")]
 mod update_holds;
+#[cfg(feature = "demo")]
+mod update_hostile;
 #[cfg(feature = "demo")]
 mod update_layouts;
 #[cfg(feature = "demo")]

@@ -77,13 +77,9 @@ impl World {
             .unwrap();
         let folder = tempfile::tempdir().unwrap();
         let (store, _) = Store::open(&folder.path().join("store")).unwrap();
-        let scanner = Scanner {
-            registries: Arc::new(registries(vec![config(
-                &registry.host(),
-                RegistryLogin::Anonymous,
-            )])),
-            store: Arc::new(store),
-        };
+        let anonymous = config(&registry.host(), RegistryLogin::Anonymous);
+        let registries = Arc::new(registries(vec![anonymous]));
+        let scanner = Scanner::new(registries, Arc::new(store));
         let repository = registry.repository("acme/web").unwrap();
         Self {
             registry,

@@ -52,6 +52,8 @@ pub(crate) enum Manner {
     Silent,
     /// Headers, then silence.
     Stall,
+    /// Headers without end, one at a time with this pause.
+    EndlessHeaders(Duration),
 }
 
 #[derive(Debug, Clone)]
@@ -215,12 +217,21 @@ async fn serve(
     {
         head += &format!("Content-Length: {}\r\n", reply.body.len());
     }
+    if let Manner::EndlessHeaders(pause) = reply.manner {
+        loop {
+            stream.write_all(head.as_bytes()).await?;
+            head = "X-More: x\r\n".to_owned();
+            tokio::time::sleep(pause).await;
+        }
+    }
     stream.write_all(format!("{head}\r\n").as_bytes()).await?;
     if head_only {
         return stream.shutdown().await;
     }
     match reply.manner {
-        Manner::Whole | Manner::Silent => stream.write_all(&reply.body).await?,
+        Manner::Whole | Manner::Silent | Manner::EndlessHeaders(_) => {
+            stream.write_all(&reply.body).await?
+        }
         Manner::Cut(at) => {
             stream
                 .write_all(&reply.body[..at.min(reply.body.len())])
