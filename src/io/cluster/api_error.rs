@@ -310,6 +310,8 @@ fn forbidden(message: String, asked: &RequestTarget<'_>) -> ClusterProblem {
             None => format!("user {user}"),
         },
     };
+    let (verb, resource, namespace) =
+        impersonation(&verb, asked).unwrap_or((verb, resource, namespace));
     ClusterProblem::Forbidden {
         verb,
         resource,
@@ -317,6 +319,27 @@ fn forbidden(message: String, asked: &RequestTarget<'_>) -> ClusterProblem {
         who,
         message,
     }
+}
+
+/// Returns the right that a refused impersonation needs. Newer servers name the verbs of
+/// constrained impersonation, which they tried first; `impersonate` on the account is enough for
+/// all of them.
+fn impersonation(
+    verb: &str,
+    asked: &RequestTarget<'_>,
+) -> Option<(String, String, Option<String>)> {
+    let is_constrained = ["impersonate:", "impersonate-on:"]
+        .iter()
+        .any(|prefix| verb.starts_with(prefix));
+    let account = asked.who.strip_prefix("ServiceAccount ")?;
+    let (namespace, _) = account.split_once('/')?;
+    is_constrained.then(|| {
+        (
+            "impersonate".to_owned(),
+            "serviceaccounts".to_owned(),
+            Some(namespace.to_owned()),
+        )
+    })
 }
 
 /// Parses `conflict with "kubectl-edit" using apps/v1` and the field of the cause.
@@ -357,6 +380,32 @@ mod tests {
             serde_json::json!(message)
         );
         problem(status, None, body.as_bytes(), &asked(&gvk))
+    }
+
+    #[test]
+    fn forbidden_impersonation_names_the_account() {
+        let gvk = Gvk::new("v1", "ConfigMap");
+        let asked = RequestTarget {
+            who: "ServiceAccount team/deployer",
+            ..asked(&gvk)
+        };
+        let message = r#"configmaps "one" is forbidden: User "tagboat" cannot impersonate-on:serviceaccount:patch resource "configmaps" in API group "" in the namespace "shop""#;
+        let problem = forbidden(message.to_owned(), &asked);
+        let ClusterProblem::Forbidden {
+            verb,
+            resource,
+            namespace,
+            who,
+            ..
+        } = &problem
+        else {
+            panic!("{problem:?}");
+        };
+        assert_eq!(
+            [verb, resource, who],
+            ["impersonate", "serviceaccounts", "user tagboat"]
+        );
+        assert_eq!(namespace.as_deref(), Some("team"));
     }
 
     #[test]

@@ -104,6 +104,8 @@ impl Connection {
                     headers.append(name, value.clone());
                 }
             }
+            // The server adds the groups of the account: naming them would need the right to
+            // impersonate groups.
             RequestIdentity::ServiceAccount { namespace, name } => {
                 let value = |text: String| {
                     HeaderValue::from_str(&text).map_err(|_| ClusterProblem::Address {
@@ -117,13 +119,6 @@ impl Connection {
                     "impersonate-user",
                     value(format!("system:serviceaccount:{namespace}:{name}"))?,
                 );
-                for group in [
-                    "system:serviceaccounts".to_owned(),
-                    format!("system:serviceaccounts:{namespace}"),
-                    "system:authenticated".to_owned(),
-                ] {
-                    headers.append("impersonate-group", value(group)?);
-                }
             }
         }
         Ok(())

@@ -144,9 +144,12 @@ async fn service_account_is_impersonated_where_declared() {
         .unwrap();
     // A user who may not impersonate gets an error.
     let stranger = open(&kube.kubeconfig_for("stranger", &kube.server, Some(&kube.ca))).await;
+    let refusal = map(&stranger, &account, &namespace, "one")
+        .await
+        .unwrap_err();
     assert!(
-        matches!(map(&stranger, &account, &namespace, "one").await.unwrap_err(),
-        ClusterProblem::Forbidden { verb, resource, .. } if verb == "impersonate" && resource == "serviceaccounts")
+        matches!(&refusal, ClusterProblem::Forbidden { verb, resource, .. } if verb == "impersonate" && resource == "serviceaccounts"),
+        "{refusal:?}"
     );
     let hostile = RequestIdentity::ServiceAccount {
         namespace: "a\r\nimpersonate-group: system:masters".to_owned(),
