@@ -186,7 +186,7 @@ fn references(
     memory: &mut SnapshotCache,
 ) {
     let (world, warnings) =
-        update::read(mirror, commit, policies, &dir.join("world"), memory).unwrap();
+        update::read(mirror, commit, &policies.into(), &dir.join("world"), memory).unwrap();
     let marked = world
         .files
         .iter()

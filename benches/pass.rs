@@ -149,7 +149,7 @@ fn passes(runtime: &tokio::runtime::Runtime, dir: &Path) {
         let (world, _) = update::read(
             &updater.repo.mirror,
             commit,
-            Some("policies"),
+            &Some("policies").into(),
             &updater.repo.index_folder,
             memory,
         )

@@ -95,7 +95,9 @@ pub async fn run(
         .fact(EventFact::Socket, socket.path().display().to_string());
     events.record(started);
     if let Some(reconciler) = &reconciler {
-        reconciler.expect_repositories(repositories.iter().copied());
+        let followed = engine.updaters.iter().map(|updater| &updater.repo.config);
+        reconciler
+            .expect_repositories(followed.map(|config| (config.name.as_str(), &*config.rights)));
     }
     let scans = Arc::new(DaemonScans::new(repositories.iter().copied()));
     let mut tasks = Tasks::default();

@@ -13,7 +13,7 @@ pub(crate) use takeover::{TakeOverRules, disowned, without};
 use crate::{
     core::pointer,
     objects::{
-        object::{MANAGER, Object},
+        object::{MANAGER, Object, Retention},
         plan::{FieldPattern, KindAtomicFields, ListType},
     },
 };
@@ -82,6 +82,21 @@ pub fn managers_of(live: &Object, pointer: &str) -> Vec<Manager> {
     owners.sort_by(|a, b| b.time.cmp(&a.time).then_with(|| a.cmp(b)));
     owners.dedup();
     owners
+}
+
+/// Returns what the annotations that tagboat has applied say about an object's deletion: others may
+/// annotate a live object, too.
+pub fn applied_retention(live: &Object) -> Retention {
+    let whole = live.retention();
+    if whole == Retention::default() {
+        return whole;
+    }
+    let is_ours = |name: &str| {
+        let pointer = format!("/metadata/annotations/{}", pointer::encode(name));
+        let mut managers = managers_of(live, &pointer).into_iter();
+        managers.any(|manager| manager.name == MANAGER)
+    };
+    live.retention_by(is_ours)
 }
 
 fn owns(tree: &Value, live: &Object, steps: &[String]) -> bool {

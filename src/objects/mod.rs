@@ -14,4 +14,5 @@ pub mod object;
 pub mod plan;
 pub mod quantity;
 pub(crate) mod refused_fields;
+pub mod tenancy;
 pub mod unhandled;

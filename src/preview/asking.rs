@@ -14,6 +14,7 @@ use crate::{
     objects::{
         object::ApplyMode,
         plan::{self, DesiredObject},
+        tenancy,
     },
     reconcile::{self, ApplyRefusal, DryRunResult},
     review::{DryRunVerdict, ObjectChange, PreviewTrouble},
@@ -223,10 +224,11 @@ impl ClusterPreview<'_> {
         }
         match asked {
             Ok(Ok(tried))
-                if tried
-                    .live
-                    .as_ref()
-                    .is_some_and(|live| live.settings().reconcile_disabled) =>
+                if one.honors_annotations
+                    && tried
+                        .live
+                        .as_ref()
+                        .is_some_and(|live| live.settings().reconcile_disabled) =>
             {
                 (
                     not("the live object's annotations say that it is not applied"),
@@ -278,7 +280,8 @@ impl ClusterPreview<'_> {
         refusal: &ApplyRefusal,
     ) -> (DryRunVerdict, Option<PreviewTrouble>) {
         let ApplyRefusal { error, why } = refusal;
-        let why = text::line(why);
+        let creation = creation_refusal(application, &error.problem);
+        let why = text::line(creation.as_ref().unwrap_or(why));
         match &*error.problem {
             ClusterProblem::NamespaceMissing { namespace, .. }
                 if self.namespaces.contains(namespace.as_str()) =>
@@ -413,5 +416,15 @@ const WARNINGS: usize = 20;
 fn not(why: &str) -> DryRunVerdict {
     DryRunVerdict::NotAsked {
         reason: why.to_owned(),
+    }
+}
+
+/// Returns why a missing namespace is not created for a tenant.
+fn creation_refusal(application: &Application, problem: &ClusterProblem) -> Option<String> {
+    match problem {
+        ClusterProblem::NamespaceMissing { namespace, .. } => {
+            tenancy::creation_refusal(&application.rights, namespace)
+        }
+        _ => None,
     }
 }

@@ -48,7 +48,7 @@ const DISCOVERY: Duration = Duration::from_secs(10);
 /// preview its full time limit, and previews run one after the other.
 const REST: Duration = Duration::from_secs(60);
 
-/// The clusters of a settings file, as one config repository may use them. Cheap to clone.
+/// The clusters of a settings file. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct PreviewClusters {
     inner: Arc<ClustersInner>,
@@ -56,8 +56,7 @@ pub struct PreviewClusters {
 
 #[derive(Debug, Default)]
 struct ClustersInner {
-    repository: String,
-    known: BTreeMap<String, ClusterFacts>,
+    known: BTreeMap<String, Result<ClusterClient, ClusterError>>,
     /// The reason why no cluster is asked at all.
     none: Option<String>,
     silent: Mutex<UnreachableCluster>,
@@ -78,14 +77,6 @@ impl UnreachableCluster {
     }
 }
 
-#[derive(Debug)]
-struct ClusterFacts {
-    /// The way in, or why there is none.
-    cluster: Result<ClusterClient, ClusterError>,
-    /// The repositories that may deploy to it; all if empty.
-    repositories: Vec<String>,
-}
-
 impl PreviewClusters {
     /// Creates a set in which no cluster is asked, for this reason.
     pub fn none(why: impl Into<String>) -> Self {
@@ -95,54 +86,35 @@ impl PreviewClusters {
         })
     }
 
-    /// Reads the kubeconfigs of the clusters for `repository`. Sends nothing. `resolve` resolves
+    /// Reads the kubeconfigs of the clusters. Sends nothing. `resolve` resolves
     /// paths of `tagboat.yaml`. An unusable kubeconfig is reported by the previews that need it.
     pub async fn open(
         declared: &[settings::ClusterSettings],
-        repository: &str,
         resolve: impl Fn(&Path) -> PathBuf,
         events: &Recorder,
     ) -> Self {
         let mut known = BTreeMap::new();
         for one in declared {
             let cluster = ClusterClient::open(one, &resolve, events).await;
-            known.insert(
-                one.name.clone(),
-                ClusterFacts {
-                    cluster,
-                    repositories: one.repositories.clone(),
-                },
-            );
+            known.insert(one.name.clone(), cluster);
         }
-        Self::of(repository, known)
+        Self::of(known)
     }
 
-    /// The clusters that a reconciler has open, for `repository`: connections and budgets are
-    /// shared.
-    pub fn shared(
-        declared: &[settings::ClusterSettings],
-        repository: &str,
-        reconciler: &Reconciler,
-    ) -> Self {
+    /// The clusters that a reconciler has open: connections and budgets are shared.
+    pub fn shared(declared: &[settings::ClusterSettings], reconciler: &Reconciler) -> Self {
         let known = declared.iter().filter_map(|one| {
-            let cluster = Ok(reconciler.cluster(&one.name)?.clone());
-            Some((
-                one.name.clone(),
-                ClusterFacts {
-                    cluster,
-                    repositories: one.repositories.clone(),
-                },
-            ))
+            let cluster = reconciler.cluster(&one.name)?.clone();
+            Some((one.name.clone(), Ok(cluster)))
         });
-        Self::of(repository, known.collect())
+        Self::of(known.collect())
     }
 
-    fn of(repository: &str, known: BTreeMap<String, ClusterFacts>) -> Self {
+    fn of(known: BTreeMap<String, Result<ClusterClient, ClusterError>>) -> Self {
         let none = known
             .is_empty()
             .then(|| "tagboat.yaml names no clusters".to_owned());
         Self::made(ClustersInner {
-            repository: repository.to_owned(),
             known,
             none,
             ..ClustersInner::default()
@@ -175,7 +147,6 @@ impl PreviewClusters {
 
     async fn door(&self, name: &str) -> ClusterPermit {
         let ClustersInner {
-            repository,
             known,
             none,
             silent,
@@ -183,22 +154,13 @@ impl PreviewClusters {
         if let Some(why) = none {
             return ClusterPermit::closed(why.clone());
         }
-        let Some(ClusterFacts {
-            cluster,
-            repositories,
-        }) = known.get(name)
-        else {
+        let Some(cluster) = known.get(name) else {
             let known: Vec<&str> = known.keys().map(String::as_str).collect();
             return ClusterPermit::closed(text::line(&format!(
                 "there is no cluster {name:?} in tagboat.yaml; known are {}",
                 known.join(", ")
             )));
         };
-        if !repositories.is_empty() && !repositories.contains(repository) {
-            return ClusterPermit::closed(format!(
-                "repository {repository} may not deploy to cluster {name}"
-            ));
-        }
         if let Some(why) = silent
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

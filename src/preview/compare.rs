@@ -8,6 +8,7 @@ use crate::{
     objects::{
         object::{DeletionRule, Gvk, Object, ObjectKey},
         plan::{self, DesiredObject, KindScopes, OWNER_LABELS, RefusedObject},
+        tenancy,
     },
     reconcile::{self, ClusterKinds},
     review::{ApplicationChange, DryRunVerdict, ObjectChange, ObjectPreview, PreviewTrouble},
@@ -96,6 +97,9 @@ pub(super) fn compare(
     add_refused(&mut out, &base, &head);
     add_removed(&mut out, one, &base, &head);
     out.keys = head.wanted.into_iter().map(|one| one.key).collect();
+    if let Some(why) = &one.refusal {
+        refuse_all(&mut out, why);
+    }
     out
 }
 
@@ -127,6 +131,14 @@ fn place_sides(
             return None;
         }
     };
+    let rights = one.after.as_ref().map(|after| &after.rights);
+    let objects = rendered
+        .as_ref()
+        .map_or(0, |rendered| rendered.manifests.len());
+    if let Some(why) = rights.and_then(|rights| tenancy::objects_refusal(rights, objects, 0)) {
+        out.trouble.push(refused(&why));
+        return None;
+    }
     let head = place(one.after.as_ref(), rendered.as_deref());
     let base = match before.transpose() {
         Ok(rendered) => place(one.before.as_ref(), rendered.as_deref()),
@@ -263,6 +275,26 @@ fn brings(out: &mut ComparedApplication, head: &PlacedObject) {
         {
             out.kinds.insert((group.to_owned(), kind.to_owned()));
         }
+    }
+}
+
+/// Asks nothing about an Application that its repository has no right to deploy.
+fn refuse_all(out: &mut ComparedApplication, why: &str) {
+    out.trouble.push(refused(why));
+    for object in &mut out.objects {
+        if !matches!(object.question, ObjectQuestion::Known(_)) {
+            object.question = ObjectQuestion::Known(DryRunVerdict::NotAsked {
+                reason: text::line(why),
+            });
+        }
+    }
+}
+
+/// Returns the trouble of an Application that its repository has no right to deploy.
+fn refused(why: &str) -> PreviewTrouble {
+    PreviewTrouble {
+        message: text::line(why),
+        transient: false,
     }
 }
 

@@ -29,7 +29,7 @@ use crate::{
     },
     review::{ApplicationPreview, DryRunVerdict, Preview, PreviewTrouble},
     spec::{Application, Declarations},
-    update::{self, Previews},
+    update::{self, DeclarationScope, Previews},
 };
 use clusters::ClusterPermit;
 use compare::ComparedApplication;
@@ -75,8 +75,8 @@ impl RevisionFiles {
 #[derive(Debug, Clone)]
 pub struct Previewer {
     pub files: RevisionFiles,
-    /// The folder of declarations; the whole repository if unset.
-    pub policies: Option<String>,
+    /// Where the repository declares things, and its rights.
+    pub scope: DeclarationScope,
     pub renderer: Arc<Renderer>,
     /// The clusters that can be asked.
     pub clusters: PreviewClusters,
@@ -101,16 +101,9 @@ impl Previewer {
         only: Option<&BTreeSet<Name>>,
     ) -> Preview {
         let (this, wanted) = (self.clone(), only.cloned());
-        let found = blocking(move || {
-            reach::find(
-                &this.files,
-                base,
-                head,
-                this.policies.as_deref(),
-                wanted.as_ref(),
-            )
-        })
-        .await;
+        let found =
+            blocking(move || reach::find(&this.files, base, head, &this.scope, wanted.as_ref()))
+                .await;
         let (reached, trouble) = match found {
             Ok(Ok(found)) => found,
             Ok(Err(error)) => {
@@ -130,7 +123,8 @@ impl Previewer {
                 };
             }
         };
-        let names: BTreeSet<&str> = reached.iter().map(|one| one.cluster.as_str()).collect();
+        let permitted = reached.iter().filter(|one| one.refusal.is_none());
+        let names: BTreeSet<&str> = permitted.map(|one| one.cluster.as_str()).collect();
         let (rendered, doors) = tokio::join!(
             self.render_all(base, head, &reached),
             self.clusters.doors(&names)
@@ -139,14 +133,9 @@ impl Previewer {
             .iter()
             .zip(rendered)
             .map(|(one, (before, after))| {
-                compare::compare(
-                    one,
-                    before,
-                    after,
-                    doors
-                        .get(one.cluster.as_str())
-                        .unwrap_or(&ClusterPermit::UNKNOWN),
-                )
+                let open = doors.get(one.cluster.as_str());
+                let door = open.filter(|_| one.refusal.is_none());
+                compare::compare(one, before, after, door.unwrap_or(&ClusterPermit::UNKNOWN))
             })
             .collect();
         let answers = asking::ask(&reached, &compared, &doors, &self.clusters).await;
@@ -168,11 +157,7 @@ impl Previewer {
     /// # Errors
     /// If an object is missing.
     pub fn declared(&self, commit: ObjectId) -> Result<Declarations, GitError> {
-        update::declared_in(
-            &self.files.at(commit)?,
-            self.policies.as_deref(),
-            self.files.branch(),
-        )
+        update::declared_in(&self.files.at(commit)?, &self.scope, self.files.branch())
     }
 
     /// Both sides of every Application, in their order.

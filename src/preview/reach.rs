@@ -8,9 +8,10 @@ use crate::{
         git::{GitError, ObjectId, Revision},
         render::{self, RenderSource},
     },
+    objects::tenancy,
     review::{ApplicationChange, PreviewTrouble},
     spec::{Application, Declarations, DeletionPolicy, Severity},
-    update,
+    update::{self, DeclarationScope},
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -26,6 +27,8 @@ pub(super) struct ReachedApplication {
     pub after: Option<Application>,
     pub change: ApplicationChange,
     pub notes: Vec<String>,
+    /// Why its repository has no right to deploy it; then no cluster is asked.
+    pub refusal: Option<String>,
 }
 
 /// Compares both revisions; also returns new diagnostics of declarations.
@@ -33,15 +36,15 @@ pub(super) fn find(
     files: &RevisionFiles,
     base: ObjectId,
     head: ObjectId,
-    policies: Option<&str>,
+    scope: &DeclarationScope,
     only: Option<&BTreeSet<Name>>,
 ) -> Result<(Vec<ReachedApplication>, Vec<PreviewTrouble>), GitError> {
     let (old, new) = (files.at(base)?, files.at(head)?);
     if old.tree() == new.tree() {
         return Ok(Default::default());
     }
-    let before = update::declared_in(&old, policies, files.branch())?;
-    let after = update::declared_in(&new, policies, files.branch())?;
+    let before = update::declared_in(&old, scope, files.branch())?;
+    let after = update::declared_in(&new, scope, files.branch())?;
     let trouble = mistakes(&before, &after);
     let broken = after.has_errors();
     let mut pairs: BTreeMap<(Name, String), [Option<Application>; 2]> = BTreeMap::new();
@@ -98,7 +101,9 @@ pub(super) fn find(
         if after.as_ref().is_some_and(|after| after.suspend) {
             notes.push("it is suspended: nothing is applied until it is resumed".to_owned());
         }
+        let refusal = after.as_ref().or(before.as_ref());
         reached.push(ReachedApplication {
+            refusal: refusal.and_then(tenancy::unit_refusal),
             name,
             cluster,
             before,
@@ -141,6 +146,8 @@ fn changed(before: &Application, after: &Application) -> Vec<&'static str> {
         ignore,
         health,
         suspend,
+        rights: _,
+        exceeds_units: _,
     } = before;
     let fields = [
         ("environment", *environment != after.environment),

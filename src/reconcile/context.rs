@@ -171,12 +171,14 @@ impl ReconcileContext {
         })
     }
 
-    /// Returns the dependencies of an Application that are not ready at a revision.
+    /// Returns the dependencies of an Application that are not ready at a revision. A tenant learns
+    /// nothing of other repositories.
     pub(super) fn unready_dependencies(
         self: &Arc<Self>,
         repository: &str,
         depends_on: &[Name],
         revision: &str,
+        is_tenant: bool,
     ) -> Option<UnreadyDependencies> {
         if depends_on.is_empty() {
             return None;
@@ -185,7 +187,8 @@ impl ReconcileContext {
         let messages: Vec<Message> = depends_on
             .iter()
             .filter_map(|dependency| {
-                let (message, may_pass) = self.unready(repository, dependency, revision)?;
+                let (message, may_pass) =
+                    self.unready(repository, dependency, revision, is_tenant)?;
                 transient &= may_pass;
                 Some(message)
             })
@@ -202,10 +205,11 @@ impl ReconcileContext {
         repository: &str,
         dependency: &Name,
         revision: &str,
+        is_tenant: bool,
     ) -> Option<(Message, bool)> {
         let waits =
             |why: &str| Message::application(format!("waits for {dependency}, which {why}"));
-        if let Some(why) = self.unready_status(repository, dependency, revision) {
+        if let Some(why) = self.unready_status(repository, dependency, revision, is_tenant) {
             return why.map(|why| (waits(&why), true));
         }
         let why = match self.read_unselected(repository, dependency) {
@@ -217,6 +221,7 @@ impl ReconcileContext {
             None if self.unselected.has_selection() => {
                 "this repository does not declare".to_owned()
             }
+            None if is_tenant => return Some((waits("this repository does not declare"), true)),
             None => return Some((waits("is not declared"), true)),
         };
         let hint = format!("Run `tagboat sync {dependency}` first, or `tagboat sync --all`.");
@@ -233,6 +238,7 @@ impl ReconcileContext {
         repository: &str,
         dependency: &Name,
         revision: &str,
+        is_tenant: bool,
     ) -> Option<Option<String>> {
         let statuses = self.statuses();
         let is_removed = |status: &ApplicationStatus| {
@@ -246,6 +252,7 @@ impl ReconcileContext {
         let found = statuses
             .values()
             .filter(|status| status.application == *dependency)
+            .filter(|status| !is_tenant || status.repository == repository)
             .max_by_key(|status| (status.repository == repository, !is_removed(status)))?;
         // Revisions of different repositories cannot be compared.
         let is_current =
@@ -341,7 +348,7 @@ impl ApplicationHandle {
         self.forget_rendering();
     }
 
-    /// Makes the next rendering count as changed.
+    /// Has the next rendering count as changed.
     pub(super) fn forget_rendering(&self) {
         *self
             .last_rendered

@@ -2,7 +2,12 @@
 //!
 //! Based on a server-side dry run, so that defaults and admission webhooks cause no differences.
 
+mod foreign;
 mod namespaces;
+mod text;
+
+pub(crate) use foreign::explain_missing;
+pub use text::unified_diff;
 
 use super::{
     ClusterKinds, autoscalers,
@@ -22,7 +27,6 @@ use crate::{
     },
     objects::{
         health::{KindTraits, RunEnd},
-        manifest,
         object::{ApplyMode, Gvk, Object, ObjectKey},
         plan::{
             self, DesiredObject, Inventory, KindAtomicFields, LeafHashes, LiveObject, ObjectOwner,
@@ -32,12 +36,11 @@ use crate::{
 };
 use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream};
 use serde::{Deserialize, Serialize};
-use similar::TextDiff;
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
     sync::{Arc, Mutex},
-    time::Duration,
 };
+use text::diff_in_background;
 
 /// What applying would do to an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -176,7 +179,7 @@ impl Comparison<'_> {
             entry.is_some_and(|entry| entry.ended(one.hash) == Some(RunEnd::Completed));
         let result = dry_run(self.cluster, self.identity, one, self.application, applied).await;
         match result {
-            Ok(result) if is_frozen(&result) => {}
+            Ok(result) if one.honors_annotations && is_frozen(&result) => {}
             Ok(result) if result.live.is_none() && has_completed => {
                 diff.notes.push(COMPLETED_AND_GONE.to_owned());
             }
@@ -219,6 +222,11 @@ impl Comparison<'_> {
                 };
             }
             Err(ApplyRefusal { error, why }) => {
+                let error = explain_missing(&self.application.rights, error);
+                let why = match &*error.problem {
+                    ClusterProblem::Refused { why } => why.clone(),
+                    _ => why,
+                };
                 diff.change = ChangeKind::Refused;
                 diff.hint = error.hint();
                 diff.error = Some(why);
@@ -251,6 +259,8 @@ impl Comparison<'_> {
             prune: true,
             deleting: false,
             revision: "",
+            rights: &self.application.rights,
+            cluster: self.cluster.name(),
         };
         let prune = plan::plan_prune(
             owner,
@@ -390,6 +400,9 @@ pub async fn dry_run(
         .get(&RequestIdentity::Own, &resource, &one.key)
         .await
         .map_err(refusal)?;
+    if let Some(live) = &live {
+        foreign::refuse(cluster, application, &one.key, live).await?;
+    }
     let ignore = observed::ignore_pointers(&application.ignore, &one.key);
     let watched = observed::WatchedManifest {
         manifest: one.manifest.clone(),
@@ -442,56 +455,4 @@ pub async fn dry_run(
         notes,
         removed,
     })
-}
-
-/// The names of the two sides of a diff with a cluster.
-const SIDES: [&str; 2] = ["cluster", "git"];
-
-/// How long a diff may search for its shortest form; after that it is correct but longer.
-const DIFF_TIMEOUT: Duration = Duration::from_millis(500);
-
-/// Runs [`unified_diff`] on a blocking thread: it may compute for [`DIFF_TIMEOUT`].
-async fn diff_in_background(
-    key: &ObjectKey,
-    before: Option<Object>,
-    after: Option<Object>,
-) -> String {
-    let key = key.clone();
-    crate::io::blocking(move || unified_diff(&key, SIDES, before.as_ref(), after.as_ref())).await
-}
-
-/// Returns a unified diff of two states of an object as YAML; empty if they are equal.
-pub fn unified_diff(
-    key: &ObjectKey,
-    sides: [&str; 2],
-    before: Option<&Object>,
-    after: Option<&Object>,
-) -> String {
-    let (left, right) = plan::redact_pair(before, after);
-    let yaml = |object: Option<Object>| {
-        object
-            .map(|object| manifest::to_yaml(object.value()))
-            .unwrap_or_default()
-    };
-    let (left, right) = (yaml(left), yaml(right));
-    if left == right {
-        return String::new();
-    }
-    let name = |exists: bool, side: &str| {
-        if exists {
-            format!("{side}/{key}")
-        } else {
-            "/dev/null".to_owned()
-        }
-    };
-    TextDiff::configure()
-        .timeout(DIFF_TIMEOUT)
-        .diff_lines(&left, &right)
-        .unified_diff()
-        .context_radius(3)
-        .header(
-            &name(before.is_some(), sides[0]),
-            &name(after.is_some(), sides[1]),
-        )
-        .to_string()
 }

@@ -57,12 +57,14 @@ use crate::{
     core::{error::Classify as _, name::Name},
     events::{Event, EventFact, EventReason, Recorder},
     io::cluster::{ClusterClient, ClusterError},
-    spec::{Application, Declarations, settings},
+    objects::tenancy,
+    spec::{Application, Declarations, rights::RepositoryRights, settings},
 };
 use application::AppReconciler;
 use cluster_state::ClusterHandle;
 use context::{ApplicationHandle, ApplicationKey, ReconcileContext};
 use dependency_cycles::dependency_cycles;
+use removal::RemovalSearch;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     path::{Path, PathBuf},
@@ -85,8 +87,6 @@ pub struct Reconciler {
     clusters: BTreeMap<String, Arc<ClusterHandle>>,
     /// Clusters whose kubeconfig cannot be used.
     unusable: BTreeMap<String, ClusterError>,
-    /// The repositories that may deploy to each cluster; an empty list allows all.
-    allowed: BTreeMap<String, Vec<String>>,
     handles: Mutex<HashMap<ApplicationKey, ApplicationHandle>>,
 }
 
@@ -107,7 +107,6 @@ impl Reconciler {
         let tasks = TaskTracker::new();
         let mut usable = BTreeMap::new();
         let mut unusable = Vec::new();
-        let mut allowed = BTreeMap::new();
         for declared in clusters {
             let client = match ClusterClient::open(declared, &resolve, events).await {
                 Ok(client) => client,
@@ -126,7 +125,6 @@ impl Reconciler {
                     stop.clone(),
                 ),
             );
-            allowed.insert(declared.name.clone(), declared.repositories.clone());
         }
         if usable.is_empty() && !unusable.is_empty() {
             return Err(unusable.swap_remove(0).1);
@@ -139,21 +137,21 @@ impl Reconciler {
             context: Arc::new(ReconcileContext::new(mode, events.clone(), stop, tasks)),
             clusters: usable,
             unusable: unusable.into_iter().collect(),
-            allowed,
             handles: Mutex::default(),
         })
     }
 
     /// Announces the repositories that will be followed.
     ///
-    /// Until each of them has been read, an object that it may declare is not deleted.
-    pub fn expect_repositories<'r>(&self, repositories: impl IntoIterator<Item = &'r str>) {
-        for repository in repositories {
+    /// Until each of them has been read, an object that it may declare is not deleted. A tenant
+    /// takes no object over, so that nothing waits for it.
+    pub fn expect_repositories<'r>(
+        &self,
+        repositories: impl IntoIterator<Item = (&'r str, &'r RepositoryRights)>,
+    ) {
+        for (repository, rights) in repositories {
             for (name, cluster) in &self.clusters {
-                let may_deploy = self.allowed.get(name).is_some_and(|allowed| {
-                    allowed.is_empty() || allowed.iter().any(|name| name == repository)
-                });
-                if may_deploy {
+                if rights.tenant.is_none() && rights.cluster_refusal(name).is_none() {
                     cluster.state().expect_repository(repository);
                 }
             }
@@ -176,12 +174,23 @@ impl Reconciler {
         render: &Arc<RenderFn>,
     ) {
         let cycles = dependency_cycles(declared);
-        let by_cluster = self.accept_declarations(repository, revision, declared);
+        let AcceptedDeclarations {
+            by_cluster,
+            refused,
+        } = self.accept_declarations(repository, revision, declared);
         if let Some(only) = only {
             self.leave_unselected(repository, revision, &by_cluster, only, render);
         }
         for (name, applications) in by_cluster {
             let cluster = &self.clusters[name];
+            if declared.rights.cluster_refusal(name).is_some() {
+                // Not even asked. What the repository has there stays as it is.
+                self.context.accept(name, &repository.name, revision);
+                continue;
+            }
+            cluster
+                .state()
+                .set_tenant(&repository.name, declared.rights.tenant.is_some());
             let names: BTreeSet<Name> = applications
                 .iter()
                 .map(|application| application.name.clone())
@@ -216,8 +225,17 @@ impl Reconciler {
                     .any(|name| !declared.applications.contains_key(name))
             });
             if selects_removed {
-                let complete = !declared.has_errors();
-                self.find_removed(name, repository, revision, names, complete, only);
+                let search = RemovalSearch {
+                    cluster: Arc::clone(cluster),
+                    repository: repository.clone(),
+                    revision: revision.to_owned(),
+                    declared: names,
+                    refused: refused.get(name).cloned().unwrap_or_default(),
+                    rights: Arc::clone(&declared.rights),
+                    complete: !declared.has_errors(),
+                    only: only.cloned(),
+                };
+                self.find_removed(search);
             } else {
                 self.context.accept(name, &repository.name, revision);
             }
@@ -230,16 +248,16 @@ impl Reconciler {
         repository: &RepositoryId,
         revision: &str,
         declared: &'d Declarations,
-    ) -> BTreeMap<&str, Vec<&'d Application>> {
+    ) -> AcceptedDeclarations<'_, 'd> {
         let mut by_cluster: BTreeMap<&str, Vec<&Application>> = self
             .clusters
             .keys()
             .map(|name| (name.as_str(), Vec::new()))
             .collect();
-        let mut refused = BTreeSet::new();
+        let mut refused: BTreeMap<String, BTreeSet<Name>> = BTreeMap::new();
         for application in declared.applications.values() {
             match (
-                self.refusal(repository, application),
+                self.refusal(application),
                 self.clusters.get_key_value(&application.cluster),
             ) {
                 (None, Some((cluster, _))) => {
@@ -249,40 +267,37 @@ impl Reconciler {
                     if let Some((reason, problem)) = refusal {
                         self.refuse(repository, revision, application, reason, &problem);
                     }
-                    refused.insert((application.cluster.clone(), application.name.clone()));
+                    let cluster = application.cluster.clone();
+                    let names = refused.entry(cluster).or_default();
+                    names.insert(application.name.clone());
                 }
             }
         }
         self.forget_refusals(&repository.name, &refused);
-        by_cluster
+        AcceptedDeclarations {
+            by_cluster,
+            refused,
+        }
     }
 
     /// Returns why an Application cannot be deployed to its cluster at all.
-    fn refusal(
-        &self,
-        repository: &RepositoryId,
-        application: &Application,
-    ) -> Option<(Reason, String)> {
+    fn refusal(&self, application: &Application) -> Option<(Reason, String)> {
         let cluster = &application.cluster;
+        if let Some(why) = application.rights.cluster_refusal(cluster) {
+            return Some((Reason::RepositoryNotAllowed, why.to_owned()));
+        }
         if let Some(error) = self.unusable.get(cluster) {
             return Some((Reason::ClusterUnusable, error.to_string()));
         }
-        let Some(allowed) = self.allowed.get(cluster) else {
+        if !self.clusters.contains_key(cluster) {
             let available = available_clusters(self.clusters());
             return Some((
                 Reason::ClusterUnknown,
                 format!("there is no cluster {cluster:?} in tagboat.yaml; {available}"),
             ));
-        };
-        (!allowed.is_empty() && !allowed.contains(&repository.name)).then(|| {
-            (
-                Reason::RepositoryNotAllowed,
-                format!(
-                    "repository {} may not deploy to cluster {cluster}",
-                    repository.name
-                ),
-            )
-        })
+        }
+        let why = tenancy::unit_refusal(application)?;
+        Some((Reason::TenantRefused, why))
     }
 
     /// Publishes the status of an Application that cannot be deployed, and logs it once.
@@ -319,11 +334,43 @@ impl Reconciler {
             self.context.events.record(event);
         }
         self.context.publish(&status);
+        self.stop_following(repository, revision, application, &status);
+    }
+
+    /// Has the task of an Application that was accepted before keep what it has applied.
+    fn stop_following(
+        &self,
+        repository: &RepositoryId,
+        revision: &str,
+        application: &Application,
+        refused: &ApplicationStatus,
+    ) {
+        let Some(cluster) = self.clusters.get(&application.cluster) else {
+            return;
+        };
+        let cluster_name = &application.cluster;
+        let key = (
+            cluster_name.clone(),
+            application.name.clone(),
+            repository.name.clone(),
+        );
+        let is_running = self
+            .handles()
+            .get(&key)
+            .is_some_and(|handle| !handle.mailbox.is_closed());
+        if let Some(message) = refused.problems.first().filter(|_| is_running) {
+            let work = Work::Unreadable {
+                revision: revision.to_owned(),
+                reason: refused.reason,
+                message: message.clone(),
+            };
+            self.hand_over(cluster, repository, &application.name, work);
+        }
     }
 
     /// Removes the statuses of a repository's Applications that have no task and are not `refused`
     /// at this revision.
-    fn forget_refusals(&self, repository: &str, refused: &BTreeSet<(String, Name)>) {
+    fn forget_refusals(&self, repository: &str, refused: &BTreeMap<String, BTreeSet<Name>>) {
         let handles = self.handles();
         let running: BTreeSet<(&str, &Name)> = handles
             .iter()
@@ -332,9 +379,11 @@ impl Reconciler {
             .map(|((cluster, name, _), _)| (cluster.as_str(), name))
             .collect();
         self.context.forget(|status| {
-            let place = (status.cluster.clone(), status.application.clone());
+            let is_refused = refused
+                .get(&status.cluster)
+                .is_some_and(|names| names.contains(&status.application));
             status.repository == repository
-                && !refused.contains(&place)
+                && !is_refused
                 && !running.contains(&(status.cluster.as_str(), &status.application))
         });
     }
@@ -424,6 +473,14 @@ impl Reconciler {
         self.context.tasks.close();
         self.context.tasks.wait().await;
     }
+}
+
+/// The Applications of a revision.
+struct AcceptedDeclarations<'c, 'd> {
+    /// Those that are deployed, by cluster.
+    by_cluster: BTreeMap<&'c str, Vec<&'d Application>>,
+    /// Those that are refused as a whole; they are not removed.
+    refused: BTreeMap<String, BTreeSet<Name>>,
 }
 
 fn available_clusters<'n>(names: impl Iterator<Item = &'n String>) -> String {

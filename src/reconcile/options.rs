@@ -3,7 +3,10 @@
 use crate::{
     core::name::Name,
     objects::plan::Inventory,
-    spec::{Application, DeletionPolicy, Drift, HealthRule, Ignore, NamespaceCreation},
+    spec::{
+        Application, DeletionPolicy, Drift, HealthRule, Ignore, NamespaceCreation,
+        rights::RepositoryRights,
+    },
 };
 use std::{sync::Arc, time::Duration};
 
@@ -20,6 +23,8 @@ pub(crate) struct ReconcileOptions {
     /// Health rules; the first one for a kind counts.
     pub health: Arc<[Arc<HealthRule>]>,
     pub create_namespace: NamespaceCreation,
+    /// The rights of the repository.
+    pub rights: Arc<RepositoryRights>,
 }
 
 impl ReconcileOptions {
@@ -35,6 +40,7 @@ impl ReconcileOptions {
             ignore: application.ignore.clone(),
             health: application.health.iter().chain(cluster).cloned().collect(),
             create_namespace: application.create_namespace,
+            rights: Arc::clone(&application.rights),
         }
     }
 
@@ -47,17 +53,22 @@ impl ReconcileOptions {
     }
 
     /// Returns the options of an Application that was removed from Git: its record counts.
-    pub(crate) fn for_removal(inventory: &Inventory) -> Self {
+    pub(crate) fn for_removal(
+        inventory: &Inventory,
+        account: Option<String>,
+        rights: Arc<RepositoryRights>,
+    ) -> Self {
         Self {
             prune: inventory.deletion == DeletionPolicy::Delete,
             wait: false,
             timeout: Duration::ZERO,
             depends_on: Vec::new(),
-            service_account: inventory.service_account.clone(),
+            service_account: account,
             repair: false,
             ignore: Vec::new(),
             health: Arc::default(),
             create_namespace: NamespaceCreation::None,
+            rights,
         }
     }
 }

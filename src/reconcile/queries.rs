@@ -169,21 +169,17 @@ impl Reconciler {
         Ok(recorded.collect())
     }
 
-    /// Reads the records of an Application in one cluster, or in all, by cluster.
+    /// Reads the records of an Application in the clusters that may be asked, by cluster.
     ///
     /// # Errors
     /// If a cluster does not answer.
     pub async fn records_of(
         &self,
         application: &Name,
-        cluster: Option<&str>,
+        may_ask: impl Fn(&str) -> bool,
     ) -> Result<BTreeMap<String, RecordedApplication>, ClusterError> {
         let mut all = BTreeMap::new();
-        for (name, handle) in self
-            .clusters
-            .iter()
-            .filter(|(name, _)| cluster.is_none_or(|selected| selected == *name))
-        {
+        for (name, handle) in self.clusters.iter().filter(|(name, _)| may_ask(name)) {
             if let Some(record) = handle.client.record(application).await? {
                 all.insert(name.clone(), RecordedApplication::from(&record));
             }
@@ -196,9 +192,14 @@ impl Reconciler {
     ///
     /// # Errors
     /// If a cluster does not answer.
-    pub async fn record_conflicts(&self, name: &Name) -> Result<Vec<ClusterError>, ClusterError> {
+    pub async fn record_conflicts(
+        &self,
+        name: &Name,
+        may_ask: impl Fn(&str) -> bool,
+    ) -> Result<Vec<ClusterError>, ClusterError> {
         let mut all = Vec::new();
-        for handle in self.clusters.values() {
+        let asked = self.clusters.iter().filter(|(name, _)| may_ask(name));
+        for (_, handle) in asked {
             all.extend(handle.client.in_place_of_record(name).await?);
         }
         Ok(all)

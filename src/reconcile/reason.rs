@@ -53,6 +53,8 @@ pub enum Reason {
     ClusterUnusable,
     /// The repository may not deploy to the cluster.
     RepositoryNotAllowed,
+    /// The rights of its tenant do not allow the Application.
+    TenantRefused,
     /// Another repository has an Application of this name on the cluster.
     NameConflict,
     /// The API server does not answer.

@@ -10,29 +10,14 @@ use crate::{
     core::{error::Classify as _, name::Name},
     events::{Event, EventReason},
     io::{cluster::ClusterError, supervise::supervise},
+    spec::rights::RepositoryRights,
 };
 use std::{collections::BTreeSet, sync::Arc};
 
 impl Reconciler {
     /// Finds the Applications of a repository that a cluster or a task knows and that the
     /// repository no longer declares, and hands the removal to their tasks.
-    pub(super) fn find_removed(
-        self: &Arc<Self>,
-        cluster: &str,
-        repository: &RepositoryId,
-        revision: &str,
-        declared: BTreeSet<Name>,
-        complete: bool,
-        only: Option<&BTreeSet<Name>>,
-    ) {
-        let search = RemovalSearch {
-            cluster: Arc::clone(&self.clusters[cluster]),
-            repository: repository.clone(),
-            revision: revision.to_owned(),
-            declared,
-            complete,
-            only: only.cloned(),
-        };
+    pub(super) fn find_removed(self: &Arc<Self>, search: RemovalSearch) {
         let this = Arc::clone(self);
         self.context.tasks.spawn(async move {
             let events = search.cluster.client.events();
@@ -61,14 +46,19 @@ impl Reconciler {
     }
 }
 
-struct RemovalSearch {
-    cluster: Arc<ClusterHandle>,
-    repository: RepositoryId,
-    revision: String,
-    declared: BTreeSet<Name>,
+/// The search for the removed Applications of a repository on a cluster.
+pub(super) struct RemovalSearch {
+    pub cluster: Arc<ClusterHandle>,
+    pub repository: RepositoryId,
+    pub revision: String,
+    pub declared: BTreeSet<Name>,
+    /// Declared Applications that are refused as a whole.
+    pub refused: BTreeSet<Name>,
+    /// The rights of the repository: they count for a removal, too.
+    pub rights: Arc<RepositoryRights>,
     /// Whether all declarations could be read; otherwise a missing one proves nothing.
-    complete: bool,
-    only: Option<BTreeSet<Name>>,
+    pub complete: bool,
+    pub only: Option<BTreeSet<Name>>,
 }
 
 impl RemovalSearch {
@@ -113,7 +103,7 @@ impl RemovalSearch {
     fn hand_over(&self, reconciler: &Reconciler, recorded: BTreeSet<Name>) {
         let mut removed = recorded;
         removed.extend(reconciler.running(self.cluster.client.name(), &self.repository.name));
-        removed.retain(|name| !self.declared.contains(name));
+        removed.retain(|name| !self.declared.contains(name) && !self.refused.contains(name));
         if !self
             .cluster
             .state()
@@ -144,6 +134,7 @@ impl RemovalSearch {
                 Work::Remove {
                     revision,
                     delete_guard: delete_guard.clone(),
+                    rights: Arc::clone(&self.rights),
                 }
             } else {
                 Work::Unreadable {

@@ -205,7 +205,7 @@ async fn dependency_of_same_repository_goes_first() {
         context.publish(&status);
     };
     let unready = |revision: &str| {
-        let unready = context.unready_dependencies("ours", &needed, revision)?;
+        let unready = context.unready_dependencies("ours", &needed, revision, false)?;
         let messages = unready.messages.iter().map(ToString::to_string);
         Some((messages.collect::<Vec<_>>().join("; "), unready.transient))
     };

@@ -5,7 +5,7 @@ use crate::{
     io::render::Rendered,
     objects::plan::{DesiredObject, RefusedObject, RolloutOutcome, ValueHash},
     reconcile::{Reason, status::Message},
-    spec::Application,
+    spec::{Application, rights::RepositoryRights},
 };
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -31,6 +31,8 @@ pub(crate) enum Work {
         revision: String,
         /// Why its objects are not deleted without a confirmation.
         delete_guard: Option<String>,
+        /// The rights of its repository today.
+        rights: Arc<RepositoryRights>,
     },
 }
 

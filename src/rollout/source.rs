@@ -65,6 +65,13 @@ impl FleetSource {
             .cloned()
     }
 
+    /// Returns whether the repository may not use a cluster.
+    fn is_closed(&self, cluster: &str) -> bool {
+        let snapshot = self.snapshots.borrow();
+        let mut rights = snapshot.iter().map(|snapshot| &snapshot.declared.rights);
+        rights.any(|rights| rights.cluster_refusal(cluster).is_some())
+    }
+
     fn contains(&self, head: ObjectId, commit: ObjectId) -> Result<bool, GitError> {
         let key = (head.to_string(), commit.to_string());
         if let Some(known) = self
@@ -197,6 +204,9 @@ impl RolloutSource for FleetSource {
     }
 
     async fn rollouts(&self, cluster: &str) -> Result<HashMap<Name, Vec<Rollout>>, ClusterError> {
+        if self.is_closed(cluster) {
+            return Ok(HashMap::new());
+        }
         let recorded = self.reconciler.records(cluster).await?;
         // A namesake of another repository has revisions that are not in the mirror: they count as
         // before.

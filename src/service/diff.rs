@@ -6,6 +6,7 @@ use super::{
 };
 use crate::{
     core::{error::ErrorKind, name::Name},
+    objects::tenancy,
     reconcile::{self, ChangeKind, ObjectDiff, ReconcileMode, RenderFn},
     spec::Application,
     update::RefusedHead,
@@ -128,7 +129,10 @@ async fn keep_declared(
         return;
     };
     let others = scope.declared.applications.values().filter(|other| {
-        other.name != application.name && other.cluster == application.cluster && !other.suspend
+        other.name != application.name
+            && other.cluster == application.cluster
+            && !other.suspend
+            && tenancy::unit_refusal(other).is_none()
     });
     for other in others {
         if !objects.iter().any(is_deleted) {
@@ -164,6 +168,10 @@ async fn compare(
     application: &Application,
     render: &Arc<RenderFn>,
 ) -> Result<Vec<ObjectDiff>, Failure> {
+    let refused = |why| Failure::input(format!("{}: {why}", application.place));
+    if let Some(why) = tenancy::unit_refusal(application) {
+        return Err(refused(why));
+    }
     let Some(cluster) = clusters.reconciler.cluster(&application.cluster) else {
         return Err(clusters.unavailable(application));
     };
@@ -175,9 +183,13 @@ async fn compare(
             hint: error.message.hint.clone(),
             ..Failure::input(format!("{}: {}", application.name, error.message))
         })?;
+    let objects = rendered.manifests.len();
+    if let Some(why) = tenancy::objects_refusal(&application.rights, objects, 0) {
+        return Err(refused(why));
+    }
     let records = clusters
         .reconciler
-        .records_of(&application.name, Some(&application.cluster))
+        .records_of(&application.name, |cluster| cluster == application.cluster)
         .await?;
     let inventory = records
         .get(&application.cluster)

@@ -20,7 +20,7 @@ use crate::{
         Diagnostic,
         settings::{self, ConfigRepository, Settings},
     },
-    update::{CommitVerifier, DeclaredNames, ImageUpdater},
+    update::{CommitVerifier, DeclarationScope, DeclaredNames, ImageUpdater},
 };
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -309,16 +309,16 @@ impl ServiceContext {
         renderer: &Arc<Renderer>,
         reconciler: Option<&Reconciler>,
     ) -> Previewer {
-        let (clusters, name) = (&self.settings.clusters, &updater.repo.config.name);
+        let clusters = &self.settings.clusters;
         Previewer {
             files: RevisionFiles::Mirror(Arc::clone(&updater.repo.mirror)),
-            policies: updater.repo.config.policies.clone(),
+            scope: DeclarationScope::from(&updater.repo.config),
             renderer: Arc::clone(renderer),
             clusters: match reconciler {
-                Some(reconciler) => PreviewClusters::shared(clusters, name, reconciler),
+                Some(reconciler) => PreviewClusters::shared(clusters, reconciler),
                 None => {
                     let resolve = |path: &Path| self.connect.path(path);
-                    PreviewClusters::open(clusters, name, resolve, &self.events).await
+                    PreviewClusters::open(clusters, resolve, &self.events).await
                 }
             },
         }

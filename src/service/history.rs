@@ -68,9 +68,10 @@ pub async fn history(
     let clusters = QueryClusters::shared(service, ReconcileMode::Plan).await?;
     progress.update("asking clusters");
     let reconciler = &clusters.reconciler;
-    let mut records = reconciler.records_of(application, None).await?;
+    let may_ask = |cluster: &str| service.may_use(cluster);
+    let mut records = reconciler.records_of(application, may_ask).await?;
     if records.is_empty() {
-        let failure = without_record(&clusters, application).await;
+        let failure = without_record(service, &clusters, application).await;
         clusters.close().await;
         return Err(failure);
     }
@@ -129,9 +130,14 @@ fn drop_foreign(
 }
 
 /// Explains why there is no record.
-async fn without_record(clusters: &QueryClusters, application: &Name) -> Failure {
+async fn without_record(
+    service: &Service,
+    clusters: &QueryClusters,
+    application: &Name,
+) -> Failure {
     let reconciler = &clusters.reconciler;
-    match reconciler.record_conflicts(application).await {
+    let may_ask = |cluster: &str| service.may_use(cluster);
+    match reconciler.record_conflicts(application, may_ask).await {
         Ok(unreadable) => {
             if let Some(error) = unreadable.first() {
                 return Failure {

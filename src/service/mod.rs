@@ -202,6 +202,14 @@ impl Service {
         }
     }
 
+    /// Returns whether one of the repositories may use a cluster; another is not even asked.
+    fn may_use(&self, cluster: &str) -> bool {
+        let rights = |updater: &Arc<ImageUpdater>| Arc::clone(&updater.repo.config.rights);
+        self.updaters
+            .iter()
+            .any(|updater| rights(updater).cluster_refusal(cluster).is_none())
+    }
+
     /// Waits until no pass works on the repositories, and keeps passes out until the guards are
     /// dropped. Needed by every query that makes a pass or writes to Git.
     async fn lock_repositories(&self) -> Vec<OwnedMutexGuard<()>> {

@@ -14,6 +14,7 @@ use crate::{
     preview::{PreviewClusters, Previewer, RevisionFiles},
     review::{ApplicationPreview, Preview, PreviewTrouble},
     spec::settings::RenderSettings,
+    update::DeclarationScope,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -180,14 +181,14 @@ pub async fn preview_working_copy(
     let render = context
         .as_ref()
         .map_or_else(|| copy.programs.clone(), ServiceContext::render);
-    let policies = match &context {
-        Some(context) => only_repository(context)?.policies.clone(),
-        None => None,
+    let scope = match &context {
+        Some(context) => DeclarationScope::from(only_repository(context)?),
+        None => DeclarationScope::default(),
     };
     warnings.extend(sandbox_warning(&render));
     let previewer = Previewer {
         files: RevisionFiles::Checkout(checkout),
-        policies,
+        scope,
         renderer: Arc::new(Renderer::new(&render, temporary.path())),
         clusters: clusters(context.as_ref(), query).await?,
     };
@@ -267,15 +268,8 @@ async fn clusters(
     let Some(context) = context else {
         return Ok(PreviewClusters::none("no tagboat.yaml names clusters"));
     };
-    let repository = &only_repository(context)?.name;
     let resolve = |path: &Path| context.connect.path(path);
-    Ok(PreviewClusters::open(
-        &context.settings.clusters,
-        repository,
-        resolve,
-        &context.events,
-    )
-    .await)
+    Ok(PreviewClusters::open(&context.settings.clusters, resolve, &context.events).await)
 }
 
 fn only_repository(

@@ -137,6 +137,7 @@ fn source(query: &RenderQuery) -> Result<(PathBuf, RenderSource), Failure> {
         helm,
         name,
         namespace: query.namespace.clone(),
+        file_limit: None,
     };
     Ok((root, source))
 }

@@ -133,7 +133,9 @@ fn start(
 ) {
     let reconciler = &clusters.reconciler;
     if clusters.is_own() {
-        reconciler.expect_repositories(scopes.iter().map(RepositoryScope::repository));
+        let followed = scopes.iter().map(|scope| &scope.updater.repo.config);
+        reconciler
+            .expect_repositories(followed.map(|config| (config.name.as_str(), &*config.rights)));
     }
     for scope in scopes {
         if clusters.is_own() {

@@ -6,6 +6,7 @@ use super::{
     health::{self, HealthRule},
     policy::name_of,
     raw::{self, ApplicationSpec, Declaration},
+    rights::{RepositoryRights, account_name},
 };
 use crate::core::{
     name::{Name, is_subdomain},
@@ -44,6 +45,10 @@ pub struct Application {
     /// Rules that decide the health of kinds.
     pub health: Vec<Arc<HealthRule>>,
     pub suspend: bool,
+    /// The rights of its repository.
+    pub rights: Arc<RepositoryRights>,
+    /// True if the repository declares more Applications than it may.
+    pub exceeds_units: bool,
 }
 
 /// Options for rendering a Helm chart.
@@ -108,6 +113,20 @@ impl Application {
             NamespaceCreation::None => false,
         }
     }
+
+    /// Puts it under the rights of its repository.
+    pub(super) fn restrict(&mut self, rights: &Arc<RepositoryRights>) {
+        self.rights = Arc::clone(rights);
+        let Some(tenant) = &rights.tenant else {
+            return;
+        };
+        if self.service_account.is_none() {
+            self.service_account.clone_from(&tenant.service_account);
+        }
+        if !tenant.create_namespaces {
+            self.create_namespace = NamespaceCreation::None;
+        }
+    }
 }
 
 /// The default of `timeout`.
@@ -152,6 +171,9 @@ pub(crate) fn read(
         (Some(raw), Some(path)) => chart(at, raw, path),
         _ => None,
     };
+    if let Some(account) = &service_account_name {
+        at.check("/spec/serviceAccountName", account_name(account));
+    }
     check_pointers(at, &ignore);
     let health = health::rules(at, "/spec/health", health);
     if at.failed() {
@@ -186,6 +208,8 @@ pub(crate) fn read(
         ignore: ignore.into_iter().map(Ignore::from).collect(),
         health,
         suspend,
+        rights: Arc::default(),
+        exceeds_units: false,
     })
 }
 

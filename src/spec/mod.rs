@@ -23,9 +23,11 @@ mod raw;
 mod repair;
 mod render_sandbox;
 mod required_checks;
+pub mod rights;
 mod schema;
 mod secret_source;
 mod spelling;
+mod tenant_raw;
 mod validator;
 
 pub use application::{
@@ -49,6 +51,7 @@ pub(crate) use spelling::nearest;
 use crate::core::{name::Name, yaml};
 use document::{SpecDocument, SpecReader};
 use raw::{ApplicationSpec, Declaration, EnvironmentSpec, PolicySpec};
+use rights::RepositoryRights;
 use std::{
     collections::BTreeMap,
     sync::{Arc, LazyLock},
@@ -84,6 +87,8 @@ pub struct Declarations {
     pub repositories: BTreeMap<Name, FluxImageRepository>,
     /// All diagnostics in the order of files and lines.
     pub mistakes: Vec<Diagnostic>,
+    /// The rights of the repository that declares all this.
+    pub rights: Arc<RepositoryRights>,
 }
 
 impl Declarations {
@@ -92,6 +97,16 @@ impl Declarations {
         self.mistakes
             .iter()
             .any(|mistake| mistake.severity == Severity::Error)
+    }
+
+    /// Puts everything that a repository declares under its rights.
+    pub fn restrict(&mut self, rights: &Arc<RepositoryRights>) {
+        let most = rights.limits().map_or(usize::MAX, |limits| limits.units);
+        for (index, application) in self.applications.values_mut().enumerate() {
+            application.restrict(rights);
+            application.exceeds_units = index >= most;
+        }
+        self.rights = Arc::clone(rights);
     }
 }
 
@@ -335,6 +350,7 @@ impl CollectedDocuments {
             applications,
             repositories,
             mistakes,
+            rights: Arc::default(),
         }
     }
 }

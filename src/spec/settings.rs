@@ -3,8 +3,9 @@
 
 mod registry;
 mod repository;
-mod verify;
+mod tenant;
 mod trust;
+mod verify;
 
 pub use super::render_sandbox::RenderSandbox;
 use super::{
@@ -13,6 +14,7 @@ use super::{
     environment::CommitAuthor,
     forge::{self, ForgeSpec},
     health::{self, HealthRule},
+    rights::RepositoryRights,
     secret_source::SecretSource,
     settings_raw as raw,
     validator::SpecSchema,
@@ -83,6 +85,8 @@ pub struct ConfigRepository {
     pub message: Option<String>,
     /// The forge that opens requests.
     pub forge: Option<ForgeSpec>,
+    /// The clusters that it may deploy to, and the bounds of a tenant.
+    pub rights: Arc<RepositoryRights>,
 }
 
 /// The credentials for a Git remote.
@@ -155,7 +159,7 @@ pub struct ClusterSettings {
     /// The kubeconfig file; none means in-cluster.
     pub kubeconfig: Option<PathBuf>,
     pub context: Option<String>,
-    /// The config repositories that may deploy to it; all if empty.
+    /// The config repositories, beside tenants, that may deploy to it; the only one if empty.
     pub repositories: Vec<String>,
     /// The most requests a second; none means no bound of ours.
     pub requests_per_second: Option<u32>,
@@ -167,6 +171,8 @@ pub struct ClusterSettings {
     pub health: Vec<Arc<HealthRule>>,
     /// The namespace that belongs to tagboat: its records are there, and nowhere else.
     pub namespace: String,
+    /// True if instructions count that others annotate live objects with.
+    pub honor_live_annotations: bool,
 }
 
 /// The namespace of the records where `clusters[].namespace` is not set.
@@ -186,6 +192,7 @@ impl ClusterSettings {
             take_over: TAKE_OVER.map(str::to_owned).to_vec(),
             health: Vec::new(),
             namespace: OWN_NAMESPACE.to_owned(),
+            honor_live_annotations: true,
         }
     }
 }
@@ -346,6 +353,11 @@ fn check(at: &mut SpecReader<'_>, raw: raw::RawSettings) -> Option<Settings> {
         health: health.clone(),
         ..ClusterSettings::from(raw)
     });
+    let clusters: Vec<ClusterSettings> = clusters.collect();
+    let repositories = repositories.map(|mut repositories| {
+        tenant::grant(at, &mut repositories, &clusters);
+        repositories
+    });
     let registries: Vec<Option<RegistrySettings>> = registries
         .into_iter()
         .enumerate()
@@ -364,7 +376,7 @@ fn check(at: &mut SpecReader<'_>, raw: raw::RawSettings) -> Option<Settings> {
     Some(Settings {
         repositories: repositories?,
         registries: registries.into_iter().collect::<Option<_>>()?,
-        clusters: clusters.collect(),
+        clusters,
         render: render?,
         listen: listen?,
         store,
@@ -444,6 +456,7 @@ impl From<raw::RawCluster> for ClusterSettings {
                 .map_or(usual.concurrency, |concurrency| concurrency as usize),
             take_over: raw.take_over.unwrap_or(usual.take_over),
             namespace: raw.namespace.unwrap_or(usual.namespace),
+            honor_live_annotations: raw.honor_live_annotations.unwrap_or(true),
             ..usual
         }
     }

@@ -2,7 +2,7 @@
 
 use super::{
     forge_kind::ForgeKind, raw::RawHealthRule, render_sandbox::RenderSandbox,
-    secret_source::SecretSource,
+    secret_source::SecretSource, tenant_raw::RawTenant,
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -88,6 +88,9 @@ pub(super) struct RawRepository {
     pub message: Option<String>,
     /// The forge that opens requests.
     pub forge: Option<RawForge>,
+    /// The bounds of a repository whose authors are not trusted with whole clusters; without it
+    /// the repository is the platform's own.
+    pub tenant: Option<RawTenant>,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -267,7 +270,7 @@ pub struct RawCluster {
     /// Use the service account tagboat runs as.
     #[serde(default)]
     pub in_cluster: bool,
-    /// The config repositories that may deploy to it.
+    /// The config repositories, beside tenants, that may deploy to it. Needed if there are several.
     #[serde(default)]
     pub repositories: Vec<String>,
     /// The most requests a second; no bound if none is written, since the server has its own
@@ -283,6 +286,9 @@ pub struct RawCluster {
     /// The namespace of tagboat's own records in the cluster: `tagboat-system` if none is written.
     /// Let nobody else write ConfigMaps there.
     pub namespace: Option<String>,
+    /// Follow annotations that others set on live objects, as `reconcile: disabled`; true if unset.
+    /// With false only annotations that tagboat applied count.
+    pub honor_live_annotations: Option<bool>,
 }
 
 /// The programs that render, and what they may do.

@@ -1,6 +1,6 @@
 //! The local state of one config repository: its mirror, and the last revision that was read.
 
-use super::{DeclaredNames, RepoSnapshot, SnapshotCache, blocking, snapshot};
+use super::{DeclarationScope, DeclaredNames, RepoSnapshot, SnapshotCache, blocking, snapshot};
 use crate::{
     io::git::{GitError, Mirror, ObjectId},
     spec::{Declarations, settings::ConfigRepository},
@@ -34,6 +34,10 @@ impl RepoFollower {
         }
     }
 
+    fn scope(&self) -> DeclarationScope {
+        DeclarationScope::from(&self.config)
+    }
+
     /// Fetches the branch and reads its head. Warnings go to `warnings`.
     ///
     /// # Errors
@@ -41,17 +45,12 @@ impl RepoFollower {
     pub async fn refresh(&self, warnings: &mut Vec<String>) -> Result<RepoSnapshot, GitError> {
         let mirror = Arc::clone(&self.mirror);
         let mut cache = Arc::clone(&self.cache).lock_owned().await;
-        let (policies, folder) = (self.config.policies.clone(), self.index_folder.clone());
+        let (scope, folder) = (self.scope(), self.index_folder.clone());
         let (snapshot, found) = blocking(move || {
             let head = mirror.fetch()?;
             let last = cache.declared();
-            let (snapshot, found) = snapshot::read(
-                &mirror,
-                head.commit,
-                policies.as_deref(),
-                &folder,
-                &mut cache,
-            )?;
+            let (snapshot, found) =
+                snapshot::read(&mirror, head.commit, &scope, &folder, &mut cache)?;
             let is_same = last.is_some_and(|last| Arc::ptr_eq(&last, &snapshot.declared));
             if !is_same {
                 // Without them, the shell completes no names.
@@ -89,16 +88,16 @@ impl RepoFollower {
             return Ok(Some(declared));
         }
         let cache = Arc::clone(&self.cache).try_lock_owned();
-        let (policies, folder) = (self.config.policies.clone(), self.index_folder.clone());
+        let (scope, folder) = (self.scope(), self.index_folder.clone());
         self.read(move |mirror| {
             let Some(head) = mirror.head() else {
                 return Ok(None);
             };
             let Ok(mut cache) = cache else {
-                let declared = snapshot::declared_at(mirror, head, policies.as_deref())?;
+                let declared = snapshot::declared_at(mirror, head, &scope)?;
                 return Ok(Some(Arc::new(declared)));
             };
-            let read = snapshot::read(mirror, head, policies.as_deref(), &folder, &mut cache);
+            let read = snapshot::read(mirror, head, &scope, &folder, &mut cache);
             read.map(|(snapshot, _)| Some(snapshot.declared))
         })
         .await
@@ -109,8 +108,8 @@ impl RepoFollower {
     /// # Errors
     /// If an object of the mirror is missing.
     pub async fn declared_at(&self, commit: ObjectId) -> Result<Declarations, GitError> {
-        let policies = self.config.policies.clone();
-        self.read(move |mirror| snapshot::declared_at(mirror, commit, policies.as_deref()))
+        let scope = self.scope();
+        self.read(move |mirror| snapshot::declared_at(mirror, commit, &scope))
             .await
     }
 

@@ -59,7 +59,7 @@ pub use report::{
     PolicyReport, RefusedReport, RequestReport, RequestState, RequestTotals,
 };
 pub use requests::facts::{FactsGatherer, FactsQuery, GatheredFacts, PATIENCE, wants};
-pub use snapshot::{RepoSnapshot, SnapshotCache, declared_in, read};
+pub use snapshot::{DeclarationScope, RepoSnapshot, SnapshotCache, declared_in, read};
 pub use verification::{CommitVerifier, DeployableRevision, RefusedHead};
 
 use crate::{

@@ -13,7 +13,11 @@ use crate::{
     },
     io::blocking,
     io::git::{EntryKind, Extractor, GitError, Index, IndexOrigin, Mirror, ObjectId, Revision},
-    spec::{self, Declarations, Diagnostic},
+    objects::tenancy,
+    spec::{
+        self, Declarations, Diagnostic, Severity, SourcePlace, rights::RepositoryRights,
+        settings::ConfigRepository,
+    },
 };
 use sha2::{Digest as _, Sha256};
 use std::{
@@ -36,6 +40,32 @@ impl RepoSnapshot {
     pub async fn lint(&self) -> (Vec<Arc<EnvironmentScope>>, Vec<Diagnostic>) {
         let (declared, files) = (Arc::clone(&self.declared), Arc::clone(&self.files));
         blocking(move || lint::find(&declared, &files)).await
+    }
+}
+
+/// Where a repository declares things, and the rights under which it does.
+#[derive(Debug, Clone, Default)]
+pub struct DeclarationScope {
+    /// The folder of declarations; the whole repository if unset.
+    pub folder: Option<String>,
+    pub rights: Arc<RepositoryRights>,
+}
+
+impl From<&ConfigRepository> for DeclarationScope {
+    fn from(config: &ConfigRepository) -> Self {
+        Self {
+            folder: config.policies.clone(),
+            rights: Arc::clone(&config.rights),
+        }
+    }
+}
+
+impl From<Option<&str>> for DeclarationScope {
+    fn from(folder: Option<&str>) -> Self {
+        Self {
+            folder: folder.map(str::to_owned),
+            ..Self::default()
+        }
     }
 }
 
@@ -154,16 +184,19 @@ fn kind_of(class: u8) -> FileKind {
 pub fn read(
     mirror: &Mirror,
     commit: ObjectId,
-    policies: Option<&str>,
+    scope: &DeclarationScope,
     store: &Path,
     memory: &mut SnapshotCache,
 ) -> Result<(RepoSnapshot, Vec<String>), GitError> {
     if let Some(last) = memory.last.as_ref().filter(|last| last.commit == commit) {
         return Ok((last.clone(), Vec::new()));
     }
-    check_folder(mirror, commit, policies)?;
+    check_folder(mirror, commit, scope.folder.as_deref())?;
+    check_files(&mirror.at(commit)?, scope)?;
     let mut warnings = Vec::new();
-    let declaring = DeclarationFiles { folder: policies };
+    let declaring = DeclarationFiles {
+        folder: scope.folder.as_deref(),
+    };
     let (first, _) = index(
         mirror,
         commit,
@@ -182,6 +215,7 @@ pub fn read(
             Arc::new(declarations(
                 &mirror.at(commit)?,
                 &sources,
+                scope,
                 Some(mirror.remote().branch()),
             )?),
             last.map(|last| last.files),
@@ -305,10 +339,13 @@ fn index(
 /// If an object is missing.
 pub fn declared_in(
     revision: &Revision<'_>,
-    policies: Option<&str>,
+    scope: &DeclarationScope,
     branch: Option<&str>,
 ) -> Result<Declarations, GitError> {
-    let declaring = DeclarationFiles { folder: policies };
+    check_files(revision, scope)?;
+    let declaring = DeclarationFiles {
+        folder: scope.folder.as_deref(),
+    };
     let entries = revision.list("")?;
     let regular = |kind| matches!(kind, EntryKind::Blob | EntryKind::BlobExecutable);
     let sources = entries
@@ -319,6 +356,7 @@ pub fn declared_in(
         &sources
             .map(|entry| (entry.path, entry.id))
             .collect::<Vec<_>>(),
+        scope,
         branch,
     )
 }
@@ -326,14 +364,10 @@ pub fn declared_in(
 pub(crate) fn declared_at(
     mirror: &Mirror,
     commit: ObjectId,
-    policies: Option<&str>,
+    scope: &DeclarationScope,
 ) -> Result<Declarations, GitError> {
-    check_folder(mirror, commit, policies)?;
-    declared_in(
-        &mirror.at(commit)?,
-        policies,
-        Some(mirror.remote().branch()),
-    )
+    check_folder(mirror, commit, scope.folder.as_deref())?;
+    declared_in(&mirror.at(commit)?, scope, Some(mirror.remote().branch()))
 }
 
 /// Fails if a commit lacks the folder of declarations.
@@ -354,16 +388,40 @@ fn check_folder(mirror: &Mirror, commit: ObjectId, policies: Option<&str>) -> Re
 fn declarations(
     revision: &Revision<'_>,
     sources: &[(String, ObjectId)],
+    scope: &DeclarationScope,
     branch: Option<&str>,
 ) -> Result<Declarations, GitError> {
-    let files = sources
-        .iter()
-        .map(|(path, blob)| Ok((path.as_str(), revision.blob(*blob)?)));
-    let files = files.collect::<Result<Vec<_>, GitError>>()?;
-    Ok(spec::read(
+    let limit = scope.rights.limits().map(|limits| limits.file_size);
+    let (mut files, mut refused) = (Vec::new(), Vec::new());
+    for (path, blob) in sources {
+        let bytes = revision.blob(*blob)?;
+        match limit.and_then(|limit| tenancy::file_refusal(limit, bytes.len())) {
+            None => files.push((path.as_str(), bytes)),
+            Some(message) => refused.push(Diagnostic {
+                place: SourcePlace::file(path),
+                severity: Severity::Error,
+                message,
+            }),
+        }
+    }
+    let mut declared = spec::read(
         files.iter().map(|(path, bytes)| (*path, bytes.as_slice())),
         branch,
-    ))
+    );
+    if !refused.is_empty() {
+        declared.mistakes.append(&mut refused);
+        declared.mistakes.sort();
+    }
+    declared.restrict(&scope.rights);
+    Ok(declared)
+}
+
+/// Fails if a commit has more files and folders than a tenant may commit.
+fn check_files(revision: &Revision<'_>, scope: &DeclarationScope) -> Result<(), GitError> {
+    match scope.rights.limits() {
+        Some(limits) => revision.check_entries(limits.files),
+        None => Ok(()),
+    }
 }
 
 impl SnapshotCache {

@@ -64,6 +64,7 @@ mod reconcile_repairs;
 mod reconcile_rights;
 mod reconcile_results;
 mod reconcile_scenarios;
+mod reconcile_tenants;
 #[cfg(feature = "demo")]
 mod render;
 mod render_cases;

@@ -26,7 +26,7 @@ use tagboat::{
     review::{ApplicationChange, ApplicationPreview, DryRunVerdict, ObjectChange, Preview},
     sandbox::git::BareRepository,
     spec::settings::{self, RenderSettings},
-    update::Previews,
+    update::{DeclarationScope, Previews},
 };
 
 const ENV: &str = "apiVersion: tagboat.dev/v1alpha1\nkind: Environment\nmetadata: {name: dev}\nspec: {paths: ['**'], update: {via: commit}}\n---\n";
@@ -67,7 +67,7 @@ impl World {
         };
         let previewer = Previewer {
             files: RevisionFiles::Mirror(Arc::clone(&mirror)),
-            policies: None,
+            scope: DeclarationScope::default(),
             renderer: Arc::new(Renderer::new(&render, &sandbox.dir.path().join("copies"))),
             clusters: PreviewClusters::none("no cluster is asked"),
         };
@@ -207,7 +207,6 @@ fn preview_skips_recently_silent_cluster() {
     let cluster = settings::ClusterSettings::new("prod", Some("kubeconfig".into()));
     world.previewer.clusters = world.sandbox.runtime.block_on(PreviewClusters::open(
         &[cluster],
-        "fleet",
         |path: &Path| dir.join(path),
         &Recorder::default(),
     ));

@@ -74,6 +74,7 @@ pub(super) fn source(path: &str) -> RenderSource {
         helm: None,
         name: "web".to_owned(),
         namespace: "shop".to_owned(),
+        file_limit: None,
     }
 }
 

@@ -4,7 +4,8 @@ use super::git_support::Sandbox;
 use tagboat::{
     core::error::{Classify as _, ErrorKind},
     io::git::{Mirror, ObjectId},
-    update::{self, RepoSnapshot, SnapshotCache},
+    spec::settings,
+    update::{self, DeclarationScope, RepoSnapshot, SnapshotCache},
 };
 
 fn policy(name: &str, image: &str) -> String {
@@ -23,7 +24,8 @@ fn read(
     folder: &std::path::Path,
     memory: &mut SnapshotCache,
 ) -> RepoSnapshot {
-    let (world, warnings) = update::read(mirror, commit, None, folder, memory).unwrap();
+    let (world, warnings) =
+        update::read(mirror, commit, &DeclarationScope::default(), folder, memory).unwrap();
     assert_eq!(warnings, Vec::<String>::new());
     world
 }
@@ -118,7 +120,13 @@ fn snapshot_missing_policies_folder_is_an_error() {
     let (commit, folder) = (mirror.fetch().unwrap().commit, tempfile::tempdir().unwrap());
     let mut memory = SnapshotCache::default();
     let read = |commit, policies, memory: &mut SnapshotCache| {
-        update::read(&mirror, commit, Some(policies), folder.path(), memory)
+        update::read(
+            &mirror,
+            commit,
+            &Some(policies).into(),
+            folder.path(),
+            memory,
+        )
     };
     let declared =
         |memory: &SnapshotCache| memory.declared().map(|declared| declared.policies.len());
@@ -154,4 +162,54 @@ fn snapshot_missing_policies_folder_is_an_error() {
             .len(),
         1
     );
+}
+
+/// A tenant's limits refuse the commit, or the one file, and say why.
+#[test]
+fn snapshot_limits_of_a_tenant_are_named() {
+    let (web, large) = (policy("web", "team/web"), policy("db", "team/db"));
+    let large = format!("{large}# {}\n", "x".repeat(2000));
+    let files = [
+        ("policies/web.yaml", web.as_str()),
+        ("policies/large.yaml", &large),
+    ];
+    let sandbox = Sandbox::new(&files);
+    let mirror = sandbox.mirror("m");
+    let (commit, folder) = (mirror.fetch().unwrap().commit, tempfile::tempdir().unwrap());
+    let scope = |limits: &str| {
+        let text = format!(
+            "repositories:\n- url: https://git.example.org/team\n  tenant: {{namespaces: [team], limits: {{{limits}}}}}\n"
+        );
+        let (settings, _) = settings::read("tagboat.yaml", &text).unwrap();
+        DeclarationScope::from(&settings.repositories[0])
+    };
+    let read = |limits: &str| {
+        let mut memory = SnapshotCache::default();
+        update::read(&mirror, commit, &scope(limits), folder.path(), &mut memory)
+    };
+    // The folder counts, too.
+    let (world, _) = read("files: 3, fileSize: 1Mi").unwrap();
+    assert_eq!(world.declared.policies.len(), 2);
+    let error = read("files: 2").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config);
+    assert!(
+        error
+            .to_string()
+            .ends_with("a commit has more than 2 files and folders"),
+        "{error}"
+    );
+    let (world, _) = read("fileSize: 1Ki").unwrap();
+    let mistakes: Vec<String> = world
+        .declared
+        .mistakes
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert!(
+        mistakes.len() == 1
+            && mistakes[0].contains("policies/large.yaml")
+            && mistakes[0].contains("more than 1024 (tenant.limits.fileSize)"),
+        "{mistakes:?}"
+    );
+    assert_eq!(world.declared.policies.len(), 1, "the other file counts");
 }

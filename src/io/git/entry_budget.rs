@@ -12,20 +12,28 @@ const MAX_PATHS: usize = 64 << 20;
 /// Counts the entries of trees that one walk visits.
 #[derive(Debug)]
 pub(super) struct EntryBudget {
+    most: usize,
     entries: usize,
     path_bytes: usize,
 }
 
 impl Default for EntryBudget {
     fn default() -> Self {
-        Self {
-            entries: MAX_ENTRIES,
-            path_bytes: MAX_PATHS,
-        }
+        Self::new(MAX_ENTRIES)
     }
 }
 
 impl EntryBudget {
+    /// Creates a budget of so many entries, or fewer.
+    pub(super) fn new(most: usize) -> Self {
+        let most = most.min(MAX_ENTRIES);
+        Self {
+            most,
+            entries: most,
+            path_bytes: MAX_PATHS,
+        }
+    }
+
     /// Spends the entry at a path.
     ///
     /// # Errors
@@ -37,7 +45,8 @@ impl EntryBudget {
         };
         self.entries = self.entries.checked_sub(1).ok_or_else(|| {
             limit(format!(
-                "a commit has more than {MAX_ENTRIES} files and folders"
+                "a commit has more than {} files and folders",
+                self.most
             ))
         })?;
         self.path_bytes = self.path_bytes.checked_sub(path.len()).ok_or_else(|| {

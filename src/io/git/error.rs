@@ -107,10 +107,10 @@ pub enum GitError {
         what: String,
         why: String,
     },
-    /// A commit is larger than what is read.
+    /// A commit, or a file of it, is larger than what is read.
     #[error("{place}: {why}")]
     Limit {
-        /// The mirror or remote.
+        /// The mirror, remote or file.
         place: String,
         why: String,
     },

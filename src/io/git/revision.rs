@@ -1,6 +1,7 @@
 //! The files of one commit.
 
 use super::error::{GitError, broken};
+use crate::objects::tenancy;
 use gix::{ObjectId, bstr::ByteSlice, objs::tree::EntryKind, prelude::FindExt};
 use std::path::Path;
 
@@ -11,6 +12,8 @@ pub struct Revision<'m> {
     repo: gix::Repository,
     commit: ObjectId,
     tree: ObjectId,
+    /// The most bytes of a file, where a tenant has a limit.
+    file_limit: Option<u64>,
 }
 
 /// One entry of a tree.
@@ -41,7 +44,29 @@ impl<'m> Revision<'m> {
             repo,
             commit,
             tree,
+            file_limit: None,
         })
+    }
+
+    /// Refuses files of more bytes when they are read by path.
+    #[must_use]
+    pub fn limit_files(self, file_limit: Option<u64>) -> Self {
+        Self { file_limit, ..self }
+    }
+
+    /// Checks the size of a file that was read.
+    ///
+    /// # Errors
+    /// [`GitError::Limit`] with the path.
+    pub fn check_size(&self, path: &str, bytes: &[u8]) -> Result<(), GitError> {
+        let refusal = |limit| tenancy::file_refusal(limit, bytes.len());
+        match self.file_limit.and_then(refusal) {
+            None => Ok(()),
+            Some(why) => Err(GitError::Limit {
+                place: path.to_owned(),
+                why,
+            }),
+        }
     }
 
     pub fn commit(&self) -> ObjectId {
@@ -86,6 +111,7 @@ impl<'m> Revision<'m> {
         match self.find(path)? {
             Some(entry) if !matches!(entry.kind, EntryKind::Tree | EntryKind::Commit) => {
                 let bytes = self.blob(entry.id)?;
+                self.check_size(path, &bytes)?;
                 Ok(Some(FileBlob { entry, bytes }))
             }
             _ => Ok(None),
@@ -126,6 +152,14 @@ impl<'m> Revision<'m> {
             )?;
         }
         Ok(out)
+    }
+
+    /// Checks the number of files and folders.
+    ///
+    /// # Errors
+    /// [`GitError::Limit`] if there are more than `most`.
+    pub fn check_entries(&self, most: usize) -> Result<(), GitError> {
+        super::tree::check_entries(self.dir, &self.repo, self.tree, most)
     }
 }
 

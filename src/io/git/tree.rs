@@ -36,6 +36,17 @@ pub(crate) fn walk(
     walk_in(dir, repo, tree, (&mut path, &mut budget), 0, visit)
 }
 
+/// Fails if there are more than `most` files and folders below `tree`.
+pub(crate) fn check_entries(
+    dir: &Path,
+    repo: &gix::Repository,
+    tree: ObjectId,
+    most: usize,
+) -> Result<(), GitError> {
+    let (mut path, mut budget) = (String::new(), EntryBudget::new(most));
+    walk_in(dir, repo, tree, (&mut path, &mut budget), 0, &mut |_, _| {})
+}
+
 fn walk_in(
     dir: &Path,
     repo: &gix::Repository,

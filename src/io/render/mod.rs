@@ -56,6 +56,8 @@ pub struct RenderSource {
     pub name: String,
     /// The release namespace of a chart.
     pub namespace: String,
+    /// The most bytes of a file that is read, where a tenant has a limit.
+    pub file_limit: Option<u64>,
 }
 
 impl From<&Application> for RenderSource {
@@ -68,6 +70,7 @@ impl From<&Application> for RenderSource {
                 .target_namespace
                 .clone()
                 .unwrap_or_else(|| application.name.namespace().to_owned()),
+            file_limit: application.rights.limits().map(|limits| limits.file_size),
         }
     }
 }
@@ -232,6 +235,7 @@ impl Renderer {
         revision: Revision<'_>,
         source: &RenderSource,
     ) -> Result<Arc<Rendered>, RenderError> {
+        let revision = revision.limit_files(source.file_limit);
         self.of(&RenderTree::Git(Box::new(revision)), source)
     }
 
@@ -462,6 +466,8 @@ fn options(source: &RenderSource) -> CacheKey {
         helm,
         name,
         namespace,
+        // What exceeds it is not remembered.
+        file_limit: _,
     } = source;
     let mut hasher = cache::KeyHasher::default();
     [path, name, namespace]

@@ -101,7 +101,11 @@ impl RenderTree<'_> {
     /// The bytes of a file of [`RenderTree::list`].
     pub(super) fn bytes(&self, entry: &FolderEntry) -> Result<Vec<u8>, RenderError> {
         match (self, entry.id) {
-            (Self::Git(revision), Some(id)) => Ok(revision.blob(id)?),
+            (Self::Git(revision), Some(id)) => {
+                let bytes = revision.blob(id)?;
+                revision.check_size(&entry.path, &bytes)?;
+                Ok(bytes)
+            }
             _ => Ok(self.read(&entry.path)?.unwrap_or_default()),
         }
     }

@@ -298,6 +298,11 @@ impl Object {
         Retention::of(self)
     }
 
+    /// Returns the same of the annotations whose names count.
+    pub(crate) fn retention_by(&self, counts: impl Fn(&str) -> bool) -> Retention {
+        Retention::by(self, counts)
+    }
+
     /// Returns the value at an RFC 6901 pointer.
     pub fn pointer(&self, pointer: &str) -> Option<&Value> {
         let rest = pointer.strip_prefix('/')?;

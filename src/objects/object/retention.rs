@@ -57,6 +57,12 @@ pub(super) fn is_rule(annotation: &str) -> bool {
 impl Retention {
     /// Reads the annotations of an object.
     pub fn of(object: &Object) -> Self {
+        Self::by(object, |_| true)
+    }
+
+    /// Reads the annotations whose names count.
+    pub(super) fn by(object: &Object, counts: impl Fn(&str) -> bool) -> Self {
+        let annotation = |name: &str| object.annotation(name).filter(|_| counts(name));
         let always = |words| Self {
             prune: DeletionRule::Kept(words),
             delete: DeletionRule::Kept(words),
@@ -64,17 +70,17 @@ impl Retention {
         let is = |text: Option<&str>, value: &str| {
             text.is_some_and(|text| text.trim().eq_ignore_ascii_case(value))
         };
-        if is(ObjectSetting::Prune.of(object), "disabled") {
+        if is(ObjectSetting::Prune.among(annotation), "disabled") {
             return always("prune: disabled");
         }
         if let Some((_, _, words)) = KEEPING
             .iter()
-            .find(|(key, value, _)| is(object.annotation(key), value))
+            .find(|(key, value, _)| is(annotation(key), value))
         {
             return always(words);
         }
         let mut retention = Self::default();
-        let options = object.annotation(ARGO_OPTIONS).unwrap_or_default();
+        let options = annotation(ARGO_OPTIONS).unwrap_or_default();
         for option in options.split(',').map(str::trim) {
             match option {
                 "Prune=false" => retention.prune = DeletionRule::Kept("sync-options: Prune=false"),

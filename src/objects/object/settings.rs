@@ -64,9 +64,14 @@ impl ObjectSetting {
 
     /// Returns the value; our prefix goes before Flux's.
     pub fn of(self, object: &Object) -> Option<&str> {
+        self.among(|name| object.annotation(name))
+    }
+
+    /// Returns the value among some annotations.
+    pub(super) fn among<'o>(self, annotation: impl Fn(&str) -> Option<&'o str>) -> Option<&'o str> {
         [PREFIX, FLUX]
             .iter()
-            .find_map(|prefix| object.annotation(&format!("{prefix}/{}", self.last_part())))
+            .find_map(|prefix| annotation(&format!("{prefix}/{}", self.last_part())))
     }
 }
 

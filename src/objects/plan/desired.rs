@@ -10,6 +10,7 @@ use crate::{
     objects::{
         health,
         object::{CompactObject, Gvk, Object, ObjectKey},
+        tenancy,
     },
     spec::Application,
 };
@@ -44,6 +45,8 @@ pub fn desired_objects(
     kinds: &dyn KindScopes,
 ) -> (Vec<DesiredObject>, Vec<RefusedObject>) {
     let declared = declared(&objects);
+    let rights = &application.rights;
+    let honors_annotations = rights.honors_live_annotations(&application.cluster);
     let mut refused = Vec::new();
     let mut desired: Vec<(DesiredObject, OrderingHints)> = Vec::new();
     let mut places: HashMap<ObjectKey, usize> = HashMap::new();
@@ -60,6 +63,7 @@ pub fn desired_objects(
             result = Err(format!("it is declared twice; the first{place} counts"));
         }
         let result = result
+            .and_then(|()| refuse_foreign(application, &key))
             .and_then(|()| refuse_record(&key, kinds.own_namespace()))
             .and_then(|()| normalise(application, &mut object));
         if let Err(why) = result {
@@ -74,6 +78,7 @@ pub fn desired_objects(
         let hints = OrderingHints::of(&object);
         let one = DesiredObject {
             settings: object.settings(),
+            honors_annotations,
             expires: health::expires(&object),
             creates_namespace: key
                 .namespace
@@ -115,6 +120,12 @@ fn place(
         ));
     }
     Ok(())
+}
+
+/// Refuses an object that the repository has no right to.
+fn refuse_foreign(application: &Application, key: &ObjectKey) -> Result<(), String> {
+    let refusal = tenancy::object_refusal(&application.rights, &application.cluster, key);
+    refusal.map_or(Ok(()), Err)
 }
 
 /// Refuses an object with the name of a record.

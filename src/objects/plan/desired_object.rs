@@ -13,6 +13,8 @@ pub struct DesiredObject {
     /// The API version of the manifest.
     pub version: String,
     pub settings: ObjectSettings,
+    /// True if `reconcile: disabled` on the live object freezes it.
+    pub honors_annotations: bool,
     /// The hash of the manifest.
     pub hash: ValueHash,
     /// Lower waves are answered before it is sent.

@@ -56,6 +56,8 @@ pub struct LiveObject {
     pub terminating: bool,
     /// What its annotations say about its deletion.
     pub retention: Retention,
+    /// The same of the annotations that tagboat itself has applied.
+    pub applied_retention: Retention,
     /// Whether the annotation `reconcile: disabled` freezes it, as an on-call engineer sets it.
     pub disabled: bool,
 }
@@ -68,6 +70,25 @@ pub trait ObjectClaims {
 
     /// Returns the Applications of this process that desire an object.
     fn claimants(&self, key: &ObjectKey) -> Vec<Name>;
+
+    /// Returns whether the repository of an Application is a tenant.
+    fn is_tenant(&self, application: &Name) -> bool;
+
+    /// Returns whether two Applications are known to belong to different repositories.
+    fn are_foreign(&self, one: &Name, other: &Name) -> bool;
+}
+
+/// Returns whether an Application may take an object over from another one: a tenant takes nothing
+/// from other repositories.
+pub fn may_take_over(claims: &dyn ObjectClaims, application: &Name, owner: &Name) -> bool {
+    !(claims.is_tenant(application) && claims.are_foreign(application, owner))
+}
+
+/// Returns why a tenant does not get an object of another repository.
+pub fn foreign_owner_refusal(owner: &Name) -> String {
+    format!(
+        "it belongs to Application {owner} of another repository, from which a tenant takes nothing over"
+    )
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -129,6 +150,11 @@ pub enum SkipReason {
     Ended(RunEnd),
 }
 
+/// Returns whether an annotation of the live object freezes it.
+fn is_frozen(one: &DesiredObject, live: Option<&LiveObject>) -> bool {
+    one.honors_annotations && live.is_some_and(|live| live.disabled)
+}
+
 /// Returns whether an object is left as it is, so that dependents need not wait for its apply.
 pub fn is_left_alone(
     one: &DesiredObject,
@@ -143,7 +169,7 @@ pub fn is_left_alone(
     one.settings.reconcile_disabled
         || has_completed
         || one.settings.ssa == ApplyMode::Ignore
-        || live.is_some_and(|live| live.disabled)
+        || is_frozen(one, live)
         || (one.settings.ssa == ApplyMode::IfNotPresent && (live.is_some() || untouched))
 }
 
@@ -158,11 +184,16 @@ pub fn decide_action(
     if one.settings.reconcile_disabled || one.settings.ssa == ApplyMode::Ignore {
         return ObjectAction::Leave(SkipReason::Disabled);
     }
-    if live.is_some_and(|live| live.disabled) {
+    if is_frozen(one, live) {
         return ObjectAction::Leave(SkipReason::Frozen);
     }
     let others = claims.claimants(&one.key);
     match live.and_then(|live| live.owner.as_ref()) {
+        Some(owner) if owner != application && !may_take_over(claims, application, owner) => {
+            return ObjectAction::Refuse(foreign_owner_refusal(owner));
+        }
+        // A tenant keeps nothing from the platform.
+        Some(owner) if owner != application && !may_take_over(claims, owner, application) => {}
         Some(owner) if owner != application => match claims.claims(owner, &one.key) {
             Some(true) => {
                 return ObjectAction::Refuse(format!(
@@ -177,9 +208,15 @@ pub fn decide_action(
             }
         },
         // Without an owner, the first claimant by name gets it, so that two do not overwrite each
-        // other.
+        // other; tenants come last.
         None => {
-            if let Some(first) = others.iter().filter(|other| *other < application).min() {
+            let rank = |name: &Name| (claims.is_tenant(name), name.clone());
+            let own = rank(application);
+            let earlier = others.iter().filter(|other| rank(other) < own);
+            if let Some(first) = earlier.min_by_key(|other| rank(other)) {
+                if !may_take_over(claims, application, first) {
+                    return ObjectAction::Refuse(foreign_owner_refusal(first));
+                }
                 return ObjectAction::Refuse(format!(
                     "Application {first} declares it too, and comes first by name; remove it from one of them"
                 ));

@@ -6,9 +6,13 @@ use super::{
 };
 use crate::{
     core::name::Name,
-    objects::object::{DeletionRule, Gvk, ObjectKey},
+    objects::{
+        object::{DeletionRule, Gvk, ObjectKey},
+        tenancy,
+    },
+    spec::rights::RepositoryRights,
 };
-use std::{cmp::Reverse, collections::HashSet};
+use std::{borrow::Cow, cmp::Reverse, collections::HashSet};
 
 /// An object to delete.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,6 +56,15 @@ pub struct ObjectOwner<'a> {
     pub revision: &'a str,
     /// The namespace of the records, which is never deleted.
     pub own_namespace: &'a str,
+    /// The rights of its repository, and the cluster on which they count.
+    pub rights: &'a RepositoryRights,
+    pub cluster: &'a str,
+}
+
+impl ObjectOwner<'_> {
+    fn honors_annotations(&self) -> bool {
+        self.rights.honors_live_annotations(self.cluster)
+    }
 }
 
 /// Plans what becomes of owned objects that are no longer desired.
@@ -128,28 +141,36 @@ fn kept(
     key: &ObjectKey,
     live: &LiveObject,
     uid: Option<&str>,
-) -> Option<&'static str> {
+) -> Option<Cow<'static, str>> {
     let is_namespace = key.group.is_empty() && key.kind == "Namespace";
-    if is_namespace && key.name == owner.own_namespace {
-        Some("it holds the records of all Applications")
+    let why = if is_namespace && key.name == owner.own_namespace {
+        "it holds the records of all Applications"
+    } else if let Some(why) = tenancy::object_refusal(owner.rights, owner.cluster, key) {
+        return Some(why.into());
     } else if !owner.prune {
-        Some("prune is not set")
-    } else if live.disabled {
-        Some("reconcile: disabled")
+        "prune is not set"
+    } else if live.disabled && owner.honors_annotations() {
+        "reconcile: disabled"
     } else if let DeletionRule::Kept(words) = deletion_rule(owner, live) {
-        Some(words)
+        words
     } else if uid.is_some_and(|uid| uid != live.uid) {
-        Some("it was re-created outside Git")
+        "it was re-created outside Git"
     } else {
-        None
-    }
+        return None;
+    };
+    Some(why.into())
 }
 
 fn deletion_rule(owner: ObjectOwner<'_>, live: &LiveObject) -> DeletionRule {
-    if owner.deleting {
-        live.retention.delete
+    let retention = if owner.honors_annotations() {
+        live.retention
     } else {
-        live.retention.prune
+        live.applied_retention
+    };
+    if owner.deleting {
+        retention.delete
+    } else {
+        retention.prune
     }
 }
 

@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     objects::object::{DeletionRule, Gvk, Object, Retention},
-    spec::{self, Application},
+    spec::{self, Application, rights::RepositoryRights},
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -502,7 +502,17 @@ impl ObjectClaims for OtherClaims {
     fn claimants(&self, _: &ObjectKey) -> Vec<Name> {
         self.0.iter().map(|other| other.parse().unwrap()).collect()
     }
+    fn is_tenant(&self, _: &Name) -> bool {
+        false
+    }
+    fn are_foreign(&self, _: &Name, _: &Name) -> bool {
+        false
+    }
 }
+
+/// The rights of the only repository.
+static UNRESTRICTED: std::sync::LazyLock<RepositoryRights> =
+    std::sync::LazyLock::new(Default::default);
 
 #[test]
 fn decide_action_table() {
@@ -542,6 +552,7 @@ fn decide_action_table() {
         owner: Some(shop.clone()),
         terminating: false,
         retention: Retention::default(),
+        applied_retention: Retention::default(),
         disabled: false,
     };
     let other = |name: &str| LiveObject {
@@ -907,6 +918,7 @@ fn plan_prune_sorts_objects_by_fate() {
         owner: Some(shop.clone()),
         terminating: false,
         retention: Retention::default(),
+        applied_retention: Retention::default(),
         disabled: false,
     };
     let all = [
@@ -977,6 +989,8 @@ fn plan_prune_sorts_objects_by_fate() {
     let found = plan_prune(
         ObjectOwner {
             own_namespace: "tagboat-system",
+            rights: &UNRESTRICTED,
+            cluster: "test",
             application: &shop,
             prune: true,
             deleting: false,
@@ -1021,6 +1035,8 @@ fn plan_prune_sorts_objects_by_fate() {
         plan_prune(
             ObjectOwner {
                 own_namespace: "tagboat-system",
+                rights: &UNRESTRICTED,
+                cluster: "test",
                 application: &shop,
                 prune: false,
                 deleting: false,
@@ -1045,6 +1061,7 @@ fn confirmation_is_valid_for_one_revision() {
         owner: Some(shop.clone()),
         terminating: false,
         retention: Retention::default(),
+        applied_retention: Retention::default(),
         disabled: false,
     };
     let many: Vec<String> = (0..11).map(|i| format!("ConfigMap shop/n{i:02}")).collect();
@@ -1077,6 +1094,8 @@ fn confirmation_is_valid_for_one_revision() {
             plan_prune(
                 ObjectOwner {
                     own_namespace: "tagboat-system",
+                    rights: &UNRESTRICTED,
+                    cluster: "test",
                     application: &shop,
                     prune: true,
                     deleting: false,
@@ -1116,6 +1135,8 @@ fn confirmation_is_valid_for_one_revision() {
     // something into.
     let deleting = ObjectOwner {
         own_namespace: "tagboat-system",
+        rights: &UNRESTRICTED,
+        cluster: "test",
         application: &shop,
         prune: true,
         deleting: true,

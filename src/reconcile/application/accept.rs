@@ -8,6 +8,7 @@ use crate::{
         health,
         object::{Gvk, ObjectKey},
         plan::{self, DesiredObject, InventoryEntry},
+        tenancy,
     },
     reconcile::{
         ClusterKinds, Reason, RepositoryId, blocking,
@@ -19,7 +20,7 @@ use crate::{
         status::{ApplicationState, ApplicationStatus, Message},
         work::{AcceptedRevision, Target, Work},
     },
-    spec::DeletionPolicy,
+    spec::{DeletionPolicy, rights::RepositoryRights},
 };
 use std::{collections::HashSet, sync::Arc};
 use tokio::time::Instant;
@@ -78,9 +79,10 @@ impl AppReconciler {
             Work::Remove {
                 revision,
                 delete_guard,
+                rights,
             } => {
                 self.set_terms();
-                return self.accept_removal(revision, delete_guard).await;
+                return self.accept_removal(revision, delete_guard, rights).await;
             }
         }
         Ok(())
@@ -125,6 +127,7 @@ impl AppReconciler {
         &mut self,
         revision: String,
         delete_guard: Option<String>,
+        rights: Arc<RepositoryRights>,
     ) -> Result<(), (Work, ClusterError)> {
         self.unreadable = None;
         if self.inventory.entries.is_empty() && self.record.is_none() {
@@ -140,6 +143,7 @@ impl AppReconciler {
                 let work = Work::Remove {
                     revision,
                     delete_guard,
+                    rights,
                 };
                 return Err((work, error));
             }
@@ -149,11 +153,23 @@ impl AppReconciler {
             self.orphan(revision);
             return Ok(());
         }
+        let recorded = self.inventory.service_account.as_deref();
+        let cluster = self.cluster.client.name();
+        let account = match tenancy::removal_account(&rights, cluster, &self.name, recorded) {
+            Ok(account) => account,
+            Err(why) => {
+                self.target = None;
+                self.status.revision = Some(revision);
+                let message = format!("it was removed from Git, and its objects stay: {why}");
+                self.fail(Reason::TenantRefused, Message::application(message));
+                return Ok(());
+            }
+        };
         if self.inventory.delete_guard.is_none() && delete_guard.is_some() {
             self.inventory.delete_guard = delete_guard;
             self.dirty = true;
         }
-        let options = ReconcileOptions::for_removal(&self.inventory);
+        let options = ReconcileOptions::for_removal(&self.inventory, account, rights);
         self.note_left_namespaces();
         let take_over = self.cluster.client.take_over_managers();
         self.cluster
@@ -189,6 +205,10 @@ impl AppReconciler {
             self.cluster
                 .state()
                 .drop_claim(&self.repository.name, &self.name);
+            return Ok(());
+        }
+        if let Some(why) = self.limit_exceeded(&accepted) {
+            self.refuse_revision(accepted.revision, why);
             return Ok(());
         }
         let resources = match self.cluster.client.resources().await {
@@ -263,6 +283,32 @@ impl AppReconciler {
         }
         self.target = Some(target);
         Ok(())
+    }
+
+    /// Returns why the objects of a revision are more than a tenant may have.
+    fn limit_exceeded(&self, accepted: &AcceptedRevision) -> Option<String> {
+        let rights = &accepted.application.rights;
+        rights.tenant.as_ref()?;
+        let objects = accepted.rendered.manifests.len();
+        // Two Applications at once must not take the same room.
+        let mut state = self.cluster.state();
+        let others = state.objects_of_others(&self.repository.name, &self.name);
+        let refusal = tenancy::objects_refusal(rights, objects, others);
+        if refusal.is_none() {
+            state.reserve_objects(&self.name, objects);
+        }
+        refusal
+    }
+
+    /// Leaves the last revision in force. The next one is judged again, also if it renders the
+    /// same: other Applications may have made room.
+    fn refuse_revision(&mut self, revision: String, why: String) {
+        self.handle.forget_rendering();
+        let unreadable = Unreadable {
+            reason: Reason::TenantRefused,
+            message: Message::application(why),
+        };
+        self.accept_unreadable(revision, unreadable);
     }
 
     /// Shares the memory of equal keys among thousands of objects.

@@ -275,6 +275,7 @@ impl AppReconciler {
             permit,
             unscaled: self.scales.take_unscaled(&one.key),
             creates_namespace,
+            rights: Arc::clone(&target.options.rights),
             one,
         };
         Box::pin(async move {

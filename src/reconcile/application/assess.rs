@@ -15,7 +15,10 @@ use crate::{
     objects::{
         health::{Health, HealthStatus, RunEnd},
         object::ObjectKey,
-        plan::{self, ApplyReason, DesiredObject, ObjectAction, PrunePlan, SkipReason, ValueHash},
+        plan::{
+            self, ApplyReason, DesiredObject, ObjectAction, PrunePlan, RefusedObject, SkipReason,
+            ValueHash,
+        },
     },
     reconcile::{
         cluster_state::{
@@ -163,6 +166,20 @@ impl Assessment {
     }
 }
 
+/// Refused objects that a status names; more are counted.
+const NAMED_REFUSALS: usize = 100;
+
+fn refusal_messages(refused: &[RefusedObject]) -> impl Iterator<Item = Message> {
+    let more = refused.len().saturating_sub(NAMED_REFUSALS);
+    let counted =
+        (more > 0).then(|| Message::application(format!("{more} more objects are refused")));
+    let named = refused.iter().take(NAMED_REFUSALS).map(|refused| Message {
+        place: refused.origin.as_ref().map(ToString::to_string),
+        ..Message::object(&refused.key, refused.why.clone())
+    });
+    named.chain(counted)
+}
+
 pub(super) fn health_messages(unhealthy: &[(ObjectKey, Health)]) -> Vec<Message> {
     unhealthy
         .iter()
@@ -202,12 +219,9 @@ impl AppReconciler {
         };
         let mut cluster = self.cluster.state();
         let now = Instant::now();
-        for refused in &target.refused {
-            assessment.failures.push(Message {
-                place: refused.origin.as_ref().map(ToString::to_string),
-                ..Message::object(&refused.key, refused.why.clone())
-            });
-        }
+        assessment
+            .failures
+            .extend(refusal_messages(&target.refused));
         for (index, one) in target.desired.iter().enumerate() {
             self.assess_object(&cluster, index, one, now, &mut assessment);
         }

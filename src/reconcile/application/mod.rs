@@ -408,6 +408,7 @@ impl AppReconciler {
             &self.repository.name,
             &target.options.depends_on,
             &target.revision,
+            target.options.rights.tenant.is_some(),
         );
         if let Some(unready) = unready {
             self.status.set_state(

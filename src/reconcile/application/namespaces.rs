@@ -13,6 +13,7 @@ use crate::{
         namespace::{self, Occupancy},
         object::DeletionRule,
         plan::DesiredObject,
+        tenancy,
     },
     reconcile::{
         Reason,
@@ -159,7 +160,11 @@ impl AppReconciler {
 
     async fn delete_namespace(&self, name: &str, found_in_use: u32) -> Result<Fate, ClusterError> {
         let client = &self.cluster.client;
-        if name == client.own_namespace() {
+        let Some(options) = self.target.as_ref().map(|target| &target.options) else {
+            return Ok(Fate::Foreign);
+        };
+        let may_delete = tenancy::namespace_refusal(&options.rights, client.name(), name).is_none();
+        if name == client.own_namespace() || !may_delete {
             return Ok(Fate::Foreign);
         }
         let live = match client.namespace(name).await {
@@ -174,7 +179,11 @@ impl AppReconciler {
         let Some(uid) = live.uid().filter(|_| !live.is_terminating()) else {
             return Ok(Fate::Foreign);
         };
-        if let DeletionRule::Kept(why) | DeletionRule::Confirmed(why) = live.retention().delete {
+        // Its annotations are not tagboat's: none is written when it is created.
+        let honors = options.rights.honors_live_annotations(client.name());
+        if let DeletionRule::Kept(why) | DeletionRule::Confirmed(why) = live.retention().delete
+            && honors
+        {
             return Ok(Fate::Kept(why.to_owned()));
         }
         if let Some(reason) = self.use_of_namespace(name) {

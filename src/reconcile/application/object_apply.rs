@@ -17,9 +17,10 @@ use crate::{
             ClusterHandle, observed,
             released::{self, ReleasedField},
         },
-        diff::ApplyRefusal,
+        diff::{self, ApplyRefusal},
         permits::WorkPermit,
     },
+    spec::rights::RepositoryRights,
 };
 use std::{sync::Arc, time::Duration};
 
@@ -40,6 +41,8 @@ pub(super) struct ObjectApply {
     pub(super) unscaled: bool,
     /// True if its namespace is created if it is missing.
     pub(super) creates_namespace: bool,
+    /// The rights of the repository.
+    pub(super) rights: Arc<RepositoryRights>,
 }
 
 impl ObjectApply {
@@ -61,7 +64,7 @@ impl ObjectApply {
                 {
                     *declared = self.cluster.state().is_namespace_claimed(namespace);
                 }
-                Err(error)
+                Err(diff::explain_missing(&self.rights, error))
             }
             applied @ Ok(_) => applied,
         }

@@ -13,7 +13,7 @@ use crate::{
         autoscale::AUTOSCALERS,
         health::{self, Health},
         object::{Gvk, ObjectKey},
-        plan::{self, Confirmation, ObjectClaims as _, ObjectOwner, PrunePlan, PruneTarget},
+        plan::{self, Confirmation, ObjectOwner, PrunePlan, PruneTarget},
     },
     reconcile::{cluster_state::ClusterState, diff::ApplyRefusal, status::Message, work::Target},
 };
@@ -157,11 +157,10 @@ impl AppReconciler {
             deleting: target.deleting,
             revision: &target.revision,
             own_namespace: self.cluster.client.own_namespace(),
+            rights: &target.options.rights,
+            cluster: self.cluster.client.name(),
         };
-        let is_claimed_elsewhere = |key: &ObjectKey| {
-            let claimants = cluster.claimants(key);
-            claimants.iter().any(|other| *other != self.name)
-        };
+        let is_claimed_elsewhere = |key: &ObjectKey| cluster.heir(&self.name, key).is_some();
         plan::plan_prune(
             owner,
             &target.desired,
@@ -321,12 +320,8 @@ impl AppReconciler {
     fn report_handovers(&self, plan: &PrunePlan, result: &mut PruneResult) {
         let cluster = self.cluster.state();
         for key in &plan.handed_over {
-            let unselected = cluster
-                .claimants(key)
-                .into_iter()
-                .filter(|other| *other != self.name)
-                .find(|other| !cluster.has_task(other));
-            match unselected {
+            let heir = cluster.heir(&self.name, key);
+            match heir.filter(|heir| !cluster.has_task(heir)) {
                 // The command has not selected the new owner: waiting is useless.
                 Some(other) => result.notes.push(Message::object(
                     key,

@@ -91,10 +91,14 @@ struct AppEntry {
     /// The revision that could not be read.
     unreadable_at: Option<String>,
     claimed: Vec<ObjectKey>,
+    /// The number of objects of a tenant's Application.
+    reserved: Option<usize>,
     /// Live objects whose health was judged by another rule than counts now.
     outdated: Vec<ObjectKey>,
     /// Whether a complete revision no longer declares it.
     retired: bool,
+    /// The repository that its record names.
+    recorded_in: Option<Box<str>>,
     /// The objects its record names, sorted; `None` if the record was never looked up.
     recorded: Option<Box<[ObjectKey]>>,
     /// Whether its record is damaged: any object with its labels may be its own.
@@ -121,6 +125,8 @@ pub(crate) struct ClusterState {
     waiting_for_handover: HashSet<Name>,
     /// Repositories that will be followed.
     expected_repositories: BTreeSet<String>,
+    /// Repositories that are tenants.
+    tenants: BTreeSet<String>,
     /// Interned atomic fields of all objects.
     pub atomic_fields: AtomicFields,
 }
@@ -328,16 +334,6 @@ impl ClusterState {
         } else {
             waiting.iter().for_each(|name| self.wake(name));
         }
-    }
-
-    /// Returns another Application that declares objects in a namespace.
-    pub(crate) fn user_of_namespace(&self, namespace: &str, except: &Name) -> Option<Name> {
-        let claims = self.claims.iter();
-        claims
-            .filter(|(key, _)| key.namespace.as_deref() == Some(namespace))
-            .flat_map(|(_, claimants)| claimants.iter())
-            .find(|name| *name != except)
-            .cloned()
     }
 
     /// Registers an Application that waits to take over an object.

@@ -178,6 +178,7 @@ pub(crate) fn observe(
             owner: plan::owner(live),
             terminating: live.is_terminating(),
             retention: live.retention(),
+            applied_retention: managed_fields::applied_retention(live),
             disabled: live.settings().reconcile_disabled,
         },
         version: live.gvk().version,

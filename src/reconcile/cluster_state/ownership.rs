@@ -6,7 +6,7 @@ use crate::{
     io::cluster::{ApplicationRecord, ClusterError},
     objects::{
         object::ObjectKey,
-        plan::{Inventory, ObjectClaims, text},
+        plan::{self, Inventory, ObjectClaims, text},
     },
     reconcile::RepositoryId,
 };
@@ -147,6 +147,16 @@ impl ClusterState {
         self.claims.contains_key(&key)
     }
 
+    /// Returns another Application that declares objects in a namespace.
+    pub(crate) fn user_of_namespace(&self, namespace: &str, except: &Name) -> Option<Name> {
+        let claims = self.claims.iter();
+        claims
+            .filter(|(key, _)| key.namespace.as_deref() == Some(namespace))
+            .flat_map(|(_, claimants)| claimants.iter())
+            .find(|name| *name != except)
+            .cloned()
+    }
+
     fn name_owner(&self, name: &Name) -> Option<&Arc<RepositoryId>> {
         self.applications.get(name)?.owner.as_ref()
     }
@@ -175,6 +185,8 @@ impl ClusterState {
         let entry = self.application(name);
         entry.record_damaged = matches!(record, Some(None));
         let inventory = record.flatten().unwrap_or_default();
+        let repository = Some(inventory.repository).filter(|name| !name.is_empty());
+        entry.recorded_in = repository.map(String::into_boxed_str);
         entry.recorded = Some(inventory.entries.into_keys().collect());
     }
 
@@ -189,6 +201,56 @@ impl ClusterState {
                 .declared
                 .values()
                 .any(|declared| declared.names.contains(name))
+    }
+
+    /// Records whether a repository is a tenant.
+    pub(crate) fn set_tenant(&mut self, repository: &str, is_tenant: bool) {
+        if is_tenant {
+            self.tenants.insert(repository.to_owned());
+        } else {
+            self.tenants.remove(repository);
+        }
+    }
+
+    /// Returns the repository of an Application, as far as it is known.
+    fn repository_of(&self, application: &Name) -> Option<&str> {
+        let entry = self.applications.get(application);
+        let owner = entry.and_then(|entry| entry.owner.as_ref());
+        let declared = || {
+            let mut declared = self.declared.iter();
+            declared.find(|(_, declared)| declared.names.contains(application))
+        };
+        owner
+            .map(|owner| owner.name.as_str())
+            .or_else(|| Some(declared()?.0.as_str()))
+            .or_else(|| entry?.recorded_in.as_deref())
+    }
+
+    /// Records how many objects an Application declares, before they are claimed.
+    pub(crate) fn reserve_objects(&mut self, name: &Name, objects: usize) {
+        self.application(name).reserved = Some(objects);
+    }
+
+    /// Counts the objects of a repository's other Applications: those that are reserved, or else
+    /// those that their records name.
+    pub(crate) fn objects_of_others(&self, repository: &str, except: &Name) -> usize {
+        let declared = self.declared.get(repository);
+        let names = declared.into_iter().flat_map(|declared| &declared.names);
+        let counts = names.filter(|name| *name != except).map(|name| {
+            self.applications.get(name).map_or(0, |entry| {
+                let recorded = entry.recorded.as_ref().map_or(0, |keys| keys.len());
+                entry.reserved.unwrap_or(recorded)
+            })
+        });
+        counts.sum()
+    }
+
+    /// Returns another Application that may take an object over.
+    pub(crate) fn heir(&self, application: &Name, key: &ObjectKey) -> Option<Name> {
+        let claimants = self.claims.get(key).into_iter().flat_map(Claimants::iter);
+        let mut heirs = claimants
+            .filter(|other| *other != application && plan::may_take_over(self, other, application));
+        heirs.next().cloned()
     }
 
     pub(crate) fn expect_repository(&mut self, repository: &str) {
@@ -217,13 +279,12 @@ impl ClusterState {
     }
 
     /// Returns what is still unread of the other repositories that may deploy here, and that may
-    /// therefore declare any object.
+    /// therefore declare any object. Tenants may not: they take nothing over.
     pub(crate) fn unread_elsewhere(&self, repository: &str) -> Option<String> {
         let others = || {
-            self.expected_repositories
-                .iter()
-                .chain(self.declared.keys())
-                .filter(|other| *other != repository)
+            let all = self.expected_repositories.iter();
+            all.chain(self.declared.keys())
+                .filter(|other| *other != repository && !self.tenants.contains(*other))
         };
         if let Some(other) = others().find(|other| !self.declared.contains_key(*other)) {
             return Some(format!("repository {other}"));
@@ -280,5 +341,15 @@ impl ObjectClaims for ClusterState {
             .flat_map(Claimants::iter)
             .cloned()
             .collect()
+    }
+
+    fn is_tenant(&self, application: &Name) -> bool {
+        self.repository_of(application)
+            .is_some_and(|repository| self.tenants.contains(repository))
+    }
+
+    fn are_foreign(&self, one: &Name, other: &Name) -> bool {
+        let repositories = self.repository_of(one).zip(self.repository_of(other));
+        repositories.is_some_and(|(one, other)| one != other)
     }
 }

@@ -1,6 +1,9 @@
 //! Config repositories of `tagboat.yaml`.
 
-use super::{ConfigRepository, GitAccess, SigningKeySettings, default_author, forge, raw, verify};
+use super::{
+    ConfigRepository, GitAccess, SigningKeySettings, default_author, forge, raw, tenant::tenant,
+    verify,
+};
 use crate::{
     core::schedule,
     spec::{
@@ -8,10 +11,11 @@ use crate::{
         document::SpecReader,
         environment::CommitAuthor,
         plain_http::{PLAIN_HTTP, is_readable_on_the_way},
+        rights::RepositoryRights,
         secret_source::SecretSource,
     },
 };
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 /// The schemes of Git remotes that are spoken.
 const SCHEMES: [&str; 4] = ["https://", "http://", "ssh://", "file://"];
@@ -81,6 +85,7 @@ pub(super) fn repository(
         interval,
         message,
         forge,
+        tenant: raw_tenant,
     } = raw;
     check_url(at, pointer, &url);
     if (basic.is_some() || token.is_some()) && !insecure && is_readable_on_the_way(&url) {
@@ -111,6 +116,10 @@ pub(super) fn repository(
         None => None,
         Some(raw) => Some(verify::verify(at, &format!("{pointer}/verify"), raw)?),
     };
+    let bounds = match raw_tenant {
+        None => None,
+        Some(raw) => Some(tenant(at, &format!("{pointer}/tenant"), raw)?),
+    };
     let author = author.map_or_else(default_author, |raw::RawAuthor { name, email }| {
         CommitAuthor { name, email }
     });
@@ -135,6 +144,10 @@ pub(super) fn repository(
         interval: interval?,
         message,
         forge: forge?,
+        rights: Arc::new(RepositoryRights {
+            tenant: bounds,
+            ..RepositoryRights::default()
+        }),
     })
 }
 

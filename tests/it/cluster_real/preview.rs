@@ -23,8 +23,11 @@ use tagboat::{
     objects::object::Object,
     preview::{PreviewClusters, Previewer, RevisionFiles},
     review::{ApplicationPreview, DryRunVerdict, ObjectChange, Preview},
-    spec::settings,
-    update::Previews,
+    spec::{
+        rights::{ClusterTerms, RepositoryRights},
+        settings,
+    },
+    update::{DeclarationScope, Previews},
 };
 
 const ENV: &str = "apiVersion: tagboat.dev/v1alpha1\nkind: Environment\nmetadata: {name: dev}\nspec: {paths: ['**'], update: {via: commit}}\n---\n";
@@ -80,13 +83,12 @@ impl World {
         mirror.fetch().unwrap();
         let clusters = sandbox.runtime.block_on(PreviewClusters::open(
             clusters,
-            "fleet",
             Path::to_path_buf,
             &Recorder::default(),
         ));
         let previewer = Previewer {
             files: RevisionFiles::Mirror(Arc::clone(&mirror)),
-            policies: None,
+            scope: DeclarationScope::default(),
             renderer: Arc::new(Renderer::new(
                 &settings(),
                 &sandbox.dir.path().join("copies"),
@@ -98,6 +100,21 @@ impl World {
             mirror,
             previewer,
         }
+    }
+
+    /// Takes the right to use a cluster from the repository.
+    fn close(&mut self, cluster: &str) {
+        let terms = ClusterTerms {
+            closed: Some(format!(
+                "repository fleet may not deploy to cluster {cluster}"
+            )),
+            own_namespace: settings::OWN_NAMESPACE.to_owned(),
+            honor_live_annotations: true,
+        };
+        self.previewer.scope.rights = Arc::new(RepositoryRights {
+            clusters: [(cluster.to_owned(), terms)].into(),
+            ..RepositoryRights::default()
+        });
     }
 
     /// Previews a commit of these files.
@@ -493,16 +510,14 @@ fn preview_cluster_down_affects_no_other() {
         named("down", &at(nobody)),
         named("silent", &at(silent.local_addr().unwrap())),
         named("lost", Path::new("/nowhere/kubeconfig")),
-        settings::ClusterSettings {
-            repositories: vec!["other".to_owned()],
-            ..named("closed", &kube.kubeconfig)
-        },
+        named("closed", &kube.kubeconfig),
         named(
             "stranger",
             &kube.kubeconfig_for("stranger", &kube.server, Some(&kube.ca)),
         ),
     ];
-    let world = World::new(&[("all.yaml", ENV)], &clusters);
+    let mut world = World::new(&[("all.yaml", ENV)], &clusters);
+    world.close("closed");
     let namespace = world.run(kube.namespace("preview"));
     let all = [
         "test", "down", "silent", "lost", "closed", "stranger", "unknown",
@@ -571,7 +586,13 @@ fn preview_cluster_down_affects_no_other() {
         "{:#?}",
         of("stranger")
     );
-    assert!(preview.may_tell_more() && preview.is_refused() && !preview.is_broken());
+    assert!(preview.may_tell_more() && preview.is_refused());
+    let broken = preview.applications.iter().filter(|one| {
+        let mut trouble = one.trouble.iter();
+        trouble.any(|trouble| !trouble.transient)
+    });
+    let broken: Vec<&str> = broken.map(|one| one.name.name()).collect();
+    assert_eq!(broken, ["closed"]);
 }
 
 #[test]

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use tagboat::{
     objects::plan::Inventory,
     reconcile::{ApplicationRequest, ApplicationState, ReconcileMode},
+    spec::rights::RepositoryRights,
 };
 
 /// The inventory in an Application's record.
@@ -488,9 +489,10 @@ async fn prune_waits_for_every_repository() {
         &format!("late-{}", fleet.namespace),
         "git.example.org",
     ));
+    let rights = RepositoryRights::default();
     fleet.reconciler.expect_repositories([
-        fleet.repository.name.as_str(),
-        other.repository.name.as_str(),
+        (fleet.repository.name.as_str(), &rights),
+        (other.repository.name.as_str(), &rights),
     ]);
     fleet.application("shop", ", prune: true");
     fleet.manifests("shop", vec![config("a", "1"), config("moves", "1")]);

@@ -24,7 +24,7 @@ use tagboat::{
         ApplicationState, ApplicationStatus, Message, ReconcileMode, Reconciler, RenderFailure,
         RenderFn, RenderStage, RepositoryId, SHORT_RETRY,
     },
-    spec::{self, Application, settings},
+    spec::{self, Application, rights::RepositoryRights, settings},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -60,6 +60,7 @@ pub(crate) struct Fleet<K: Backend = &'static Kube> {
     stop: CancellationToken,
     cluster: settings::ClusterSettings,
     pub repository: RepositoryId,
+    rights: Mutex<Arc<RepositoryRights>>,
 }
 
 impl Fleet {
@@ -114,6 +115,7 @@ impl<K: Backend> Fleet<K> {
         );
         let (stop, cluster) = (CancellationToken::new(), self.cluster.clone());
         Self {
+            rights: Mutex::default(),
             kube,
             reconciler,
             namespace,
@@ -177,7 +179,13 @@ impl<K: Backend> Fleet<K> {
             stop,
             cluster,
             repository,
+            rights: Mutex::default(),
         }
+    }
+
+    /// Puts the repository under rights, from its next revision on.
+    pub(crate) fn grant(&self, rights: Arc<RepositoryRights>) {
+        *self.rights.lock().unwrap() = rights;
     }
 
     /// Ends the process at its next safe point.
@@ -281,7 +289,8 @@ impl<K: Backend> Fleet<K> {
         if *self.mistaken.lock().unwrap() {
             text.push_str("---\napiVersion: tagboat.dev/v1alpha1\nkind: Application\nmetadata: {name: wrong}\nspec: {}\n");
         }
-        let declared = spec::read([("apps.yaml", text.as_bytes())], None);
+        let mut declared = spec::read([("apps.yaml", text.as_bytes())], None);
+        declared.restrict(&self.rights.lock().unwrap());
         assert_eq!(
             declared.has_errors(),
             *self.mistaken.lock().unwrap(),

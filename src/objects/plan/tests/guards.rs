@@ -11,10 +11,13 @@ fn prune_majority_counts_earlier_objects() {
         owner: Some(shop.clone()),
         terminating: false,
         retention: Retention::default(),
+        applied_retention: Retention::default(),
         disabled: false,
     };
     let owner = ObjectOwner {
         own_namespace: "tagboat-system",
+        rights: &UNRESTRICTED,
+        cluster: "test",
         application: &shop,
         prune: true,
         deleting: false,
@@ -123,6 +126,8 @@ fn prune_keeps_the_namespace_of_the_records() {
         deleting: true,
         revision: "r",
         own_namespace: "tagboat-system",
+        rights: &UNRESTRICTED,
+        cluster: "test",
     };
     let mine = LiveObject {
         uid: "u".into(),
@@ -130,6 +135,7 @@ fn prune_keeps_the_namespace_of_the_records() {
         owner: Some(shop.clone()),
         terminating: false,
         retention: Retention::default(),
+        applied_retention: Retention::default(),
         disabled: false,
     };
     let plan = plan_prune(owner, &[], &inventory, |_| Some(&mine), |_| false);
@@ -192,6 +198,8 @@ fn prune_guards_each_condition_raises_its_guard() {
         let raised = prune::raised_guards(&prune::GuardInput {
             owner: ObjectOwner {
                 own_namespace: "tagboat-system",
+                rights: &UNRESTRICTED,
+                cluster: "test",
                 application: &shop,
                 prune: true,
                 deleting,
@@ -215,6 +223,7 @@ fn prune_annotations_of_other_tools_are_honoured() {
         owner: Some(shop.clone()),
         terminating: false,
         retention,
+        applied_retention: Retention::default(),
         disabled: false,
     };
     let (keep, _) = desired_objects(&application(""), vec![object(config("c"))], &BuiltinKinds);
@@ -246,6 +255,8 @@ fn prune_annotations_of_other_tools_are_honoured() {
     ] {
         let owner = ObjectOwner {
             own_namespace: "tagboat-system",
+            rights: &UNRESTRICTED,
+            cluster: "test",
             application: &shop,
             prune: true,
             deleting,
@@ -264,6 +275,8 @@ fn prune_annotations_of_other_tools_are_honoured() {
     // What contains a kept object is kept with it.
     let owner = ObjectOwner {
         own_namespace: "tagboat-system",
+        rights: &UNRESTRICTED,
+        cluster: "test",
         application: &shop,
         prune: true,
         deleting: true,
