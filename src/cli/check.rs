@@ -2,7 +2,10 @@
 
 use super::{Failure, Outcome, Screen, counted, print, safe, screen::Color, unsupported};
 use crate::{
-    service::check::{self, CheckAnswer, CheckQuery},
+    service::{
+        check::{self, CheckAnswer, CheckQuery},
+        engine::SettingsFile,
+    },
     spec::Severity,
 };
 use std::path::PathBuf;
@@ -19,6 +22,14 @@ pub(super) struct Arguments {
     #[arg(value_name = "PATH", default_value = ".")]
     paths: Vec<PathBuf>,
 
+    /// Report what this config repository of the settings has no right to deploy
+    #[arg(short, long, value_name = "NAME", requires = "config")]
+    repository: Option<String>,
+
+    /// Read the rights of the repository from FILE
+    #[arg(short, long, value_name = "FILE", requires = "repository")]
+    config: Option<PathBuf>,
+
     /// Exit with 1 for warnings, too
     #[arg(long)]
     strict: bool,
@@ -27,6 +38,11 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Outcome, Failure> {
     let query = CheckQuery {
         paths: arguments.paths.clone(),
+        settings: arguments.config.clone().map(|config| SettingsFile {
+            config,
+            is_named: true,
+            repository: arguments.repository.clone(),
+        }),
     };
     let answer = check::check(&query, &screen.spinner())?;
     screen.answer(&answer, text);

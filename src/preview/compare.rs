@@ -372,7 +372,7 @@ fn unlabelled(mut object: Object) -> Object {
 }
 
 /// The scopes of built-in kinds, for use without a cluster.
-struct BuiltinScopes;
+pub(crate) struct BuiltinScopes;
 
 /// Cluster-scoped built-in kinds, of the core group and of others.
 const WIDE: [&str; 30] = [

@@ -17,6 +17,7 @@ mod reach;
 mod text;
 
 pub use clusters::PreviewClusters;
+pub(crate) use compare::BuiltinScopes;
 
 use crate::{
     core::{

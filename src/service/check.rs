@@ -1,7 +1,8 @@
 //! `check`: every mistake in declarations, and every marker and reference that matches nothing.
 
 use super::{
-    Failure, Outcome, Progress,
+    Failure, Outcome, Progress, check_rights,
+    engine::SettingsFile,
     survey::{self, Survey},
     unsupported::UnsupportedFindings,
 };
@@ -22,6 +23,8 @@ use std::{
 pub struct CheckQuery {
     /// Folders or files.
     pub paths: Vec<PathBuf>,
+    /// The settings, with the repository by whose rights Applications are judged.
+    pub settings: Option<SettingsFile>,
 }
 
 /// The mistakes below some paths.
@@ -55,7 +58,7 @@ impl CheckAnswer {
 /// Reads each path's repository as a whole and reports on the files below the paths.
 ///
 /// # Errors
-/// If a path does not exist.
+/// If a path does not exist, or the settings cannot be used.
 pub fn check(query: &CheckQuery, progress: &dyn Progress) -> Result<CheckAnswer, Failure> {
     let mut roots: BTreeMap<PathBuf, Vec<PathBuf>> = BTreeMap::new();
     for path in &query.paths {
@@ -73,6 +76,11 @@ pub fn check(query: &CheckQuery, progress: &dyn Progress) -> Result<CheckAnswer,
         unreadable: 0,
         unsupported: UnsupportedFindings::default(),
     };
+    let rights = query
+        .settings
+        .as_ref()
+        .map(check_rights::rights)
+        .transpose()?;
     let mut unsupported = Vec::new();
     for (root, paths) in &roots {
         progress.update(&format!("reading {}", relative(&here, root)));
@@ -84,7 +92,11 @@ pub fn check(query: &CheckQuery, progress: &dyn Progress) -> Result<CheckAnswer,
             let is_asked = paths.iter().any(|path| file.starts_with(path));
             is_asked.then(|| relative(&here, &file))
         };
-        for mut diagnostic in diagnostics(&survey) {
+        let mut found = diagnostics(&survey);
+        if let Some(rights) = &rights {
+            found.extend(check_rights::refusals(root, &mut survey.declared, rights)?);
+        }
+        for mut diagnostic in found {
             if let Some(file) = shown(&diagnostic.place.file) {
                 diagnostic.place.file = file;
                 answer.diagnostics.push(diagnostic);

@@ -9,6 +9,7 @@
 //! every answer.
 
 pub mod check;
+mod check_rights;
 mod checkout_trust;
 mod confirm_delete;
 pub mod diff;

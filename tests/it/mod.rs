@@ -93,6 +93,8 @@ mod sandbox_kube;
 mod service_answers;
 mod store;
 mod support;
+#[cfg(feature = "demo")]
+mod tenant_commands;
 mod suspend_cases;
 mod rollout;
 #[cfg(feature = "demo")]
