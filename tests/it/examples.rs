@@ -120,27 +120,130 @@ fn examples_schema_is_linked_and_current() {
     }
 }
 
+/// The files with rights, beside the manifest that runs the bot.
+const RIGHTS: [&str; 4] = [
+    "deploy/rbac-records.yaml",
+    "deploy/rbac-impersonate.yaml",
+    "deploy/rbac-namespace.yaml",
+    "deploy/rbac-platform.yaml",
+];
+
 #[test]
-fn deploy_rights_on_one_namespace_are_bound() {
-    let all = documents(&read("deploy/rbac-namespace.yaml"));
+fn deploy_rights_are_bound_and_no_admin() {
     let bot = documents(&read("deploy/kubernetes.yaml"));
     let account = bot
         .iter()
         .find(|object| object["kind"] == "ServiceAccount")
         .unwrap();
-    let of = |kind: &'static str| all.iter().filter(move |object| object["kind"] == kind);
-    assert_eq!(of("Role").count() + of("RoleBinding").count(), all.len());
-    for role in of("Role") {
-        let [namespace, name] = ["namespace", "name"].map(|field| &role["metadata"][field]);
-        let binding = of("RoleBinding")
-            .find(|binding| binding["metadata"]["namespace"] == *namespace)
-            .unwrap();
-        assert_eq!(binding["roleRef"]["kind"], "Role");
-        assert_eq!(binding["roleRef"]["name"], *name);
-        for field in ["name", "namespace"] {
-            assert_eq!(binding["subjects"][0][field], account["metadata"][field]);
+    for file in RIGHTS {
+        let all = documents(&read(file));
+        let of = |kind: &'static str| all.iter().filter(move |object| object["kind"] == kind);
+        let mut to_bot = 0;
+        for (kind, bound_by) in [
+            ("Role", "RoleBinding"),
+            ("ClusterRole", "ClusterRoleBinding"),
+        ] {
+            assert_eq!(of(kind).count(), of(bound_by).count(), "{file}");
+            for role in of(kind) {
+                let metadata = &role["metadata"];
+                let binding = of(bound_by)
+                    .find(|binding| {
+                        binding["metadata"]["namespace"] == metadata["namespace"]
+                            && binding["roleRef"]["name"] == metadata["name"]
+                    })
+                    .unwrap_or_else(|| panic!("{file}: {metadata}"));
+                assert_eq!(binding["roleRef"]["kind"], kind);
+                let subject = &binding["subjects"][0];
+                let is_bot = ["name", "namespace"]
+                    .iter()
+                    .all(|field| subject[field] == account["metadata"][field]);
+                to_bot += usize::from(is_bot);
+                for rule in role["rules"].as_array().unwrap() {
+                    let text = rule.to_string();
+                    assert!(!text.contains('*'), "{file}: {text}");
+                    for verb in ["escalate", "bind"] {
+                        assert!(!text.contains(&format!("\"{verb}\"")), "{file}: {text}");
+                    }
+                    if text.contains("impersonate") {
+                        assert!(kind == "Role" && rule["resourceNames"].is_array(), "{text}");
+                    }
+                }
+            }
         }
+        assert_eq!(to_bot, 1, "{file}");
+        assert!(!read(file).contains("name: cluster-admin"), "{file}");
     }
+}
+
+/// The number of bytes that a quantity or a systemd size stands for.
+fn mebibytes(text: &str) -> u64 {
+    let digits = text.trim_end_matches("Mi").trim_end_matches('M');
+    digits.parse().unwrap_or_else(|_| panic!("{text}"))
+}
+
+#[test]
+fn guide_of_tenants_shows_valid_settings() {
+    let guide = read("docs/guides/tenants.md");
+    let example = guide.split("```yaml\n").nth(1).unwrap();
+    let example = example.split("```").next().unwrap();
+    let (settings, warnings) = spec::settings::read("tagboat.yaml", example).unwrap();
+    assert_eq!(warnings, []);
+    let tenant = settings.repositories[1].rights.tenant.as_ref().unwrap();
+    assert_eq!(
+        tenant.limits,
+        Default::default(),
+        "the guide shows the defaults"
+    );
+    for repository in &settings.repositories {
+        assert_eq!(repository.rights.cluster_refusal("prod-eu"), None);
+    }
+}
+
+#[test]
+fn deploy_limits_fit_two_renderings() {
+    let all = documents(&read("deploy/kubernetes.yaml"));
+    let of = |kind: &str| all.iter().find(|object| object["kind"] == kind).unwrap();
+    let settings = of("ConfigMap")["data"]["tagboat.yaml"].as_str().unwrap();
+    let (settings, _) = spec::settings::read("tagboat.yaml", settings).unwrap();
+    let needed = 2 * (settings.render.memory >> 20) + 256;
+    let container = &of("Deployment")["spec"]["template"]["spec"]["containers"][0];
+    let limit = container["resources"]["limits"]["memory"].as_str().unwrap();
+    assert!(mebibytes(limit) >= needed, "{limit}");
+    let unit = read("deploy/tagboat.service");
+    let line = |name: &str| {
+        let found = unit.lines().find_map(|line| line.strip_prefix(name));
+        found.unwrap_or_else(|| panic!("{name} is missing"))
+    };
+    let usual = 2 * (spec::settings::RenderSettings::default().memory >> 20) + 256;
+    assert!(mebibytes(line("MemoryMax=")) >= usual);
+    assert_eq!(line("ProtectProc="), "invisible");
+    assert_eq!(line("ProtectHome="), "read-only");
+    let denied = line("IPAddressDeny=");
+    // The pods and the unit are kept from the same addresses.
+    let egress = &of("NetworkPolicy")["spec"]["egress"][0];
+    let excepted: Vec<&str> = egress["to"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .flat_map(|to| to["ipBlock"]["except"].as_array().unwrap())
+        .map(|address| address.as_str().unwrap())
+        .collect();
+    for (address, network) in [
+        ("169.254.169.254", "169.254.0.0/16"),
+        ("fd00:ec2::254", "fd00:ec2::254/128"),
+    ] {
+        assert!(denied.contains(address), "{denied}");
+        assert!(excepted.contains(&network), "{excepted:?}");
+    }
+    assert_eq!(
+        of("NetworkPolicy")["spec"]["ingress"],
+        serde_json::json!([])
+    );
+    let selector = &of("NetworkPolicy")["spec"]["podSelector"]["matchLabels"];
+    assert_eq!(
+        selector,
+        &of("Deployment")["spec"]["template"]["metadata"]["labels"]
+    );
 }
 
 #[test]
@@ -151,37 +254,33 @@ fn deploy_manifest_runs_one_bot_with_its_rights() {
             .find(|object| object["kind"] == kind)
             .unwrap_or_else(|| panic!("no {kind}"))
     };
-    let account = &of("ServiceAccount")["metadata"];
-    for kind in ["ClusterRoleBinding", "RoleBinding"] {
-        let subject = &of(kind)["subjects"][0];
-        assert_eq!(
-            (&subject["name"], &subject["namespace"]),
-            (&account["name"], &account["namespace"]),
-            "{kind}"
-        );
+    // Updates need nothing of the cluster.
+    assert_eq!(of("ServiceAccount")["automountServiceAccountToken"], false);
+    for kind in [
+        "Secret",
+        "Role",
+        "RoleBinding",
+        "ClusterRole",
+        "ClusterRoleBinding",
+    ] {
+        assert!(!all.iter().any(|object| object["kind"] == kind), "{kind}");
     }
-    let role = of("Role");
+    let settings = of("ConfigMap")["data"]["tagboat.yaml"].as_str().unwrap();
+    // With what the comment adds for a bot that deploys.
+    let deploying = settings.replace("# clusters:", "clusters:");
+    for (text, clusters) in [(settings, 0), (&deploying, 1)] {
+        let (process, warnings) = spec::settings::read("tagboat.yaml", text).unwrap();
+        let found = (process.repositories.len(), process.clusters.len());
+        assert_eq!((found, warnings.len()), ((1, clusters), 0));
+    }
+    let (process, _) = spec::settings::read("tagboat.yaml", &deploying).unwrap();
+    let records = documents(&read("deploy/rbac-records.yaml"));
+    assert_eq!(records[0]["metadata"], of("ServiceAccount")["metadata"]);
+    assert_eq!(records[0]["automountServiceAccountToken"], true);
     let verbs = serde_json::json!(["get", "list", "create", "update", "delete"]);
-    assert_eq!(role["rules"][0]["verbs"], verbs);
-    assert!(
-        !all.iter().any(|object| object["kind"] == "Secret"),
-        "no secret in a file"
-    );
-    let (process, warnings) = spec::settings::read(
-        "tagboat.yaml",
-        of("ConfigMap")["data"]["tagboat.yaml"].as_str().unwrap(),
-    )
-    .unwrap();
+    assert_eq!(records[1]["rules"][0]["verbs"], verbs);
     assert_eq!(
-        (
-            process.repositories.len(),
-            process.clusters.len(),
-            warnings.len()
-        ),
-        (1, 1, 0)
-    );
-    assert_eq!(
-        role["metadata"]["namespace"], process.clusters[0].namespace,
+        records[1]["metadata"]["namespace"], process.clusters[0].namespace,
         "the role is where the records are"
     );
 
@@ -191,12 +290,10 @@ fn deploy_manifest_runs_one_bot_with_its_rights() {
         (&1.into(), &"Recreate".into())
     );
     let pod = &deployment["template"]["spec"];
-    assert_eq!(
-        (
-            &pod["automountServiceAccountToken"],
-            &pod["securityContext"]["runAsNonRoot"]
-        ),
-        (&true.into(), &true.into())
+    assert_eq!(pod["securityContext"]["runAsNonRoot"], true);
+    assert!(
+        pod["automountServiceAccountToken"].is_null(),
+        "the account decides"
     );
     let container = &pod["containers"][0];
     assert_eq!(container["securityContext"]["readOnlyRootFilesystem"], true);

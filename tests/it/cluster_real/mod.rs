@@ -4,6 +4,7 @@
 mod apply;
 #[cfg(feature = "demo")]
 mod demo;
+mod deploy;
 #[cfg(feature = "demo")]
 mod command;
 #[cfg(feature = "demo")]

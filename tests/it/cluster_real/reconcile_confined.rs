@@ -56,7 +56,7 @@ async fn rights_on_one_namespace_suffice() {
     let kubeconfig = account(&namespace).await;
     // The rights that users copy, in one namespace.
     let mut rules = Vec::new();
-    for file in ["kubernetes.yaml", "rbac-namespace.yaml"] {
+    for file in ["rbac-records.yaml", "rbac-namespace.yaml"] {
         let file = Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("deploy")
             .join(file);
