@@ -418,10 +418,17 @@ fn declarations(
 
 /// Fails if a commit has more files and folders than a tenant may commit.
 fn check_files(revision: &Revision<'_>, scope: &DeclarationScope) -> Result<(), GitError> {
-    match scope.rights.limits() {
-        Some(limits) => revision.check_entries(limits.files),
-        None => Ok(()),
-    }
+    let Some(limits) = scope.rights.limits() else {
+        return Ok(());
+    };
+    let checked = revision.check_entries(limits.files);
+    checked.map_err(|error| match error {
+        GitError::Limit { place, why } => GitError::Limit {
+            place,
+            why: format!("{why} (tenant.limits.files)"),
+        },
+        error => error,
+    })
 }
 
 impl SnapshotCache {

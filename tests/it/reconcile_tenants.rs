@@ -3,10 +3,15 @@
 use super::support::fleet::{Backend, Fleet, config, problems, repository, states};
 use reqwest::Method;
 use serde_json::{Value, json};
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 use tagboat::{
-    reconcile::{ApplicationState, Reason},
-    spec::{rights::RepositoryRights, settings},
+    io::render::{RenderMethod, Rendered},
+    objects::{
+        object::{CompactObject, Object, ObjectOrigin},
+        plan::Inventory,
+    },
+    reconcile::{ApplicationState, ChangeKind, Reason, diff_objects},
+    spec::{self, rights::RepositoryRights, settings},
 };
 
 /// Calls a macro with the names of all scenarios of this file.
@@ -14,6 +19,7 @@ macro_rules! for_each_tenant_scenario {
     ($run:ident) => {
         $run!(reconcile_tenants:
             tenant_with_admin_wishes_is_refused,
+            tenant_diff_refuses_alike,
             tenant_unit_outside_its_namespaces_is_refused,
             tenant_removal_needs_the_same_rights,
             tenant_takes_nothing_from_the_platform,
@@ -169,6 +175,72 @@ pub(super) async fn tenant_with_admin_wishes_is_refused<K: Backend>(fleet: Fleet
     neighbour.manifests("neighbour", vec![config("theirs", "2")]);
     let statuses = neighbour.applied().await;
     assert_eq!(states(&statuses), [("neighbour", ApplicationState::Synced)]);
+}
+
+pub(super) async fn tenant_diff_refuses_alike<K: Backend>(fleet: Fleet<K>) {
+    let own = fleet.own_namespace();
+    let platform = fleet.beside(repository("platform", "git.example.com"));
+    platform.application("zone", "");
+    platform.manifests("zone", vec![config("policy", "platform")]);
+    platform.applied().await;
+    let more = "    deny: ['rbac.authorization.k8s.io/*']\n    clusterScoped: [Namespace]\n    createNamespaces: false\n";
+    as_tenant(&fleet, more).await;
+    let missing = format!("{}-missing", fleet.namespace);
+    let rights = rights(&own, &[&fleet.namespace, &missing], more);
+    fleet.grant(Arc::clone(&rights));
+    let mut objects = wishes(&fleet.namespace, &own);
+    objects.push(config("policy", "tenant"));
+    objects.push(config_in(&missing, "late"));
+    fleet.application("team", "");
+    fleet.manifests("team", objects.clone());
+    let statuses = fleet.applied().await;
+    let refused: BTreeSet<String> = statuses["team"]
+        .problems
+        .iter()
+        .filter_map(|problem| problem.object.clone())
+        .collect();
+    assert_eq!(refused.len(), 8, "{:#?}", statuses["team"].problems);
+
+    let declared = format!(
+        "apiVersion: tagboat.dev/v1alpha1\nkind: Environment\nmetadata: {{name: dev}}\nspec: {{paths: ['**'], update: {{via: commit}}}}\n---\napiVersion: tagboat.dev/v1alpha1\nkind: Application\nmetadata: {{name: team, namespace: {0}}}\nspec: {{environment: dev, path: team, cluster: test, targetNamespace: {0}}}\n",
+        fleet.namespace
+    );
+    let mut declared = spec::read([("apps.yaml", declared.as_bytes())], None);
+    declared.restrict(&rights);
+    let application = declared.applications.values().next().unwrap();
+    let manifests = objects.into_iter().enumerate().map(|(line, object)| {
+        let origin = ObjectOrigin {
+            file: "team/all.yaml".into(),
+            line: line + 1,
+        };
+        CompactObject::new(Object::new(object).unwrap().at(origin))
+    });
+    let rendered = Rendered {
+        manifests: manifests.collect(),
+        how: RenderMethod::Plain,
+        warnings: Vec::new(),
+        left_out: Vec::new(),
+        hash: String::new(),
+    };
+    let cluster = fleet.reconciler.cluster("test").unwrap();
+    let diffs = diff_objects(cluster, application, &rendered, &Inventory::default())
+        .await
+        .unwrap();
+    let in_diff = diffs
+        .iter()
+        .filter(|diff| diff.change == ChangeKind::Refused);
+    for diff in in_diff.clone() {
+        let problem = statuses["team"]
+            .problems
+            .iter()
+            .find(|problem| problem.object.as_ref() == Some(&diff.object))
+            .unwrap();
+        let why = diff.error.as_ref().unwrap();
+        assert!(problem.message.contains(why), "{problem}: {why}");
+        assert_eq!(problem.place, diff.place);
+    }
+    let in_diff: BTreeSet<String> = in_diff.map(|diff| diff.object.clone()).collect();
+    assert_eq!(in_diff, refused);
 }
 
 pub(super) async fn tenant_unit_outside_its_namespaces_is_refused<K: Backend>(fleet: Fleet<K>) {

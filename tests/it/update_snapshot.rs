@@ -195,7 +195,7 @@ fn snapshot_limits_of_a_tenant_are_named() {
     assert!(
         error
             .to_string()
-            .ends_with("a commit has more than 2 files and folders"),
+            .ends_with("a commit has more than 2 files and folders (tenant.limits.files)"),
         "{error}"
     );
     let (world, _) = read("fileSize: 1Ki").unwrap();
