@@ -248,17 +248,8 @@ impl ServiceContext {
                 false => scanner.clone(),
             };
             let mut updater = ImageUpdater::new(repository.clone(), mirror, folder, own, key);
-            if let Some(verify) = &repository.verify {
-                if repository.signing_key.is_none() {
-                    warnings.push(format!(
-                        "repository {}: tagboat signs no commits, and verify deploys none without \
-                         a signature: set signingKey, or have pull requests merged by people or \
-                         the forge",
-                        repository.name
-                    ));
-                }
-                let keys = self.connect.commit_keys(repository, verify)?;
-                updater = updater.with_verifier(CommitVerifier::new(verify.clone(), keys));
+            if let Some(verifier) = self.verifier(repository, &mut warnings)? {
+                updater = updater.with_verifier(verifier);
             }
             updaters.push(Arc::new(match forge {
                 Some(forge) => updater.with_forge(forge),
@@ -273,6 +264,26 @@ impl ServiceContext {
             scanner,
             renderer,
         })
+    }
+
+    /// Returns the verifier of a repository whose commits must be signed.
+    fn verifier(
+        &self,
+        repository: &ConfigRepository,
+        warnings: &mut Vec<String>,
+    ) -> Result<Option<CommitVerifier>, Failure> {
+        let Some(verify) = &repository.verify else {
+            return Ok(None);
+        };
+        if repository.signing_key.is_none() {
+            warnings.push(format!(
+                "repository {}: tagboat signs no commits, and verify deploys none without a \
+                 signature: set signingKey, or have pull requests merged by people or the forge",
+                repository.name
+            ));
+        }
+        let keys = self.connect.commit_keys(repository, verify)?;
+        Ok(Some(CommitVerifier::new(verify.clone(), keys)))
     }
 
     /// Returns the render settings. Paths are relative to the settings file; names without a slash
