@@ -471,3 +471,30 @@ fn helm_schema_reference_reaches_nothing() {
     let [confined, _] = with("file:///proc/self/environ");
     assert!(confined.unwrap_err().contains("permission denied"));
 }
+
+/// Where the operator allows it, a base that the kustomization names is read from its host; what
+/// a patch hides is not.
+#[test]
+#[ignore = "needs kustomize: run tests/run render"]
+fn kustomize_remote_base_has_the_network() {
+    let server = secret_server(
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: remote}\ndata: {a: far}\n",
+    );
+    let address = format!("http://127.0.0.1:{}/map.yaml", server.port());
+    let base = format!("resources: [{address:?}]\n");
+    let settings = RenderSettings {
+        allow_remote_bases: true,
+        sandbox: RenderSandbox::Required,
+        ..programs()
+    };
+    let render = |world: &World| {
+        world
+            .renderer(&settings)
+            .render_folder(&world.root(), &source("x"))
+    };
+    let rendered = render(&World::new(&[("x/kustomization.yaml", &base)])).unwrap();
+    assert!(text(&rendered).contains("a: far"));
+    let error = render(&hidden_file(&address)).unwrap_err();
+    assert!(matches!(error, RenderError::Network { .. }), "{error}");
+    assert_eq!(server.requests(), 1);
+}

@@ -150,10 +150,11 @@ mod linux {
     /// Programs that a script, or kustomize for a remote base, runs.
     const PROGRAMS: [&str; 4] = ["/bin", "/usr/bin", "/usr/local/bin", "/usr/libexec"];
 
-    /// The configuration of name resolution and certificates.
-    const NETWORK: [&str; 14] = [
+    /// The system's configuration of name resolution, certificates, git and ssh.
+    const NETWORK: [&str; 18] = [
         "/etc/ca-certificates",
         "/etc/gai.conf",
+        "/etc/gitconfig",
         "/etc/group",
         "/etc/host.conf",
         "/etc/hosts",
@@ -163,6 +164,9 @@ mod linux {
         "/etc/protocols",
         "/etc/resolv.conf",
         "/etc/services",
+        "/etc/ssh/ssh_config",
+        "/etc/ssh/ssh_config.d",
+        "/etc/ssh/ssh_known_hosts",
         "/etc/ssl",
         "/usr/share/ca-certificates",
         "/usr/share/git-core",
