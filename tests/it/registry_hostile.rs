@@ -70,12 +70,12 @@ async fn scan_ends_at_its_deadline_whatever_is_sent() {
 #[tokio::test(flavor = "multi_thread")]
 async fn patient_scan_goes_on_and_is_found_later() {
     let slow =
-        Wire::start(|_, _| tags(["1", "2"]).manner(Manner::Drip(Duration::from_millis(20)))).await;
+        Wire::start(|_, _| tags(["1", "2"]).manner(Manner::Drip(Duration::from_millis(200)))).await;
     let fast = Wire::start(|_, _| tags(["1"])).await;
     let configs = [&slow, &fast].map(|wire| config(&wire.host, RegistryLogin::Anonymous));
     let (scanner, _folder) = scanner(registries(configs.to_vec()));
     let scans = Arc::new(BackgroundScans::default());
-    let patient = scanner.patient(&scans, Duration::from_millis(50));
+    let patient = scanner.patient(&scans, Duration::from_secs(3));
     let scan = |wire: &Wire| {
         let (patient, repository) = (patient.clone(), wire.repository());
         async move {
