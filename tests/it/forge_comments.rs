@@ -176,3 +176,15 @@ async fn comment_known_author_needs_no_user_request() {
         );
     }
 }
+
+#[tokio::test]
+async fn account_is_told_or_unknown() {
+    for kind in [ForgeKind::Github, ForgeKind::Gitlab, ForgeKind::Gitea] {
+        for tells in [true, false] {
+            let wire = start(kind, tells, &[]).await;
+            let forge = forge(&wire, kind, "", "acme/fleet");
+            let account = forge.account().await.unwrap();
+            assert_eq!(account.as_deref(), tells.then_some("now"), "{kind}");
+        }
+    }
+}

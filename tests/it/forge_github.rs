@@ -588,7 +588,7 @@ async fn github_merge_failure_has_reason_lost_is_found() {
 async fn github_checks_and_reviews_belong_to_the_head() {
     let wire = fixed(|seen| match seen.path() {
         path if path.ends_with("/check-runs") => json(200, &json!({"total_count": 3, "check_runs": [
-            {"name": "build", "status": "completed", "conclusion": "success", "html_url": "https://ci/1", "started_at": "2026-11-20T10:00:00Z", "completed_at": "2026-11-20T10:01:00Z"},
+            {"name": "build", "status": "completed", "conclusion": "success", "html_url": "https://ci/1", "started_at": "2026-11-20T10:00:00Z", "completed_at": "2026-11-20T10:01:00Z", "app": {"id": 15368, "slug": "github-actions", "name": "GitHub Actions"}},
             {"name": "docs", "status": "completed", "conclusion": "skipped", "html_url": null},
             {"name": "e2e", "status": "in_progress", "conclusion": null},
         ]})),
@@ -646,6 +646,15 @@ async fn github_checks_and_reviews_belong_to_the_head() {
             ("build", "2026-11-20T10:01:00Z".to_owned()),
             ("legacy", "2026-11-20T10:02:00Z".to_owned())
         ]
+    );
+    let apps: Vec<Option<&str>> = checks
+        .named
+        .iter()
+        .map(|check| check.app.as_deref())
+        .collect();
+    assert_eq!(
+        apps.iter().flatten().collect::<Vec<_>>(),
+        [&"github-actions"]
     );
     let mut targets = wire.targets()[1..].to_vec();
     targets.sort();

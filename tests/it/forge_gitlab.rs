@@ -656,7 +656,7 @@ async fn gitlab_pipelines_count_for_their_head() {
     }
     let wire = fixed(|seen| match seen.path() {
         path if path.ends_with("/statuses") => json(200, &json!([
-            {"name": "lint", "status": "failed", "allow_failure": true}, {"name": "build", "status": "success", "created_at": "2026-11-20T10:00:00Z", "finished_at": "2026-11-20T10:01:00Z"}, {"name": "deploy", "status": "manual", "allow_failure": true},
+            {"name": "lint", "status": "failed", "allow_failure": true}, {"name": "build", "status": "success", "created_at": "2026-11-20T10:00:00Z", "finished_at": "2026-11-20T10:01:00Z", "author": user(6, "ann")}, {"name": "deploy", "status": "manual", "allow_failure": true},
             {"name": "e2e", "status": "running", "target_url": "https://e"},
         ])),
         path if path.ends_with("/approvals") => json(200, &json!({"approvals_required": 2, "approvals_left": 1, "approved_by": [{"user": user(6, "ann"), "approved_at": "2026-11-20T11:00:00.000Z"}]})),
@@ -686,6 +686,7 @@ async fn gitlab_pipelines_count_for_their_head() {
         checks.named[0].at.unwrap().to_string(),
         "2026-11-20T10:01:00Z"
     );
+    assert_eq!(checks.named[0].app.as_deref(), Some("ann"));
     let approvals = forge.approvals(&now).await.unwrap();
     assert_eq!(
         (approvals.by.as_slice(), approvals.required),
