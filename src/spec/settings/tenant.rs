@@ -142,6 +142,18 @@ pub(super) fn grant(
             tenant,
         });
     }
+    for (place, cluster) in clusters.iter().enumerate() {
+        // Settings of before there were tenants named no repository, and meant all of them.
+        let mut rights = repositories.iter().map(|repository| &repository.rights);
+        if repositories.len() > 1
+            && rights.all(|rights| rights.cluster_refusal(&cluster.name).is_some())
+        {
+            at.warn(
+                &format!("/clusters/{place}"),
+                "no repository may deploy to it: of several, name those that may in repositories, or make them tenants",
+            );
+        }
+    }
 }
 
 /// Returns why a repository may not use a cluster at all.
