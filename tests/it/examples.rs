@@ -171,6 +171,10 @@ fn deploy_rights_are_bound_and_no_admin() {
             }
         }
         assert_eq!(to_bot, 1, "{file}");
+        assert!(
+            read("docs/security.md").contains(&format!("../{file}")),
+            "docs/security.md does not name {file}"
+        );
         assert!(!read(file).contains("name: cluster-admin"), "{file}");
     }
 }

@@ -160,6 +160,31 @@ fn check_tells_refusals_of_a_tenant() {
 }
 
 #[test]
+fn preview_refuses_what_a_tenant_may_not() {
+    let declared = format!("{ENVIRONMENT}{}", application("web", ""));
+    let files = [("all.yaml", declared.as_str()), ("apps/web/a.yaml", MAP)];
+    let tenant = TenantFleet::new("prod", &files);
+    let manifests = format!(
+        "{MAP}---\napiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: {{name: evil}}\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: b, namespace: kube-system}}\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: fine}}\n"
+    );
+    tenant
+        .fleet
+        .person(&[("apps/web/a.yaml", &manifests)], "wishes");
+    let (code, text) = tenant.run(&["preview", "--no-cluster"]);
+    assert_eq!(code, Some(1), "{text}");
+    for told in [
+        "ClusterRole evil",
+        "which belongs to no namespace (tenant.clusterScoped)",
+        "ConfigMap kube-system/b",
+        "the tenant may not deploy into namespace kube-system, only into shop (tenant.namespaces)",
+        "ConfigMap shop/fine",
+    ] {
+        assert!(text.contains(told), "{told}:\n{text}");
+    }
+    assert_eq!(tenant.connections.load(Ordering::SeqCst), 0);
+}
+
+#[test]
 fn render_refuses_files_beyond_the_limit() {
     let large = format!("{MAP}data: {{a: {}}}\n", "x".repeat(2000));
     let sandbox = Sandbox::new(&[
