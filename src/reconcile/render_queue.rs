@@ -186,3 +186,18 @@ impl RenderAttempt {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::render_stage::{SHORT_RETRY, TIMEOUT_RETRY},
+        back_off,
+    };
+
+    #[test]
+    fn render_back_off_grows_to_its_cap() {
+        let seconds = |first| [1, 2, 3, 5, 20].map(|failures| back_off(first, failures).as_secs());
+        assert_eq!(seconds(SHORT_RETRY), [1, 2, 4, 16, 300]);
+        assert_eq!(seconds(TIMEOUT_RETRY), [300, 600, 1200, 3600, 3600]);
+    }
+}
