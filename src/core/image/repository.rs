@@ -59,7 +59,10 @@ impl ImageRepository {
         } else {
             ""
         };
-        let text = [&host.to_ascii_lowercase(), "/", library, path].concat();
+        // Hosts have no case, but without upper case a single word would be read as no host.
+        let lower = host.to_ascii_lowercase();
+        let host = if is_host(&lower) { &lower } else { host };
+        let text = [host, "/", library, path].concat();
         if text.len() - host.len() > 256 {
             return Err(bad("is longer than 255 characters"));
         }
@@ -191,9 +194,12 @@ mod tests {
                 "Registry.Example.com/a__b/c--d.e",
                 "registry.example.com/a__b/c--d.e",
             ),
+            ("Registry/team/app", "Registry/team/app"),
+            ("LOCALHOST/app", "localhost/app"),
         ] {
             let repository = ImageRepository::new(written).unwrap();
             assert_eq!(repository.as_str(), canonical);
+            assert_eq!(ImageRepository::new(canonical), Ok(repository.clone()));
             assert_eq!(
                 format!("{}/{}", repository.registry(), repository.path()),
                 canonical
