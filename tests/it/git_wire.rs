@@ -19,7 +19,9 @@ use tagboat::{
         error::{Classify, ErrorKind},
         secret::Secret,
     },
-    io::git::{GitError, GitTimeout, PushOutcome, RemoteAccess, RemoteCredentials},
+    io::git::{
+        GitError, GitTimeout, ObjectId, PushOutcome, RefUpdate, RemoteAccess, RemoteCredentials,
+    },
 };
 
 /// Serves `answer` for every request; returns the URL.
@@ -34,6 +36,47 @@ where
         tokio::spawn(async move { axum::serve(listener, Router::new().fallback(answer)).await });
         format!("http://{address}")
     })
+}
+
+/// gix-protocol 0.68 panics where a symbolic reference is not among the references.
+#[test]
+fn panic_of_the_git_library_is_an_error() {
+    provider();
+    let runtime = runtime();
+    let dir = tempfile::tempdir().unwrap();
+    let line = |text: &str| format!("{:04x}{text}", text.len() + 4);
+    for service in ["git-upload-pack", "git-receive-pack"] {
+        let (id, other) = ("1".repeat(40), "2".repeat(40));
+        let body = [
+            line(&format!("# service={service}\n")),
+            "0000".to_owned(),
+            line(&format!(
+                "{id} refs/heads/main\0symref=HEAD:refs/heads/main report-status\n"
+            )),
+            line(&format!("{other} refs/tags/v1\n")),
+            "0000".to_owned(),
+        ]
+        .concat();
+        let kind = format!("application/x-{service}-advertisement");
+        let url = serve(&runtime, move |_| {
+            let (kind, body) = (kind.clone(), body.clone());
+            async move { ([(header::CONTENT_TYPE, kind)], body).into_response() }
+        });
+        let mirror = mirror(&dir.path().join(service), &url, RemoteAccess::default());
+        let error = match service {
+            "git-upload-pack" => mirror.fetch().unwrap_err(),
+            _ => {
+                let update = RefUpdate {
+                    reference: "refs/heads/main".to_owned(),
+                    old: None,
+                    new: Some(ObjectId::from_hex(other.as_bytes()).unwrap()),
+                };
+                mirror.push_references(None, &[update]).unwrap_err()
+            }
+        };
+        assert_eq!(error.kind(), ErrorKind::Remote);
+        assert!(error.to_string().contains("panicked"), "{service}: {error}");
+    }
 }
 
 #[test]

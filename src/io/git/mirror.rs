@@ -133,6 +133,10 @@ impl Mirror {
     /// # Errors
     /// [`GitError::NoBranch`], [`GitError::Denied`] or [`GitError::Wire`]; the mirror is unchanged.
     pub fn fetch(&self) -> Result<BranchHead, GitError> {
+        self.remote.guard("fetch", || self.fetch_unguarded())
+    }
+
+    fn fetch_unguarded(&self) -> Result<BranchHead, GitError> {
         let before = self.head();
         let wire = |error: gix::Error| self.remote.wire("fetch", &error);
         let repo = self.local();

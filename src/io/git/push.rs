@@ -111,14 +111,16 @@ impl Mirror {
         let wire = |error: gix::Error| self.remote().wire("push", &error);
         // V1 means no `Git-Protocol` header: receive-pack speaks no version 2.
         let mut transport = self.remote().transport(Protocol::V1)?;
-        let handshake = gix::protocol::handshake(
-            &mut transport,
-            Service::ReceivePack,
-            |_| Ok(None),
-            Vec::new(),
-            &mut gix::progress::Discard,
-        )
-        .map_err(wire)?;
+        let handshake = self.remote().guard("push", || {
+            gix::protocol::handshake(
+                &mut transport,
+                Service::ReceivePack,
+                |_| Ok(None),
+                Vec::new(),
+                &mut gix::progress::Discard,
+            )
+            .map_err(wire)
+        })?;
         let stale = self.stale(handshake.refs.as_deref().unwrap_or_default(), updates);
         if !stale.is_empty() {
             return Ok(PushOutcome::Rejected(stale));

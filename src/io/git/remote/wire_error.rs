@@ -1,12 +1,35 @@
 //! The meaning of what gix reports about a server.
 
 use super::{Remote, RemoteCredentials, bounded_http::EXCEEDED, is_http};
-use crate::io::git::{
-    error::{GitError, chain, plain},
-    object_limit::{TOO_LARGE, is_too_large},
+use crate::io::{
+    git::{
+        error::{GitError, chain, plain},
+        object_limit::{TOO_LARGE, is_too_large},
+    },
+    supervise::panic_text,
 };
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 impl Remote {
+    /// Runs the Git library on what the server sends. A panic there is an error of this remote: the
+    /// library has some that a server can provoke.
+    pub(crate) fn guard<T>(
+        &self,
+        doing: &'static str,
+        work: impl FnOnce() -> Result<T, GitError>,
+    ) -> Result<T, GitError> {
+        catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+            Err(GitError::Wire {
+                remote: self.shown.clone(),
+                doing,
+                why: format!(
+                    "the Git library panicked on the server's response ({})",
+                    panic_text(&*panic)
+                ),
+            })
+        })
+    }
+
     /// Classifies an error on the way to the server: access denied, or a failed connection.
     pub(crate) fn wire(&self, doing: &'static str, error: &gix::Error) -> GitError {
         let why = chain(error);
