@@ -22,7 +22,12 @@ pub use signals::Signals;
 use crate::{
     core::error::{Classify as _, ErrorKind},
     events::{Event, EventFact, EventReason, EventSubject, Recorder},
-    io::{facts::BackgroundScans, git::ObjectId, render::Renderer, supervise::supervise},
+    io::{
+        facts::BackgroundScans,
+        git::{GitError, ObjectId},
+        render::Renderer,
+        supervise::supervise,
+    },
     reconcile::{self, Reconciler},
     rollout::{self, FleetSource},
     service::{
@@ -241,9 +246,10 @@ pub(crate) async fn follow(
         let snapshot = revisions.borrow_and_update().clone();
         let deployable = match &snapshot {
             Some(snapshot) => verified(&updater, snapshot, &events, &mut refused).await,
-            None => None,
+            None => Ok(None),
         };
-        if let Some((commit, declared)) = deployable {
+        let failed = deployable.is_err();
+        if let Ok(Some((commit, declared))) = deployable {
             let render = reconcile::from_git(
                 Arc::clone(&renderer),
                 Arc::clone(&updater.repo.mirror),
@@ -262,17 +268,24 @@ pub(crate) async fn follow(
             () = stop.cancelled() => return,
             changed = revisions.changed() => if changed.is_err() { return },
             Ok(()) = work_lost.changed() => {}
+            () = tokio::time::sleep(VERIFY_AGAIN), if failed => {}
         }
     }
 }
 
+/// The wait before a head that could not be verified, because of a failure, is tried again.
+const VERIFY_AGAIN: Duration = Duration::from_secs(60);
+
 /// Returns the revision that may be deployed; reports a head that may not, once.
+///
+/// # Errors
+/// If the head cannot be verified now; that is reported.
 async fn verified(
     updater: &ImageUpdater,
     snapshot: &RepoSnapshot,
     events: &Recorder,
     reported: &mut Option<RefusedHead>,
-) -> Option<(ObjectId, Arc<Declarations>)> {
+) -> Result<Option<(ObjectId, Arc<Declarations>)>, GitError> {
     match updater.deployable(snapshot).await {
         Ok(DeployableRevision { revision, refused }) => {
             if let Some(refused) = &refused
@@ -284,14 +297,14 @@ async fn verified(
                 events.record(event);
             }
             *reported = refused;
-            revision
+            Ok(revision)
         }
         Err(error) => {
             let message = format!("cannot verify the head of the branch: {error}");
             let event = Event::error(EventReason::RevisionRefused, message)
                 .revision(Some(&snapshot.commit.to_string()));
             events.record(event.hint(error.hint()));
-            None
+            Err(error)
         }
     }
 }

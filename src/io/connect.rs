@@ -246,7 +246,8 @@ impl Connect {
             .map_err(|source| ConnectError::Git { what, source })
     }
 
-    /// The keys whose signatures make a commit of a config repository deployable.
+    /// The keys whose signatures make a commit of a config repository deployable. A keyring for
+    /// OpenPGP is written to `folder`, or else to a temporary one.
     ///
     /// # Errors
     /// If a file cannot be read, or a key cannot be used.
@@ -254,6 +255,7 @@ impl Connect {
         &self,
         repository: &ConfigRepository,
         verify: &VerifySettings,
+        folder: Option<&Path>,
     ) -> Result<git::CommitKeys, ConnectError> {
         let mut keys = git::CommitKeys::default();
         for (index, key) in verify.keys.iter().enumerate() {
@@ -271,7 +273,7 @@ impl Connect {
             };
             match key.kind {
                 VerifyKeyKind::Ssh => keys.add_ssh(&text),
-                VerifyKeyKind::Gpg => keys.add_gpg(&text),
+                VerifyKeyKind::Gpg => keys.add_gpg(&text, folder),
             }
             .map_err(|source| ConnectError::Git { what, source })?;
         }

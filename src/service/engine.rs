@@ -154,7 +154,7 @@ impl ServiceContext {
             self.connect.remote(repository)?;
             self.connect.signing_key(repository)?;
             if let Some(verify) = &repository.verify {
-                self.connect.commit_keys(repository, verify)?;
+                self.connect.commit_keys(repository, verify, None)?;
             }
             self.connect.forge(repository)?;
         }
@@ -282,7 +282,10 @@ impl ServiceContext {
                 repository.name
             ));
         }
-        let keys = self.connect.commit_keys(repository, verify)?;
+        let folder = self.repository_folder(repository).join("keyring");
+        let keys = self
+            .connect
+            .commit_keys(repository, verify, Some(&folder))?;
         Ok(Some(CommitVerifier::new(verify.clone(), keys)))
     }
 

@@ -48,6 +48,7 @@ pub struct CommitVerifier {
 struct VerifiedState {
     /// Whether the store was read.
     is_loaded: bool,
+    /// The last verified commit. The mirror may have lost it after a force-push.
     last: Option<ObjectId>,
     /// The head that was judged last, and why it is refused.
     judged: Option<(ObjectId, Option<String>)>,
@@ -128,7 +129,8 @@ impl CommitVerifier {
                 refused: None,
             });
         };
-        let revision = match last {
+        let kept = last.filter(|last| repo.mirror.at(*last).is_ok());
+        let revision = match kept {
             Some(last) => Some((last, Arc::new(repo.declared_at(last).await?))),
             None => None,
         };
@@ -136,7 +138,7 @@ impl CommitVerifier {
             repository: repo.config.name.clone(),
             commit: head.to_string(),
             reason,
-            in_force: last.map(|last| last.to_string()),
+            in_force: kept.map(|last| last.to_string()),
         };
         self.set_refused(Some(refused.clone()));
         Ok(DeployableRevision {
@@ -197,42 +199,53 @@ impl CommitVerifier {
         if refused.is_none()
             && !is_forward
             && let Some(last) = state.last
-            && mirror.contains(last, head)?
         {
-            let last = last.to_string();
-            refused = Some(format!(
-                "is older than {}, which was deployed: the branch was reset",
-                short_id(&last)
-            ));
+            refused = leaves_behind(mirror, head, last)?;
         }
         if refused.is_none() && state.last != Some(head) {
             state.last = Some(head);
+            let row = format!("{head} {}", self.from());
             // Without the store, a restart waits for the next verified commit.
-            let _ = store.put(TABLE, &key, head.to_string().as_bytes());
+            let _ = store.put(TABLE, &key, row.as_bytes());
         }
         state.judged = Some((head, refused.clone()));
         Ok((refused, state.last))
     }
 
-    /// Returns the commit that an earlier process verified last, if it still is verified: a key may
-    /// have been taken away since, and a force-push may have removed the commit.
+    /// Returns the commit that an earlier process verified last. The mirror may have lost it.
+    ///
+    /// None if its key was taken away since, or another `from` begins anew.
     fn recorded(
         &self,
         mirror: &Mirror,
         store: &Store,
         key: &str,
     ) -> Result<Option<ObjectId>, GitError> {
-        let Ok(Some(bytes)) = store.get(TABLE, key) else {
+        let row = store.get(TABLE, key).map_err(|error| GitError::Mirror {
+            dir: mirror.dir().to_owned(),
+            why: format!("cannot read the last verified commit: {error}"),
+        })?;
+        let row = row.and_then(|row| String::from_utf8(row).ok());
+        let Some((commit, from)) = row.as_deref().and_then(|row| row.split_once(' ')) else {
             return Ok(None);
         };
-        let Ok(commit) = ObjectId::from_hex(&bytes) else {
+        let Ok(commit) = ObjectId::from_hex(commit.as_bytes()) else {
             return Ok(None);
         };
-        if mirror.at(commit).is_err() {
+        if from != self.from() {
             return Ok(None);
         }
-        let refused = self.refusal(mirror, commit, None)?;
+        if mirror.at(commit).is_err() {
+            return Ok(Some(commit));
+        }
+        // What is below it was verified then, maybe by keys of people who have left.
+        let refused = self.walk(mirror, commit, None, VerifyMode::Head)?;
         Ok(refused.is_none().then_some(commit))
+    }
+
+    /// The commit that `from` names, as the store keeps it.
+    fn from(&self) -> &str {
+        self.settings.from.as_deref().unwrap_or("-")
     }
 
     /// Returns why a commit may not be deployed. `last` is verified, and in its history.
@@ -242,25 +255,36 @@ impl CommitVerifier {
         head: ObjectId,
         last: Option<ObjectId>,
     ) -> Result<Option<String>, GitError> {
-        let from = self.settings.from.as_deref();
-        let from = from.and_then(|from| ObjectId::from_hex(from.as_bytes()).ok());
+        let from = ObjectId::from_hex(self.from().as_bytes()).ok();
         if let Some(from) = from
             && last.is_none()
             && !mirror.contains(head, from)?
         {
             let from = from.to_string();
             return Ok(Some(format!(
-                "does not have {} in its history, which verify.from names",
+                "does not descend from {}, which verify.from names",
                 short_id(&from)
             )));
         }
+        self.walk(mirror, head, last, self.settings.mode)
+    }
+
+    /// Follows first parents down to a commit that makes the head trusted.
+    fn walk(
+        &self,
+        mirror: &Mirror,
+        head: ObjectId,
+        last: Option<ObjectId>,
+        mode: VerifyMode,
+    ) -> Result<Option<String>, GitError> {
+        let from = ObjectId::from_hex(self.from().as_bytes()).ok();
         let mut at = head;
         for _ in 0..MAX_COMMITS {
             if Some(at) == from || Some(at) == last {
                 return Ok(None);
             }
             match mirror.judge_signature(at, &self.keys)? {
-                SignatureVerdict::Trusted if self.settings.mode == VerifyMode::Head => {
+                SignatureVerdict::Trusted if mode == VerifyMode::Head => {
                     return Ok(None);
                 }
                 SignatureVerdict::Trusted | SignatureVerdict::Own => {}
@@ -273,7 +297,7 @@ impl CommitVerifier {
             match mirror.first_parent(at)? {
                 Some(parent) => at = parent,
                 // The root of the history is signed as everything above it is.
-                None if self.settings.mode == VerifyMode::History => return Ok(None),
+                None if mode == VerifyMode::History => return Ok(None),
                 None => {
                     return Ok(Some(
                         "builds on commits of tagboat alone, whose signature counts for its own change only".to_owned(),
@@ -285,4 +309,26 @@ impl CommitVerifier {
             "has more than {MAX_COMMITS} commits below it to verify: name a newer commit in verify.from"
         )))
     }
+}
+
+/// Returns why a head that does not build on the last verified commit is not followed.
+fn leaves_behind(
+    mirror: &Mirror,
+    head: ObjectId,
+    last: ObjectId,
+) -> Result<Option<String>, GitError> {
+    let text = last.to_string();
+    let short = short_id(&text);
+    if mirror.at(last).is_err() {
+        // Whether the head is older cannot be told any more.
+        return Ok(Some(format!(
+            "does not descend from {short}, which was deployed and is no longer in the repository: \
+             name a commit of the new history in verify.from"
+        )));
+    }
+    let is_older = mirror.contains(last, head)?;
+    Ok(
+        is_older
+            .then(|| format!("is older than {short}, which was deployed: the branch was reset")),
+    )
 }

@@ -773,7 +773,8 @@ fn signatures_of_git_are_judged() {
         let key = format!("user.signingKey={user}");
         let settings = ["-c", &program, "-c", &key];
         refused(judged(&settings, &keys), "verify.keys");
-        keys.add_gpg(&gpg(&["--armor", "--export", user])).unwrap();
+        keys.add_gpg(&gpg(&["--armor", "--export", user]), None)
+            .unwrap();
         assert_eq!(
             judged(&settings, &keys),
             SignatureVerdict::Trusted,
@@ -790,7 +791,7 @@ fn signatures_of_git_are_judged() {
         "1y",
     ];
     gpg(&[&past[..], &make].concat());
-    keys.add_gpg(&gpg(&["--armor", "--export", "old@example.org"]))
+    keys.add_gpg(&gpg(&["--armor", "--export", "old@example.org"]), None)
         .unwrap();
     write_script(&past.join(" "));
     let settings = ["-c", &program, "-c", "user.signingKey=old@example.org"];

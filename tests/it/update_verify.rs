@@ -47,8 +47,13 @@ impl Verified {
 
     /// Writes the settings again; `verify` follows the keys.
     fn configure(&self, verify: &str) {
-        let (public, text) = (key(1).public(), verify);
-        let repository = format!("    verify:\n      keys: [{{ssh: '{public}'}}]\n{text}");
+        let public = key(1).public();
+        self.configure_all(&format!("      keys: [{{ssh: '{public}'}}]\n{verify}"));
+    }
+
+    /// Writes the settings again, with this `verify`.
+    fn configure_all(&self, verify: &str) {
+        let repository = format!("    verify:\n{verify}");
         let setup = Setup {
             repository: Box::leak(repository.into_boxed_str()),
             ..Setup::default()
@@ -160,6 +165,55 @@ fn verify_history_needs_every_commit_signed() {
 }
 
 #[test]
+fn verify_history_survives_a_key_that_was_taken_away() {
+    let verified = Verified::new("      mode: history\n");
+    let root = verified.fleet.repository.head().unwrap().unwrap();
+    let both = format!(
+        "      mode: history\n      from: '{root}'\n      keys: [{{ssh: '{}'}}, {{ssh: '{}'}}]\n",
+        key(1).public(),
+        key(2).public()
+    );
+    let only_one = format!("      mode: history\n      from: '{root}'\n");
+    verified.configure_all(&both);
+    verified.signed(2, "by one who leaves");
+    let last = verified.signed(1, "by one who stays");
+    assert_eq!(verified.fresh(), (Some(last), None));
+    verified.configure(&only_one);
+    assert_eq!(verified.fresh(), (Some(last), None), "it was verified then");
+    let next = verified.signed(1, "next");
+    assert_eq!(verified.fresh(), (Some(next), None));
+}
+
+/// A mirror that is cloned again has no commit that a force-push took away.
+#[test]
+fn verify_lost_commit_is_not_forgotten() {
+    let verified = Verified::new("");
+    let first = verified.signed(1, "first");
+    let second = verified.signed(1, "second");
+    assert_eq!(verified.fresh(), (Some(second), None));
+    verified.fleet.set_main(first);
+    let store = verified.fleet.dir.path().join("store/repositories");
+    for entry in std::fs::read_dir(store).unwrap() {
+        std::fs::remove_dir_all(entry.unwrap().path().join("mirror")).unwrap();
+    }
+    let engine = verified.fleet.engine();
+    for _ in 0..2 {
+        let (deployed, refused) = verified.of(&engine);
+        assert_eq!(deployed, None);
+        let why = reason(refused);
+        let start = format!("does not descend from {}", &second.to_string()[..10]);
+        assert!(why.starts_with(&start), "{why}");
+    }
+    drop(engine);
+    verified.configure(&format!("      from: '{first}'\n"));
+    assert_eq!(
+        verified.fresh(),
+        (Some(first), None),
+        "another from begins anew"
+    );
+}
+
+#[test]
 fn verify_other_key_is_named_by_fingerprint() {
     let verified = Verified::new("");
     verified.signed(2, "stranger");
@@ -220,16 +274,19 @@ fn verify_from_must_be_in_the_history() {
     let why = reason(verified.fresh().1);
     assert_eq!(
         why,
-        "does not have 0123456789 in its history, which verify.from names"
+        "does not descend from 0123456789, which verify.from names"
     );
 }
 
 #[test]
 fn verify_own_commit_vouches_for_its_change_only() {
     let verified = Verified::new("");
-    let sign = "    signingKey: {key: {file: bot.pem}}\n";
-    let settings = std::fs::read_to_string(verified.fleet.config()).unwrap();
-    std::fs::write(verified.fleet.config(), settings + sign).unwrap();
+    // The key counts no more where it is named, too.
+    verified.configure_all(&format!(
+        "      keys: [{{ssh: '{}'}}, {{ssh: '{}'}}]\n    signingKey: {{key: {{file: bot.pem}}}}\n",
+        key(1).public(),
+        key(3).public()
+    ));
     std::fs::write(verified.fleet.dir.path().join("bot.pem"), pem(3)).unwrap();
     verified
         .fleet

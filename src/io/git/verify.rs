@@ -9,6 +9,7 @@ use super::{
     mirror::Mirror,
     sign::CommitSigner,
 };
+use crate::io::private;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use gix::ObjectId;
 use ring::signature as rsa;
@@ -16,7 +17,7 @@ use ssh_key::{Algorithm, HashAlg, PublicKey, SshSig, public::KeyData};
 use std::{
     fs::{self, File},
     io::{Read as _, Seek as _},
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
@@ -41,9 +42,26 @@ const NAMESPACE: &str = "git";
 pub struct CommitKeys {
     ssh: Vec<PublicKey>,
     /// The folder of the keyring for gpgv.
-    keyring: Option<tempfile::TempDir>,
+    keyring: Option<KeyringFolder>,
     /// The key that tagboat signs with.
     own: Option<PublicKey>,
+}
+
+/// Where the keyring is.
+#[derive(Debug)]
+enum KeyringFolder {
+    Kept(PathBuf),
+    /// Deleted when dropped.
+    Temporary(tempfile::TempDir),
+}
+
+impl KeyringFolder {
+    fn path(&self) -> &Path {
+        match self {
+            KeyringFolder::Kept(path) => path,
+            KeyringFolder::Temporary(folder) => folder.path(),
+        }
+    }
 }
 
 /// A commit's signature, judged.
@@ -105,11 +123,12 @@ impl CommitKeys {
         Ok(())
     }
 
-    /// Adds armoured OpenPGP public keys.
+    /// Adds armoured OpenPGP public keys. Their keyring is written to `folder`, or else to a
+    /// temporary one.
     ///
     /// # Errors
     /// [`GitError::PublicKey`] if the text has none, or gpgv is not installed.
-    pub fn add_gpg(&mut self, text: &str) -> Result<(), GitError> {
+    pub fn add_gpg(&mut self, text: &str, folder: Option<&Path>) -> Result<(), GitError> {
         let failed =
             |error: std::io::Error| GitError::PublicKey(format!("cannot keep it: {error}"));
         let bytes = dearmored(text)
@@ -117,20 +136,25 @@ impl CommitKeys {
             .ok_or_else(|| {
                 GitError::PublicKey("is no armoured OpenPGP public key block".to_owned())
             })?;
-        let folder = match self.keyring.take() {
-            Some(folder) => folder,
+        let (folder, mut keyring) = match self.keyring.take() {
+            Some(folder) => {
+                let keyring = fs::read(folder.path().join(KEYRING)).map_err(failed)?;
+                (folder, keyring)
+            }
             None => {
                 gpgv_exists()?;
-                tempfile::Builder::new()
-                    .prefix("tagboat-keyring-")
-                    .tempdir()
-                    .map_err(failed)?
+                let folder = match folder {
+                    Some(folder) => {
+                        private::create_folder(folder).map_err(failed)?;
+                        KeyringFolder::Kept(folder.to_owned())
+                    }
+                    None => KeyringFolder::Temporary(tempfile::tempdir().map_err(failed)?),
+                };
+                (folder, Vec::new())
             }
         };
-        let path = folder.path().join(KEYRING);
-        let mut keyring = fs::read(&path).unwrap_or_default();
         keyring.extend(bytes);
-        fs::write(&path, keyring).map_err(failed)?;
+        fs::write(folder.path().join(KEYRING), keyring).map_err(failed)?;
         self.keyring = Some(folder);
         Ok(())
     }
@@ -159,10 +183,12 @@ impl CommitKeys {
             return refused("has a damaged SSH signature");
         };
         let named = |key: &&PublicKey| key.key_data() == signature.public_key();
-        let (key, verdict) = match (self.ssh.iter().find(named), &self.own) {
-            (Some(key), _) => (key, SignatureVerdict::Trusted),
-            (None, Some(own)) if named(&own) => (own, SignatureVerdict::Own),
-            _ => {
+        // Our own key vouches for our own change alone, also where it is named.
+        let own = self.own.as_ref().filter(named);
+        let (key, verdict) = match (own, self.ssh.iter().find(named)) {
+            (Some(own), _) => (own, SignatureVerdict::Own),
+            (None, Some(key)) => (key, SignatureVerdict::Trusted),
+            (None, None) => {
                 let fingerprint = signature.public_key().fingerprint(HashAlg::Sha256);
                 return SignatureVerdict::Refused(format!(
                     "is signed by the SSH key {fingerprint}, which verify.keys does not name"
