@@ -56,6 +56,7 @@ impl Watchdog {
             busy: busy_times(&runtime.metrics()),
             probe: None,
             is_deaf: false,
+            last_look: Instant::now(),
         };
         let runtime = runtime.clone();
         let mut reported: Option<Instant> = None;
@@ -112,6 +113,7 @@ struct WorkerWatch {
     probe: Option<(JoinHandle<()>, Instant)>,
     /// True once it was found that no worker runs the empty task.
     is_deaf: bool,
+    last_look: Instant,
 }
 
 impl WorkerWatch {
@@ -119,6 +121,13 @@ impl WorkerWatch {
         let now = busy_times(&runtime.metrics());
         let longest = longest_step(&self.busy, &now);
         self.busy = now;
+        let late = self.last_look.elapsed() >= limit;
+        self.last_look = Instant::now();
+        if late {
+            // The machine halted this thread, too: many short tasks add up to a long step.
+            self.probe = None;
+            return None;
+        }
         match &self.probe {
             Some((probe, begun)) if !probe.is_finished() => {
                 let waited = begun.elapsed();
