@@ -27,6 +27,7 @@ mod health_tables;
 #[cfg(feature = "demo")]
 mod forge_real;
 #[cfg(feature = "demo")]
+mod fuzz_corpus;
 mod git;
 #[cfg(feature = "demo")]
 mod git_branches;
