@@ -28,7 +28,7 @@ its first parent. Without --head, it is the branch's newest commit, or with -C t
 one. For a repository in tagboat.yaml, revisions are branches, tags and commit ids; with -C, any \
 revision that Git accepts. A shallow clone may lack the base: fetch the whole history in the CI \
 job. With -C, the settings are those of the base revision or a file outside of the copy, unless \
---config names one. --kustomize and --helm have an effect only with -C and without settings.";
+--config names one; those of the base may name no program, cluster or credential. --kustomize and --helm have an effect only with -C and without settings.";
 
 /// Show the effect of a change on clusters before it is merged
 ///

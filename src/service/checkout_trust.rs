@@ -10,6 +10,9 @@ use std::{
 const NAME_FILE: &str =
     "Read the file. If you trust it, name it: --config tagboat.yaml, or TAGBOAT_CONFIG.";
 
+const KEEP_OUTSIDE: &str =
+    "Keep these settings in a file outside of the checkout, and name it with --config.";
+
 /// Returns true if a file, or the file that a link of this name leads to, lies in a Git working
 /// copy.
 pub(super) fn is_in_working_copy(file: &Path) -> bool {
@@ -22,8 +25,26 @@ pub(super) fn is_in_working_copy(file: &Path) -> bool {
 /// # Errors
 /// If they name a program, a credential, a cluster or a store.
 pub(super) fn check(settings: &Settings, file: &Path) -> Result<(), Failure> {
+    if !is_in_working_copy(file) {
+        return Ok(());
+    }
+    refuse_sensitive(settings, file, NAME_FILE)
+}
+
+/// Refuses such settings in a revision of a working copy.
+///
+/// The author of a change may have written any revision that a clone offers: its commits before
+/// the last one, or the default branch of a fork.
+///
+/// # Errors
+/// As [`check`].
+pub(super) fn check_revision(settings: &Settings, file: &Path) -> Result<(), Failure> {
+    refuse_sensitive(settings, file, KEEP_OUTSIDE)
+}
+
+fn refuse_sensitive(settings: &Settings, file: &Path, hint: &str) -> Result<(), Failure> {
     let fields = settings.sensitive_fields();
-    if fields.is_empty() || !is_in_working_copy(file) {
+    if fields.is_empty() {
         return Ok(());
     }
     Err(Failure::input(format!(
@@ -31,7 +52,7 @@ pub(super) fn check(settings: &Settings, file: &Path) -> Result<(), Failure> {
         file.display(),
         fields.join(", ")
     ))
-    .hint(NAME_FILE))
+    .hint(hint))
 }
 
 /// Refuses programs and kubeconfigs inside of a working copy.

@@ -201,7 +201,7 @@ pub async fn preview_working_copy(
 }
 
 /// Returns the settings of a preview: those that the user has named; else those found outside of
-/// the working copy, or those of the base revision, which the change cannot have touched.
+/// the working copy, or those of the base revision, which may choose no program and no credential.
 fn settings_of(
     copy: &WorkingCopy,
     checkout: &Checkout,
@@ -223,7 +223,11 @@ fn settings_of(
         let written = checkout.at(base)?.read(&path)?;
         let text = written.map(|file| String::from_utf8_lossy(&file.bytes).into_owned());
         match text {
-            Some(text) => Some(ServiceContext::parse(settings, &text)?),
+            Some(text) => {
+                let context = ServiceContext::parse(settings, &text)?;
+                checkout_trust::check_revision(&context.settings, &settings.config)?;
+                Some(context)
+            }
             None if settings.config.exists() => {
                 warnings.push(format!(
                     "{name} is not in the base revision, and is not used; name it with --config \

@@ -12,7 +12,7 @@ use std::{
     path::{Path, PathBuf},
     thread,
 };
-use tagboat::sandbox::git::BareRepository;
+use tagboat::{io::git::ObjectId, sandbox::git::BareRepository};
 
 const DECLARED: &str = "apiVersion: tagboat.dev/v1alpha1\nkind: Environment\nmetadata: {name: dev}\nspec: {paths: ['**'], update: {via: commit}}\n---\napiVersion: tagboat.dev/v1alpha1\nkind: Application\nmetadata: {name: a, namespace: shop}\nspec: {environment: dev, path: apps/a, cluster: prod, targetNamespace: shop}\n";
 
@@ -74,12 +74,20 @@ impl Checkout {
         self.write("tagboat.yaml", settings);
     }
 
+    /// The newest commit of the branch.
+    fn head(&self) -> ObjectId {
+        self.repository.head().unwrap().unwrap()
+    }
+
     /// Runs a command in the working copy.
     fn run(&self, arguments: &[&str], code: i32) -> String {
         let mut command = crate::servers::environment::tagboat();
         command
             .env("HOME", self.folder.path())
-            .env("PATH", "/usr/bin:/bin")
+            .env(
+                "PATH",
+                format!("{}:/usr/bin:/bin", self.outside().display()),
+            )
             .env("TAGBOAT_SANDBOX", "disabled")
             .current_dir(self.work())
             .args(arguments);
@@ -106,25 +114,65 @@ fn naming(kustomize: &str) -> String {
 
 #[test]
 fn preview_takes_settings_of_the_base_revision() {
-    let checkout = Checkout::new(None);
-    let good = naming(&checkout.outside().join("kustomize").display().to_string());
-    let checkout = Checkout {
-        repository: {
-            checkout
-                .repository
-                .commit(&[("tagboat.yaml", good.as_str())], ANN, NOW, "settings")
-                .unwrap();
-            checkout.repository
-        },
-        ..checkout
-    };
+    let checkout = Checkout::new(Some(&format!("{SETTINGS}render: {{timeout: 2m}}\n")));
     checkout.change(&naming("./evil.sh"));
     let text = checkout.run(&["preview", "-C", "."], 0);
     assert!(text.contains("shop/a on prod: 1 object changes"), "{text}");
-    assert_eq!(checkout.ran(), (false, true));
+    assert!(!checkout.ran().0);
     // The user may name the file of the change.
     checkout.run(&["preview", "-C", ".", "-c", "tagboat.yaml"], 0);
-    assert_eq!(checkout.ran(), (true, true));
+    assert!(checkout.ran().0);
+}
+
+/// A shallow clone of a merge request has no branch of `origin`: its base is the author's own.
+#[test]
+fn preview_distrusts_settings_of_any_revision() {
+    let outside = |checkout: &Checkout| checkout.outside().join("kustomize").display().to_string();
+    for (settings, field) in [
+        ("render: {kustomize: PROGRAM}", "render.kustomize"),
+        ("render: {sandbox: disabled}", "render.sandbox"),
+        (
+            "render: {allowRemoteBases: true}",
+            "render.allowRemoteBases",
+        ),
+        (
+            "clusters: [{name: prod, kubeconfig: /etc/kube}]",
+            "clusters",
+        ),
+        (
+            "registries: [{prefix: a.example.com, credentials: {helper: evil}}]",
+            "registries[0].credentials",
+        ),
+    ] {
+        let checkout = Checkout::new(None);
+        let text = format!("{SETTINGS}{settings}\n").replace("PROGRAM", &outside(&checkout));
+        let first = checkout.head();
+        checkout.change(&text);
+        let second = checkout.head();
+        let more = [("apps/a/kustomization.yaml", "resources: [c.yaml]\n")];
+        checkout
+            .repository
+            .commit(&more, ANN, NOW + 2, "more")
+            .unwrap();
+        // Detached, and cut off below the two commits of the change.
+        let git = checkout.work().join(".git");
+        fs::write(git.join("HEAD"), format!("{}\n", checkout.head())).unwrap();
+        fs::write(git.join("shallow"), format!("{second}\n")).unwrap();
+        assert_ne!(first, second);
+        let text = checkout.run(&["preview", "-C", "."], 2);
+        assert!(
+            text.contains(&format!(
+                "these settings count only in a file that you name: {field}"
+            )) && text.contains("outside of the checkout"),
+            "{settings}: {text}"
+        );
+        // The same settings count in a file outside of the checkout.
+        let named = checkout.outside().join("tagboat.yaml");
+        fs::write(&named, naming(&outside(&checkout))).unwrap();
+        assert_eq!(checkout.ran(), (false, false));
+        checkout.run(&["preview", "-C", ".", "-c", named.to_str().unwrap()], 0);
+        assert_eq!(checkout.ran(), (false, true));
+    }
 }
 
 #[test]
@@ -133,25 +181,20 @@ fn preview_uses_nothing_inside_the_checkout() {
     let cluster =
         |path: &str| format!("{SETTINGS}clusters: [{{name: prod, kubeconfig: {path}}}]\n");
     for settings in [
-        naming("./evil.sh"),
-        cluster("kube"),
-        cluster("../outside/link"),
+        naming("../work/evil.sh"),
+        cluster("../work/kube"),
+        cluster("link"),
     ] {
-        let checkout = Checkout::new(Some(&settings));
+        let checkout = Checkout::new(None);
         checkout.write("kube", "{}");
         symlink(
             checkout.work().join("kube"),
             checkout.outside().join("link"),
         )
         .unwrap();
-        checkout.change(&settings);
-        let text = checkout.run(&["preview", "-C", "."], 2);
-        assert!(text.contains(inside), "{settings}: {text}");
-        // Settings elsewhere that lead into it are the same.
-        let elsewhere = settings.replace("./evil.sh", "../work/evil.sh");
-        let elsewhere = elsewhere.replace("kubeconfig: kube", "kubeconfig: ../work/kube");
-        let elsewhere = elsewhere.replace("../outside/link", "link");
-        fs::write(checkout.outside().join("tagboat.yaml"), elsewhere).unwrap();
+        checkout.change(SETTINGS);
+        // Settings elsewhere that lead into it.
+        fs::write(checkout.outside().join("tagboat.yaml"), &settings).unwrap();
         let mut command = crate::servers::environment::tagboat();
         let output = command
             .current_dir(checkout.outside())
