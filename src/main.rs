@@ -20,6 +20,8 @@ const _: () = assert!(
 
 fn main() -> ExitCode {
     return_memory_at_once();
+    #[cfg(target_os = "linux")]
+    keep_inherited_files();
     tagboat::cli::main()
 }
 
@@ -29,4 +31,22 @@ fn main() -> ExitCode {
 fn return_memory_at_once() {
     // SAFETY: the call stores a number in a variable of the allocator; no other thread runs yet.
     unsafe { mi_option_set(PURGE_DELAY, 0) }
+}
+
+/// Marks every inherited file but the standard streams as close-on-exec, so that no program that
+/// tagboat runs gets a file or socket of the caller. The files that tagboat opens have the mark.
+///
+/// Linux before 5.11 lacks the call, and Landlock as well.
+#[cfg(target_os = "linux")]
+#[allow(unsafe_code, reason = "libc has no safe call for it")]
+fn keep_inherited_files() {
+    // SAFETY: the call sets a flag of open files, and takes numbers only.
+    unsafe {
+        libc::syscall(
+            libc::SYS_close_range,
+            3_u32,
+            u32::MAX,
+            libc::CLOSE_RANGE_CLOEXEC,
+        );
+    }
 }
