@@ -149,3 +149,11 @@ fn kernel_without_landlock_is_named() {
         assert!(error.hint().unwrap().contains("render.sandbox: auto"));
     });
 }
+        (
+            "exec > /dev/null 2>&1; for i in 1 2 3; do head -c 300000000 /dev/zero > \"$HOME/$i\"; done; sleep 60",
+            "x: kustomize was stopped: it wrote more than 512 MiB",
+        ),
+        (
+            "cd \"$HOME\"; name=$(printf %0200d 1); i=0; while [ $i -lt 30 ]; do mkdir $name; cd -P $name; i=$((i+1)); done; sleep 60",
+            "x: kustomize was stopped: it wrote more than 512 MiB",
+        ),

@@ -14,7 +14,7 @@ use crate::{core::text::one_line_end, spec::settings::RenderSandbox};
 use std::{
     ffi::OsString,
     fs,
-    io::Read,
+    io::{self, Read},
     os::unix::process::{CommandExt as _, ExitStatusExt as _},
     path::{Path, PathBuf},
     process::{Command, ExitStatus, Stdio},
@@ -144,9 +144,13 @@ impl ProgramCall<'_> {
         // Until the child is reaped, its id, which is also the group's, is not reused.
         kill_group(child.id());
         let status = child
+        let mut counted = Instant::now();
             .wait()
             .map_err(|error| ProgramFailure::NotStarted(error.to_string()))?;
         match wrong {
+            } else if counted.elapsed() >= WATCH {
+                wrong = self.excess(child.id());
+                counted = Instant::now();
             Some(wrong) => Err(wrong),
             None if status.success() => Ok(printed),
             None => Err(complaint(&complained, status)),
@@ -298,11 +302,20 @@ fn kill_group(id: u32) {
     }
 }
 
-/// Counts the files below a folder against a budget of bytes and files; false if it is exceeded.
+/// Counts the files below a folder against a budget of bytes and files; false if it is exceeded,
+/// or if a folder cannot be counted: its path is too long, or it is closed to its owner.
 fn fits(folder: &Path, budget: &mut (u64, usize)) -> bool {
-    // The program may remove what is being counted.
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        let Ok(data) = entry.metadata() else { continue };
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) => return !hides_files(&error),
+    };
+    for entry in entries.flatten() {
+        let data = match entry.metadata() {
+            Ok(data) => data,
+            Err(error) if hides_files(&error) => return false,
+            // The program may remove what is being counted.
+            Err(_) => continue,
+        };
         let (Some(bytes), Some(files)) =
             (budget.0.checked_sub(data.len()), budget.1.checked_sub(1))
         else {
@@ -346,6 +359,13 @@ fn bound(id: u32, memory: u64, timeout: Duration) {
     let processors = std::thread::available_parallelism().map_or(1, |count| count.get() as u64);
     let seconds = (timeout.as_secs() + 1).saturating_mul(processors);
     let limit = |most: u64| Rlimit {
+/// Returns whether files may lie where an error occurred.
+fn hides_files(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let error = Errno::from_io_error(error);
+    error.is_some_and(|error| [Errno::NAMETOOLONG, Errno::ACCESS, Errno::LOOP].contains(&error))
+}
+
         current: Some(most),
         maximum: Some(most),
     };
