@@ -33,7 +33,7 @@ fn probing(probe: &str, sandbox: RenderSandbox) -> (World, RenderSettings) {
 
 /// Returns what a confined stand-in finds, and what one finds that is not confined.
 fn found(probe: &str) -> [String; 2] {
-    assert_eq!(sandbox_gap(), None);
+    assert_eq!(sandbox_gap(false), None);
     [RenderSandbox::Required, RenderSandbox::Disabled].map(|sandbox| {
         let (world, settings) = probing(probe, sandbox);
         let rendered = world
@@ -86,6 +86,118 @@ fn program_writes_only_to_its_scratch_folder() {
 }
 
 #[test]
+fn program_changes_no_foreign_file_or_process() {
+    for probe in [
+        "chmod 640 OUTSIDE/secret && echo changed",
+        "touch -d @86400 OUTSIDE/secret && echo changed",
+        "chown $(id -u) OUTSIDE/secret && echo changed",
+        "prlimit --pid $PPID --nofile > /dev/null && echo changed",
+        "renice -n 1 -p $$ > /dev/null && echo changed",
+        "setsid -w true && echo changed",
+        "perl -e 'exit(setpgrp($$, $$) ? 0 : 1)' && echo changed",
+    ] {
+        assert_eq!(found(probe), ["", "changed"], "{probe}");
+    }
+}
+
+#[test]
+fn program_gets_no_file_of_the_caller() {
+    let world = World::new(&[("x/kustomization.yaml", "resources: [a.yaml]\n")]);
+    let secret = world.temporary.path().join("secret");
+    fs::write(&secret, SECRET).unwrap();
+    let kustomize = world.script(
+        "kustomize",
+        "[ \"$1\" = version ] && echo v1 && exit\nfound=$(cat <&9)\necho no >&8\n\
+         printf 'apiVersion: v1\\nkind: ConfigMap\\nmetadata: {name: a}\\ndata: {found: \"%s\"}\\n' \"$found\"",
+    );
+    let tagboat = crate::servers::environment::tagboat();
+    for sandbox in ["required", "disabled"] {
+        let mut command = std::process::Command::new("/bin/sh");
+        crate::servers::environment::clear(&mut command);
+        let output = command
+            .args(["-c", "exec 9< \"$1\" 8>> \"$1\"; shift; exec \"$@\"", "sh"])
+            .arg(&secret)
+            .arg(tagboat.get_program())
+            .arg("render")
+            .arg(world.root().join("x"))
+            .args(["--sandbox", sandbox, "--kustomize"])
+            .arg(&kustomize)
+            .output()
+            .unwrap();
+        let text = format!(
+            "{}{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
+        assert!(text.contains("kind: ConfigMap"), "{text}");
+        assert!(!text.contains(SECRET), "{text}");
+        assert_eq!(fs::read_to_string(&secret).unwrap(), SECRET);
+    }
+}
+
+#[test]
+fn script_finds_programs_of_the_system() {
+    let world = World::new(&[("x/kustomization.yaml", "resources: [a.yaml]\n")]);
+    let kustomize = world.script("kustomize", "");
+    for interpreter in ["/bin/sh", "/usr/bin/env bash"] {
+        let new = kustomize.with_extension("new");
+        let text = format!(
+            "#!{interpreter}\n[ \"$1\" = version ] && echo v1 && exit\ncat <<END\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: a}}\ndata: {{found: \"$(ls)\"}}\nEND\n"
+        );
+        fs::write(&new, text).unwrap();
+        fs::set_permissions(&new, fs::metadata(&kustomize).unwrap().permissions()).unwrap();
+        fs::rename(&new, &kustomize).unwrap();
+        let settings = RenderSettings {
+            kustomize: kustomize.clone(),
+            sandbox: RenderSandbox::Required,
+            ..settings()
+        };
+        let rendered = world
+            .renderer(&settings)
+            .render_folder(&world.root(), &source("x"))
+            .unwrap();
+        let data = rendered.objects()[0].value()["data"]["found"].clone();
+        assert_eq!(data, "kustomization.yaml", "{interpreter}");
+    }
+}
+
+#[test]
+fn program_outside_the_sandbox_gets_a_hint() {
+    let world = World::new(&[("x/kustomization.yaml", "resources: [a.yaml]\n")]);
+    let folder = world.temporary.path().join("linuxbrew");
+    fs::create_dir(&folder).unwrap();
+    let shell = folder.join("sh");
+    fs::copy("/bin/sh", &shell).unwrap();
+    let kustomize = world.script("kustomize", "");
+    // An interpreter, and a program that a shim starts, where the sandbox does not reach.
+    for text in [
+        format!("#!{}\necho v1\n", shell.display()),
+        format!("#!/bin/sh\nexec {} -c 'echo v1'\n", shell.display()),
+    ] {
+        let new = kustomize.with_extension("new");
+        fs::write(&new, text).unwrap();
+        fs::set_permissions(&new, fs::metadata(&kustomize).unwrap().permissions()).unwrap();
+        fs::rename(&new, &kustomize).unwrap();
+        let settings = RenderSettings {
+            kustomize: kustomize.clone(),
+            sandbox: RenderSandbox::Required,
+            ..settings()
+        };
+        let error = world
+            .renderer(&settings)
+            .render_folder(&world.root(), &source("x"))
+            .unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .ends_with("(the sandbox may refuse it a file that it needs)"),
+            "{error}"
+        );
+        assert!(error.hint().unwrap().contains("render.sandbox: disabled"));
+    }
+}
+
+#[test]
 fn program_has_no_network() {
     let server = secret_server(SECRET);
     let probe = format!(
@@ -101,6 +213,14 @@ fn program_exceeding_files_or_processes_is_stopped() {
     for (probe, says) in [
         (
             "for i in 1 2 3; do head -c 300000000 /dev/zero > \"$HOME/$i\"; done; sleep 60",
+            "x: kustomize was stopped: it wrote more than 512 MiB",
+        ),
+        (
+            "exec > /dev/null 2>&1; for i in 1 2 3; do head -c 300000000 /dev/zero > \"$HOME/$i\"; done; sleep 60",
+            "x: kustomize was stopped: it wrote more than 512 MiB",
+        ),
+        (
+            "cd \"$HOME\"; name=$(printf %0200d 1); i=0; while [ $i -lt 30 ]; do mkdir $name; cd -P $name; i=$((i+1)); done; sleep 60",
             "x: kustomize was stopped: it wrote more than 512 MiB",
         ),
         (
@@ -123,7 +243,7 @@ fn program_exceeding_files_or_processes_is_stopped() {
 fn kernel_without_landlock_is_named() {
     without_landlock(|| {
         assert_eq!(
-            sandbox_gap().as_deref(),
+            sandbox_gap(false).as_deref(),
             Some("the kernel offers no Landlock")
         );
         let (world, settings) = probing("cat OUTSIDE/secret", RenderSandbox::Auto);
@@ -149,11 +269,3 @@ fn kernel_without_landlock_is_named() {
         assert!(error.hint().unwrap().contains("render.sandbox: auto"));
     });
 }
-        (
-            "exec > /dev/null 2>&1; for i in 1 2 3; do head -c 300000000 /dev/zero > \"$HOME/$i\"; done; sleep 60",
-            "x: kustomize was stopped: it wrote more than 512 MiB",
-        ),
-        (
-            "cd \"$HOME\"; name=$(printf %0200d 1); i=0; while [ $i -lt 30 ]; do mkdir $name; cd -P $name; i=$((i+1)); done; sleep 60",
-            "x: kustomize was stopped: it wrote more than 512 MiB",
-        ),

@@ -8,7 +8,8 @@
 
 use crate::spec::settings::{RenderSandbox, RenderSettings};
 use std::{
-    io,
+    fs::File,
+    io::{self, Read as _},
     path::Path,
     process::{Child, Command},
     thread,
@@ -54,17 +55,18 @@ pub(super) fn start(
     .and_then(|started| started)
 }
 
-/// Returns what this system lacks to confine a program, as a sentence; nothing if it can.
+/// Returns what this system lacks to confine a program, as a sentence; nothing if it can. A program
+/// with `remote` may talk to other hosts.
 ///
 /// A thread tries it, because a container may forbid what the kernel offers.
-pub fn sandbox_gap() -> Option<String> {
+pub fn sandbox_gap(remote: bool) -> Option<String> {
     let root = Path::new("/");
     let attempt = on_a_thread(|| {
         restrict(Confinement {
             binary: root,
             inputs: root,
             scratch: root,
-            remote: false,
+            remote,
         })
     });
     attempt.unwrap_or_else(|failure| match failure {
@@ -75,8 +77,19 @@ pub fn sandbox_gap() -> Option<String> {
 
 /// Returns the warning that programs run unconfined although they may be confined.
 pub fn sandbox_warning(settings: &RenderSettings) -> Option<String> {
-    let gap = (settings.sandbox == RenderSandbox::Auto).then(sandbox_gap)??;
+    let remote = settings.allow_remote_bases;
+    let gap = (settings.sandbox == RenderSandbox::Auto).then(|| sandbox_gap(remote))??;
     Some(format!("kustomize and helm are not confined: {gap}"))
+}
+
+/// The folders of programs that a script may run.
+pub(super) const SCRIPT_PROGRAMS: [&str; 3] = ["/usr/local/bin", "/usr/bin", "/bin"];
+
+/// Returns whether an interpreter runs the program.
+pub(super) fn is_script(binary: &Path) -> bool {
+    let mut start = [0; 2];
+    let read = File::open(binary).and_then(|mut file| file.read_exact(&mut start));
+    read.is_ok() && start == *b"#!"
 }
 
 fn on_a_thread<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, StartFailure> {
@@ -102,29 +115,27 @@ fn restrict(_: Confinement<'_>) -> Option<String> {
 
 #[cfg(target_os = "linux")]
 mod linux {
-    use super::Confinement;
+    use super::{
+        super::system_calls::{self, FilterOptions},
+        Confinement, SCRIPT_PROGRAMS, is_script,
+    };
     use landlock::{
         ABI, Access, AccessFs, AccessNet, BitFlags, Ruleset, RulesetAttr, RulesetCreated,
         RulesetCreatedAttr, RulesetError, RulesetStatus, Scope, path_beneath_rules,
     };
-    use seccompiler::{
-        BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
-        SeccompRule, TargetArch,
-    };
     use std::{
-        collections::BTreeMap,
         env,
-        ffi::OsString,
+        ffi::{OsStr, OsString},
         fs::File,
-        io::Read as _,
+        io::{self, Read as _, Seek as _, SeekFrom},
+        os::unix::ffi::OsStrExt as _,
         path::{Path, PathBuf},
-        sync::LazyLock,
     };
 
     /// The newest Landlock that is used; an older kernel enforces what it knows.
     const LANDLOCK: ABI = ABI::V6;
 
-    /// Libraries, and the loader of programs that need them.
+    /// Libraries, and the loaders of programs that need them.
     const LIBRARIES: [&str; 10] = [
         "/lib",
         "/lib32",
@@ -147,8 +158,8 @@ mod linux {
         "/usr/share/zoneinfo",
     ];
 
-    /// Programs that a script, or kustomize for a remote base, runs.
-    const PROGRAMS: [&str; 4] = ["/bin", "/usr/bin", "/usr/local/bin", "/usr/libexec"];
+    /// Programs of programs: git finds its own there.
+    const LIBEXEC: &str = "/usr/libexec";
 
     /// The system's configuration of name resolution, certificates, git and ssh.
     const NETWORK: [&str; 18] = [
@@ -175,15 +186,26 @@ mod linux {
     /// Restricts this thread and all that it starts; returns what could not be enforced.
     pub(super) fn restrict(confinement: Confinement<'_>) -> Option<String> {
         let mut missing = Vec::new();
+        let remote = confinement.remote;
+        let mut signals_confined = false;
         match landlock(confinement) {
             Ok(RulesetStatus::NotEnforced) => {
                 missing.push("the kernel offers no Landlock".to_owned());
             }
-            Ok(_) => {}
+            Ok(RulesetStatus::FullyEnforced) => signals_confined = true,
+            // Of what an older Landlock lacks, the filter refuses all but the signals of git.
+            Ok(RulesetStatus::PartiallyEnforced) if remote => {
+                missing.push("Landlock confines no signals before Linux 6.12".to_owned());
+            }
+            Ok(RulesetStatus::PartiallyEnforced) => {}
             Err(error) => missing.push(format!("Landlock failed: {error}")),
         }
-        // After Landlock, whose system calls an older filter may not know.
-        if let Err(why) = seccomp(confinement.remote) {
+        // After Landlock, whose system calls the filter may not know.
+        let filtered = system_calls::filter(FilterOptions {
+            remote,
+            signals_confined,
+        });
+        if let Err(why) = filtered {
             missing.push(why);
         }
         (!missing.is_empty()).then(|| missing.join("; "))
@@ -214,7 +236,12 @@ mod linux {
                 | AccessFs::IoctlDev);
         let mut rules = ruleset.create()?;
         rules = allow(rules, [binary], run)?;
-        rules = allow(rules, LIBRARIES, run)?;
+        rules = allow(rules, LIBRARIES, read)?;
+        rules = allow(
+            rules,
+            loader(binary),
+            AccessFs::Execute | AccessFs::ReadFile,
+        )?;
         rules = allow(rules, COMMON, read)?;
         rules = allow(
             rules,
@@ -224,7 +251,9 @@ mod linux {
         rules = allow(rules, [inputs], read)?;
         rules = allow(rules, [scratch], write)?;
         if remote || is_script(binary) {
-            rules = allow(rules, PROGRAMS, run)?;
+            rules = allow(rules, LIBRARIES, run)?;
+            rules = allow(rules, SCRIPT_PROGRAMS, run)?;
+            rules = allow(rules, [LIBEXEC], run)?;
         }
         if remote {
             rules = allow(rules, NETWORK, read)?;
@@ -242,11 +271,44 @@ mod linux {
         rules.add_rules(path_beneath_rules(paths, access.into()))
     }
 
-    /// Returns whether an interpreter runs the program.
-    fn is_script(binary: &Path) -> bool {
-        let mut start = [0; 2];
-        let read = File::open(binary).and_then(|mut file| file.read_exact(&mut start));
-        read.is_ok() && start == *b"#!"
+    /// Returns the loader that a program names, if it is linked dynamically.
+    fn loader(binary: &Path) -> Option<PathBuf> {
+        const HEADER: usize = 64;
+        const SEGMENT: usize = 56;
+        const LOADER: u64 = 3;
+        let mut file = File::open(binary).ok()?;
+        let mut read = |at: u64, length: usize| -> io::Result<Vec<u8>> {
+            let mut bytes = vec![0; length];
+            file.seek(SeekFrom::Start(at))?;
+            file.read_exact(&mut bytes)?;
+            Ok(bytes)
+        };
+        let header = read(0, HEADER).ok()?;
+        // 64 bits, the least significant byte first.
+        if !header.starts_with(b"\x7fELF\x02\x01") {
+            return None;
+        }
+        let (table, segments) = (number(&header, 32, 8)?, number(&header, 56, 2)?);
+        for segment in 0..segments {
+            let at = table.checked_add(segment * SEGMENT as u64)?;
+            let segment = read(at, SEGMENT).ok()?;
+            if number(&segment, 0, 4)? == LOADER {
+                let length = usize::try_from(number(&segment, 32, 8)?).ok()?;
+                let name = read(number(&segment, 8, 8)?, length.min(LONGEST_PATH)).ok()?;
+                let name = name.split(|byte| *byte == 0).next()?;
+                return Some(PathBuf::from(OsStr::from_bytes(name)));
+            }
+        }
+        None
+    }
+
+    /// Bytes of the longest path.
+    const LONGEST_PATH: usize = 4096;
+
+    fn number(bytes: &[u8], at: usize, length: usize) -> Option<u64> {
+        let field = bytes.get(at..at + length)?;
+        let add = |sum: u64, byte: &u8| sum << 8 | u64::from(*byte);
+        Some(field.iter().rev().fold(0, add))
     }
 
     fn certificates() -> Vec<PathBuf> {
@@ -255,120 +317,5 @@ mod linux {
             .filter_map(env::var_os)
             .flat_map(|value: OsString| env::split_paths(&value).collect::<Vec<_>>())
             .collect()
-    }
-
-    /// System calls that reach the network, other processes or the kernel's own state.
-    const REFUSED: [i64; 54] = [
-        libc::SYS_acct,
-        libc::SYS_add_key,
-        libc::SYS_adjtimex,
-        libc::SYS_bpf,
-        libc::SYS_chroot,
-        libc::SYS_clock_adjtime,
-        libc::SYS_clock_settime,
-        libc::SYS_delete_module,
-        libc::SYS_finit_module,
-        libc::SYS_fsconfig,
-        libc::SYS_fsmount,
-        libc::SYS_fsopen,
-        libc::SYS_fspick,
-        libc::SYS_init_module,
-        libc::SYS_io_uring_enter,
-        libc::SYS_io_uring_register,
-        libc::SYS_io_uring_setup,
-        libc::SYS_kcmp,
-        libc::SYS_kexec_load,
-        libc::SYS_keyctl,
-        libc::SYS_mount,
-        libc::SYS_mount_setattr,
-        libc::SYS_move_mount,
-        libc::SYS_mq_open,
-        libc::SYS_msgctl,
-        libc::SYS_msgget,
-        libc::SYS_msgrcv,
-        libc::SYS_msgsnd,
-        libc::SYS_name_to_handle_at,
-        libc::SYS_open_by_handle_at,
-        libc::SYS_open_tree,
-        libc::SYS_perf_event_open,
-        libc::SYS_pidfd_getfd,
-        libc::SYS_pivot_root,
-        libc::SYS_process_vm_readv,
-        libc::SYS_process_vm_writev,
-        libc::SYS_ptrace,
-        libc::SYS_quotactl,
-        libc::SYS_reboot,
-        libc::SYS_request_key,
-        libc::SYS_semget,
-        libc::SYS_setdomainname,
-        libc::SYS_sethostname,
-        libc::SYS_setns,
-        libc::SYS_settimeofday,
-        libc::SYS_shmat,
-        libc::SYS_shmctl,
-        libc::SYS_shmget,
-        libc::SYS_swapoff,
-        libc::SYS_swapon,
-        libc::SYS_syslog,
-        libc::SYS_umount2,
-        libc::SYS_unshare,
-        libc::SYS_userfaultfd,
-    ];
-
-    /// The bit of x32 system calls, whose numbers would pass by the others.
-    #[cfg(target_arch = "x86_64")]
-    const X32: i64 = 0x4000_0000;
-
-    type CompiledFilter = Result<BpfProgram, String>;
-
-    static OFFLINE: LazyLock<CompiledFilter> = LazyLock::new(|| compile(false));
-    static ONLINE: LazyLock<CompiledFilter> = LazyLock::new(|| compile(true));
-
-    fn seccomp(remote: bool) -> Result<(), String> {
-        let filter = if remote { &ONLINE } else { &OFFLINE };
-        let program = filter.as_ref().map_err(Clone::clone)?;
-        seccompiler::apply_filter(program)
-            .map_err(|error| format!("the kernel takes no seccomp filter: {error}"))
-    }
-
-    fn compile(remote: bool) -> CompiledFilter {
-        let text = |error: seccompiler::BackendError| format!("no seccomp filter: {error}");
-        let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
-            REFUSED.iter().map(|call| (*call, Vec::new())).collect();
-        // Without sockets there is nothing to connect, bind or send to.
-        rules.insert(libc::SYS_socket, Vec::new());
-        rules.insert(libc::SYS_socketpair, Vec::new());
-        if remote {
-            // Other families, as Unix sockets, lead to the machine's own services.
-            let other = [libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK]
-                .into_iter()
-                .map(|family| {
-                    SeccompCondition::new(
-                        0,
-                        SeccompCmpArgLen::Dword,
-                        SeccompCmpOp::Ne,
-                        u64::from(family.unsigned_abs()),
-                    )
-                })
-                .collect::<Result<Vec<_>, _>>()
-                .map_err(text)?;
-            rules.insert(
-                libc::SYS_socket,
-                vec![SeccompRule::new(other).map_err(text)?],
-            );
-            rules.remove(&libc::SYS_socketpair);
-        }
-        #[cfg(target_arch = "x86_64")]
-        {
-            let x32: Vec<_> = rules
-                .iter()
-                .map(|(call, rules)| (call | X32, rules.clone()))
-                .collect();
-            rules.extend(x32);
-        }
-        let target = TargetArch::try_from(env::consts::ARCH).map_err(text)?;
-        let refuse = SeccompAction::Errno(libc::EPERM.unsigned_abs());
-        let filter = SeccompFilter::new(rules, SeccompAction::Allow, refuse, target);
-        filter.and_then(BpfProgram::try_from).map_err(text)
     }
 }

@@ -1,5 +1,6 @@
 //! Errors of rendering, classified.
 
+use super::subprocess::SANDBOX_MAY_REFUSE;
 use crate::{
     core::error::{Classify, ErrorKind},
     io::git::GitError,
@@ -143,6 +144,11 @@ impl Classify for RenderError {
 
     fn hint(&self) -> Option<String> {
         Some(match self {
+            Self::NoProgram { program, why, .. } | Self::Failed { program, why, .. }
+                if why.ends_with(SANDBOX_MAY_REFUSE) =>
+            {
+                format!("Install the released {program}, one static binary; or write render.sandbox: disabled in tagboat.yaml, if you trust the charts.")
+            }
             Self::NoProgram { program, .. } => {
                 format!("Install {program} (one binary), or write where it is as render.{program} in tagboat.yaml.")
             }

@@ -11,6 +11,8 @@
 mod cache;
 mod confinement;
 mod subprocess;
+#[cfg(target_os = "linux")]
+mod system_calls;
 mod error;
 mod helm;
 mod kustomize;

@@ -31,6 +31,12 @@ const COMPLAINED: usize = 16 << 10;
 /// Characters shown of what a failed program says.
 const LONGEST_COMPLAINT: usize = 2000;
 
+/// The end of a failure that the sandbox may have caused.
+pub(super) const SANDBOX_MAY_REFUSE: &str = " (the sandbox may refuse it a file that it needs)";
+
+/// Exit codes of loaders and shells that cannot start a program.
+const NOT_STARTED: [i32; 2] = [126, 127];
+
 /// The polling interval for the exit of a process, once it has closed its output.
 const POLL: Duration = Duration::from_millis(2);
 
@@ -99,7 +105,11 @@ impl ProgramCall<'_> {
         };
         let started = confinement::start(&mut self.command(), confinement, self.sandbox);
         let mut child = started.map_err(|failure| match failure {
-            StartFailure::System(error) => ProgramFailure::NotStarted(error.to_string()),
+            StartFailure::System(error) => {
+                ProgramFailure::NotStarted(self.perhaps_confined(error.to_string(), || {
+                    error.kind() == io::ErrorKind::PermissionDenied
+                }))
+            }
             StartFailure::Unconfined(gap) => ProgramFailure::Unconfined(gap),
         })?;
         bound(child.id(), self.memory, self.timeout);
@@ -134,9 +144,13 @@ impl ProgramCall<'_> {
                 Err(_) => wrong = Some(ProgramFailure::Time),
             }
         }
+        let mut counted = Instant::now();
         while wrong.is_none() && !has_ended(child.id()) {
             if Instant::now() >= deadline {
                 wrong = Some(ProgramFailure::Time);
+            } else if counted.elapsed() >= WATCH {
+                wrong = self.excess(child.id());
+                counted = Instant::now();
             }
             #[expect(clippy::disallowed_methods, reason = "this runs in blocking tasks")]
             std::thread::sleep(POLL);
@@ -144,16 +158,28 @@ impl ProgramCall<'_> {
         // Until the child is reaped, its id, which is also the group's, is not reused.
         kill_group(child.id());
         let status = child
-        let mut counted = Instant::now();
             .wait()
             .map_err(|error| ProgramFailure::NotStarted(error.to_string()))?;
         match wrong {
-            } else if counted.elapsed() >= WATCH {
-                wrong = self.excess(child.id());
-                counted = Instant::now();
             Some(wrong) => Err(wrong),
             None if status.success() => Ok(printed),
-            None => Err(complaint(&complained, status)),
+            None => Err(match complaint(&complained, status) {
+                ProgramFailure::Failed(why) => {
+                    ProgramFailure::Failed(self.perhaps_confined(why, || {
+                        NOT_STARTED.contains(&status.code().unwrap_or_default())
+                    }))
+                }
+                other => other,
+            }),
+        }
+    }
+
+    /// Adds to a failure that the sandbox may be its cause.
+    fn perhaps_confined(&self, why: String, is_likely: impl FnOnce() -> bool) -> String {
+        if self.sandbox != RenderSandbox::Disabled && is_likely() {
+            format!("{why}{SANDBOX_MAY_REFUSE}")
+        } else {
+            why
         }
     }
 
@@ -209,8 +235,12 @@ impl ProgramCall<'_> {
                 command.envs(std::env::var_os(name).map(|value| (name, value)));
             }
         } else {
-            // An empty PATH, and a proxy on a closed port (9 is "discard").
-            command.env("PATH", self.home);
+            // No folder of programs but for scripts, and a proxy on a closed port (9 is "discard").
+            let folders = match confinement::is_script(self.binary) {
+                true => confinement::SCRIPT_PROGRAMS.join(":"),
+                false => "/dev/null".to_owned(),
+            };
+            command.env("PATH", folders);
             for name in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"] {
                 command.env(name, "http://127.0.0.1:9");
             }
@@ -329,6 +359,13 @@ fn fits(folder: &Path, budget: &mut (u64, usize)) -> bool {
     true
 }
 
+/// Returns whether files may lie where an error occurred.
+fn hides_files(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let error = Errno::from_io_error(error);
+    error.is_some_and(|error| [Errno::NAMETOOLONG, Errno::ACCESS, Errno::LOOP].contains(&error))
+}
+
 /// Counts the processes of a group; none where the system has no `/proc`.
 fn processes(group: u32) -> usize {
     let group = group.to_string();
@@ -359,13 +396,6 @@ fn bound(id: u32, memory: u64, timeout: Duration) {
     let processors = std::thread::available_parallelism().map_or(1, |count| count.get() as u64);
     let seconds = (timeout.as_secs() + 1).saturating_mul(processors);
     let limit = |most: u64| Rlimit {
-/// Returns whether files may lie where an error occurred.
-fn hides_files(error: &io::Error) -> bool {
-    use rustix::io::Errno;
-    let error = Errno::from_io_error(error);
-    error.is_some_and(|error| [Errno::NAMETOOLONG, Errno::ACCESS, Errno::LOOP].contains(&error))
-}
-
         current: Some(most),
         maximum: Some(most),
     };
