@@ -22,6 +22,7 @@ mod render_queue;
 mod render_retry;
 mod render_slots;
 mod render_stage;
+mod render_timeouts;
 mod repository;
 mod unselected;
 mod unselected_table;
@@ -48,7 +49,8 @@ pub use diff::{
 pub use queries::{ApplicationRequest, RecordedApplication};
 pub use reason::Reason;
 pub use render_stage::{
-    RenderFailure, RenderFn, RenderProgram, RenderStage, SHORT_RETRY, TIMEOUT_RETRY, from_git,
+    RenderFailure, RenderFn, RenderInputs, RenderProgram, RenderStage, SHORT_RETRY, TIMEOUT_RETRY,
+    from_git,
 };
 pub use repository::RepositoryId;
 pub use status::{ApplicationState, ApplicationStatus, DriftedObject, Message, PlannedAction};

@@ -4,23 +4,16 @@ use super::{
     Reason, Reconciler, RepositoryId,
     cluster_state::ClusterHandle,
     context::{ApplicationHandle, ReconcileContext},
-    render_stage::{RenderFailure, RenderFn},
+    render_slots::FailedRender,
+    render_stage::{RenderFailure, RenderFn, back_off},
     work::{AcceptedRevision, Work},
 };
-use crate::{core::retry, spec::Application};
+use crate::spec::Application;
 use std::{
     sync::{Arc, PoisonError, atomic::Ordering},
     time::Duration,
 };
 use tokio::time::Instant;
-
-/// Back-offs grow to this, or to twelve times the first one.
-const LONGEST_RETRY: Duration = Duration::from_secs(300);
-
-/// Returns the back-off after a number of failed renderings in a row.
-fn back_off(first: Duration, failures: u32) -> Duration {
-    retry::delay(failures, first, LONGEST_RETRY.max(first * 12))
-}
 
 impl Reconciler {
     /// Renders an Application and hands the result to its task.
@@ -62,9 +55,10 @@ impl Reconciler {
         loop {
             match attempt.run(&self.context).await {
                 RenderOutcome::Done => return,
-                RenderOutcome::Failed { retry } => {
+                RenderOutcome::Failed { retry, due } => {
                     failures += 1;
-                    let due = retry.map(|first| Instant::now() + back_off(first, failures));
+                    let due = due
+                        .or_else(|| retry.map(|first| Instant::now() + back_off(first, failures)));
                     if !attempt.wait_for_retry(&self.context, due).await {
                         return;
                     }
@@ -99,6 +93,8 @@ enum RenderOutcome {
     Failed {
         /// The first back-off; none if only a request brings another attempt.
         retry: Option<Duration>,
+        /// The time of the next attempt, where earlier revisions have failed as well.
+        due: Option<Instant>,
     },
     TaskEnded,
 }
@@ -118,7 +114,13 @@ impl RenderAttempt {
         let is_wanted = || handle.is_current(self.generation) && !context.stop.is_cancelled();
         let rendered = context
             .renderings
-            .render(&self.repository, &self.application, &self.render, is_wanted)
+            .render(
+                &self.repository,
+                &self.application,
+                &self.render,
+                is_wanted,
+                || handle.render_retry.is_requested(),
+            )
             .await;
         let Some(rendered) = rendered else {
             return RenderOutcome::Done;
@@ -145,13 +147,16 @@ impl RenderAttempt {
                 };
                 (work, now, None)
             }
-            Err(RenderFailure { message, retry }) => {
+            Err(FailedRender {
+                failure: RenderFailure { message, retry },
+                due,
+            }) => {
                 let work = Work::Unreadable {
                     revision,
                     reason: Reason::RenderFailed,
                     message,
                 };
-                (work, None, Some(retry))
+                (work, None, Some((retry, due)))
             }
         };
         *last_rendered = now;
@@ -159,7 +164,7 @@ impl RenderAttempt {
         handle.render_retry.rendered(failure.is_some());
         match (handle.mailbox.merge(work, Work::after), failure) {
             (Err(_), _) => RenderOutcome::TaskEnded,
-            (Ok(()), Some(retry)) => RenderOutcome::Failed { retry },
+            (Ok(()), Some((retry, due))) => RenderOutcome::Failed { retry, due },
             (Ok(()), None) => RenderOutcome::Done,
         }
     }
@@ -184,20 +189,5 @@ impl RenderAttempt {
             }
         }
         true
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{
-        super::render_stage::{SHORT_RETRY, TIMEOUT_RETRY},
-        back_off,
-    };
-
-    #[test]
-    fn render_back_off_grows_to_its_cap() {
-        let seconds = |first| [1, 2, 3, 5, 20].map(|failures| back_off(first, failures).as_secs());
-        assert_eq!(seconds(SHORT_RETRY), [1, 2, 4, 16, 300]);
-        assert_eq!(seconds(TIMEOUT_RETRY), [300, 600, 1200, 3600, 3600]);
     }
 }

@@ -2,6 +2,7 @@
 
 use super::Message;
 use crate::{
+    core::retry,
     io::{
         git::{Mirror, ObjectId},
         render::{RenderError, RenderSource, RenderStart, Rendered, Renderer},
@@ -13,6 +14,9 @@ use std::{fmt, sync::Arc, time::Duration};
 /// Begins to render an Application at a revision. Blocks.
 pub type RenderFn = dyn Fn(&Application) -> Result<RenderStage, RenderFailure> + Send + Sync;
 
+/// SHA-256 over the inputs of a rendering: another revision with the same inputs has the same.
+pub type RenderInputs = [u8; 32];
+
 /// Runs a program, and returns its objects. Blocks.
 pub type RenderProgram = dyn FnOnce() -> Result<Arc<Rendered>, RenderFailure> + Send;
 
@@ -20,7 +24,11 @@ pub type RenderProgram = dyn FnOnce() -> Result<Arc<Rendered>, RenderFailure> + 
 pub enum RenderStage {
     Rendered(Arc<Rendered>),
     /// A program must run, for which there are few slots.
-    Program(Box<RenderProgram>),
+    Program {
+        run: Box<RenderProgram>,
+        /// The hash of all that the rendering depends on, if it is known.
+        inputs: Option<RenderInputs>,
+    },
 }
 
 impl RenderStage {
@@ -31,7 +39,7 @@ impl RenderStage {
     pub fn finish(self) -> Result<Arc<Rendered>, RenderFailure> {
         match self {
             Self::Rendered(rendered) => Ok(rendered),
-            Self::Program(run) => run(),
+            Self::Program { run, .. } => run(),
         }
     }
 }
@@ -46,7 +54,7 @@ impl fmt::Debug for RenderStage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Rendered(_) => "Rendered",
-            Self::Program(_) => "Program",
+            Self::Program { .. } => "Program",
         })
     }
 }
@@ -63,6 +71,14 @@ pub const SHORT_RETRY: Duration = Duration::from_secs(1);
 
 /// The first back-off after a time-out: another attempt takes a slot for as long again.
 pub const TIMEOUT_RETRY: Duration = Duration::from_secs(300);
+
+/// Back-offs grow to this, or to twelve times the first one.
+const LONGEST_RETRY: Duration = Duration::from_secs(300);
+
+/// Returns the back-off after a number of failed renderings in a row.
+pub(super) fn back_off(first: Duration, failures: u32) -> Duration {
+    retry::delay(failures, first, LONGEST_RETRY.max(first * 12))
+}
 
 impl From<Message> for RenderFailure {
     /// Creates a failure whose cause lies in Git.
@@ -97,9 +113,10 @@ pub fn from_git(renderer: Arc<Renderer>, mirror: Arc<Mirror>, commit: ObjectId) 
             RenderStart::Done(rendered) => RenderStage::Rendered(rendered),
             RenderStart::Program(call) => {
                 let (renderer, mirror) = (Arc::clone(&renderer), Arc::clone(&mirror));
-                RenderStage::Program(Box::new(move || {
-                    Ok(renderer.finish(&mirror, commit, &source, call)?)
-                }))
+                RenderStage::Program {
+                    inputs: call.inputs,
+                    run: Box::new(move || Ok(renderer.finish(&mirror, commit, &source, call)?)),
+                }
             }
         })
     })
@@ -135,5 +152,12 @@ mod tests {
             RenderFailure::from(missing).retry,
             Some(Duration::from_secs(1))
         );
+    }
+
+    #[test]
+    fn render_back_off_grows_to_its_cap() {
+        let seconds = |first| [1, 2, 3, 5, 20].map(|failures| back_off(first, failures).as_secs());
+        assert_eq!(seconds(SHORT_RETRY), [1, 2, 4, 16, 300]);
+        assert_eq!(seconds(TIMEOUT_RETRY), [300, 600, 1200, 3600, 3600]);
     }
 }

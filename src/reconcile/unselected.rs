@@ -122,10 +122,10 @@ impl ReconcileContext {
         }
         let rendered = self
             .renderings
-            .render(repository, application, render, || true)
+            .render(repository, application, render, || true, || false)
             .await
             .ok_or("the rendering was superseded")?
-            .map_err(|failure| failure.message.to_string())?;
+            .map_err(|failed| failed.failure.message.to_string())?;
         let resources = cluster
             .client
             .resources()

@@ -8,6 +8,7 @@ use super::{
 use std::{
     fs,
     path::Path,
+    sync::Arc,
     time::{Duration, Instant},
 };
 use tagboat::{
@@ -16,6 +17,7 @@ use tagboat::{
         git::{Mirror, ObjectId},
         render::{RenderError, RenderMethod, Rendered, Renderer},
     },
+    reconcile::{RenderStage, from_git},
     spec::{
         Helm,
         settings::{RenderSandbox, RenderSettings},
@@ -286,6 +288,33 @@ fn sum(rendered: &Rendered) -> String {
         .to_owned()
 }
 
+/// The reconciler keeps the back-off of a slow chart by its inputs.
+#[test]
+fn render_inputs_are_equal_across_commits() {
+    let fleet = Fleet::new(&[
+        ("x/kustomization.yaml", "resources: [a.yaml]\n"),
+        ("x/a.yaml", "one\n"),
+    ]);
+    let text = "apiVersion: tagboat.dev/v1alpha1\nkind: Environment\nmetadata: {name: dev}\nspec: {paths: ['**'], update: {via: commit}}\n---\napiVersion: tagboat.dev/v1alpha1\nkind: Application\nmetadata: {name: a, namespace: shop}\nspec: {environment: dev, path: x, cluster: prod, targetNamespace: shop}\n";
+    let declared = tagboat::spec::read([("all.yaml", text.as_bytes())], None);
+    let application = declared.applications.into_values().next().unwrap();
+    let renderer = Arc::new(fleet.renderer());
+    let mirror = Arc::new(fleet.sandbox.mirror("second"));
+    let inputs = || {
+        let commit = mirror.fetch().unwrap().commit;
+        let render = from_git(Arc::clone(&renderer), Arc::clone(&mirror), commit);
+        match render(&application).unwrap() {
+            RenderStage::Program { inputs, .. } => inputs.unwrap(),
+            other => panic!("{other:?}"),
+        }
+    };
+    let first = inputs();
+    fleet.sandbox.person(&[("README.md", "words\n")], "words");
+    assert_eq!(inputs(), first);
+    fleet.sandbox.person(&[("x/a.yaml", "two\n")], "change");
+    assert_ne!(inputs(), first);
+}
+
 #[test]
 fn render_runs_only_for_changed_inputs() {
     let fleet = Fleet::new(&[
@@ -329,7 +358,7 @@ fn render_runs_only_for_changed_inputs() {
         first
             .iter()
             .zip(&second)
-            .filter(|(a, b)| std::sync::Arc::ptr_eq(a, b))
+            .filter(|(a, b)| Arc::ptr_eq(a, b))
             .count()
             == 4
     );

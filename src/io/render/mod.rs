@@ -149,6 +149,8 @@ pub struct PendingProgram {
     way: FolderKind,
     paths: Arc<[String]>,
     remote: bool,
+    /// The hash of all inputs: the files, the options and the program; none without Git.
+    pub(crate) inputs: Option<CacheKey>,
 }
 
 /// The identity of a binary: a replaced or modified file is another one.
@@ -291,10 +293,16 @@ impl Renderer {
         }
         let way = way(tree, source)?;
         let reads = self.reads(tree, source, way)?;
+        let paths: Arc<[String]> = outermost(&reads.paths).into();
+        let inputs = match way {
+            FolderKind::Plain => None,
+            _ => self.key(tree, options, &paths, way)?,
+        };
         let call = PendingProgram {
             way,
-            paths: outermost(&reads.paths).into(),
+            paths,
             remote: reads.remote,
+            inputs,
         };
         match way {
             FolderKind::Plain => self.finish_in(tree, source, call).map(RenderStart::Done),
@@ -308,7 +316,9 @@ impl Renderer {
         source: &RenderSource,
         call: PendingProgram,
     ) -> Result<Arc<Rendered>, RenderError> {
-        let PendingProgram { way, paths, remote } = call;
+        let PendingProgram {
+            way, paths, remote, ..
+        } = call;
         if remote {
             return self.fresh(tree, source, way, &paths, remote);
         }

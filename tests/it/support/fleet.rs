@@ -344,10 +344,13 @@ impl<K: Backend> Fleet<K> {
                 return Ok(RenderStage::Rendered(rendered));
             }
             let programs = Arc::clone(&programs);
-            Ok(RenderStage::Program(Box::new(move || {
-                programs.pass();
-                Ok(rendered)
-            })))
+            Ok(RenderStage::Program {
+                run: Box::new(move || {
+                    programs.pass();
+                    Ok(rendered)
+                }),
+                inputs: None,
+            })
         };
         self.reconciler.reconcile(
             &self.repository,
