@@ -33,7 +33,8 @@ fn encoded(text: &str) -> String {
     encoded
 }
 
-/// The path of all objects of a resource, in one namespace or in all.
+/// The path of all objects of a resource, in one namespace or in all. An error if a namespace is
+/// named and the resource has none.
 pub(crate) fn collection(
     resource: &Resource,
     namespace: Option<&str>,
@@ -45,11 +46,21 @@ pub(crate) fn collection(
         group => format!("/apis/{}/{version}", segment("group", group)?),
     };
     Ok(match namespace {
-        Some(namespace) if resource.namespaced => format!(
+        // The rights were judged by the namespace, which the server would ignore.
+        Some(namespace) if !resource.namespaced => {
+            let shown = crate::core::image::shown(namespace);
+            return Err(ClusterProblem::Address {
+                why: format!(
+                    "{} belongs to no namespace, and {shown} is named",
+                    resource.gvk.kind
+                ),
+            });
+        }
+        Some(namespace) => format!(
             "{root}/namespaces/{}/{plural}",
             segment("namespace", namespace)?
         ),
-        _ => format!("{root}/{plural}"),
+        None => format!("{root}/{plural}"),
     })
 }
 
@@ -116,12 +127,29 @@ mod tests {
         );
         assert_eq!(collection(&pods, None).unwrap(), "/api/v1/pods");
         assert_eq!(
-            item(&roles, &key(Some("ignored"), "system:node proxy")).unwrap(),
+            item(&roles, &key(None, "system:node proxy")).unwrap(),
             "/apis/rbac.authorization.k8s.io/v1/clusterroles/system:node%20proxy"
         );
         assert_eq!(
             query(&[("a", "x=y,z"), ("b", ""), ("c", "1")]),
             "?a=x%3Dy%2Cz&c=1"
+        );
+    }
+
+    #[test]
+    fn url_namespace_of_cluster_scoped_is_refused() {
+        let boats = resource("example.org/v1", "Boat", "boats", false);
+        let refused = item(&boats, &key(Some("shop"), "one")).unwrap_err();
+        assert!(
+            refused
+                .to_string()
+                .contains("Boat belongs to no namespace, and \"shop\" is named"),
+            "{refused}"
+        );
+        assert!(collection(&boats, Some("shop")).is_err());
+        assert_eq!(
+            item(&boats, &key(None, "one")).unwrap(),
+            "/apis/example.org/v1/boats/one"
         );
     }
 
