@@ -2,6 +2,7 @@
 
 use super::{
     git_support::Sandbox,
+    reconcile_tenants::rights,
     render_support::{script, settings, source},
     support::{cluster::kubeconfig, process::Running},
     update_support::{Fleet, Setup, wait},
@@ -16,7 +17,8 @@ use std::{
 };
 use tagboat::{
     io::render::{RenderSource, Renderer},
-    spec::settings::RenderSettings,
+    reconcile::{RenderStage, from_git},
+    spec::{self, settings::RenderSettings},
 };
 
 const ENVIRONMENT: &str = "apiVersion: tagboat.dev/v1alpha1\nkind: Environment\nmetadata: {name: dev}\nspec: {paths: ['**'], update: {via: commit}}\n---\n";
@@ -216,4 +218,44 @@ fn render_refuses_files_beyond_the_limit() {
         );
     }
     assert!(rendered("fine").is_ok());
+}
+
+#[test]
+fn reconcile_refuses_files_beyond_the_limit() {
+    let large = format!("{MAP}data: {{a: {}}}\n", "x".repeat(2000));
+    let sandbox = Sandbox::new(&[
+        ("plain/a.yaml", large.as_str()),
+        ("built/kustomization.yaml", "resources: [a.yaml]\n"),
+        ("built/a.yaml", &large),
+    ]);
+    let mirror = sandbox.mirror("m");
+    let commit = mirror.fetch().unwrap().commit;
+    let programs = RenderSettings {
+        kustomize: script(sandbox.dir.path(), "kustomize", "echo v0.0.0-test"),
+        ..settings()
+    };
+    let renderer = Renderer::new(&programs, &sandbox.dir.path().join("copies"));
+    let render = from_git(Arc::new(renderer), Arc::new(mirror), commit);
+    let rendered = |folder: &str, limits: &str| {
+        let text = format!(
+            "apiVersion: tagboat.dev/v1alpha1\nkind: Environment\nmetadata: {{name: dev}}\nspec: {{paths: ['**'], update: {{via: commit}}}}\n---\napiVersion: tagboat.dev/v1alpha1\nkind: Application\nmetadata: {{name: web, namespace: shop}}\nspec: {{environment: dev, path: {folder}, cluster: test}}\n"
+        );
+        let mut declared = spec::read([("apps.yaml", text.as_bytes())], None);
+        assert!(!declared.has_errors(), "{:?}", declared.mistakes);
+        declared.restrict(&rights("tagboat", &["shop"], limits));
+        let application = declared.applications.values().next().unwrap();
+        render(application).and_then(RenderStage::finish)
+    };
+    // What was rendered without the limit is not served under it.
+    assert!(rendered("plain", "").is_ok());
+    for folder in ["plain", "built"] {
+        let error = rendered(folder, "    limits: {fileSize: 1Ki}\n").unwrap_err();
+        let told = error.message.to_string();
+        assert!(
+            told.contains(&format!("{folder}/a.yaml: the file has "))
+                && told.contains("more than 1024 (tenant.limits.fileSize)"),
+            "{told}"
+        );
+    }
+    assert!(rendered("plain", "").is_ok());
 }

@@ -213,7 +213,8 @@ impl Renderer {
         commit: ObjectId,
         source: &RenderSource,
     ) -> Result<RenderStart, RenderError> {
-        self.begin_in(&RenderTree::Git(Box::new(mirror.at(commit)?)), source)
+        let revision = mirror.at(commit)?.limit_files(source.file_limit);
+        self.begin_in(&RenderTree::Git(Box::new(revision)), source)
     }
 
     /// Runs the program that [`Renderer::begin`] came to at the same commit.
@@ -227,7 +228,8 @@ impl Renderer {
         source: &RenderSource,
         call: PendingProgram,
     ) -> Result<Arc<Rendered>, RenderError> {
-        self.finish_in(&RenderTree::Git(Box::new(mirror.at(commit)?)), source, call)
+        let revision = mirror.at(commit)?.limit_files(source.file_limit);
+        self.finish_in(&RenderTree::Git(Box::new(revision)), source, call)
     }
 
     /// The objects of `source` in the files of a commit.
@@ -478,13 +480,14 @@ fn options(source: &RenderSource) -> CacheKey {
         helm,
         name,
         namespace,
-        // What exceeds it is not remembered.
-        file_limit: _,
+        file_limit,
     } = source;
     let mut hasher = cache::KeyHasher::default();
     [path, name, namespace]
         .iter()
         .for_each(|text| hasher.add(text.as_bytes()));
+    // A result without a limit, or with a larger one, may hold a file that is refused here.
+    hasher.add(&file_limit.unwrap_or(u64::MAX).to_le_bytes());
     if let Some(Helm {
         release_name,
         value_files,
