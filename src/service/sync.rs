@@ -101,6 +101,9 @@ pub async fn sync(
         deleted,
         remaining: mut applications,
     } = confirm_delete::confirm(service, &clusters, &selected.scopes, &selected.undeclared).await?;
+    if clusters.is_own() {
+        expect_repositories(service, &clusters, &selected.scopes);
+    }
     selected.scopes.retain(RepositoryScope::is_relevant);
     start(service, query, &clusters, &selected.scopes);
     for scope in &selected.scopes {
@@ -123,6 +126,20 @@ pub async fn sync(
     })
 }
 
+/// Announces the repositories: also those of which no revision may be deployed, since an object may
+/// have moved there. Not those that were read and of which nothing is selected.
+fn expect_repositories(service: &Service, clusters: &QueryClusters, scopes: &[RepositoryScope]) {
+    let is_unselected = |name: &str| {
+        let mut scopes = scopes.iter();
+        scopes.any(|scope| scope.repository() == name && !scope.is_relevant())
+    };
+    let configs = service.updaters.iter().map(|updater| &updater.repo.config);
+    let expected = configs.filter(|config| !is_unselected(&config.name));
+    clusters
+        .reconciler
+        .expect_repositories(expected.map(|config| (config.name.as_str(), &*config.rights)));
+}
+
 /// Starts all Applications before the first is waited for: an object that one gives up may be
 /// wanted by another.
 fn start(
@@ -132,11 +149,6 @@ fn start(
     scopes: &[RepositoryScope],
 ) {
     let reconciler = &clusters.reconciler;
-    if clusters.is_own() {
-        let followed = scopes.iter().map(|scope| &scope.updater.repo.config);
-        reconciler
-            .expect_repositories(followed.map(|config| (config.name.as_str(), &*config.rights)));
-    }
     for scope in scopes {
         if clusters.is_own() {
             scope.follow(service, reconciler);
