@@ -200,35 +200,57 @@ impl Watches {
         let mut guard = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         let running = &mut *guard;
         for scope in scopes {
-            if running.scopes.contains_key(&scope) {
-                continue;
+            if !running.scopes.contains_key(&scope) {
+                self.start_scope(running, scope, false);
             }
-            let (cluster, labels, sink) =
-                (self.cluster.clone(), self.labels.clone(), self.sink.clone());
-            let (waiting, liveness) = (self.waiting.clone(), Arc::clone(&self.liveness));
-            let (retries, of_task) = (self.retries.subscribe(), scope.clone());
-            let start = move || {
-                let task = WatchTask {
-                    cluster: cluster.clone(),
-                    labels: labels.clone(),
-                    sink: sink.clone(),
-                    waiting: waiting.clone(),
-                    liveness: Arc::clone(&liveness),
-                    scope: of_task.clone(),
-                    recovers: false,
-                    narrowed: false,
-                    listed: false,
-                    refused_since: None,
-                    retries: retries.clone(),
-                    troubled: None,
-                    version: None,
-                    streaming: None,
-                };
-                task.run()
-            };
-            let task = self.spawn(running, start);
-            running.scopes.insert(scope, task);
         }
+    }
+
+    /// Starts all watches of a kind again, each with a list: the receiver has lost an event.
+    pub(crate) fn restart(&self, group: &str, kind: &str) {
+        let mut guard = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let running = &mut *guard;
+        let scopes = running.scopes.keys();
+        let scopes: Vec<WatchScope> = scopes
+            .filter(|scope| scope.gvk.is(group, kind))
+            .cloned()
+            .collect();
+        for scope in scopes {
+            if let Some(task) = running.scopes.remove(&scope) {
+                task.abort();
+            }
+            self.start_scope(running, scope, true);
+        }
+        while running.tasks.try_join_next().is_some() {}
+    }
+
+    /// `recovers`: whether the receiver may still believe in trouble of the scope.
+    fn start_scope(&self, running: &mut RunningWatch, scope: WatchScope, recovers: bool) {
+        let (cluster, labels, sink) =
+            (self.cluster.clone(), self.labels.clone(), self.sink.clone());
+        let (waiting, liveness) = (self.waiting.clone(), Arc::clone(&self.liveness));
+        let (retries, of_task) = (self.retries.subscribe(), scope.clone());
+        let start = move || {
+            let task = WatchTask {
+                cluster: cluster.clone(),
+                labels: labels.clone(),
+                sink: sink.clone(),
+                waiting: waiting.clone(),
+                liveness: Arc::clone(&liveness),
+                scope: of_task.clone(),
+                recovers,
+                narrowed: false,
+                listed: false,
+                refused_since: None,
+                retries: retries.clone(),
+                troubled: None,
+                version: None,
+                streaming: None,
+            };
+            task.run()
+        };
+        let task = self.spawn(running, start);
+        running.scopes.insert(scope, task);
     }
 
     /// Tries refused and failed watches again at once.

@@ -49,6 +49,7 @@ impl AppReconciler {
             self.handle.clone(),
         );
         fresh.owns_name = self.owns_name;
+        fresh.rereads = true;
         fresh.failed_passes = self.failed_passes.saturating_add(1);
         let repository = &self.repository.name;
         fresh.status.revision = self.cluster.state().revision_of(repository);

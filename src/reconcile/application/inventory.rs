@@ -26,7 +26,12 @@ const ENTRY_BYTES: usize = 300;
 impl AppReconciler {
     /// Loads the record from the cluster.
     pub(crate) async fn load(&mut self) -> Result<(), ClusterError> {
-        self.record = self.cluster.take_record(&self.name).await?.map(Box::new);
+        let record = if self.rereads {
+            self.cluster.read_alone(&self.name).await?
+        } else {
+            self.cluster.take_record(&self.name).await?
+        };
+        self.record = record.map(Box::new);
         let mut damage = None;
         if let Some(record) = &mut self.record {
             // Ten thousand objects at rest: the parsed inventory replaces the text.

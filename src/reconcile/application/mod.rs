@@ -93,6 +93,8 @@ pub(crate) struct AppReconciler {
     pub(crate) record: Option<Box<ApplicationRecord>>,
     /// Whether the record was read.
     pub(crate) loaded: bool,
+    /// Whether the record is read from the cluster: a pass that panicked has taken it before.
+    rereads: bool,
     /// Whether the inventory must be rebuilt from labels.
     pub(crate) inventory_lost: bool,
     /// What an older tagboat has left in the Application's namespace.
@@ -168,6 +170,7 @@ impl AppReconciler {
             target: None,
             record: None,
             loaded: false,
+            rereads: false,
             inventory_lost: false,
             former: Box::default(),
             terms_changed: false,

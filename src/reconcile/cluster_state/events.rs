@@ -1,6 +1,6 @@
 //! Watch events and answers, taken into the state.
 
-use super::{ClusterHandle, observed, watch_status::WatchStatus};
+use super::{ClusterHandle, GroupKind, observed, watch_status::WatchStatus};
 use crate::{
     events::{Event, EventReason},
     io::{
@@ -12,11 +12,13 @@ use crate::{
         object::{Gvk, Object},
         plan::OWNER_LABELS,
     },
+    reconcile::application::back_off,
 };
 use std::{
-    collections::hash_map::Entry,
+    collections::{HashMap, hash_map::Entry},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
+    time::Duration,
 };
 use tokio::sync::mpsc;
 
@@ -73,30 +75,53 @@ impl ClusterHandle {
     }
 
     async fn process_events(self: Arc<Self>, mut events: mpsc::Receiver<ClusterEvent>) {
+        let mut panics: HashMap<GroupKind, u32> = HashMap::new();
         loop {
-            tokio::select! {
+            let event = tokio::select! {
                 biased;
                 () = self.stop.cancelled() => return,
-                event = events.recv() => match event {
-                    Some(event) => self.process_safely(event),
-                    None => return,
-                },
+                event = events.recv() => event,
+            };
+            let Some(event) = event else { return };
+            let gvk = event.gvk().clone();
+            if !self.process_safely(event) {
+                let kind = (gvk.group, gvk.kind);
+                let count = panics.entry(kind.clone()).or_default();
+                *count += 1;
+                self.restart_watches(kind, back_off(*count));
             }
         }
     }
 
-    /// Processes an event. A panic costs this event alone: the watches go on.
-    fn process_safely(&self, event: ClusterEvent) {
+    /// Processes an event; returns false if that panicked, so that the event is lost.
+    fn process_safely(&self, event: ClusterEvent) -> bool {
         let kind = event.gvk().to_string();
         let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.process(event))) else {
-            return;
+            return true;
         };
         let text = format!(
-            "cannot process a watch event of {kind}: a panic ({})",
+            "cannot process a watch event of {kind}: a panic ({}); its objects are listed again",
             panic_text(&*panic)
         );
         let event = Event::error(EventReason::TaskPanicked, text).hint(Some(BUG_HINT));
         self.client.events().record(event);
+        false
+    }
+
+    /// Has the objects of a kind listed again after a delay: the same object may panic again.
+    fn restart_watches(self: &Arc<Self>, (group, kind): GroupKind, delay: Duration) {
+        let cluster = Arc::clone(self);
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = cluster.stop.cancelled() => return,
+                () = tokio::time::sleep(delay) => {}
+            }
+            // Under one lock with the list of scopes, as in all that starts or ends watches.
+            let _state = cluster.state();
+            if let Some(watches) = cluster.watches.get() {
+                watches.restart(&group, &kind);
+            }
+        });
     }
 
     fn process(&self, event: ClusterEvent) {

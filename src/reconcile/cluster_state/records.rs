@@ -39,6 +39,17 @@ impl ClusterHandle {
         if !found.as_ref().is_some_and(is_unread) {
             return Ok(found);
         }
+        self.read_alone(name).await
+    }
+
+    /// Reads the record of an Application from the cluster.
+    ///
+    /// # Errors
+    /// If it is too large; and as every request.
+    pub(crate) async fn read_alone(
+        &self,
+        name: &Name,
+    ) -> Result<Option<ApplicationRecord>, ClusterError> {
         let alone = self.reread(name).await?;
         match alone.as_ref().and_then(|record| record.unread.as_ref()) {
             Some(why) => Err(ClusterError {
