@@ -29,7 +29,7 @@ pub fn unit_refusal(application: &Application) -> Option<String> {
     let tenant = rights.tenant.as_ref()?;
     if application.exceeds_units {
         return Some(format!(
-            "its repository declares more than {} Applications (tenant.limits.units), of which the first by name count",
+            "its repository declares more than {0} Applications (tenant.limits.units); only the first {0} by name are deployed",
             tenant.limits.units
         ));
     }

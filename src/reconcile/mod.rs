@@ -63,7 +63,7 @@ use crate::{
     spec::{Application, Declarations, rights::RepositoryRights, settings},
 };
 use application::AppReconciler;
-use cluster_state::ClusterHandle;
+use cluster_state::{ClusterHandle, DeclaredNames};
 use context::{ApplicationHandle, ApplicationKey, ReconcileContext};
 use dependency_cycles::dependency_cycles;
 use removal::RemovalSearch;
@@ -193,10 +193,14 @@ impl Reconciler {
             cluster
                 .state()
                 .set_tenant(&repository.name, declared.rights.tenant.is_some());
-            let names: BTreeSet<Name> = applications
+            let accepted = applications
                 .iter()
                 .map(|application| application.name.clone())
                 .collect();
+            let names = DeclaredNames {
+                accepted,
+                refused: refused.get(name).cloned().unwrap_or_default(),
+            };
             cluster
                 .state()
                 .declare(&repository.name, revision, names.clone(), BTreeSet::new());
@@ -232,7 +236,6 @@ impl Reconciler {
                     repository: repository.clone(),
                     revision: revision.to_owned(),
                     declared: names,
-                    refused: refused.get(name).cloned().unwrap_or_default(),
                     rights: Arc::clone(&declared.rights),
                     complete: !declared.has_errors(),
                     only: only.cloned(),

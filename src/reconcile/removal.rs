@@ -3,7 +3,7 @@
 use super::{
     Message, Reason, Reconciler, RepositoryId,
     application::{MAX_ATTEMPTS, back_off},
-    cluster_state::ClusterHandle,
+    cluster_state::{ClusterHandle, DeclaredNames},
     work::Work,
 };
 use crate::{
@@ -51,9 +51,7 @@ pub(super) struct RemovalSearch {
     pub cluster: Arc<ClusterHandle>,
     pub repository: RepositoryId,
     pub revision: String,
-    pub declared: BTreeSet<Name>,
-    /// Declared Applications that are refused as a whole.
-    pub refused: BTreeSet<Name>,
+    pub declared: DeclaredNames,
     /// The rights of the repository: they count for a removal, too.
     pub rights: Arc<RepositoryRights>,
     /// Whether all declarations could be read; otherwise a missing one proves nothing.
@@ -103,7 +101,7 @@ impl RemovalSearch {
     fn hand_over(&self, reconciler: &Reconciler, recorded: BTreeSet<Name>) {
         let mut removed = recorded;
         removed.extend(reconciler.running(self.cluster.client.name(), &self.repository.name));
-        removed.retain(|name| !self.declared.contains(name) && !self.refused.contains(name));
+        removed.retain(|name| !self.declared.contains(name));
         if !self
             .cluster
             .state()

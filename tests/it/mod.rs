@@ -65,6 +65,7 @@ mod reconcile_repairs;
 mod reconcile_rights;
 mod reconcile_results;
 mod reconcile_scenarios;
+mod reconcile_tenant_limits;
 mod reconcile_tenants;
 #[cfg(feature = "demo")]
 mod render;

@@ -25,7 +25,6 @@ macro_rules! for_each_tenant_scenario {
             tenant_takes_nothing_from_the_platform,
             tenant_gives_way_to_the_platform,
             tenant_creates_no_namespace,
-            tenant_limits_refuse_alone,
             tenant_depends_on_its_own_repository,
             live_annotations_may_be_ignored,
         );
@@ -45,7 +44,7 @@ pub(crate) fn rights(own: &str, namespaces: &[&str], more: &str) -> Arc<Reposito
 }
 
 /// Makes a fleet a tenant of its own namespace.
-async fn as_tenant<K: Backend>(fleet: &Fleet<K>, more: &str) {
+pub(super) async fn as_tenant<K: Backend>(fleet: &Fleet<K>, more: &str) {
     let own = fleet.own_namespace();
     fleet.grant(rights(&own, &[&fleet.namespace], more));
     allow_deployer(fleet).await;
@@ -375,53 +374,6 @@ pub(super) async fn tenant_creates_no_namespace<K: Backend>(fleet: Fleet<K>) {
     let path = format!("/api/v1/namespaces/{missing}");
     let (status, _) = fleet.kube.call(Method::GET, &path, None).await;
     assert_eq!(status, 404);
-}
-
-pub(super) async fn tenant_limits_refuse_alone<K: Backend>(fleet: Fleet<K>) {
-    as_tenant(&fleet, "    limits: {units: 2, objects: 3}\n").await;
-    let maps = |prefix: &str, count: usize| {
-        (0..count)
-            .map(|number| config(&format!("{prefix}{number}"), "1"))
-            .collect::<Vec<_>>()
-    };
-    for (name, count) in [("a", 2), ("b", 2), ("c", 1)] {
-        fleet.application(name, "");
-        fleet.manifests(name, maps(name, count));
-    }
-    let revision = fleet.commit();
-    let statuses = fleet.settled(&revision).await;
-    let told = problems(&statuses["c"]).join("\n");
-    assert!(
-        told.contains("more than 2 Applications (tenant.limits.units)"),
-        "{told}"
-    );
-    let refused: Vec<&str> = ["a", "b"]
-        .into_iter()
-        .filter(|name| statuses[*name].state == ApplicationState::Failed)
-        .collect();
-    assert_eq!(refused.len(), 1, "{statuses:#?}");
-    let told = problems(&statuses[refused[0]]).join("\n");
-    assert!(
-        told.contains("it renders 2 objects, beside 2 of other Applications of its repository: more than 3 (tenant.limits.objects)"),
-        "{told}"
-    );
-    // Room is found again, although the refused one renders the same.
-    let accepted = if refused[0] == "a" { "b" } else { "a" };
-    fleet.manifests(accepted, maps(accepted, 1));
-    fleet.commit();
-    fleet
-        .until("one makes room", |statuses| {
-            let status = &statuses[accepted];
-            status.state == ApplicationState::Synced && status.objects == 1
-        })
-        .await;
-    fleet.commit();
-    fleet
-        .until("both are applied", |statuses| {
-            let mut both = statuses.iter().filter(|(name, _)| *name != "c");
-            both.all(|(_, status)| status.state == ApplicationState::Synced)
-        })
-        .await;
 }
 
 pub(super) async fn tenant_depends_on_its_own_repository<K: Backend>(fleet: Fleet<K>) {

@@ -84,6 +84,13 @@ pub fn may_take_over(claims: &dyn ObjectClaims, application: &Name, owner: &Name
     !(claims.is_tenant(application) && claims.are_foreign(application, owner))
 }
 
+/// Returns why a tenant does not get an object that another repository declares.
+fn foreign_claimant_refusal(claimant: &Name) -> String {
+    format!(
+        "Application {claimant} of another repository declares it too, and comes before a tenant's"
+    )
+}
+
 /// Returns why a tenant does not get an object of another repository.
 pub fn foreign_owner_refusal(owner: &Name) -> String {
     format!(
@@ -215,7 +222,7 @@ pub fn decide_action(
             let earlier = others.iter().filter(|other| rank(other) < own);
             if let Some(first) = earlier.min_by_key(|other| rank(other)) {
                 if !may_take_over(claims, application, first) {
-                    return ObjectAction::Refuse(foreign_owner_refusal(first));
+                    return ObjectAction::Refuse(foreign_claimant_refusal(first));
                 }
                 return ObjectAction::Refuse(format!(
                     "Application {first} declares it too, and comes first by name; remove it from one of them"

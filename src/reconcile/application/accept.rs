@@ -25,6 +25,12 @@ use crate::{
 use std::{collections::HashSet, sync::Arc};
 use tokio::time::Instant;
 
+/// A revision with more objects than its tenant has room for.
+pub(crate) struct OverLimit {
+    accepted: Box<AcceptedRevision>,
+    keys: Box<[ObjectKey]>,
+}
+
 impl AppReconciler {
     /// Reports that another repository holds the name on this cluster, and touches nothing until
     /// it is released.
@@ -207,21 +213,13 @@ impl AppReconciler {
                 .drop_claim(&self.repository.name, &self.name);
             return Ok(());
         }
-        if let Some(why) = self.limit_exceeded(&accepted) {
-            self.refuse_revision(accepted.revision, why);
-            return Ok(());
-        }
         let resources = match self.cluster.client.resources().await {
             Ok(resources) => resources,
             Err(error) => return Err((Work::Apply(accepted), error)),
         };
-        let AcceptedRevision {
-            application,
-            revision,
-            rendered,
-        } = *accepted;
         let (desired, refused) = {
-            let (application, rendered) = (application.clone(), Arc::clone(&rendered));
+            let (application, rendered) =
+                (accepted.application.clone(), Arc::clone(&accepted.rendered));
             let kinds = ClusterKinds::new(&self.cluster.client, Arc::clone(&resources));
             let bytes = rendered
                 .manifests
@@ -232,6 +230,15 @@ impl AppReconciler {
             blocking::compute(bytes, plan).await
         };
         let desired = self.intern(desired);
+        if let Some(why) = self.limit_exceeded(&accepted, &desired) {
+            self.refuse_revision(accepted, &desired, why);
+            return Ok(());
+        }
+        let AcceptedRevision {
+            application,
+            revision,
+            rendered,
+        } = *accepted;
         let options = ReconcileOptions::new(&application, &self.cluster.health);
         self.unreadable = None;
         let entries = &self.inventory.entries;
@@ -286,29 +293,57 @@ impl AppReconciler {
     }
 
     /// Returns why the objects of a revision are more than a tenant may have.
-    fn limit_exceeded(&self, accepted: &AcceptedRevision) -> Option<String> {
-        let rights = &accepted.application.rights;
-        rights.tenant.as_ref()?;
-        let objects = accepted.rendered.manifests.len();
+    fn limit_exceeded(
+        &self,
+        accepted: &AcceptedRevision,
+        desired: &[DesiredObject],
+    ) -> Option<String> {
+        accepted.application.rights.tenant.as_ref()?;
         // Two Applications at once must not take the same room.
         let mut state = self.cluster.state();
-        let others = state.objects_of_others(&self.repository.name, &self.name);
-        let refusal = tenancy::objects_refusal(rights, objects, others);
-        if refusal.is_none() {
-            state.reserve_objects(&self.name, objects);
+        let keys = desired.iter().map(|one| &one.key);
+        let others = state.objects_of_others(&self.repository.name, &self.name, keys);
+        let objects = accepted.rendered.manifests.len();
+        let refusal = tenancy::objects_refusal(&accepted.application.rights, objects, others);
+        match refusal {
+            None => state.reserve_objects(&self.name, objects),
+            Some(_) => state.wait_for_room(&self.name),
         }
         refusal
     }
 
-    /// Leaves the last revision in force. The next one is judged again, also if it renders the
-    /// same: other Applications may have made room.
-    fn refuse_revision(&mut self, revision: String, why: String) {
+    /// Leaves the last revision in force, and keeps the refused one until there is room for it.
+    fn refuse_revision(
+        &mut self,
+        accepted: Box<AcceptedRevision>,
+        desired: &[DesiredObject],
+        why: String,
+    ) {
+        // A revision that renders the same is judged, too.
         self.handle.forget_rendering();
         let unreadable = Unreadable {
             reason: Reason::TenantRefused,
             message: Message::application(why),
         };
-        self.accept_unreadable(revision, unreadable);
+        self.accept_unreadable(accepted.revision.clone(), unreadable);
+        let keys = desired.iter().map(|one| one.key.clone()).collect();
+        self.over_limit = Some(OverLimit { accepted, keys });
+    }
+
+    /// Takes up a revision that was refused for its number of objects, if there is room now.
+    pub(super) fn try_over_limit(&mut self) {
+        if self.work.is_some() {
+            self.over_limit = None;
+        }
+        let has_room = |OverLimit { accepted, keys }: &mut OverLimit| {
+            let state = self.cluster.state();
+            let others = state.objects_of_others(&self.repository.name, &self.name, keys.iter());
+            let objects = accepted.rendered.manifests.len();
+            tenancy::objects_refusal(&accepted.application.rights, objects, others).is_none()
+        };
+        if let Some(OverLimit { accepted, .. }) = self.over_limit.take_if(has_room) {
+            self.work = Some(Work::Apply(accepted));
+        }
     }
 
     /// Shares the memory of equal keys among thousands of objects.

@@ -53,6 +53,7 @@ use crate::{
         plan::{AppliedState, Inventory, RolloutHistory},
     },
 };
+use accept::OverLimit;
 use assess::{Assessment, FailedObject};
 use former::FormerState;
 use futures::future::OptionFuture;
@@ -112,6 +113,7 @@ pub(crate) struct AppReconciler {
     /// Scopes that cannot be watched.
     pub(crate) unlisted: Unlisted,
     pub(crate) unreadable: Option<Unreadable>,
+    over_limit: Option<OverLimit>,
     /// The confirmation that was logged last.
     pub(crate) logged_confirmation: Option<Message>,
     /// Until when the API server may still execute an unanswered request.
@@ -182,6 +184,7 @@ impl AppReconciler {
             deleting: HashSet::new(),
             unlisted: Unlisted::default(),
             unreadable: None,
+            over_limit: None,
             logged_confirmation: None,
             answers_until: Instant::now(),
             failed_passes: 0,
@@ -293,6 +296,7 @@ impl AppReconciler {
             self.load().await?;
         }
         self.execute_requests();
+        self.try_over_limit();
         let has_new_work = self.work.is_some();
         self.accept_work().await?;
         self.save_terms().await?;

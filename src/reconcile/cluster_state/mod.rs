@@ -12,12 +12,14 @@ pub(crate) mod claims;
 pub(crate) mod observed;
 pub(crate) mod released;
 
+mod declared;
 mod events;
 mod ownership;
 mod records;
 mod watch_scope;
 mod watch_status;
 
+pub(crate) use declared::DeclaredNames;
 pub(crate) use ownership::{NameHolder, RECORD_TTL};
 pub(crate) use {
     watch_scope::WatchTrouble,
@@ -42,6 +44,7 @@ use crate::{
     },
     spec::HealthRule,
 };
+use declared::DeclaredRevision;
 use jiff::Timestamp;
 use records::RecordTable;
 use std::{
@@ -71,14 +74,6 @@ pub(crate) struct ClusterHandle {
     stop: CancellationToken,
 }
 
-/// The Applications that a repository declares for this cluster at a revision.
-struct DeclaredRevision {
-    revision: String,
-    names: BTreeSet<Name>,
-    /// Those whose manifests at the revision are not known yet.
-    unread: BTreeSet<Name>,
-}
-
 /// What is known of one Application, whether it has a task here or not.
 #[derive(Default)]
 struct AppEntry {
@@ -93,6 +88,8 @@ struct AppEntry {
     claimed: Vec<ObjectKey>,
     /// The number of objects of a tenant's Application.
     reserved: Option<usize>,
+    /// Whether others of its tenant leave no room for its objects.
+    waits_for_room: bool,
     /// Live objects whose health was judged by another rule than counts now.
     outdated: Vec<ObjectKey>,
     /// Whether a complete revision no longer declares it.
@@ -105,6 +102,14 @@ struct AppEntry {
     record_damaged: bool,
     /// When its record was last read on behalf of another Application.
     consulted: Option<Instant>,
+}
+
+impl AppEntry {
+    /// Counts the objects that it has room for.
+    fn objects(&self) -> usize {
+        let recorded = self.recorded.as_ref().map_or(0, |keys| keys.len());
+        self.reserved.unwrap_or(recorded)
+    }
 }
 
 #[derive(Default)]
@@ -200,45 +205,6 @@ impl ClusterState {
             declared.unread.insert(name.clone());
         }
         self.wake_all();
-    }
-
-    /// Replaces what a repository declares for this cluster.
-    ///
-    /// `retired` are recorded Applications that the revision no longer declares.
-    pub(crate) fn declare(
-        &mut self,
-        repository: &str,
-        revision: &str,
-        names: BTreeSet<Name>,
-        retired: BTreeSet<Name>,
-    ) {
-        for name in &names {
-            if let Some(entry) = self.applications.get_mut(name) {
-                entry.retired = false;
-            }
-        }
-        for name in retired {
-            self.application(&name).retired = true;
-        }
-        let is_read = |name: &Name| {
-            let entry = self.applications.get(name);
-            entry.is_some_and(|entry| entry.read_at.as_deref() == Some(revision))
-        };
-        let unread = names.iter().filter(|name| !is_read(name)).cloned();
-        let declared = DeclaredRevision {
-            revision: revision.to_owned(),
-            unread: unread.collect(),
-            names,
-        };
-        self.declared.insert(repository.to_owned(), declared);
-        self.wake_all();
-    }
-
-    /// Returns whether a revision is the newest one declared by a repository.
-    pub(crate) fn is_at(&self, repository: &str, revision: &str) -> bool {
-        self.declared
-            .get(repository)
-            .is_some_and(|declared| declared.revision == revision)
     }
 
     /// Claims the desired objects of an Application, and judges those observed before.
@@ -398,12 +364,6 @@ impl ClusterState {
             Some(place) => **place = observed,
             None => drop(self.objects.insert(key.clone(), Box::new(observed))),
         }
-    }
-
-    /// Returns the first unread Application of a repository, and how many there are.
-    pub(crate) fn unread(&self, repository: &str) -> Option<(Name, usize)> {
-        let unread = &self.declared.get(repository)?.unread;
-        Some((unread.first()?.clone(), unread.len()))
     }
 
     pub(crate) fn live(&self, key: &ObjectKey) -> Option<&LiveObject> {

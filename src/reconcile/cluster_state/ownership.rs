@@ -1,6 +1,6 @@
 //! Ownership of names and objects, between repositories and between processes.
 
-use super::{ClusterHandle, ClusterState, DeclaredRevision, claims::Claimants};
+use super::{AppEntry, ClusterHandle, ClusterState, DeclaredRevision, claims::Claimants};
 use crate::{
     core::name::Name,
     io::cluster::{ApplicationRecord, ClusterError},
@@ -226,23 +226,66 @@ impl ClusterState {
             .or_else(|| entry?.recorded_in.as_deref())
     }
 
-    /// Records how many objects an Application declares, before they are claimed.
+    /// Records how many objects an Application declares, before they are claimed; wakes those that
+    /// wait for room if there may be more.
     pub(crate) fn reserve_objects(&mut self, name: &Name, objects: usize) {
-        self.application(name).reserved = Some(objects);
+        let entry = self.application(name);
+        entry.waits_for_room = false;
+        let before = entry.objects();
+        entry.reserved = Some(objects);
+        if objects < before {
+            let waiting = self.applications.values();
+            waiting
+                .filter(|entry| entry.waits_for_room)
+                .filter_map(|entry| entry.wake.as_ref())
+                .for_each(|wake| wake.notify_one());
+        }
+    }
+
+    /// Has an Application woken when others of its repository may need less room.
+    pub(crate) fn wait_for_room(&mut self, name: &Name) {
+        self.application(name).waits_for_room = true;
     }
 
     /// Counts the objects of a repository's other Applications: those that are reserved, or else
     /// those that their records name.
-    pub(crate) fn objects_of_others(&self, repository: &str, except: &Name) -> usize {
+    ///
+    /// Applications that are no longer declared count until their objects are gone, without those
+    /// of `keys`, which are taken over.
+    pub(crate) fn objects_of_others<'k>(
+        &self,
+        repository: &str,
+        except: &Name,
+        keys: impl Iterator<Item = &'k ObjectKey> + Clone,
+    ) -> usize {
         let declared = self.declared.get(repository);
-        let names = declared.into_iter().flat_map(|declared| &declared.names);
-        let counts = names.filter(|name| *name != except).map(|name| {
-            self.applications.get(name).map_or(0, |entry| {
-                let recorded = entry.recorded.as_ref().map_or(0, |keys| keys.len());
-                entry.reserved.unwrap_or(recorded)
-            })
-        });
-        counts.sum()
+        let is_declared =
+            |name: &Name| declared.is_some_and(|declared| declared.names.contains(name));
+        let is_theirs = |entry: &AppEntry| match &entry.owner {
+            Some(owner) => owner.name == repository,
+            None => entry.recorded_in.as_deref() == Some(repository),
+        };
+        let mut count = 0;
+        for (name, entry) in self.applications.iter().filter(|(name, _)| *name != except) {
+            if is_declared(name) {
+                count += entry.objects();
+            } else if is_theirs(entry) {
+                let is_recorded = |key: &ObjectKey| {
+                    let recorded = entry.recorded.as_ref();
+                    recorded.is_some_and(|keys| keys.binary_search(key).is_ok())
+                };
+                let is_owned = |key: &ObjectKey| {
+                    let live = self.live(key);
+                    live.is_some_and(|live| live.owner.as_ref() == Some(name))
+                };
+                let moved = keys
+                    .clone()
+                    .filter(|key| is_recorded(key) || is_owned(key))
+                    .count();
+                count += entry.objects().saturating_sub(moved);
+            }
+        }
+        count
     }
 
     /// Returns another Application that may take an object over.

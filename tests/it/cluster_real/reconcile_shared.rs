@@ -11,6 +11,7 @@ use crate::{
         reconcile_repairs::{self, for_each_repair_scenario},
         reconcile_results::{self, for_each_result_scenario},
         reconcile_scenarios::{self, for_each_scenario},
+        reconcile_tenant_limits::{self, for_each_limit_scenario},
         reconcile_tenants::{self, for_each_tenant_scenario},
     },
     servers::kube::Kube,
@@ -30,6 +31,7 @@ macro_rules! run_on_real_server {
 }
 for_each_scenario!(run_on_real_server);
 for_each_tenant_scenario!(run_on_real_server);
+for_each_limit_scenario!(run_on_real_server);
 for_each_addition_scenario!(run_on_real_server);
 for_each_fairness_scenario!(run_on_real_server);
 for_each_kind_scenario!(run_on_real_server);
