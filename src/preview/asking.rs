@@ -53,6 +53,7 @@ struct ClusterPreview<'a> {
     down: OnceLock<String>,
     /// Set as soon as the cluster has responded once.
     answered: OnceLock<()>,
+    foreign_owners: reconcile::ForeignOwners,
     /// Records unresponsive clusters.
     clusters: &'a PreviewClusters,
 }
@@ -158,6 +159,7 @@ async fn of_cluster(
         until: Instant::now() + PATIENCE,
         down: OnceLock::new(),
         answered: OnceLock::new(),
+        foreign_owners: reconcile::ForeignOwners::default(),
         clusters,
     };
     let mut questions: Vec<BoxFuture<'_, DryRunAnswer>> = Vec::new();
@@ -216,7 +218,14 @@ impl ClusterPreview<'_> {
         }
         let identity =
             RequestIdentity::of(&application.name, application.service_account.as_deref());
-        let asked = reconcile::dry_run(self.cluster, &identity, one, application, None);
+        let asked = reconcile::dry_run(
+            self.cluster,
+            &identity,
+            one,
+            application,
+            None,
+            &self.foreign_owners,
+        );
         let asked = tokio::time::timeout_at(self.until, asked).await;
         if matches!(&asked, Ok(Ok(_))) || matches!(&asked, Ok(Err(refusal)) if !is_silence(refusal))
         {

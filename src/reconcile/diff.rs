@@ -6,6 +6,7 @@ mod foreign;
 mod namespaces;
 mod text;
 
+pub use foreign::ForeignOwners;
 pub(crate) use foreign::explain_missing;
 pub use text::unified_diff;
 
@@ -140,6 +141,7 @@ pub async fn diff_objects(
         application,
         inventory,
         missing_namespaces: Mutex::default(),
+        foreign_owners: ForeignOwners::default(),
     };
     let diffs: Vec<BoxFuture<'_, ObjectDiff>> = desired
         .iter()
@@ -163,6 +165,7 @@ struct Comparison<'a> {
     inventory: &'a Inventory,
     /// Missing namespaces that an apply would create.
     missing_namespaces: Mutex<BTreeSet<String>>,
+    foreign_owners: ForeignOwners,
 }
 
 impl Comparison<'_> {
@@ -177,7 +180,15 @@ impl Comparison<'_> {
         // Applying would run a Job again that has completed and is gone.
         let has_completed =
             entry.is_some_and(|entry| entry.ended(one.hash) == Some(RunEnd::Completed));
-        let result = dry_run(self.cluster, self.identity, one, self.application, applied).await;
+        let result = dry_run(
+            self.cluster,
+            self.identity,
+            one,
+            self.application,
+            applied,
+            &self.foreign_owners,
+        )
+        .await;
         match result {
             Ok(result) if one.honors_annotations && is_frozen(&result) => {}
             Ok(result) if result.live.is_none() && has_completed => {
@@ -380,6 +391,7 @@ pub async fn dry_run(
     one: &DesiredObject,
     application: &Application,
     applied: Option<&plan::AppliedState>,
+    foreign_owners: &ForeignOwners,
 ) -> Result<DryRunResult, ApplyRefusal> {
     let manifest = one.manifest.object().map_err(|error| {
         let problem = Box::new(ClusterProblem::Protocol {
@@ -401,7 +413,9 @@ pub async fn dry_run(
         .await
         .map_err(refusal)?;
     if let Some(live) = &live {
-        foreign::refuse(cluster, application, &one.key, live).await?;
+        foreign_owners
+            .refuse(cluster, application, &one.key, live)
+            .await?;
     }
     let ignore = observed::ignore_pointers(&application.ignore, &one.key);
     let watched = observed::WatchedManifest {

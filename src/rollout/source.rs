@@ -208,10 +208,11 @@ impl RolloutSource for FleetSource {
             return Ok(HashMap::new());
         }
         let recorded = self.reconciler.records(cluster).await?;
-        // A namesake of another repository has revisions that are not in the mirror: they count as
-        // before.
+        // The history of a namesake is another repository's. A damaged record names no owner.
+        let is_ours = |owner: &str| owner.is_empty() || owner == self.repository;
         Ok(recorded
             .into_iter()
+            .filter(|(_, recorded)| is_ours(&recorded.inventory.repository))
             .map(|(name, recorded)| (name, recorded.history.0))
             .collect())
     }

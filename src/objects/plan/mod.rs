@@ -84,6 +84,11 @@ pub fn may_take_over(claims: &dyn ObjectClaims, application: &Name, owner: &Name
     !(claims.is_tenant(application) && claims.are_foreign(application, owner))
 }
 
+/// Returns why an Application does not get an object that its owner declares.
+pub fn shared_claim_refusal(owner: &Name) -> String {
+    format!("it belongs to Application {owner}, which declares it too; remove it from one of them")
+}
+
 /// Returns why a tenant does not get an object that another repository declares.
 fn foreign_claimant_refusal(claimant: &Name) -> String {
     format!(
@@ -203,9 +208,7 @@ pub fn decide_action(
         Some(owner) if owner != application && !may_take_over(claims, owner, application) => {}
         Some(owner) if owner != application => match claims.claims(owner, &one.key) {
             Some(true) => {
-                return ObjectAction::Refuse(format!(
-                    "it belongs to Application {owner}, which declares it too; remove it from one of them"
-                ));
+                return ObjectAction::Refuse(shared_claim_refusal(owner));
             }
             Some(false) => {}
             None => {

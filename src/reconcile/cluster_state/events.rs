@@ -2,6 +2,7 @@
 
 use super::{ClusterHandle, GroupKind, observed, watch_status::WatchStatus};
 use crate::{
+    core::retry,
     events::{Event, EventReason},
     io::{
         cluster::{ClusterEvent, Resources, Watches},
@@ -12,7 +13,6 @@ use crate::{
         object::{Gvk, Object},
         plan::OWNER_LABELS,
     },
-    reconcile::application::back_off,
 };
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -24,6 +24,9 @@ use tokio::sync::mpsc;
 
 /// Bound of the event queue. A faster watch waits.
 const EVENT_QUEUE: usize = 256;
+
+/// The first and the longest delay before the watches of a kind are started again.
+const RESTART: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
 
 impl ClusterHandle {
     /// Ensures that kinds are watched, each in one version: the requested one, or another that the
@@ -88,7 +91,7 @@ impl ClusterHandle {
                 let kind = (gvk.group, gvk.kind);
                 let count = panics.entry(kind.clone()).or_default();
                 *count += 1;
-                self.restart_watches(kind, back_off(*count));
+                self.restart_watches(kind, retry::delay(*count, RESTART.0, RESTART.1));
             }
         }
     }

@@ -20,7 +20,7 @@ mod watch_scope;
 mod watch_status;
 
 pub(crate) use declared::DeclaredNames;
-pub(crate) use ownership::{NameHolder, RECORD_TTL};
+pub(crate) use ownership::{NameHolder, RECORD_TTL, inventory as recorded_inventory};
 pub(crate) use {
     watch_scope::WatchTrouble,
     watch_status::{Unlisted, WatchedScope},

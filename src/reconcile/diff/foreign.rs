@@ -3,14 +3,20 @@
 
 use super::ApplyRefusal;
 use crate::{
-    io::cluster::{ClusterClient, ClusterError, ClusterProblem},
+    core::name::Name,
+    io::cluster::{ApplicationRecord, ClusterClient, ClusterError, ClusterProblem},
     objects::{
         object::{Object, ObjectKey},
         plan, tenancy,
     },
-    reconcile::RecordedApplication,
+    reconcile::cluster_state::recorded_inventory,
     spec::{Application, rights::RepositoryRights},
 };
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+use tokio::sync::OnceCell;
 
 /// Says of a missing namespace that the tenant may not create it.
 pub(crate) fn explain_missing(rights: &RepositoryRights, mut error: ClusterError) -> ClusterError {
@@ -25,39 +31,90 @@ pub(crate) fn explain_missing(rights: &RepositoryRights, mut error: ClusterError
     error
 }
 
-/// Refuses a live object that the record of another repository's Application names.
+/// Owners of live objects, each with the reason why a tenant gets nothing of it.
 ///
-/// # Errors
-/// The refusal, as the real apply has it.
-pub(super) async fn refuse(
-    cluster: &ClusterClient,
-    application: &Application,
-    key: &ObjectKey,
-    live: &Object,
-) -> Result<(), ApplyRefusal> {
-    let rights = &application.rights;
-    let owner = plan::owner(live).filter(|owner| *owner != application.name);
-    let Some(owner) = owner.filter(|_| rights.tenant.is_some()) else {
-        return Ok(());
-    };
-    let record = cluster.record(&owner).await;
-    let record = record.map_err(|error| ApplyRefusal::new(error, None, None))?;
-    let is_foreign = record
-        .as_ref()
-        .map(RecordedApplication::from)
-        .is_some_and(|record| {
-            let inventory = record.inventory;
-            inventory.repository != rights.repository && inventory.entries.contains_key(key)
-        });
-    if !is_foreign {
-        return Ok(());
+/// Every record is read once.
+#[derive(Debug, Default)]
+pub struct ForeignOwners(Mutex<HashMap<Name, Arc<OnceCell<Option<String>>>>>);
+
+impl ForeignOwners {
+    /// Refuses a live object of another repository's Application.
+    ///
+    /// # Errors
+    /// The refusal, as the real apply has it.
+    pub(super) async fn refuse(
+        &self,
+        cluster: &ClusterClient,
+        application: &Application,
+        key: &ObjectKey,
+        live: &Object,
+    ) -> Result<(), ApplyRefusal> {
+        let rights = &application.rights;
+        let owner = plan::owner(live).filter(|owner| *owner != application.name);
+        let Some(owner) = owner.filter(|_| rights.tenant.is_some()) else {
+            return Ok(());
+        };
+        let cell = {
+            let mut cells = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(cells.entry(owner.clone()).or_default())
+        };
+        let read = || async {
+            let record = cluster.record(&owner).await?;
+            Ok(record.and_then(|record| refusal(&record, &rights.repository)))
+        };
+        let why = cell.get_or_try_init(read).await;
+        let why = why.map_err(|error| ApplyRefusal::new(error, None, None))?;
+        let Some(why) = why.clone() else {
+            return Ok(());
+        };
+        let error = ClusterError {
+            cluster: cluster.name().to_owned(),
+            subject: key.to_string(),
+            problem: Box::new(ClusterProblem::Refused { why }),
+        };
+        Err(ApplyRefusal::new(error, None, None))
     }
-    let error = ClusterError {
-        cluster: cluster.name().to_owned(),
-        subject: key.to_string(),
-        problem: Box::new(ClusterProblem::Refused {
-            why: plan::foreign_owner_refusal(&owner),
-        }),
-    };
-    Err(ApplyRefusal::new(error, None, None))
+}
+
+/// Returns why a tenant gets no object of an Application with this record.
+fn refusal(record: &ApplicationRecord, repository: &str) -> Option<String> {
+    let owner = &record.application;
+    match recorded_inventory(record) {
+        Some(inventory) => {
+            let is_foreign = !inventory.repository.is_empty() && inventory.repository != repository;
+            is_foreign.then(|| plan::foreign_owner_refusal(owner))
+        }
+        // Any object with its labels may be its own.
+        None => Some(plan::shared_claim_refusal(owner)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::objects::plan::{Inventory, text};
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn foreign_owner_is_judged_by_its_repository() {
+        let owner: Name = "shop/zone".parse().unwrap();
+        let of = |repository: &str| {
+            let inventory = Inventory {
+                repository: repository.to_owned(),
+                ..Inventory::default()
+            };
+            let data = BTreeMap::from([(text::INVENTORY.to_owned(), inventory.to_string())]);
+            refusal(&ApplicationRecord::new(owner.clone(), data), "team")
+        };
+        assert_eq!(of("team"), None);
+        assert_eq!(of(""), None);
+        // Also what its inventory does not name, as an object that it has just created.
+        assert_eq!(of("platform"), Some(plan::foreign_owner_refusal(&owner)));
+        let mut damaged = ApplicationRecord::new(owner.clone(), BTreeMap::new());
+        damaged.damaged = Some("a digest differs".to_owned());
+        assert_eq!(
+            refusal(&damaged, "team"),
+            Some(plan::shared_claim_refusal(&owner))
+        );
+    }
 }
