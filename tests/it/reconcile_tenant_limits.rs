@@ -5,7 +5,7 @@ use super::{
     support::fleet::{Backend, Fleet, config, problems},
 };
 use serde_json::{Value, json};
-use tagboat::reconcile::{ApplicationRequest, ApplicationState, ApplicationStatus, Reason};
+use tagboat::reconcile::{ApplicationState, ApplicationStatus, Reason};
 
 /// Calls a macro with the names of all scenarios of this file.
 macro_rules! for_each_limit_scenario {
@@ -13,7 +13,6 @@ macro_rules! for_each_limit_scenario {
         $run!(reconcile_tenant_limits:
             tenant_limits_refuse_alone,
             tenant_limit_swap_in_one_commit_is_applied,
-            tenant_limit_counts_removed_applications,
             tenant_rename_within_the_limit_is_applied,
             refused_application_keeps_prune_waiting,
         );
@@ -86,47 +85,6 @@ pub(super) async fn tenant_limit_swap_in_one_commit_is_applied<K: Backend>(fleet
             })
             .await;
     }
-}
-
-pub(super) async fn tenant_limit_counts_removed_applications<K: Backend>(fleet: Fleet<K>) {
-    as_tenant(&fleet, "    limits: {objects: 3}\n").await;
-    for name in ["old", "older"] {
-        fleet.application(name, ", prune: true, deletionPolicy: Delete");
-        fleet.manifests(name, maps(name, 1));
-    }
-    fleet.applied().await;
-    // Most of the repository is removed at once, so that the deletions wait for a confirmation.
-    fleet.undeclare("old");
-    fleet.undeclare("older");
-    fleet.application("new", "");
-    fleet.manifests("new", maps("new", 2));
-    let revision = fleet.commit();
-    let statuses = fleet.settled(&revision).await;
-    let status = &statuses["new"];
-    assert_eq!(status.reason, Reason::TenantRefused, "{status:#?}");
-    let told = problems(status).join("\n");
-    assert!(
-        told.contains("beside 2 of other Applications of its repository: more than 3"),
-        "{told}"
-    );
-    fleet
-        .until("the deletions wait", |statuses| {
-            ["old", "older"].iter().all(|name| {
-                statuses
-                    .get(*name)
-                    .is_some_and(|status| status.state == ApplicationState::ConfirmationRequired)
-            })
-        })
-        .await;
-    let confirmation = ApplicationRequest::ConfirmPrune(revision);
-    for name in ["old", "older"] {
-        assert!(fleet.reconciler.request(&fleet.name(name), &confirmation));
-    }
-    fleet
-        .until("there is room", |statuses| {
-            is_synced(statuses.get("new"), 2) && statuses.len() == 1
-        })
-        .await;
 }
 
 pub(super) async fn tenant_rename_within_the_limit_is_applied<K: Backend>(fleet: Fleet<K>) {

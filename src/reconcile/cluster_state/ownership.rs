@@ -250,8 +250,8 @@ impl ClusterState {
     /// Counts the objects of a repository's other Applications: those that are reserved, or else
     /// those that their records name.
     ///
-    /// Applications that are no longer declared count until their objects are gone, without those
-    /// of `keys`, which are taken over.
+    /// Undeclared Applications count, too, without those of `keys`, which are taken over; but not
+    /// those being removed: their prune waits until all others are read, and would wait for ever.
     pub(crate) fn objects_of_others<'k>(
         &self,
         repository: &str,
@@ -269,7 +269,7 @@ impl ClusterState {
         for (name, entry) in self.applications.iter().filter(|(name, _)| *name != except) {
             if is_declared(name) {
                 count += entry.objects();
-            } else if is_theirs(entry) {
+            } else if is_theirs(entry) && !entry.retired {
                 let is_recorded = |key: &ObjectKey| {
                     let recorded = entry.recorded.as_ref();
                     recorded.is_some_and(|keys| keys.binary_search(key).is_ok())
