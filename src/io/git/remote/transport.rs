@@ -16,6 +16,8 @@ impl Remote {
         &self,
         version: gix_transport::Protocol,
     ) -> Result<Box<dyn Transport + Send>, GitError> {
+        // What an earlier connection was refused explains no failure of this one.
+        self.refused_redirect.take();
         if self.url.scheme == gix::url::Scheme::File
             && !gix::path::from_bstr(self.url.path.as_bstr()).is_ok_and(|path| path.is_dir())
         {
@@ -182,6 +184,17 @@ fn authority(url: &Url) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn refused_redirect_ends_with_its_connection() {
+        let access = super::super::RemoteAccess::default();
+        let remote = Remote::new("file:///missing/fleet.git", Some("main"), access).unwrap();
+        let shared = remote.clone();
+        shared.refused_redirect.set("elsewhere.example.org".into());
+        let error = remote.transport(gix_transport::Protocol::V2);
+        assert!(matches!(error, Err(GitError::Denied { .. })));
+        assert_eq!(shared.refused_redirect.take(), None);
+    }
 
     #[test]
     fn redirect_hosts_table() {
