@@ -11,7 +11,7 @@ pub(super) fn is_readable_on_the_way(url: &str) -> bool {
         return false;
     };
     let is_loopback = match url.host() {
-        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        Some(Host::Domain(name)) => name == "localhost",
         Some(Host::Ipv4(address)) => address.is_loopback(),
         Some(Host::Ipv6(address)) => address.is_loopback(),
         None => true,
@@ -30,6 +30,8 @@ mod tests {
             ("HTTP://git.example.org/a", true),
             ("http://10.0.0.1:3000/a", true),
             ("http://localhost.example.org/a", true),
+            // Any resolver may be asked for it.
+            ("http://git.localhost/a", true),
             ("https://git.example.org/a", false),
             ("http://localhost:3000/a", false),
             ("http://127.0.0.2/a", false),
