@@ -101,22 +101,27 @@ async fn patient_scan_goes_on_and_is_found_later() {
 }
 
 #[tokio::test]
-async fn throttled_image_parks_no_other_image() {
+async fn throttled_anonymous_requests_park_one_owner() {
     let wire = Wire::start(|seen, _| match seen.path().contains("/team/app/") {
         true => reply(429, "").with("Retry-After", "21600"),
         false => tags(["1"]),
     })
     .await;
-    let registries = wire.registries(RegistryLogin::Anonymous);
-    let error = list_with(&wire, &registries).await.unwrap_err();
+    let shared = wire.registries(RegistryLogin::Anonymous);
+    let (greedy, modest) = (shared.owned_by("greedy"), shared.owned_by("modest"));
+    let error = list_with(&wire, &greedy).await.unwrap_err();
     assert!(
         matches!(error.problem, RegistryProblem::Throttled { .. }),
         "{error}"
     );
+    // The registry counts by address: each further image would learn its own 429.
+    for at in 0..300 {
+        let other = ImageRepository::new(&format!("{}/other/app{at}", wire.host)).unwrap();
+        greedy.list_tags(&other, None).await.unwrap_err();
+    }
+    assert_eq!(wire.seen().len(), 1, "nothing is sent while parked");
     let other = ImageRepository::new(&format!("{}/other/app", wire.host)).unwrap();
-    registries.list_tags(&other, None).await.unwrap();
-    list_with(&wire, &registries).await.unwrap_err();
-    assert_eq!(wire.seen().len(), 2, "the parked image is not asked for");
+    modest.list_tags(&other, None).await.unwrap();
 }
 
 #[tokio::test]

@@ -158,7 +158,7 @@ const MOST_LANES: usize = 4096;
 
 /// A host: its pace, its bound of requests in flight, and the rate limit of each lane.
 ///
-/// A lane is what the host counts requests by: a credential, or what is asked for without one. A
+/// A lane is what the host counts requests by: a credential, or all that is sent without one. A
 /// host that refuses the requests of one lane still gets those of the others.
 #[derive(Debug)]
 pub struct HttpHost {

@@ -61,6 +61,9 @@ pub struct Registries {
     shared: Arc<SharedRegistries>,
     /// The config repository that asks, where several share the hosts.
     owner: Option<Arc<str>>,
+    /// The lane of its requests without a credential. Registries count these by address; but what
+    /// one config repository provokes must not park the others.
+    anonymous_lane: Arc<str>,
 }
 
 struct SharedRegistries {
@@ -115,6 +118,7 @@ impl Registries {
         Ok(Self {
             shared,
             owner: None,
+            anonymous_lane: "anonymous".into(),
         })
     }
 
@@ -125,6 +129,7 @@ impl Registries {
         Self {
             shared: Arc::clone(&self.shared),
             owner: Some(owner.into()),
+            anonymous_lane: format!("anonymous, of {owner}").into(),
         }
     }
 
@@ -196,7 +201,7 @@ impl Registries {
     }
 
     /// Returns what is not sent for now, as host and lane, and for how long: a lane is the prefix
-    /// of a credential, or an image repository that is read without one.
+    /// of a credential, or all requests of a config repository without one.
     pub fn parked(&self) -> BTreeMap<(String, String), Duration> {
         self.shared.hosts.parked()
     }
@@ -235,7 +240,7 @@ impl Registries {
             timing: &self.shared.timing,
             owner: self.owner.as_deref(),
             lane: match entry.config.credentials {
-                RegistryLogin::Anonymous => repository.as_str(),
+                RegistryLogin::Anonymous => &self.anonymous_lane,
                 _ => &entry.config.prefix,
             },
         };
