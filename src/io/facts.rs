@@ -81,7 +81,8 @@ impl Scanner {
         }
     }
 
-    /// Returns a scanner that waits so long for each registry, and leaves the rest to `scans`.
+    /// Returns a scanner that waits so long in a pass for all answers of a registry, and leaves the
+    /// rest to `scans`.
     #[must_use]
     pub fn patient(&self, scans: &Arc<BackgroundScans>, longest: Duration) -> Self {
         Self {

@@ -36,8 +36,9 @@ impl ImageUpdater {
         self.finish(PassState::new(mode, rescan, now), now).await
     }
 
-    /// Runs a pass that waits no longer than `patience` for each registry. What takes longer goes
-    /// on, and [`ImageUpdater::background`] tells when it has ended.
+    /// Runs a pass that waits no longer than `patience` for each registry, for all its answers
+    /// together. What takes longer goes on, and [`ImageUpdater::background`] tells when it has
+    /// ended.
     pub async fn patient_pass(
         &self,
         rescan: &Rescan,
@@ -189,7 +190,13 @@ impl ImageUpdater {
             requests::list::once(context, snapshot, pass, report).await?;
         }
         let scanner = match pass.patience {
-            Some(patience) => self.scanner.patient(&self.background, patience),
+            Some(patience) => {
+                let policies = scopes.iter().flat_map(|scope| scope.policies.values());
+                let wanted: HashSet<_> = policies.map(|usage| &usage.policy.image).collect();
+                self.background
+                    .retain(|repository| wanted.contains(repository));
+                self.scanner.patient(&self.background, patience)
+            }
             None => self.scanner.clone(),
         };
         scan::repositories(self, &scanner, &scopes, pass, report).await;

@@ -54,7 +54,7 @@ fn slow_registry_stops_no_update_of_another() {
         (fleet.text("envs/dev/slow.yaml") == slow_file("1.1.0")).then_some(())
     });
     let named = format!(
-        "{}/team/slow: the registry has not answered within 5s",
+        "{}/team/slow: this pass has waited 5s for its registry",
         slow.host
     );
     assert_eq!(

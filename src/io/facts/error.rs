@@ -30,7 +30,7 @@ pub enum ScanError {
     },
     /// The registry has not answered yet; the scan goes on.
     #[error(
-        "{repository}: the registry has not answered within {}; the scan goes on, and so do other images",
+        "{repository}: this pass has waited {} for its registry; the scan goes on, and so do other images",
         schedule::show(*waited)
     )]
     Running {
