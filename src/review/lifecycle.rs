@@ -39,6 +39,8 @@ pub struct LifecycleInput<'a> {
     pub marker: Option<&'a Marker>,
     /// True if a text that may become better is due to be written again.
     pub text_due: bool,
+    /// True if its text was written unsigned and can be signed now.
+    pub unsigned: bool,
     /// True if it was opened a short while ago and lacks its labels.
     pub lacks_labels: bool,
     /// True if a foreign pull request is open from the branch, too.
@@ -340,7 +342,7 @@ fn change_desired(input: &LifecycleInput<'_>, content: &str) -> LifecycleStep {
     if request.labels.iter().any(|label| label == SUPERSEDED) {
         return because(RequestAction::RemoveLabels, "It is wanted again.");
     }
-    if let Some(reason) = stale_text(*marker, content, input.text_due) {
+    if let Some(reason) = stale_text(*marker, content, input) {
         return because(RequestAction::UpdateText, reason);
     }
     if input.lacks_labels {
@@ -365,11 +367,16 @@ fn outdated(request: &PullRequest, rebase: bool, target: &str) -> Option<String>
 }
 
 /// Returns why the text of a pull request must be written again, if it must.
-fn stale_text(marker: Option<&Marker>, content: &str, is_due: bool) -> Option<&'static str> {
+fn stale_text(
+    marker: Option<&Marker>,
+    content: &str,
+    input: &LifecycleInput<'_>,
+) -> Option<&'static str> {
     match marker {
         None => Some("Its text has no readable marker."),
         Some(marker) if marker.content != content => Some("The content of its text has changed."),
-        Some(marker) if marker.again && is_due => {
+        Some(_) if input.unsigned => Some("Its text is not signed yet."),
+        Some(marker) if marker.again && input.text_due => {
             Some("More may be known now than when it was written.")
         }
         Some(_) => None,

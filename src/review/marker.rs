@@ -6,7 +6,7 @@ use crate::core::{
     name::Name,
 };
 use serde::{Deserialize, Serialize};
-pub use signature::{MarkerKey, MarkerSubject};
+pub use signature::{MarkerKey, MarkerSubject, without_signature};
 use written::SerializedMarker;
 
 mod signature;

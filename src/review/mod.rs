@@ -28,6 +28,7 @@ pub use branch::{PREFIX, branch, folder};
 pub use group::{ChangeSet, FileChange, FileEdits, group, group_apart};
 pub use marker::{
     Marker, MarkerError, MarkerKey, MarkerScope, MarkerSubject, Proposed, ReleasedVersion,
+    without_signature,
 };
 pub use message::{CommitMessage, CommitMessageError, TRAILER, subject};
 pub use preview::{
@@ -35,7 +36,7 @@ pub use preview::{
     PreviewSummary, PreviewTrouble,
 };
 
-pub(crate) use types::is_login;
+pub(crate) use types::{is_login, same_text};
 
 use crate::core::{
     image::{Digest, ImageRepository, Tag},

@@ -132,6 +132,7 @@ pub(crate) fn pull_requests(input: &[u8]) {
         repository: "acme/fleet",
         head: "tagboat/dev",
         author: "tagboat[bot]",
+        number: Some(7),
     };
     assert!(!key.has_signed(subject, text), "nobody has this key");
     if let Ok(Some(marker)) = Marker::read(text) {

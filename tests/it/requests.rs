@@ -534,6 +534,23 @@ fn merge_uses_a_fresh_cluster_preview() {
     }
 }
 
+/// Each run has another key for its signatures, and the text may become better.
+#[test]
+fn improvable_text_is_kept_without_a_store() {
+    let reviewed = Reviewed::new("");
+    let previews = FakePreviews::new(troubled("cluster test cannot be asked", true));
+    let mut texts = Vec::new();
+    for _ in 0..3 {
+        let engine = reviewed.engine(&previews);
+        reviewed.pass_of(&engine, PassMode::Write, now());
+        drop(engine);
+        std::fs::remove_dir_all(reviewed.fleet.dir.path().join("store")).unwrap();
+        texts.push(reviewed.body());
+    }
+    assert!(texts[0].contains("\"again\":true"), "{}", texts[0]);
+    assert!(texts.iter().all(|text| *text == texts[0]), "{texts:#?}");
+}
+
 #[test]
 fn merge_repeats_an_old_preview() {
     let reviewed = Reviewed::new("autoMerge: {bump: [minor]}");

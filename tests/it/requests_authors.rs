@@ -2,8 +2,9 @@
 
 use super::{
     requests::{FILE, Reviewed, reviewed, states},
-    update_support::{deployment, environment, hours, now, policy, semver},
+    update_support::{deployment, environment, hours, hours_ago, now, policy, semver},
 };
+use jiff::Timestamp;
 use tagboat::{
     review::{Marker, ReleasedVersion},
     update::{PassMode, RequestState},
@@ -27,6 +28,28 @@ impl Reviewed {
             2
         );
         self.forge.rewrite(2, text).unwrap();
+    }
+
+    /// Runs a command in a process of its own.
+    fn run(&self, arguments: &[&str]) -> String {
+        let assert = self.fleet.tagboat(arguments).assert().success();
+        String::from_utf8_lossy(&assert.get_output().stdout).into_owned()
+    }
+
+    /// A person closes the bot's pull request, and then asks for its version.
+    fn closed_and_released(&self) {
+        self.pass(hours_ago(6));
+        self.forge.close(1, "ann").unwrap();
+        self.pass(hours_ago(5));
+        self.forge.set_clock(None);
+        let released = self.run(&["release", "prod", "default/web"]);
+        assert!(released.contains("pull request #2"), "{released}");
+    }
+
+    /// The versions that are held in the Environment.
+    fn held(&self, at: Timestamp) -> usize {
+        let report = self.pass(at);
+        policy(&report, "prod", "default/web").held.len()
     }
 
     fn lose_store(&self) {
@@ -185,4 +208,104 @@ fn untold_account_is_learned_by_opening() {
     world.fleet.publish("team/web", &["1.3.0"]);
     pass(hours(2));
     assert!(world.text_of(3).contains("hmac-sha256:"));
+}
+
+#[test]
+fn unsigned_hold_outlives_a_changed_account() {
+    let world = Reviewed::new("");
+    world.pass(now());
+    // As an earlier version wrote it.
+    let marker = Marker::read(&world.text_of(1)).unwrap().unwrap();
+    world.forge.rewrite(1, &marker.write(10_000, None)).unwrap();
+    world.forge.close(1, "ann").unwrap();
+    assert_eq!(world.held(hours(1)), 1);
+    world.forge.set_account(Some("successor"));
+    for round in 2..5 {
+        assert_eq!(world.held(hours(round)), 1);
+        assert_eq!(world.open(), Vec::<u64>::new());
+    }
+    // What people write there later takes nothing back either.
+    for text in ["", "<!-- tagboat:request {"] {
+        world.forge.rewrite(1, text).unwrap();
+        assert_eq!(world.held(hours(6)), 1, "{text}");
+    }
+}
+
+#[test]
+fn deleted_account_keeps_its_holds() {
+    for is_kept in [true, false] {
+        let world = Reviewed::new("");
+        world.pass(now());
+        world.forge.close(1, "ann").unwrap();
+        assert_eq!(world.held(hours(1)), 1);
+        world.forge.reassign(1, "ghost").unwrap();
+        world.forge.set_account(Some("successor"));
+        if !is_kept {
+            world.lose_store();
+        }
+        for round in 2..4 {
+            assert_eq!(world.held(hours(round)), 1, "store kept: {is_kept}");
+        }
+    }
+}
+
+#[test]
+fn release_by_an_untold_account_stays() {
+    let world = Reviewed::new("");
+    world.forge.set_account(None);
+    world.closed_and_released();
+    assert!(world.text_of(2).contains("hmac-sha256:"));
+    for _ in 0..3 {
+        let report = world.pass(Timestamp::now());
+        assert_eq!(world.open(), [2], "{report:#?}");
+    }
+    assert_eq!(world.run(&["holds"]), "nothing is held\n");
+}
+
+#[test]
+fn copied_release_lifts_no_hold() {
+    let world = Reviewed::new("");
+    world.closed_and_released();
+    let text = world.text_of(2);
+    world.forge.close(2, "ann").unwrap();
+    world.fleet.publish("team/web", &["1.2.0"]);
+    world.pass(Timestamp::now());
+    assert_eq!(world.open(), [3]);
+    let held = world.run(&["holds"]);
+    assert!(held.contains("ann closed pull request #2"), "{held}");
+    // The branch is the same, and the line is signed.
+    world.forge.set_clock(None);
+    world.forge.rewrite(3, &text).unwrap();
+    assert_eq!(world.run(&["holds"]), held);
+}
+
+#[test]
+fn stranger_is_found_once_the_account_is_known() {
+    let world = Reviewed::new("");
+    world.pass(now());
+    let text = forged(&world.text_of(1), "1.2.0");
+    world.forge.close(1, "ann").unwrap();
+    world.forge.open("mallory", BRANCH, "main", "hers").unwrap();
+    world.forge.rewrite(2, &text).unwrap();
+    world.forge.close(2, "ann").unwrap();
+    world.forge.set_account(None);
+    world.fleet.publish("team/web", &["1.2.0"]);
+    let engine = world.fleet.engine();
+    let mut warnings = Vec::new();
+    let mut held = |at| {
+        let report = world.pass_of(&engine, PassMode::Write, at);
+        warnings.extend(report.warnings.clone());
+        policy(&report, "prod", "default/web").held.len()
+    };
+    // Until then it can only make tagboat wait.
+    assert_eq!((held(hours(1)), world.open()), (2, vec![]));
+    world.fleet.publish("team/web", &["1.3.0"]);
+    held(hours(2));
+    assert_eq!(world.open(), [3]);
+    assert_eq!(held(hours(3)), 1);
+    assert_eq!(held(hours(4)), 1);
+    for said in ["which account the token belongs to", "mallory opened it"] {
+        let told = warnings.iter().filter(|warning| warning.contains(said));
+        assert_eq!(told.count(), 1, "{warnings:#?}");
+    }
 }

@@ -39,6 +39,7 @@ struct Model {
     request: Option<PullRequest>,
     marker: Option<Marker>,
     text_due: bool,
+    unsigned: bool,
     lacks_labels: bool,
     shared: bool,
     ended: Option<ClosedRequest>,
@@ -60,6 +61,7 @@ impl Model {
             request: Some(request()),
             marker: Some(Marker::new("prod", None, &[], "one".into())),
             text_due: false,
+            unsigned: false,
             lacks_labels: false,
             shared: false,
             ended: None,
@@ -84,6 +86,7 @@ impl Model {
             request: self.request.as_ref(),
             marker: self.marker.as_ref(),
             text_due: self.text_due,
+            unsigned: self.unsigned,
             lacks_labels: self.lacks_labels,
             shared: self.shared,
             ended: self.ended,
@@ -113,6 +116,7 @@ impl Model {
                 self.apply(RequestAction::UpdateText);
             }
             RequestAction::UpdateText => {
+                self.unsigned = false;
                 if let DesiredBranch::Change { content } = &self.desired {
                     self.marker = Some(Marker::new("prod", None, &[], content.clone()));
                 }
@@ -443,6 +447,12 @@ fn decide_each_state_has_its_step() {
             "",
         ),
         (
+            "unsigned",
+            Model::but(|m| m.unsigned = true),
+            UpdateText,
+            "not signed yet",
+        ),
+        (
             "all is known",
             Model::but(|m| m.text_due = true),
             UpToDate,
@@ -728,25 +738,25 @@ fn any_model() -> impl Strategy<Value = Model> {
         of(branch),
         of(request),
         of(marker),
-        any::<(bool, bool, bool)>(),
+        any::<(bool, bool, bool, bool)>(),
         ended,
         quota,
     )
-        .prop_map(
-            |(desired, branch, request, marker, (text_due, lacks_labels, shared), ended, quota)| {
-                Model {
-                    desired,
-                    branch,
-                    request,
-                    marker,
-                    text_due,
-                    lacks_labels,
-                    shared,
-                    ended,
-                    quota,
-                }
-            },
-        )
+        .prop_map(|(desired, branch, request, marker, flags, ended, quota)| {
+            let (text_due, unsigned, lacks_labels, shared) = flags;
+            Model {
+                desired,
+                branch,
+                request,
+                marker,
+                text_due,
+                unsigned,
+                lacks_labels,
+                shared,
+                ended,
+                quota,
+            }
+        })
 }
 
 proptest! {

@@ -1,12 +1,15 @@
-//! Signature of a marker: HMAC-SHA256 under a key of this tagboat, bound to one pull request.
+//! Signature of a marker: HMAC-SHA256 under a key of this tagboat.
 //!
-//! The signature covers the marker's text, the repository on the forge, the branch and the login
-//! of the account that opened the pull request. A copy in another account's pull request, in
-//! another repository or of another branch is therefore invalid.
+//! The signature covers the marker's text, the repository on the forge, the branch, the login of
+//! the account that opened the pull request and, once it is open, its number. A copy in another
+//! account's pull request, in another repository or of another branch is therefore invalid. A copy
+//! of an earlier text of the same pull request is valid, and so is one that was written before its
+//! number was known, in a later pull request of the branch.
 
 use super::{BEGIN, enclosed};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
 use ring::hmac;
+use std::borrow::Cow;
 
 /// The word before a signature, behind the marker's JSON.
 const ALGORITHM: &str = "hmac-sha256:";
@@ -30,6 +33,8 @@ pub struct MarkerSubject<'a> {
     pub head: &'a str,
     /// The login of the account that opened it.
     pub author: &'a str,
+    /// Its number; none before it is opened.
+    pub number: Option<u64>,
 }
 
 impl MarkerKey {
@@ -59,6 +64,22 @@ impl MarkerKey {
     }
 }
 
+/// Returns a text without the signature of its first marker: two texts that differ in nothing
+/// else say the same.
+pub fn without_signature(text: &str) -> Cow<'_, str> {
+    let inside = text
+        .split_once(BEGIN)
+        .and_then(|(before, rest)| Some((before, enclosed(rest)?)));
+    let Some((before, inside)) = inside else {
+        return Cow::Borrowed(text);
+    };
+    let end = before.len() + BEGIN.len() + inside.len();
+    match split(inside) {
+        (json, Some(_)) => Cow::Owned(format!("{before}{BEGIN}{json} {}", &text[end..])),
+        (_, None) => Cow::Borrowed(text),
+    }
+}
+
 /// Splits the content of a marker's comment into JSON and signature.
 pub(super) fn split(inside: &str) -> (&str, Option<&str>) {
     let inside = inside.trim();
@@ -76,7 +97,9 @@ fn signed_bytes(subject: MarkerSubject<'_>, json: &str) -> Vec<u8> {
     let author = subject.author.to_ascii_lowercase();
     let author = author.strip_suffix("[bot]").unwrap_or(&author);
     let mut bytes = DOMAIN.to_vec();
-    for part in [subject.repository, subject.head, author, json] {
+    let number = subject.number.map(|number| number.to_string());
+    let place = [subject.repository, subject.head, author].into_iter();
+    for part in place.chain(number.as_deref()).chain([json]) {
         bytes.extend((part.len() as u64).to_be_bytes());
         bytes.extend(part.as_bytes());
     }
@@ -91,6 +114,7 @@ mod tests {
         repository: "https://forge.example.org/api/v1 acme/fleet",
         head: "tagboat/prod/all",
         author: "tagboat",
+        number: Some(7),
     };
 
     fn marker() -> Marker {
@@ -123,6 +147,14 @@ mod tests {
                 ..SUBJECT
             },
             MarkerSubject {
+                number: Some(8),
+                ..SUBJECT
+            },
+            MarkerSubject {
+                number: None,
+                ..SUBJECT
+            },
+            MarkerSubject {
                 head: "tagboat/prod/allt",
                 author: "agboat",
                 ..SUBJECT
@@ -148,5 +180,23 @@ mod tests {
         let plain = marker().write(10_000, None);
         let signed = marker().write(10_000, Some((&key, SUBJECT)));
         assert_eq!(signed.len(), plain.len() + SIGNATURE_LENGTH);
+    }
+
+    #[test]
+    fn marker_signature_is_cut_out_of_a_text() {
+        let text = |key: Option<u8>| {
+            let key = key.map(|byte| MarkerKey::new(&[byte; 32]));
+            let line = marker().write(10_000, key.as_ref().map(|key| (key, SUBJECT)));
+            format!("before\n{line}\nafter")
+        };
+        for signed in [text(Some(7)), text(Some(8))] {
+            assert_ne!(signed, text(None));
+            assert_eq!(without_signature(&signed), text(None));
+        }
+        for whole in [text(None), "no marker".to_owned(), BEGIN.to_owned()] {
+            assert_eq!(without_signature(&whole), whole);
+        }
+        let other = text(Some(7)).replace("after", "later");
+        assert_ne!(without_signature(&other), text(None));
     }
 }

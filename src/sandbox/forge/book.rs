@@ -15,7 +15,7 @@ pub(super) struct SandboxPull {
     pub base: String,
     pub title: String,
     pub body: String,
-    author: String,
+    pub author: String,
     pub labels: BTreeSet<u64>,
     pub opened: Timestamp,
     pub updated: Timestamp,

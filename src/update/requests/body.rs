@@ -32,8 +32,8 @@ pub(crate) struct BodyInputs<'a> {
     pub(crate) head: ObjectId,
     /// The branch.
     pub(crate) branch: &'a str,
-    /// The author of the open pull request; none before it is opened.
-    pub(crate) author: Option<&'a str>,
+    /// Author and number of the open pull request; none before it is opened.
+    pub(crate) opened: Option<(&'a str, u64)>,
     /// See [`content`].
     pub(crate) content: &'a str,
     pub(crate) scans: &'a Scans,
@@ -148,11 +148,17 @@ pub(crate) async fn compose(context: RequestContext<'_>, inputs: &BodyInputs<'_>
     });
     let (set, limit) = (Arc::clone(set), forge.limits().body);
     let merging = merging(&set, environment);
-    let (branch, author) = (inputs.branch.to_owned(), inputs.author.map(str::to_owned));
+    let branch = inputs.branch.to_owned();
+    let opened = inputs
+        .opened
+        .map(|(author, number)| (author.to_owned(), number));
     let authors = context.authors();
     blocking(move || {
         let signer = authors.as_ref();
-        let signer = signer.and_then(|known| known.signer(&branch, author.as_deref()));
+        let opened = opened
+            .as_ref()
+            .map(|(author, number)| (author.as_str(), *number));
+        let signer = signer.and_then(|known| known.signer(&branch, opened));
         let story = MoveStory {
             environment: &set.environment,
             group: set.group.as_deref(),

@@ -37,6 +37,8 @@ pub(crate) struct RequestNotes {
     pub(crate) commented: Option<String>,
     /// When a text was last written that may become better.
     pub(crate) text_written: Option<Timestamp>,
+    /// The text that this process opened it with, if it must be signed yet.
+    pub(crate) unsigned_text: Option<String>,
     pub(crate) labels_checked: bool,
     /// A merge that the forge has refused.
     pub(crate) refusal: Option<MergeRefusal>,
@@ -52,7 +54,30 @@ impl SharedRequestCache {
 }
 
 impl RequestCache {
+    /// Adds a login of the bot's account. Ended pull requests that were judged without it are
+    /// listed and judged again by the next pass.
+    pub(crate) fn add_login(&mut self, login: &str) {
+        let Some(authors) = &mut self.authors else {
+            return;
+        };
+        if Arc::make_mut(authors).learn(login) && self.ended.has_doubtful() {
+            self.ended.since = None;
+        }
+    }
+
     pub(crate) fn note(&mut self, number: u64) -> &mut RequestNotes {
         self.notes.entry(number).or_default()
+    }
+    /// Notes that a text was written now; with it, if it must be signed yet.
+    pub(crate) fn note_text(&mut self, number: u64, now: Timestamp, unsigned: Option<String>) {
+        let notes = self.note(number);
+        notes.text_written = Some(now);
+        notes.unsigned_text = unsigned;
+    }
+
+    /// Tells whether the text of a pull request must be signed yet.
+    pub(crate) fn must_sign(&self, number: u64) -> bool {
+        let notes = self.notes.get(&number);
+        notes.is_some_and(|notes| notes.unsigned_text.is_some())
     }
 }

@@ -42,15 +42,15 @@ pub(crate) struct EndedRequest {
     pub(crate) marker: Option<Marker>,
     /// True if another updater declares its Environment.
     pub(crate) foreign: bool,
-    /// True if another account opened it from the bot's branch: it decides nothing.
-    pub(crate) by_stranger: bool,
+    /// Who opened it: a pull request of a stranger decides nothing.
+    pub(crate) authorship: Authorship,
 }
 
 impl EndedRequest {
     fn new(
         request: &forge::PullRequest,
         how: ClosedRequest,
-        marker: Option<Marker>,
+        (authorship, marker): (Authorship, Option<Marker>),
         now: Timestamp,
     ) -> Self {
         let forge::PullRequest {
@@ -75,8 +75,12 @@ impl EndedRequest {
             commit,
             marker,
             foreign: false,
-            by_stranger: false,
+            authorship,
         }
+    }
+
+    fn is_of_stranger(&self) -> bool {
+        self.authorship == Authorship::Stranger
     }
 }
 
@@ -103,7 +107,9 @@ impl EndedRequests {
     ) -> impl Iterator<Item = (u64, &'s EndedRequest)> {
         self.all
             .iter()
-            .filter(move |(_, ended)| !ended.foreign && !ended.by_stranger && ended.base == base)
+            .filter(move |(_, ended)| {
+                !ended.foreign && !ended.is_of_stranger() && ended.base == base
+            })
             .map(|(number, ended)| (*number, ended))
     }
 
@@ -123,22 +129,15 @@ impl EndedRequests {
             forge::RequestStatus::Closed => ClosedRequest::Closed,
         };
         let known = self.all.get(&request.number);
-        let authorship = authors.map_or(Authorship::Stranger, |known| known.authorship(request));
-        let (marker, doubt) = match (authorship, Marker::read(&request.body)) {
-            (Authorship::Stranger, Ok(None)) => (None, None),
-            (Authorship::Stranger, _) => (
-                None,
-                Some(format!("{} opened it, who is not the bot", request.author)),
-            ),
-            (Authorship::Signed, Ok(marker)) => (marker, None),
-            // Whoever may edit texts cannot replace what was read before.
-            (Authorship::Account, Ok(marker)) => (
-                known.and_then(|known| known.marker.clone()).or(marker),
-                None,
-            ),
-            (_, Err(error)) => (None, Some(error.to_string())),
-        };
-        if let Some(doubt) = doubt.filter(|_| how == ClosedRequest::Closed && known.is_none()) {
+        let fresh = authors.map_or(Authorship::Stranger, |known| known.authorship(request));
+        let Judgement {
+            authorship,
+            marker,
+            doubt,
+        } = Judgement::new(known, fresh, request);
+        // It appears once: for a new one, and for one that has held something back until now.
+        let is_news = known.is_none_or(|known| known.marker.is_some());
+        if let Some(doubt) = doubt.filter(|_| how == ClosedRequest::Closed && is_news) {
             warnings.push(format!(
                 "pull request #{} ({}) was closed by hand, but {}: it holds nothing back",
                 request.number,
@@ -161,8 +160,7 @@ impl EndedRequests {
             EndedRequest {
                 at,
                 by,
-                by_stranger: authorship == Authorship::Stranger,
-                ..EndedRequest::new(request, how, marker, now)
+                ..EndedRequest::new(request, how, (authorship, marker), now)
             },
         );
     }
@@ -171,8 +169,21 @@ impl EndedRequests {
     pub(crate) fn end(&mut self, request: &forge::PullRequest, how: ClosedRequest, now: Timestamp) {
         let marker = Marker::of(request);
         self.recent.add(request, marker.as_ref());
+        // The listing that shows it judges it.
+        let known = (Authorship::Unknown, marker);
         self.all
-            .insert(request.number, EndedRequest::new(request, how, marker, now));
+            .insert(request.number, EndedRequest::new(request, how, known, now));
+    }
+
+    /// Tells whether there are any that another login of the bot could have opened.
+    pub(crate) fn has_doubtful(&self) -> bool {
+        let is_doubtful = |request: &EndedRequest| {
+            matches!(
+                request.authorship,
+                Authorship::Unknown | Authorship::Stranger
+            )
+        };
+        self.all.values().any(is_doubtful)
     }
 
     /// Returns how the latest pull request of a branch ended.
@@ -208,7 +219,7 @@ impl EndedRequests {
             .all
             .range(..number)
             .map(|(_, ended)| ended)
-            .filter(|ended| ended.head == request.head && !ended.by_stranger);
+            .filter(|ended| ended.head == request.head && !ended.is_of_stranger());
         by_bot
             && request
                 .opened
@@ -218,10 +229,9 @@ impl EndedRequests {
 
     /// Returns the pull requests that people closed.
     pub(crate) fn closed(&self) -> impl Iterator<Item = (u64, &EndedRequest)> {
-        let closed = self
-            .all
-            .iter()
-            .filter(|(_, request)| request.how == ClosedRequest::Closed && !request.by_stranger);
+        let closed = self.all.iter().filter(|(_, request)| {
+            request.how == ClosedRequest::Closed && !request.is_of_stranger()
+        });
         closed
             .filter(|(number, request)| !self.is_swept(**number, request))
             .map(|(number, request)| (*number, request))
@@ -325,6 +335,43 @@ impl EndedRequests {
     }
 }
 
+/// Who opened a pull request that has ended, and what it says.
+struct Judgement {
+    authorship: Authorship,
+    marker: Option<Marker>,
+    /// The reason why its marker does not count.
+    doubt: Option<String>,
+}
+
+impl Judgement {
+    fn new(known: Option<&EndedRequest>, fresh: Authorship, request: &forge::PullRequest) -> Self {
+        let before = known.and_then(|known| Some((known.authorship, known.marker.clone()?)));
+        let (authorship, marker, doubt) = match (before, fresh, Marker::read(&request.body)) {
+            // The bot's account may change or be deleted, and people may edit the text: neither
+            // takes back what was read before.
+            (Some((own @ (Authorship::Signed | Authorship::Account), marker)), ..) => {
+                (own, Some(marker), None)
+            }
+            (_, Authorship::Signed, Ok(marker)) => (fresh, marker, None),
+            (Some((_, marker)), Authorship::Account | Authorship::Unknown, _) => {
+                (fresh, Some(marker), None)
+            }
+            (_, Authorship::Stranger, Ok(None)) => (fresh, None, None),
+            (_, Authorship::Stranger, _) => {
+                let doubt = format!("{} opened it, who is not the bot", request.author);
+                (fresh, None, Some(doubt))
+            }
+            (_, _, Ok(marker)) => (fresh, marker, None),
+            (_, _, Err(error)) => (fresh, None, Some(error.to_string())),
+        };
+        Self {
+            authorship,
+            marker,
+            doubt,
+        }
+    }
+}
+
 /// Tells whether a step is the proposed one.
 fn is_of(row: &Proposed, policy: &ImagePolicy, step: &HeldMove) -> bool {
     let ours = row.policy == policy.name && row.repository == policy.image;
@@ -392,7 +439,7 @@ mod tests {
                 commit: Some("c".to_owned()),
                 marker: Some(marker.clone()),
                 foreign: false,
-                by_stranger: false,
+                authorship: Authorship::Signed,
             };
             let known = EndedRequests {
                 all: BTreeMap::from([(1, ended)]),

@@ -6,6 +6,7 @@
 
 use super::{
     RequestContext,
+    authors::Authorship,
     closed::{EndedRequest, EndedRequests},
 };
 use crate::{
@@ -32,6 +33,15 @@ struct StoredClosure {
     by: Option<Option<String>>,
     author: String,
     marker: Marker,
+    /// Earlier versions stored only what they took for the bot's.
+    #[serde(default = "StoredClosure::earlier")]
+    authorship: Authorship,
+}
+
+impl StoredClosure {
+    fn earlier() -> Authorship {
+        Authorship::Account
+    }
 }
 
 fn key(place: &spec::ForgeSpec) -> String {
@@ -49,6 +59,7 @@ impl EndedRequests {
                 by,
                 author,
                 marker,
+                authorship,
                 ..
             } = request.clone();
             Some(StoredClosure {
@@ -60,6 +71,7 @@ impl EndedRequests {
                 by,
                 author,
                 marker: marker?,
+                authorship,
             })
         };
         self.closed().filter_map(row).collect()
@@ -100,7 +112,7 @@ pub(crate) async fn load(context: RequestContext<'_>, report: &mut PassReport) {
             commit: None,
             marker: Some(closure.marker),
             foreign: false,
-            by_stranger: false,
+            authorship: closure.authorship,
         };
         ended.all.entry(closure.number).or_insert(request);
     }

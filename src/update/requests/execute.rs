@@ -20,6 +20,7 @@ use crate::{
             self, BranchCommits, BranchInfo, DesiredBranch, LifecycleInput, LifecycleStep, REBASE,
             RequestAction, RequestQuota, SUPERSEDED,
         },
+        without_signature,
     },
     update::{
         FailureReport, PassMode, RequestState,
@@ -76,6 +77,7 @@ impl RequestReconciler<'_> {
             text_due: notes
                 .and_then(|notes| notes.text_written)
                 .is_none_or(|written| self.now.duration_since(written) >= HOUR),
+            unsigned: notes.is_some_and(|notes| notes.unsigned_text.is_some()),
             lacks_labels: request.is_some_and(lacks_labels),
             shared: self.is_shared(&item.branch),
             ended: cache.ended.last(&item.branch, target),
@@ -288,7 +290,9 @@ impl RequestReconciler<'_> {
         let branch = self.branches.get(&item.branch)?;
         let inputs = BodyInputs {
             branch: &item.branch,
-            author: self.request(item).map(|request| request.author.as_str()),
+            opened: self
+                .request(item)
+                .map(|request| (request.author.as_str(), request.number)),
             set,
             snapshot: self.snapshot,
             base: branch.parent?,
@@ -307,7 +311,7 @@ impl RequestReconciler<'_> {
         item: &DesiredRequest<'_>,
         set: &Arc<ChangeSet>,
     ) -> Result<StepOutcome, GitError> {
-        if let Err(error) = authors::ask_login(self.context).await {
+        if let Err(error) = authors::ask_login(self.context, &mut self.warnings).await {
             return Ok(Self::failure(&error));
         }
         let Some(ComposedBody { title, body }) = self.compose(item, set).await else {
@@ -338,11 +342,12 @@ impl RequestReconciler<'_> {
                     self.foreign.push(foreign);
                     return Ok(StepOutcome::Quiet);
                 }
-                self.context
-                    .cache
-                    .lock()
-                    .note(opened.request.number)
-                    .text_written = Some(self.now);
+                let is_unsigned = !opened.found
+                    && authors.is_some_and(|known| known.lacks_signature(&opened.request));
+                let unsigned = is_unsigned.then(|| opened.request.body.clone());
+                let number = opened.request.number;
+                let cache = self.context.cache;
+                cache.lock().note_text(number, self.now, unsigned);
                 self.progress
                     .states
                     .insert(item.branch.clone(), RequestState::Opened);
@@ -414,18 +419,25 @@ impl RequestReconciler<'_> {
         let Some(ComposedBody { title, body }) = self.compose(item, set).await else {
             return Ok(StepOutcome::Quiet);
         };
+        let must_sign = self.context.cache.lock().must_sign(request.number);
+        // A signature under another key is no reason to write a text again.
+        let is_same = body == request.body
+            || (!must_sign && without_signature(&body) == without_signature(&request.body));
         let change = forge::RequestPatch {
-            title: Some(title.clone()).filter(|title| *title != request.title),
-            body: Some(body.clone()).filter(|body| *body != request.body),
+            title: Some(title).filter(|title| *title != request.title),
+            body: Some(body).filter(|_| !is_same),
         };
         if let Err(error) = self.context.forge.update(request, &change).await {
             return Ok(Self::failure(&error));
         }
-        self.context.cache.lock().note(request.number).text_written = Some(self.now);
+        let cache = self.context.cache;
+        cache.lock().note_text(request.number, self.now, None);
+        let is_changed = change != forge::RequestPatch::default();
         self.change(request.number, |request| {
-            (request.title, request.body) = (title, body)
+            request.title = change.title.unwrap_or_else(|| request.title.clone());
+            request.body = change.body.unwrap_or_else(|| request.body.clone());
         });
-        if change != forge::RequestPatch::default() {
+        if is_changed {
             self.progress
                 .states
                 .entry(item.branch.clone())

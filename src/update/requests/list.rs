@@ -3,18 +3,13 @@
 //!
 //! A pull request that a person closed holds back what it proposed.
 
-use super::{
-    RequestContext,
-    authors::{self, Authorship},
-    closed::EndedRequest,
-    closed_store, ownership,
-};
+use super::{RequestContext, authors, closed::EndedRequest, closed_store, ownership};
 use crate::{
     io::{
         forge::{self, Forge, ForgeError, ForgeProblem, RequestFilter, RequestList},
         git::GitError,
     },
-    review::{Marker, PREFIX},
+    review::{Marker, PREFIX, same_text},
     update::{
         FailureReport, PassReport, RepoSnapshot,
         pass_state::{PassState, RequestPhase},
@@ -79,7 +74,7 @@ pub(crate) async fn for_holds(
 
 /// Reads the ownership of pull requests, which depends on the declarations and so on the snapshot,
 /// and the held versions that the open ones propose again. If these could not be listed, what was
-/// known before stays. A marker lifts a hold only if it is signed.
+/// known before stays. A marker lifts a hold only if it is signed for its pull request's number.
 async fn learn_released(
     context: RequestContext<'_>,
     snapshot: &RepoSnapshot,
@@ -87,11 +82,18 @@ async fn learn_released(
 ) -> Result<(), GitError> {
     let ownership = ownership::read(context, snapshot, open.unwrap_or_default()).await?;
     if let (Some(open), Some(authors)) = (open, context.authors()) {
+        let cache = &mut context.cache.lock();
+        // This process wrote the text, and has not signed it yet.
+        let is_unsigned = |request: &forge::PullRequest| {
+            let notes = cache.notes.get(&request.number);
+            let unsigned = notes.and_then(|notes| notes.unsigned_text.as_deref());
+            unsigned.is_some_and(|text| same_text(text, &request.body))
+        };
         let mut released = Vec::new();
         for marker in open
             .iter()
             .filter(|request| request.base == context.target())
-            .filter(|request| authors.authorship(request) == Authorship::Signed)
+            .filter(|request| authors.is_signed_for_number(request) || is_unsigned(request))
             .filter_map(Marker::of)
             .filter(|marker| ownership.is_ours(marker))
         {
@@ -99,7 +101,7 @@ async fn learn_released(
             let versions = marker.released.into_iter();
             released.extend(versions.map(|version| (environment.clone(), version)));
         }
-        context.cache.lock().released = released;
+        cache.released = released;
     }
     Ok(())
 }
@@ -118,7 +120,9 @@ async fn list(
     // In this order: what ends between the two calls is in both lists, not in none.
     let open = context.forge.list(RequestFilter::Open, PREFIX).await;
     let mut open = open.map_err(at_forge)?;
-    authors::ask(context, &open).await.map_err(at_forge)?;
+    authors::ask(context, &open, &mut report.warnings)
+        .await
+        .map_err(at_forge)?;
     learn_ended(context, report, now).await.map_err(at_forge)?;
     {
         let mut cache = context.cache.lock();
@@ -153,7 +157,7 @@ async fn learn_ended(
     if let Some(back) = listed.back_to {
         report.warnings.push(unread(forge, back));
     }
-    authors::ask(context, &listed.requests).await?;
+    authors::ask(context, &listed.requests, &mut report.warnings).await?;
     let authors = context.authors();
     let closer_unknown = {
         let ended = &mut cache.lock().ended;
@@ -175,7 +179,9 @@ async fn learn_ended(
         }
         // Whatever the forge has shown need not be read again. An imported pull request may have a
         // time in the future, which must not hide what happens until then.
-        ended.since = latest.map(|latest| latest.min(now)).max(since);
+        if ended.since == since {
+            ended.since = latest.map(|latest| latest.min(now)).max(since);
+        }
         ended.all.retain(|_, request| request.at >= oldest);
         ended.closer_unknown(MOST_ASKED)
     };
