@@ -65,9 +65,35 @@ fn slow_registry_stops_no_update_of_another() {
     );
 }
 
+/// The time of a question to the daemon: the shortest of three, because other work of the machine
+/// only adds to it.
+fn answer_time(fleet: &Fleet) -> Duration {
+    let ask = |_| {
+        let begun = Instant::now();
+        let answered = fleet.tagboat(&["policies"]).output().unwrap();
+        let errors = String::from_utf8_lossy(&answered.stderr).into_owned();
+        assert!(!errors.contains("no daemon runs"), "{errors}");
+        begun.elapsed()
+    };
+    (0..3).map(ask).min().unwrap()
+}
+
+/// The time from SIGTERM to the end of the process.
+fn ending_time(mut daemon: Daemon) -> Duration {
+    let begun = Instant::now();
+    daemon.terminate();
+    assert!(daemon.ended().success());
+    begun.elapsed()
+}
+
 #[test]
 fn comments_without_end_leave_the_daemon_alive() {
     let fleet = fleet("1s", &EVERY_SECOND);
+    // The same machine without the hostile repositories.
+    let daemon = Daemon::start(&fleet, "info");
+    until(&fleet, &["web:1.1.0", "db:1.0.0"]);
+    let quiet = (answer_time(&fleet), ending_time(daemon));
+    fleet.publish("team/web", &["1.2.0"]);
     let marked: String = (0..200_000)
         .map(|index| format!("v{index}: 1.0.0 # {{\"$imagepolicy\": \"default:web:tag\"}}\n"))
         .collect();
@@ -103,17 +129,9 @@ fn comments_without_end_leave_the_daemon_alive() {
             ..EVERY_SECOND
         },
     );
-    let mut daemon = Daemon::start(&fleet, "info");
-    // A debug build on a busy machine takes its time to start a process.
-    let soon = Duration::from_secs(10);
-    let asked = Instant::now();
-    let answered = fleet.tagboat(&["policies"]).output().unwrap();
-    assert!(
-        asked.elapsed() < soon,
-        "{:?}: {answered:?}",
-        asked.elapsed()
-    );
-    until(&fleet, &["web:1.1.0", "db:1.0.0"]);
+    let daemon = Daemon::start(&fleet, "info");
+    let answered = answer_time(&fleet);
+    until(&fleet, &["web:1.2.0", "db:1.0.0"]);
     for said in [
         "has 200000 image references",
         "further notes about this file",
@@ -122,8 +140,11 @@ fn comments_without_end_leave_the_daemon_alive() {
     }
     let told = daemon.text().lines().count();
     assert!(told < 2_000, "{told} lines");
-    let ending = Instant::now();
-    daemon.terminate();
-    assert!(daemon.ended().success());
-    assert!(ending.elapsed() < soon, "{:?}", ending.elapsed());
+    let loaded = (answered, ending_time(daemon));
+    let second = Duration::from_secs(1);
+    assert!(
+        loaded.0 < quiet.0 * 2 + second && loaded.1 < quiet.1 * 2 + second,
+        "answer and end: {loaded:?}, without hostile repositories {quiet:?}"
+    );
+    println!("answer and end: {loaded:?}, without hostile repositories {quiet:?}");
 }
