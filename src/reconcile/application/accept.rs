@@ -302,7 +302,7 @@ impl AppReconciler {
         // Two Applications at once must not take the same room.
         let mut state = self.cluster.state();
         let keys = desired.iter().map(|one| &one.key);
-        let others = state.objects_of_others(&self.repository.name, &self.name, keys);
+        let others = state.objects_of_others(&self.repository.name, &self.name, &keys);
         let objects = accepted.rendered.manifests.len();
         let refusal = tenancy::objects_refusal(&accepted.application.rights, objects, others);
         match refusal {
@@ -337,7 +337,7 @@ impl AppReconciler {
         }
         let has_room = |OverLimit { accepted, keys }: &mut OverLimit| {
             let state = self.cluster.state();
-            let others = state.objects_of_others(&self.repository.name, &self.name, keys.iter());
+            let others = state.objects_of_others(&self.repository.name, &self.name, &keys.iter());
             let objects = accepted.rendered.manifests.len();
             tenancy::objects_refusal(&accepted.application.rights, objects, others).is_none()
         };

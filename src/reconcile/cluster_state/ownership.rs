@@ -256,7 +256,7 @@ impl ClusterState {
         &self,
         repository: &str,
         except: &Name,
-        keys: impl Iterator<Item = &'k ObjectKey> + Clone,
+        keys: &(impl Iterator<Item = &'k ObjectKey> + Clone),
     ) -> usize {
         let declared = self.declared.get(repository);
         let is_declared =
