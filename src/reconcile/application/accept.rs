@@ -327,7 +327,7 @@ impl AppReconciler {
         };
         self.accept_unreadable(accepted.revision.clone(), unreadable);
         let keys = desired.iter().map(|one| one.key.clone()).collect();
-        self.over_limit = Some(OverLimit { accepted, keys });
+        self.over_limit = Some(Box::new(OverLimit { accepted, keys }));
     }
 
     /// Takes up a revision that was refused for its number of objects, if there is room now.
@@ -335,14 +335,15 @@ impl AppReconciler {
         if self.work.is_some() {
             self.over_limit = None;
         }
-        let has_room = |OverLimit { accepted, keys }: &mut OverLimit| {
+        let has_room = |over: &mut Box<OverLimit>| {
+            let OverLimit { accepted, keys } = &**over;
             let state = self.cluster.state();
             let others = state.objects_of_others(&self.repository.name, &self.name, &keys.iter());
             let objects = accepted.rendered.manifests.len();
             tenancy::objects_refusal(&accepted.application.rights, objects, others).is_none()
         };
-        if let Some(OverLimit { accepted, .. }) = self.over_limit.take_if(has_room) {
-            self.work = Some(Work::Apply(accepted));
+        if let Some(over) = self.over_limit.take_if(has_room) {
+            self.work = Some(Work::Apply(over.accepted));
         }
     }
 

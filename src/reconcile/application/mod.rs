@@ -113,7 +113,8 @@ pub(crate) struct AppReconciler {
     /// Scopes that cannot be watched.
     pub(crate) unlisted: Unlisted,
     pub(crate) unreadable: Option<Unreadable>,
-    over_limit: Option<OverLimit>,
+    /// Boxed: few tasks have one.
+    over_limit: Option<Box<OverLimit>>,
     /// The confirmation that was logged last.
     pub(crate) logged_confirmation: Option<Message>,
     /// Until when the API server may still execute an unanswered request.

@@ -21,7 +21,7 @@ use tagboat::{
 };
 
 /// The scopes of a token for everything that the bot does.
-pub(super) const SCOPES: [&str; 2] = ["write:repository", "write:issue"];
+pub(super) const SCOPES: [&str; 3] = ["write:repository", "write:issue", "read:user"];
 
 pub(super) struct World {
     pub gitea: &'static Gitea,
