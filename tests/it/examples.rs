@@ -334,7 +334,8 @@ fn container_has_no_demo_and_no_root() {
     let last = text.rsplit("\nFROM ").next().unwrap();
     assert!(text.contains("cargo build --release --locked --no-default-features"));
     assert!(
-        last.contains("\nUSER 65532:65532\n") && last.contains("ca-certificates openssh-client")
+        last.contains("\nUSER 65532:65532\n")
+            && last.contains("ca-certificates gpgv openssh-client")
     );
     let manifest = read("Cargo.toml");
     let wanted = format!(
