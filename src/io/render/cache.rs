@@ -1,12 +1,13 @@
 //! Cached renderings, and the paths that each rendering read.
 
-use super::{FolderKind, RenderError, Rendered};
+use super::{FolderKind, RenderError, RenderSource, Rendered};
 use crate::{
     core::{
         error::{Classify as _, ErrorKind},
         text::hex,
     },
     objects::object::{CompactObject, Object},
+    spec::Helm,
 };
 use sha2::{Digest as _, Sha256};
 use std::{collections::HashMap, sync::Arc};
@@ -30,6 +31,33 @@ impl KeyHasher {
     pub(super) fn done(self) -> CacheKey {
         self.0.finalize().into()
     }
+}
+
+/// A hash over what a declaration says about its rendering.
+pub(super) fn key_of_options(source: &RenderSource) -> CacheKey {
+    let RenderSource {
+        path,
+        helm,
+        name,
+        namespace,
+        file_limit,
+    } = source;
+    let mut hasher = KeyHasher::default();
+    [path, name, namespace]
+        .iter()
+        .for_each(|text| hasher.add(text.as_bytes()));
+    // A result without a limit, or with a larger one, may hold a file that is refused here.
+    hasher.add(&file_limit.unwrap_or(u64::MAX).to_le_bytes());
+    if let Some(Helm {
+        release_name,
+        value_files,
+        values,
+    }) = helm
+    {
+        hasher.add(format!("{release_name:?} {value_files:?}").as_bytes());
+        hasher.add(&serde_json::to_vec(values).unwrap_or_default());
+    }
+    hasher.done()
 }
 
 /// A hash over objects, in hex.

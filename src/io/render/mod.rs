@@ -283,7 +283,7 @@ impl Renderer {
                 path: shown(&source.path),
             });
         }
-        let options = options(source);
+        let options = cache::key_of_options(source);
         // The paths read last time decide whether anything changed: the kustomizations that name
         // them are among them.
         let known = self.lock().reads(options);
@@ -324,7 +324,7 @@ impl Renderer {
         if remote {
             return self.fresh(tree, source, way, &paths, remote);
         }
-        let options = options(source);
+        let options = cache::key_of_options(source);
         let key = self.key(tree, options, &paths, way)?;
         // The same folder may have been rendered for another cluster meanwhile.
         if let Some(result) = key.and_then(|key| self.lock().get(key)) {
@@ -472,30 +472,4 @@ fn way(tree: &RenderTree<'_>, source: &RenderSource) -> Result<FolderKind, Rende
         (Some(_), false) => Ok(FolderKind::Kustomize),
         (None, false) => Ok(FolderKind::Plain),
     }
-}
-
-fn options(source: &RenderSource) -> CacheKey {
-    let RenderSource {
-        path,
-        helm,
-        name,
-        namespace,
-        file_limit,
-    } = source;
-    let mut hasher = cache::KeyHasher::default();
-    [path, name, namespace]
-        .iter()
-        .for_each(|text| hasher.add(text.as_bytes()));
-    // A result without a limit, or with a larger one, may hold a file that is refused here.
-    hasher.add(&file_limit.unwrap_or(u64::MAX).to_le_bytes());
-    if let Some(Helm {
-        release_name,
-        value_files,
-        values,
-    }) = helm
-    {
-        hasher.add(format!("{release_name:?} {value_files:?}").as_bytes());
-        hasher.add(&serde_json::to_vec(values).unwrap_or_default());
-    }
-    hasher.done()
 }
