@@ -2,7 +2,7 @@
 //! real programs.
 
 use super::render_support::{World, secret_server, settings, source, without_landlock};
-use std::fs;
+use std::{fs, path::Path};
 use tagboat::{
     core::error::Classify as _,
     io::render::{RenderError, sandbox_gap, sandbox_warning},
@@ -140,13 +140,10 @@ fn script_finds_programs_of_the_system() {
     let world = World::new(&[("x/kustomization.yaml", "resources: [a.yaml]\n")]);
     let kustomize = world.script("kustomize", "");
     for interpreter in ["/bin/sh", "/usr/bin/env bash"] {
-        let new = kustomize.with_extension("new");
         let text = format!(
             "#!{interpreter}\n[ \"$1\" = version ] && echo v1 && exit\ncat <<END\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: a}}\ndata: {{found: \"$(ls)\"}}\nEND\n"
         );
-        fs::write(&new, text).unwrap();
-        fs::set_permissions(&new, fs::metadata(&kustomize).unwrap().permissions()).unwrap();
-        fs::rename(&new, &kustomize).unwrap();
+        replace_program(&kustomize, &text);
         let settings = RenderSettings {
             kustomize: kustomize.clone(),
             sandbox: RenderSandbox::Required,
@@ -159,6 +156,14 @@ fn script_finds_programs_of_the_system() {
         let data = rendered.objects()[0].value()["data"]["found"].clone();
         assert_eq!(data, "kustomization.yaml", "{interpreter}");
     }
+}
+
+/// Replaces a program in one step, with the mode of the old one.
+fn replace_program(program: &Path, text: &str) {
+    let new = program.with_extension("new");
+    fs::write(&new, text).unwrap();
+    fs::set_permissions(&new, fs::metadata(program).unwrap().permissions()).unwrap();
+    fs::rename(&new, program).unwrap();
 }
 
 #[test]
@@ -174,10 +179,7 @@ fn program_outside_the_sandbox_gets_a_hint() {
         format!("#!{}\necho v1\n", shell.display()),
         format!("#!/bin/sh\nexec {} -c 'echo v1'\n", shell.display()),
     ] {
-        let new = kustomize.with_extension("new");
-        fs::write(&new, text).unwrap();
-        fs::set_permissions(&new, fs::metadata(&kustomize).unwrap().permissions()).unwrap();
-        fs::rename(&new, &kustomize).unwrap();
+        replace_program(&kustomize, &text);
         let settings = RenderSettings {
             kustomize: kustomize.clone(),
             sandbox: RenderSandbox::Required,
