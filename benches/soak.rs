@@ -226,7 +226,7 @@ fn declared(namespace: &str, path: &str, image: &str) -> String {
     )
 }
 
-/// What a tenant may write to harm its neighbours.
+/// Files by which a tenant tries to harm its neighbours.
 fn hostile_files(bad: &str) -> Vec<(String, String)> {
     let mut files = vec![(
         "p.yaml".to_owned(),

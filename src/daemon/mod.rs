@@ -49,10 +49,10 @@ use tokio::{runtime::Handle, task::JoinSet};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use watchdog::Watchdog;
 
-/// How long a pass waits for each registry. A healthy one lists thousands of tags within it.
+/// The time that a pass waits for each registry. A healthy one lists thousands of tags within it.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How long a pass is put off for further scans after the end of a slow one.
+/// The delay of a pass after the end of a slow scan, so that further ones can end.
 const GATHER: Duration = Duration::from_millis(500);
 
 /// The end of a daemon.

@@ -83,7 +83,7 @@ impl Watchdog {
     }
 }
 
-/// What a look found.
+/// The result of a look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum BlockedWorkers {
     /// One was blocked, and has ended by now.

@@ -78,7 +78,7 @@ impl ReconcileContext {
         self.status_changed.send_modify(|count| *count += 1);
     }
 
-    /// Asks whoever hands over revisions for the newest one again.
+    /// Asks for the newest revision to be handed over again.
     pub(super) fn ask_for_work(&self) {
         self.work_lost.send_modify(|count| *count += 1);
     }

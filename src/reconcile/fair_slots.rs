@@ -65,7 +65,7 @@ impl FairSlots {
             let Some((repository, waiter)) = table.next() else {
                 return;
             };
-            // Without the lock: a slot that nobody takes is given back when it is dropped.
+            // Without the lock: a slot without a taker is given back when it is dropped.
             drop(table);
             let slot = FairSlot {
                 slots: self.clone(),

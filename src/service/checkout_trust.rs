@@ -1,4 +1,4 @@
-//! Settings that come with a checkout: whoever wrote it must not choose programs and credentials.
+//! Settings that come with a checkout: its author must not choose programs and credentials.
 
 use super::Failure;
 use crate::{io::render, spec::settings::Settings};

@@ -214,7 +214,7 @@ impl CommitVerifier {
 
     /// Returns the commit that an earlier process verified last. The mirror may have lost it.
     ///
-    /// None if its key was taken away since, or another `from` begins anew.
+    /// Returns none if its key has been removed since, or `from` has been changed.
     fn recorded(
         &self,
         mirror: &Mirror,

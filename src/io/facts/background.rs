@@ -30,7 +30,7 @@ const CONCURRENCY: usize = 8;
 #[derive(Default)]
 pub struct BackgroundScans {
     running: Mutex<HashMap<ImageRepository, RunningScan>>,
-    /// How long the present pass has waited, by registry.
+    /// The time that the present pass has waited, by registry.
     waits: Mutex<HashMap<String, WaitAccount>>,
     limits: Mutex<HashMap<String, Arc<Semaphore>>>,
     finished: Notify,

@@ -132,7 +132,7 @@ pub(crate) struct Host {
 
 impl Host {
     /// Waits until a config repository may queue a request: the queue of the host is first come,
-    /// first served, so nobody waits for more than the shares of the others.
+    /// first served, so none waits for more than the shares of the others.
     pub(crate) async fn queue(&self, owner: &str) -> Option<OwnedSemaphorePermit> {
         let share = {
             let mut shares = lock(&self.shares);

@@ -117,7 +117,7 @@ pub(crate) struct RequestSender<'a> {
     pub(crate) timing: &'a RegistryTimeouts,
     /// The config repository that asks, where several share the hosts.
     pub(crate) owner: Option<&'a str>,
-    /// What hosts count requests by: the prefix of a credential, or one lane without.
+    /// The unit by which hosts count requests: the prefix of a credential, or one lane without.
     pub(crate) lane: &'a str,
 }
 

@@ -94,7 +94,7 @@ pub(crate) struct AppReconciler {
     pub(crate) record: Option<Box<ApplicationRecord>>,
     /// Whether the record was read.
     pub(crate) loaded: bool,
-    /// Whether the record is read from the cluster: a pass that panicked has taken it before.
+    /// True if the record must be read from the cluster again, after a pass that panicked.
     rereads: bool,
     /// Whether the inventory must be rebuilt from labels.
     pub(crate) inventory_lost: bool,

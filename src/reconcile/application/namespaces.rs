@@ -36,7 +36,7 @@ const CHECKS: u32 = 6;
 /// The next check of namespaces that may become empty.
 pub(super) struct NamespaceCheck {
     due: Instant,
-    /// How often one was found in use, by objects that may be on their way out.
+    /// The number of times one was found in use, by objects that may be terminating.
     found_in_use: u32,
     /// Why they are not deleted yet.
     waits: Vec<Message>,
@@ -58,7 +58,7 @@ enum Fate {
     Kept(String),
     /// Its last objects may be on their way out.
     Waits(String),
-    /// What is in it cannot be known at present.
+    /// Its contents cannot be listed at present.
     Unknown(String),
     Deleted,
 }

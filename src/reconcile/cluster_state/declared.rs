@@ -11,7 +11,7 @@ pub(super) struct DeclaredRevision {
     /// Declared Applications that are refused as a whole. They own nothing here, but an object of
     /// another one may have moved to them.
     pub refused: BTreeSet<Name>,
-    /// Those whose manifests at the revision are not known yet.
+    /// The Applications whose manifests at the revision are not known yet.
     pub unread: BTreeSet<Name>,
 }
 

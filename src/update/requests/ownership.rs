@@ -143,7 +143,7 @@ impl RequestOwnership {
     ///
     /// One with another base is this updater's only if a person has changed its base: then it was
     /// made for this target, and no other pull request of its branch is for the target. One of
-    /// another account is nobody's, whatever its text is.
+    /// another account has no owner here, whatever its text says.
     pub(crate) fn sort(
         &self,
         open: Vec<PullRequest>,
