@@ -42,6 +42,9 @@ impl ImageRepository {
             Some((first, rest)) if is_host(first) => (first, rest),
             _ => (DOCKER_HUB, name),
         };
+        // Hosts have no case, but without upper case a single word would be read as no host.
+        let lower = host.to_ascii_lowercase();
+        let host = if is_host(&lower) { &lower } else { host };
         let host = match host {
             "index.docker.io" | "registry-1.docker.io" => DOCKER_HUB,
             host => host,
@@ -59,9 +62,6 @@ impl ImageRepository {
         } else {
             ""
         };
-        // Hosts have no case, but without upper case a single word would be read as no host.
-        let lower = host.to_ascii_lowercase();
-        let host = if is_host(&lower) { &lower } else { host };
         let text = [host, "/", library, path].concat();
         if text.len() - host.len() > 256 {
             return Err(bad("is longer than 255 characters"));
@@ -182,6 +182,8 @@ mod tests {
             ("library/nginx", "docker.io/library/nginx"),
             ("docker.io/nginx", "docker.io/library/nginx"),
             ("index.docker.io/library/nginx", "docker.io/library/nginx"),
+            ("Docker.IO/nginx", "docker.io/library/nginx"),
+            ("Index.Docker.io/nginx", "docker.io/library/nginx"),
             ("grafana/grafana", "docker.io/grafana/grafana"),
             (
                 "ghcr.io/stefanprodan/podinfo",
