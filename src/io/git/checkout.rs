@@ -6,14 +6,19 @@ use super::{
     object_limit::MAX_OBJECT,
     rev_parse::{self, unknown},
     revision::Revision,
+    tree_cache::TreeCache,
 };
 use gix::ObjectId;
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 /// A working copy, opened for reading. Files that are not committed are not seen.
 pub struct Checkout {
     dir: PathBuf,
     repo: gix::ThreadSafeRepository,
+    trees: Arc<TreeCache>,
 }
 
 impl Checkout {
@@ -43,6 +48,7 @@ impl Checkout {
         Ok(Self {
             dir: root.to_owned(),
             repo,
+            trees: Arc::default(),
         })
     }
 
@@ -79,7 +85,12 @@ impl Checkout {
     /// # Errors
     /// [`GitError::Broken`] if it is not there.
     pub fn at(&self, commit: ObjectId) -> Result<Revision<'_>, GitError> {
-        Revision::new(&self.dir, cached(&self.repo), commit)
+        Revision::new(
+            &self.dir,
+            cached(&self.repo),
+            commit,
+            Arc::clone(&self.trees),
+        )
     }
 
     /// The commit that is checked out.

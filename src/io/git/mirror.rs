@@ -5,6 +5,7 @@ use super::{
     object_limit::MAX_OBJECT,
     remote::Remote,
     revision::Revision,
+    tree_cache::TreeCache,
 };
 use crate::io::private;
 use gix::{ObjectId, protocol::handshake::Ref, remote::fetch::refmap};
@@ -12,7 +13,7 @@ use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
-    sync::{PoisonError, RwLock, atomic::AtomicBool},
+    sync::{Arc, PoisonError, RwLock, atomic::AtomicBool},
     time::{Duration, Instant},
 };
 
@@ -41,6 +42,7 @@ pub struct Mirror {
     prefix: Option<String>,
     repo: RwLock<gix::ThreadSafeRepository>,
     rebuilt: Option<String>,
+    pub(super) trees: Arc<TreeCache>,
     /// Held as long as the mirror lives; the system lets go of it when the process dies.
     _lock: fs::File,
 }
@@ -84,6 +86,7 @@ impl Mirror {
             prefix: None,
             repo: RwLock::new(repo),
             rebuilt,
+            trees: Arc::default(),
             _lock: lock,
         })
     }
@@ -235,7 +238,7 @@ impl Mirror {
     /// # Errors
     /// [`GitError::Broken`] if it is not in the mirror.
     pub fn at(&self, commit: ObjectId) -> Result<Revision<'_>, GitError> {
-        Revision::new(&self.dir, self.local(), commit)
+        Revision::new(&self.dir, self.local(), commit, Arc::clone(&self.trees))
     }
 
     /// Returns whether `commit` is in the history of `head`, merges included. Resolves a push whose
@@ -272,6 +275,7 @@ impl Mirror {
     pub fn rebuild(&self) -> Result<(), GitError> {
         let mut repo = self.repo.write().unwrap_or_else(PoisonError::into_inner);
         remove(&self.dir)?;
+        self.trees.clear();
         *repo = init(&self.dir)?;
         Ok(())
     }

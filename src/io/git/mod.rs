@@ -15,6 +15,7 @@
 //! behind.
 
 mod branches;
+mod changes;
 mod commit_demand;
 mod rev_parse;
 mod checkout;
@@ -35,6 +36,7 @@ mod sign;
 mod snapshot;
 mod trailer;
 mod tree;
+mod tree_cache;
 mod verify;
 
 #[cfg(feature = "demo")]

@@ -1,9 +1,12 @@
 //! The files of one commit.
 
-use super::error::{GitError, broken};
+use super::{
+    error::{GitError, broken},
+    tree_cache::TreeCache,
+};
 use crate::objects::tenancy;
-use gix::{ObjectId, bstr::ByteSlice, objs::tree::EntryKind, prelude::FindExt};
-use std::path::Path;
+use gix::{ObjectId, objs::tree::EntryKind, prelude::FindExt};
+use std::{path::Path, sync::Arc};
 
 /// A commit of a mirror or a working copy, opened for reading. It belongs to one thread; making one
 /// costs microseconds.
@@ -12,6 +15,7 @@ pub struct Revision<'m> {
     repo: gix::Repository,
     commit: ObjectId,
     tree: ObjectId,
+    trees: Arc<TreeCache>,
     /// The most bytes of a file, where a tenant has a limit.
     file_limit: Option<u64>,
 }
@@ -33,10 +37,11 @@ pub struct FileBlob {
 }
 
 impl<'m> Revision<'m> {
-    pub(crate) fn new(
+    pub(super) fn new(
         dir: &'m Path,
         repo: gix::Repository,
         commit: ObjectId,
+        trees: Arc<TreeCache>,
     ) -> Result<Self, GitError> {
         let tree = tree_of(dir, &repo, commit)?;
         Ok(Self {
@@ -44,6 +49,7 @@ impl<'m> Revision<'m> {
             repo,
             commit,
             tree,
+            trees,
             file_limit: None,
         })
     }
@@ -80,22 +86,12 @@ impl<'m> Revision<'m> {
     /// Returns the entry at `path`; the root is the empty path. Symbolic links are not followed.
     pub fn find(&self, path: &str) -> Result<Option<TreeEntry>, GitError> {
         let (mut id, mut kind) = (self.tree, EntryKind::Tree);
-        let mut buffer = Vec::new();
         for part in path.split('/').filter(|part| !part.is_empty()) {
             if kind != EntryKind::Tree {
                 return Ok(None);
             }
-            let tree = self
-                .repo
-                .objects
-                .find_tree(&id, &mut buffer)
-                .map_err(|error| broken(self.dir, "tree", id, &error))?;
-            match tree
-                .entries
-                .iter()
-                .find(|entry| entry.filename == part.as_bytes().as_bstr())
-            {
-                Some(entry) => (id, kind) = (entry.oid.to_owned(), entry.mode.kind()),
+            match self.trees.find(self.dir, &self.repo, id, part.as_bytes())? {
+                Some(entry) => (kind, id) = entry,
                 None => return Ok(None),
             }
         }

@@ -88,8 +88,35 @@ pub(crate) fn difference(
     new: Option<ObjectId>,
     out: &mut Vec<TreeChange>,
 ) -> Result<(), GitError> {
+    let file = |entry: Option<&EntryRef<'_>>| {
+        entry
+            .filter(|entry| !entry.mode.is_tree())
+            .map(|entry| (entry.mode, entry.oid.to_owned()))
+    };
+    differing_entries(dir, repo, (old, new), &mut |path, old, new| {
+        if file(old).is_some() || file(new).is_some() {
+            out.push(TreeChange {
+                path: path.to_owned(),
+                old: file(old),
+                new: file(new),
+            });
+        }
+    })
+}
+
+/// An entry of the old tree or of the new one, where there is one.
+type EitherEntry<'e> = Option<&'e EntryRef<'e>>;
+
+/// Calls `visit` for every entry, folders included, that differs between two trees. A folder comes
+/// before its entries.
+pub(super) fn differing_entries(
+    dir: &Path,
+    repo: &gix::Repository,
+    trees: (Option<ObjectId>, Option<ObjectId>),
+    visit: &mut dyn FnMut(&str, EitherEntry<'_>, EitherEntry<'_>),
+) -> Result<(), GitError> {
     let (mut path, mut budget) = (String::new(), EntryBudget::default());
-    difference_in(dir, repo, (old, new), (&mut path, &mut budget), 0, out)
+    difference_in(dir, repo, trees, (&mut path, &mut budget), 0, visit)
 }
 
 fn difference_in(
@@ -98,7 +125,7 @@ fn difference_in(
     (old, new): (Option<ObjectId>, Option<ObjectId>),
     (path, budget): (&mut String, &mut EntryBudget),
     depth: usize,
-    out: &mut Vec<TreeChange>,
+    visit: &mut dyn FnMut(&str, EitherEntry<'_>, EitherEntry<'_>),
 ) -> Result<(), GitError> {
     if old == new {
         return Ok(());
@@ -135,25 +162,14 @@ fn difference_in(
         };
         let length = push(path, name);
         budget.spend(dir, path)?;
-        let tree = |entry: Option<&EntryRef<'_>>| {
+        visit(path, old, new);
+        let tree = |entry: EitherEntry<'_>| {
             entry
                 .filter(|entry| entry.mode.is_tree())
                 .map(|entry| entry.oid.to_owned())
         };
-        let file = |entry: Option<&EntryRef<'_>>| {
-            entry
-                .filter(|entry| !entry.mode.is_tree())
-                .map(|entry| (entry.mode, entry.oid.to_owned()))
-        };
-        if file(old).is_some() || file(new).is_some() {
-            out.push(TreeChange {
-                path: path.clone(),
-                old: file(old),
-                new: file(new),
-            });
-        }
         let trees = (tree(old), tree(new));
-        difference_in(dir, repo, trees, (path, budget), depth + 1, out)?;
+        difference_in(dir, repo, trees, (path, budget), depth + 1, visit)?;
         path.truncate(length);
     }
 }
