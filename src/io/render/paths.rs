@@ -4,21 +4,13 @@ use std::collections::BTreeSet;
 
 /// Drops paths below other paths of the set.
 pub(super) fn outermost(paths: &BTreeSet<String>) -> Vec<String> {
-    let below = |path: &str, folder: &str| {
-        folder.is_empty()
-            || path
-                .strip_prefix(folder)
-                .is_some_and(|rest| rest.starts_with('/'))
+    let is_below = |path: &str| {
+        let folders = path.match_indices('/').map(|(end, _)| &path[..end]);
+        let mut folders = folders.chain((!path.is_empty()).then_some(""));
+        folders.any(|folder| paths.contains(folder))
     };
-    paths
-        .iter()
-        .filter(|path| {
-            !paths
-                .iter()
-                .any(|other| other != *path && below(path, other))
-        })
-        .cloned()
-        .collect()
+    let outermost = paths.iter().filter(|path| !is_below(path));
+    outermost.cloned().collect()
 }
 
 /// Returns a path below a folder.
@@ -36,5 +28,21 @@ pub(super) fn shown(path: &str) -> String {
         ".".to_owned()
     } else {
         path.to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn outermost_drops_what_lies_below() {
+        let of = |paths: &[&str]| outermost(&paths.iter().map(|path| (*path).to_owned()).collect());
+        assert_eq!(
+            of(&["a", "a-b", "a/b", "a/b/c", "ab", "b/c"]),
+            ["a", "a-b", "ab", "b/c"]
+        );
+        assert_eq!(of(&["", "a", "a/b"]), [""]);
+        assert!(of(&[]).is_empty());
     }
 }
