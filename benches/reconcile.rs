@@ -547,6 +547,7 @@ impl Fleet {
                 warnings: Vec::new(),
                 left_out: Vec::new(),
                 hash,
+                inputs: None,
             })))
         };
         let repository = RepositoryId {

@@ -23,12 +23,13 @@ use crate::{
     core::error::{Classify as _, ErrorKind},
     events::{Event, EventFact, EventReason, EventSubject, Recorder},
     io::{
+        blocking,
         facts::BackgroundScans,
         git::{GitError, ObjectId},
         render::Renderer,
         supervise::supervise,
     },
-    reconcile::{self, Reconciler},
+    reconcile::{self, GitRevision, Reconciler, RenderFn},
     rollout::{self, FleetSource},
     service::{
         Failure, Service,
@@ -240,8 +241,8 @@ pub(crate) async fn follow(
 ) {
     let mut revisions = updater.repo.revisions.subscribe();
     let mut work_lost = reconciler.work_lost();
-    // The head that was reported as refused.
-    let mut refused = None;
+    // The head that was reported as refused, and the revision that was handed over last.
+    let (mut refused, mut last) = (None, None::<Arc<GitRevision>>);
     loop {
         let snapshot = revisions.borrow_and_update().clone();
         let deployable = match &snapshot {
@@ -250,17 +251,20 @@ pub(crate) async fn follow(
         };
         let failed = deployable.is_err();
         if let Ok(Some((commit, declared))) = deployable {
-            let render = reconcile::from_git(
-                Arc::clone(&renderer),
-                Arc::clone(&updater.repo.mirror),
-                commit,
-            );
+            let (renderer, mirror) = (Arc::clone(&renderer), Arc::clone(&updater.repo.mirror));
+            let before = last.take();
+            let revision = blocking(move || match before {
+                Some(before) => before.followed_by(commit),
+                None => GitRevision::new(renderer, mirror, commit),
+            });
+            let revision = Arc::new(revision.await);
+            last = Some(Arc::clone(&revision));
             reconciler.reconcile(
                 &reconcile::RepositoryId::from(&updater.repo.config),
                 &commit.to_string(),
                 &declared,
                 None,
-                &render,
+                &(revision as Arc<RenderFn>),
             );
         }
         tokio::select! {

@@ -9,7 +9,10 @@ use super::{
     unselected_table::{UnselectedApplications, UnselectedState},
     work::Work,
 };
-use crate::{core::name::Name, events::Recorder, objects::plan::RemovalTerms, spec::Application};
+use crate::{
+    core::name::Name, events::Recorder, io::render::RenderInputs, objects::plan::RemovalTerms,
+    spec::Application,
+};
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{
@@ -273,6 +276,24 @@ impl ReconcileContext {
     }
 }
 
+/// A declaration with its rendering. An equal pair is only another revision.
+#[derive(Clone)]
+pub(crate) struct LastRendered {
+    pub application: Application,
+    /// The hash of the objects.
+    pub hash: String,
+    pub inputs: Option<RenderInputs>,
+    /// The newest revision that is known to render the same.
+    pub revision: String,
+}
+
+impl LastRendered {
+    /// Returns whether both give the same objects to the same declaration.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.application == other.application && self.hash == other.hash
+    }
+}
+
 /// The handle of an Application's task.
 #[derive(Clone)]
 pub(crate) struct ApplicationHandle {
@@ -282,9 +303,8 @@ pub(crate) struct ApplicationHandle {
     pub wake: Arc<Notify>,
     /// Generation counter. A render result is dropped if a newer revision was accepted meanwhile.
     pub generation: Arc<AtomicU64>,
-    /// The declaration and the content hash of the last rendering. An equal pair is only another
-    /// revision.
-    pub last_rendered: Arc<Mutex<Option<(Application, String)>>>,
+    /// The last rendering that succeeded.
+    last_rendered: Arc<Mutex<Option<LastRendered>>>,
     pub render_retry: Arc<RenderRetry>,
     /// What the newest readable declaration says about a removal; newer work replaces work and
     /// renderings that no pass has taken up, but a removal must know this.
@@ -327,12 +347,15 @@ impl ApplicationHandle {
             .clone()
     }
 
+    pub(super) fn last_rendered(&self) -> MutexGuard<'_, Option<LastRendered>> {
+        self.last_rendered
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Begins a new generation and returns it; results of earlier ones are dropped.
     pub(super) fn next_generation(&self) -> u64 {
-        let _last = self
-            .last_rendered
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let _last = self.last_rendered();
         let generation = self.generation.fetch_add(1, Ordering::SeqCst) + 1;
         self.render_retry.cancel();
         generation
@@ -350,9 +373,6 @@ impl ApplicationHandle {
 
     /// Has the next rendering count as changed.
     pub(super) fn forget_rendering(&self) {
-        *self
-            .last_rendered
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = None;
+        *self.last_rendered() = None;
     }
 }

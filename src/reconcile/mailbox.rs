@@ -39,13 +39,22 @@ impl<T> Mailbox<T> {
 
     /// Replaces the pending value by `merge(value, pending)`; returns `value` if closed.
     pub(super) fn merge(&self, value: T, merge: impl FnOnce(T, Option<T>) -> T) -> Result<(), T> {
+        self.merge_quietly(value, merge)?;
+        self.filled.notify_one();
+        Ok(())
+    }
+
+    /// Merges without waking the receiver, which finds the value when it wakes for another reason.
+    pub(super) fn merge_quietly(
+        &self,
+        value: T,
+        merge: impl FnOnce(T, Option<T>) -> T,
+    ) -> Result<(), T> {
         let mut inner = self.lock();
         if inner.closed {
             return Err(value);
         }
         inner.value = Some(merge(value, inner.value.take()));
-        drop(inner);
-        self.filled.notify_one();
         Ok(())
     }
 

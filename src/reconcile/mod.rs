@@ -14,6 +14,7 @@
 //! which action an object needs (`objects::plan`), and requests to an API server (`io::cluster`).
 
 mod queries;
+mod carry_over;
 mod dependency_cycles;
 mod diff;
 mod cluster_state;
@@ -33,6 +34,7 @@ mod context;
 mod mailbox;
 mod options;
 mod reason;
+mod refusals;
 mod removal;
 mod status;
 #[cfg(test)]
@@ -49,17 +51,16 @@ pub use diff::{
 pub use queries::{ApplicationRequest, RecordedApplication};
 pub use reason::Reason;
 pub use render_stage::{
-    RenderFailure, RenderFn, RenderInputs, RenderProgram, RenderStage, SHORT_RETRY, TIMEOUT_RETRY,
-    from_git,
+    GitRevision, RenderFailure, RenderFn, RenderProgram, RenderStage, RevisionRenderer,
+    SHORT_RETRY, TIMEOUT_RETRY, from_git,
 };
 pub use repository::RepositoryId;
 pub use status::{ApplicationState, ApplicationStatus, DriftedObject, Message, PlannedAction};
 
 use crate::{
     core::{error::Classify as _, name::Name},
-    events::{Event, EventFact, EventReason, Recorder},
+    events::{Event, EventReason, Recorder},
     io::cluster::{ClusterClient, ClusterError},
-    objects::tenancy,
     spec::{Application, Declarations, rights::RepositoryRights, settings},
 };
 use application::AppReconciler;
@@ -201,13 +202,22 @@ impl Reconciler {
                 accepted,
                 refused: refused.get(name).cloned().unwrap_or_default(),
             };
+            let selected: Vec<&Application> = applications
+                .into_iter()
+                .filter(|application| only.is_none_or(|only| only.contains(&application.name)))
+                .collect();
+            let deployed = selected
+                .iter()
+                .copied()
+                .filter(|one| !one.suspend && !cycles.contains_key(&one.name));
+            let carried = self.carry_over(cluster, repository, revision, deployed, &**render);
             cluster
                 .state()
                 .declare(&repository.name, revision, names.clone(), BTreeSet::new());
-            let selected = applications
-                .into_iter()
-                .filter(|application| only.is_none_or(|only| only.contains(&application.name)));
             for application in selected {
+                if carried.contains(&application.name) {
+                    continue;
+                }
                 let handle = self.handle(cluster, repository, &application.name);
                 handle.set_removal_terms(application.into());
                 let revision = revision.to_owned();
@@ -283,114 +293,6 @@ impl Reconciler {
             by_cluster,
             refused,
         }
-    }
-
-    /// Returns why an Application cannot be deployed to its cluster at all.
-    fn refusal(&self, application: &Application) -> Option<(Reason, String)> {
-        let cluster = &application.cluster;
-        if let Some(why) = application.rights.cluster_refusal(cluster) {
-            return Some((Reason::RepositoryNotAllowed, why.to_owned()));
-        }
-        if let Some(error) = self.unusable.get(cluster) {
-            return Some((Reason::ClusterUnusable, error.to_string()));
-        }
-        if !self.clusters.contains_key(cluster) {
-            let available = available_clusters(self.clusters());
-            return Some((
-                Reason::ClusterUnknown,
-                format!("there is no cluster {cluster:?} in tagboat.yaml; {available}"),
-            ));
-        }
-        let why = tenancy::unit_refusal(application)?;
-        Some((Reason::TenantRefused, why))
-    }
-
-    /// Publishes the status of an Application that cannot be deployed, and logs it once.
-    fn refuse(
-        &self,
-        repository: &RepositoryId,
-        revision: &str,
-        application: &Application,
-        reason: Reason,
-        problem: &str,
-    ) {
-        let mut status = ApplicationStatus::new(
-            application.name.clone(),
-            &repository.name,
-            &application.cluster,
-        );
-        status.set_state(ApplicationState::Failed, reason, true);
-        status.revision = Some(revision.to_owned());
-        let unusable = self.unusable.get(&application.cluster);
-        status.problems = vec![Message {
-            place: Some(application.place.to_string()),
-            hint: unusable.and_then(|error| error.hint()),
-            ..Message::application(format!("{}: {problem}", application.place))
-        }];
-        if !self.context.is_published(&status) {
-            let problem = &status.problems[0];
-            let event = Event::warning(EventReason::ApplicationRefused, problem.to_string())
-                .repository(&status.repository)
-                .application(&status.application)
-                .cluster(&status.cluster)
-                .revision(Some(revision))
-                .hint(problem.hint.clone())
-                .fact(EventFact::State, reason.to_string());
-            self.context.events.record(event);
-        }
-        self.context.publish(&status);
-        self.stop_following(repository, revision, application, &status);
-    }
-
-    /// Has the task of an Application that was accepted before keep what it has applied.
-    fn stop_following(
-        &self,
-        repository: &RepositoryId,
-        revision: &str,
-        application: &Application,
-        refused: &ApplicationStatus,
-    ) {
-        let Some(cluster) = self.clusters.get(&application.cluster) else {
-            return;
-        };
-        let cluster_name = &application.cluster;
-        let key = (
-            cluster_name.clone(),
-            application.name.clone(),
-            repository.name.clone(),
-        );
-        let is_running = self
-            .handles()
-            .get(&key)
-            .is_some_and(|handle| !handle.mailbox.is_closed());
-        if let Some(message) = refused.problems.first().filter(|_| is_running) {
-            let work = Work::Unreadable {
-                revision: revision.to_owned(),
-                reason: refused.reason,
-                message: message.clone(),
-            };
-            self.hand_over(cluster, repository, &application.name, work);
-        }
-    }
-
-    /// Removes the statuses of a repository's Applications that have no task and are not `refused`
-    /// at this revision.
-    fn forget_refusals(&self, repository: &str, refused: &BTreeMap<String, BTreeSet<Name>>) {
-        let handles = self.handles();
-        let running: BTreeSet<(&str, &Name)> = handles
-            .iter()
-            .filter(|(_, handle)| handle.repository.name == repository)
-            .filter(|(_, handle)| !handle.mailbox.is_closed())
-            .map(|((cluster, name, _), _)| (cluster.as_str(), name))
-            .collect();
-        self.context.forget(|status| {
-            let is_refused = refused
-                .get(&status.cluster)
-                .is_some_and(|names| names.contains(&status.application));
-            status.repository == repository
-                && !is_refused
-                && !running.contains(&(status.cluster.as_str(), &status.application))
-        });
     }
 
     /// Registers the Applications that a command has not selected.
@@ -486,13 +388,4 @@ struct AcceptedDeclarations<'c, 'd> {
     by_cluster: BTreeMap<&'c str, Vec<&'d Application>>,
     /// Those that are refused as a whole; they are not removed.
     refused: BTreeMap<String, BTreeSet<Name>>,
-}
-
-fn available_clusters<'n>(names: impl Iterator<Item = &'n String>) -> String {
-    let names: Vec<&str> = names.map(String::as_str).collect();
-    if names.is_empty() {
-        "it names no clusters".to_owned()
-    } else {
-        format!("available: {}", names.join(", "))
-    }
 }

@@ -3,14 +3,14 @@
 use super::{
     Reason, Reconciler, RepositoryId,
     cluster_state::ClusterHandle,
-    context::{ApplicationHandle, ReconcileContext},
-    render_slots::FailedRender,
+    context::{ApplicationHandle, LastRendered, ReconcileContext},
+    render_slots::{FailedRender, FinishedRender},
     render_stage::{RenderFailure, RenderFn, back_off},
     work::{AcceptedRevision, Work},
 };
 use crate::spec::Application;
 use std::{
-    sync::{Arc, PoisonError, atomic::Ordering},
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 use tokio::time::Instant;
@@ -112,12 +112,16 @@ impl RenderAttempt {
     async fn run(&self, context: &ReconcileContext) -> RenderOutcome {
         let handle = &self.handle;
         let is_wanted = || handle.is_current(self.generation) && !context.stop.is_cancelled();
+        let last = handle.last_rendered().clone();
+        let last = last.filter(|last| last.application == self.application);
+        let inputs = last.and_then(|last| last.inputs);
         let rendered = context
             .renderings
             .render(
                 &self.repository,
                 &self.application,
                 &self.render,
+                inputs.map(|inputs| inputs.key),
                 is_wanted,
                 || handle.render_retry.is_requested(),
             )
@@ -125,18 +129,21 @@ impl RenderAttempt {
         let Some(rendered) = rendered else {
             return RenderOutcome::Done;
         };
-        let mut last_rendered = handle
-            .last_rendered
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut last = handle.last_rendered();
         if !handle.is_current(self.generation) {
             return RenderOutcome::Done;
         }
         let revision = self.revision.clone();
         let (work, now, failure) = match rendered {
-            Ok(rendered) => {
-                let now = Some((self.application.clone(), rendered.hash.clone()));
-                let work = if *last_rendered == now {
+            Ok(FinishedRender::Rendered(rendered)) => {
+                let now = LastRendered {
+                    application: self.application.clone(),
+                    hash: rendered.hash.clone(),
+                    inputs: rendered.inputs.clone(),
+                    revision: revision.clone(),
+                };
+                let is_same = last.as_ref().is_some_and(|last| last.is_same(&now));
+                let work = if is_same {
                     Work::Same { revision }
                 } else {
                     Work::Apply(Box::new(AcceptedRevision {
@@ -145,7 +152,21 @@ impl RenderAttempt {
                         rendered,
                     }))
                 };
-                (work, now, None)
+                (work, Some(now), None)
+            }
+            Ok(FinishedRender::Unchanged) => {
+                let Some(last) = last.take() else {
+                    // Forgotten meanwhile: the task has lost what it had, and asks for it.
+                    return RenderOutcome::Failed {
+                        retry: None,
+                        due: Some(Instant::now()),
+                    };
+                };
+                let now = LastRendered {
+                    revision: revision.clone(),
+                    ..last
+                };
+                (Work::Same { revision }, Some(now), None)
             }
             Err(FailedRender {
                 failure: RenderFailure { message, retry },
@@ -159,7 +180,7 @@ impl RenderAttempt {
                 (work, None, Some((retry, due)))
             }
         };
-        *last_rendered = now;
+        *last = now;
         // Set before the hand-over: the task clears `observed` while a retry is requested.
         handle.render_retry.rendered(failure.is_some());
         match (handle.mailbox.merge(work, Work::after), failure) {

@@ -6,7 +6,10 @@ use super::{
     render_stage::{RenderFailure, RenderFn, RenderStage},
     render_timeouts::RenderTimeouts,
 };
-use crate::{io::render::Rendered, spec::Application};
+use crate::{
+    io::render::{InputsKey, Rendered},
+    spec::Application,
+};
 use std::sync::Arc;
 use tokio::time::Instant;
 
@@ -21,6 +24,14 @@ pub(crate) struct RenderSlots {
     files: FairSlots,
     programs: FairSlots,
     timeouts: RenderTimeouts,
+}
+
+/// A rendering that succeeded.
+#[derive(Debug)]
+pub(crate) enum FinishedRender {
+    Rendered(Arc<Rendered>),
+    /// The inputs are those of the last rendering.
+    Unchanged,
 }
 
 /// A rendering that failed.
@@ -49,6 +60,8 @@ impl Default for RenderSlots {
 impl RenderSlots {
     /// Renders an Application; nothing if it is not wanted any more when its turn comes.
     ///
+    /// An Application whose inputs are `last` is not rendered.
+    ///
     /// What took too long with the same inputs, at any revision, fails again without a program
     /// until its back-off has passed, unless another attempt is requested.
     pub(super) async fn render(
@@ -56,19 +69,29 @@ impl RenderSlots {
         repository: &str,
         application: &Application,
         render: &Arc<RenderFn>,
+        last: Option<InputsKey>,
         is_wanted: impl Fn() -> bool,
         is_requested: impl Fn() -> bool,
-    ) -> Option<Result<Arc<Rendered>, FailedRender>> {
+    ) -> Option<Result<FinishedRender, FailedRender>> {
         let slot = self.files.acquire(repository).await;
         if !is_wanted() {
             return None;
         }
         let (render, application) = (Arc::clone(render), application.clone());
-        let stage = blocking(move || render(&application)).await;
+        let stage = blocking(move || {
+            if last.is_some() && render.known_inputs(&application) == last {
+                return Ok(None);
+            }
+            render.begin(&application).map(Some)
+        });
+        let stage = stage.await;
         drop(slot);
         let (run, inputs) = match stage {
-            Ok(RenderStage::Program { run, inputs }) => (run, inputs),
-            Ok(RenderStage::Rendered(rendered)) => return Some(Ok(rendered)),
+            Ok(None) => return Some(Ok(FinishedRender::Unchanged)),
+            Ok(Some(RenderStage::Program { run, inputs })) => (run, inputs),
+            Ok(Some(RenderStage::Rendered(rendered))) => {
+                return Some(Ok(FinishedRender::Rendered(rendered)));
+            }
             Err(failure) => return Some(Err(failure.into())),
         };
         let pending = || {
@@ -93,6 +116,7 @@ impl RenderSlots {
         drop(slot);
         let failure = rendered.as_ref().err();
         let due = inputs.and_then(|inputs| self.timeouts.ended(inputs, failure, Instant::now()));
+        let rendered = rendered.map(FinishedRender::Rendered);
         Some(rendered.map_err(|failure| FailedRender { failure, due }))
     }
 }
@@ -109,10 +133,7 @@ async fn blocking<T: Send + 'static>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        reconcile::{RenderInputs, TIMEOUT_RETRY},
-        spec,
-    };
+    use crate::{reconcile::TIMEOUT_RETRY, spec};
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     fn application() -> Application {
@@ -126,9 +147,9 @@ mod tests {
         let (slots, application) = (RenderSlots::default(), application());
         let runs = Arc::new(AtomicUsize::new(0));
         // Each revision has a function of its own.
-        let revision = |inputs: RenderInputs| -> Arc<RenderFn> {
+        let revision = |inputs: InputsKey| -> Arc<RenderFn> {
             let runs = Arc::clone(&runs);
-            Arc::new(move |_| {
+            Arc::new(move |_: &Application| {
                 let runs = Arc::clone(&runs);
                 Ok(RenderStage::Program {
                     run: Box::new(move || {
@@ -144,7 +165,14 @@ mod tests {
         };
         let render = async |inputs, requested| {
             let revision = revision(inputs);
-            let render = slots.render("fleet", &application, &revision, || true, || requested);
+            let render = slots.render(
+                "fleet",
+                &application,
+                &revision,
+                None,
+                || true,
+                || requested,
+            );
             let failed = render.await.unwrap().err().unwrap();
             (failed.due.unwrap(), runs.load(Ordering::SeqCst))
         };

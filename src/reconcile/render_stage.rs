@@ -5,17 +5,52 @@ use crate::{
     core::retry,
     io::{
         git::{Mirror, ObjectId},
-        render::{RenderError, RenderSource, RenderStart, Rendered, Renderer},
+        render::{
+            InputsKey, RenderError, RenderInputs, RenderPrograms, RenderSource, RenderStart,
+            Rendered, Renderer,
+        },
     },
     spec::Application,
 };
-use std::{fmt, sync::Arc, time::Duration};
+use std::{collections::HashSet, fmt, sync::Arc, time::Duration};
 
-/// Begins to render an Application at a revision. Blocks.
-pub type RenderFn = dyn Fn(&Application) -> Result<RenderStage, RenderFailure> + Send + Sync;
+/// The renderings of a revision.
+pub type RenderFn = dyn RevisionRenderer;
 
-/// SHA-256 over the inputs of a rendering: another revision with the same inputs has the same.
-pub type RenderInputs = [u8; 32];
+/// Renders the Applications of a config repository at a revision.
+pub trait RevisionRenderer: Send + Sync {
+    /// Begins to render an Application. Blocks.
+    ///
+    /// # Errors
+    /// [`RenderFailure`]
+    fn begin(&self, application: &Application) -> Result<RenderStage, RenderFailure>;
+
+    /// Returns the key of the inputs of an Application that was rendered before. Renders nothing;
+    /// blocks.
+    fn known_inputs(&self, application: &Application) -> Option<InputsKey>;
+
+    /// Returns whether all that was read at an earlier revision is known to be the same at this
+    /// one. Reads nothing.
+    fn is_untouched(&self, earlier: &str, inputs: &RenderInputs) -> bool;
+}
+
+/// A function renders anew at each revision.
+impl<F> RevisionRenderer for F
+where
+    F: Fn(&Application) -> Result<RenderStage, RenderFailure> + Send + Sync,
+{
+    fn begin(&self, application: &Application) -> Result<RenderStage, RenderFailure> {
+        self(application)
+    }
+
+    fn known_inputs(&self, _application: &Application) -> Option<InputsKey> {
+        None
+    }
+
+    fn is_untouched(&self, _earlier: &str, _inputs: &RenderInputs) -> bool {
+        false
+    }
+}
 
 /// Runs a program, and returns its objects. Blocks.
 pub type RenderProgram = dyn FnOnce() -> Result<Arc<Rendered>, RenderFailure> + Send;
@@ -26,8 +61,8 @@ pub enum RenderStage {
     /// A program must run, for which there are few slots.
     Program {
         run: Box<RenderProgram>,
-        /// The hash of all that the rendering depends on, if it is known.
-        inputs: Option<RenderInputs>,
+        /// The inputs, if they are known.
+        inputs: Option<InputsKey>,
     },
 }
 
@@ -105,21 +140,90 @@ impl From<RenderError> for RenderFailure {
     }
 }
 
-/// Returns a function that renders from a commit of a mirror.
-pub fn from_git(renderer: Arc<Renderer>, mirror: Arc<Mirror>, commit: ObjectId) -> Arc<RenderFn> {
-    Arc::new(move |application| {
+/// A commit of a mirror, with what it changes.
+#[derive(Debug)]
+pub struct GitRevision {
+    renderer: Arc<Renderer>,
+    mirror: Arc<Mirror>,
+    commit: ObjectId,
+    programs: RenderPrograms,
+    changes: Option<CommitChanges>,
+}
+
+/// The difference between a commit and an earlier one.
+#[derive(Debug)]
+struct CommitChanges {
+    since: String,
+    /// All files and folders that are not the same.
+    paths: HashSet<String>,
+}
+
+impl GitRevision {
+    pub fn new(renderer: Arc<Renderer>, mirror: Arc<Mirror>, commit: ObjectId) -> Self {
+        let programs = renderer.programs();
+        Self {
+            renderer,
+            mirror,
+            commit,
+            programs,
+            changes: None,
+        }
+    }
+
+    /// Opens a later commit. Reads the folders that differ; blocks.
+    #[must_use]
+    pub fn followed_by(&self, commit: ObjectId) -> Self {
+        let mut next = Self::new(Arc::clone(&self.renderer), Arc::clone(&self.mirror), commit);
+        if next.programs == self.programs {
+            // Without the difference, every Application looks its own inputs up.
+            let paths = self.mirror.changed_paths(self.commit, commit).ok();
+            next.changes = paths.map(|paths| CommitChanges {
+                since: self.commit.to_string(),
+                paths,
+            });
+        }
+        next
+    }
+}
+
+impl RevisionRenderer for GitRevision {
+    fn begin(&self, application: &Application) -> Result<RenderStage, RenderFailure> {
         let source = RenderSource::from(application);
-        Ok(match renderer.begin(&mirror, commit, &source)? {
-            RenderStart::Done(rendered) => RenderStage::Rendered(rendered),
-            RenderStart::Program(call) => {
-                let (renderer, mirror) = (Arc::clone(&renderer), Arc::clone(&mirror));
-                RenderStage::Program {
-                    inputs: call.inputs,
-                    run: Box::new(move || Ok(renderer.finish(&mirror, commit, &source, call)?)),
+        Ok(
+            match self.renderer.begin(&self.mirror, self.commit, &source)? {
+                RenderStart::Done(rendered) => RenderStage::Rendered(rendered),
+                RenderStart::Program(call) => {
+                    let (renderer, mirror) = (Arc::clone(&self.renderer), Arc::clone(&self.mirror));
+                    let commit = self.commit;
+                    RenderStage::Program {
+                        inputs: call.inputs,
+                        run: Box::new(move || Ok(renderer.finish(&mirror, commit, &source, call)?)),
+                    }
                 }
-            }
+            },
+        )
+    }
+
+    fn known_inputs(&self, application: &Application) -> Option<InputsKey> {
+        let source = RenderSource::from(application);
+        let known = self
+            .renderer
+            .known_inputs(&self.mirror, self.commit, &source);
+        known.ok().flatten()
+    }
+
+    fn is_untouched(&self, earlier: &str, inputs: &RenderInputs) -> bool {
+        let changes = self.changes.as_ref();
+        changes.is_some_and(|changes| {
+            changes.since == earlier
+                && !inputs.paths.iter().any(|path| changes.paths.contains(path))
         })
-    })
+    }
+}
+
+/// Returns the renderings of a commit of a mirror.
+pub fn from_git(renderer: Arc<Renderer>, mirror: Arc<Mirror>, commit: ObjectId) -> Arc<RenderFn> {
+    Arc::new(GitRevision::new(renderer, mirror, commit))
 }
 
 #[cfg(test)]

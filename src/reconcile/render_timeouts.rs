@@ -3,7 +3,8 @@
 //! A repository may get a commit each minute. A chart that is too slow, and that no commit touches,
 //! waits for its back-off nevertheless, and takes no slot before.
 
-use super::render_stage::{RenderFailure, RenderInputs, TIMEOUT_RETRY, back_off};
+use super::render_stage::{RenderFailure, TIMEOUT_RETRY, back_off};
+use crate::io::render::InputsKey;
 use std::{
     collections::HashMap,
     sync::{Mutex, MutexGuard, PoisonError},
@@ -16,7 +17,7 @@ const LIMIT: usize = 4096;
 /// The renderings that took too long.
 #[derive(Debug, Default)]
 pub(super) struct RenderTimeouts {
-    by_inputs: Mutex<HashMap<RenderInputs, TimedOut>>,
+    by_inputs: Mutex<HashMap<InputsKey, TimedOut>>,
 }
 
 #[derive(Debug)]
@@ -30,7 +31,7 @@ impl RenderTimeouts {
     /// Returns the failure of these inputs and the time of the next attempt, if that is later.
     pub(super) fn pending(
         &self,
-        inputs: RenderInputs,
+        inputs: InputsKey,
         now: Instant,
     ) -> Option<(RenderFailure, Instant)> {
         let by_inputs = self.lock();
@@ -41,7 +42,7 @@ impl RenderTimeouts {
     /// Notes the end of a rendering; returns the time of the next attempt after a time-out.
     pub(super) fn ended(
         &self,
-        inputs: RenderInputs,
+        inputs: InputsKey,
         failure: Option<&RenderFailure>,
         now: Instant,
     ) -> Option<Instant> {
@@ -74,7 +75,7 @@ impl RenderTimeouts {
         Some(due)
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<RenderInputs, TimedOut>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<InputsKey, TimedOut>> {
         self.by_inputs
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

@@ -65,7 +65,7 @@ async fn wait_before_acceptance_times_out() {
             .await
     };
     assert!(!observed("1").await, "nothing was declared");
-    let render: Arc<RenderFn> = Arc::new(|_| Err(Message::application("no").into()));
+    let render: Arc<RenderFn> = Arc::new(|_: &Application| Err(Message::application("no").into()));
     reconciler.reconcile(
         &repository(),
         "1",
@@ -126,7 +126,7 @@ async fn cluster_unusable_stops_no_other() {
         "there is no other"
     );
     let reconciler = Arc::new(open(&[lost, there]).await.unwrap());
-    let render: Arc<RenderFn> = Arc::new(|_| Err(Message::application("no").into()));
+    let render: Arc<RenderFn> = Arc::new(|_: &Application| Err(Message::application("no").into()));
     reconciler.reconcile(
         &repository(),
         "1",
@@ -154,7 +154,7 @@ async fn cluster_unusable_stops_no_other() {
 #[tokio::test]
 async fn refusal_ends_with_its_revision() {
     let reconciler = Arc::new(reconciler().await);
-    let render: Arc<RenderFn> = Arc::new(|_| Err(Message::application("no").into()));
+    let render: Arc<RenderFn> = Arc::new(|_: &Application| Err(Message::application("no").into()));
     let places = || {
         reconciler
             .statuses()

@@ -6,6 +6,7 @@
 use super::{
     ClusterKinds,
     context::ReconcileContext,
+    render_slots::FinishedRender,
     unselected_table::{UnselectedApplication, UnselectedState},
 };
 use crate::{
@@ -122,10 +123,13 @@ impl ReconcileContext {
         }
         let rendered = self
             .renderings
-            .render(repository, application, render, || true, || false)
+            .render(repository, application, render, None, || true, || false)
             .await
             .ok_or("the rendering was superseded")?
             .map_err(|failed| failed.failure.message.to_string())?;
+        let FinishedRender::Rendered(rendered) = rendered else {
+            return Err("there is no last rendering".to_owned());
+        };
         let resources = cluster
             .client
             .resources()

@@ -139,7 +139,7 @@ async fn keep_declared(
             return;
         }
         let (render, declared) = (Arc::clone(render), other.clone());
-        let rendered = crate::io::try_blocking(move || render(&declared)?.finish()).await;
+        let rendered = crate::io::try_blocking(move || render.begin(&declared)?.finish()).await;
         let declared = match rendered {
             Ok(Ok(rendered)) => reconcile::declared_objects(cluster, other, &rendered)
                 .await
@@ -176,7 +176,7 @@ async fn compare(
         return Err(clusters.unavailable(application));
     };
     let (render, declared) = (Arc::clone(render), application.clone());
-    let rendered = crate::io::try_blocking(move || render(&declared)?.finish())
+    let rendered = crate::io::try_blocking(move || render.begin(&declared)?.finish())
         .await
         .map_err(|error| Failure::new(ErrorKind::Bug, format!("rendering panicked: {error}")))?
         .map_err(|error| Failure {

@@ -71,6 +71,7 @@ async fn diff<K: Backend>(fleet: &Fleet<K>, object: Value) -> ObjectDiff {
         warnings: Vec::new(),
         left_out: Vec::new(),
         hash: String::new(),
+        inputs: None,
     };
     let cluster = fleet.reconciler.cluster("test").unwrap();
     let diffs =

@@ -15,14 +15,14 @@ pub(super) use for_each_fairness_scenario;
 /// Waits until so many programs run, and as many have ended.
 async fn reached<K: Backend>(fleet: &Fleet<K>, counts: (usize, usize)) {
     let end = Instant::now() + Duration::from_secs(60);
-    while fleet.programs.counts() != counts {
-        assert!(Instant::now() < end, "{:?}", fleet.programs.counts());
+    while fleet.files.programs.counts() != counts {
+        assert!(Instant::now() < end, "{:?}", fleet.files.programs.counts());
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 
 pub(super) async fn slow_charts_delay_no_other_repository<K: Backend>(slow: Fleet<K>) {
-    slow.programs.close();
+    slow.files.programs.close();
     for number in 0..12 {
         let name = format!("chart-{number}");
         slow.application(&name, "");
@@ -50,15 +50,15 @@ pub(super) async fn slow_charts_delay_no_other_repository<K: Backend>(slow: Flee
     other
         .until("plain manifests need no slot", is_applied("plain"))
         .await;
-    assert_eq!(slow.programs.counts(), (2, 0));
+    assert_eq!(slow.files.programs.counts(), (2, 0));
     // The first slot that becomes free is the other repository's.
-    slow.programs.let_one_through();
+    slow.files.programs.let_one_through();
     other
         .until("its turn is next", is_applied("chart-web"))
         .await;
-    assert_eq!(slow.programs.counts().1, 1);
-    slow.programs.open();
+    assert_eq!(slow.files.programs.counts().1, 1);
+    slow.files.programs.open();
     other.settled(&revision).await;
     slow.settled(&charts).await;
-    assert_eq!(slow.programs.counts(), (0, 12));
+    assert_eq!(slow.files.programs.counts(), (0, 12));
 }

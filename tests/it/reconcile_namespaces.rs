@@ -396,6 +396,7 @@ pub(super) async fn namespace_missing_shows_in_diff<K: Backend>(fleet: Fleet<K>)
         warnings: Vec::new(),
         left_out: Vec::new(),
         hash: String::new(),
+        inputs: None,
     };
     let cluster = fleet.reconciler.cluster("test").unwrap();
     let diffs = diff_objects(cluster, application, &rendered, &Inventory::default())

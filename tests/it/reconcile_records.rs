@@ -338,7 +338,7 @@ pub(super) async fn removal_terms_of_replaced_work_count<K: Backend>(fleet: Flee
 
 pub(super) async fn removal_terms_of_dropped_rendering_count<K: Backend>(fleet: Fleet<K>) {
     apply_deletable(&fleet).await;
-    let rendering = fleet.rendering.lock().await;
+    let rendering = fleet.files.rendering.lock().await;
     fleet.application("shop", ", deletionPolicy: Orphan");
     fleet.commit();
     fleet.undeclare("shop");

@@ -220,6 +220,7 @@ pub(super) async fn tenant_diff_refuses_alike<K: Backend>(fleet: Fleet<K>) {
         warnings: Vec::new(),
         left_out: Vec::new(),
         hash: String::new(),
+        inputs: None,
     };
     let cluster = fleet.reconciler.cluster("test").unwrap();
     let diffs = diff_objects(cluster, application, &rendered, &Inventory::default())

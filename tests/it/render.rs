@@ -303,7 +303,7 @@ fn render_inputs_are_equal_across_commits() {
     let inputs = || {
         let commit = mirror.fetch().unwrap().commit;
         let render = from_git(Arc::clone(&renderer), Arc::clone(&mirror), commit);
-        match render(&application).unwrap() {
+        match render.begin(&application).unwrap() {
             RenderStage::Program { inputs, .. } => inputs.unwrap(),
             other => panic!("{other:?}"),
         }

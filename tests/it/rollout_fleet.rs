@@ -274,8 +274,9 @@ fn targets_belong_to_the_own_repository() {
     let commit = served.read();
     let _context = served.sandbox.runtime.enter();
     let turns = served.fleet.status_changes();
-    let render: Arc<RenderFn> =
-        Arc::new(|_| Err(reconcile::Message::application("nothing is rendered here").into()));
+    let render: Arc<RenderFn> = Arc::new(|_: &spec::Application| {
+        Err(reconcile::Message::application("nothing is rendered here").into())
+    });
     let other = spec::read(
         [(
             "apps.yaml",

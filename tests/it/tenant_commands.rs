@@ -244,7 +244,7 @@ fn reconcile_refuses_files_beyond_the_limit() {
         assert!(!declared.has_errors(), "{:?}", declared.mistakes);
         declared.restrict(&rights("tagboat", &["shop"], limits));
         let application = declared.applications.values().next().unwrap();
-        render(application).and_then(RenderStage::finish)
+        render.begin(application).and_then(RenderStage::finish)
     };
     // What was rendered without the limit is not served under it.
     assert!(rendered("plain", "").is_ok());

@@ -12,8 +12,8 @@ use crate::{
 use sha2::{Digest as _, Sha256};
 use std::{collections::HashMap, sync::Arc};
 
-/// SHA-256.
-pub(crate) type CacheKey = [u8; 32];
+/// SHA-256 over all that a rendering depends on.
+pub type InputsKey = [u8; 32];
 
 /// Bytes of objects, as JSON, that are kept: 10,000 objects of 2 KiB are 20 MiB.
 const KEPT: usize = 48 << 20;
@@ -28,13 +28,13 @@ impl KeyHasher {
         self.0.update(part);
     }
 
-    pub(super) fn done(self) -> CacheKey {
+    pub(super) fn done(self) -> InputsKey {
         self.0.finalize().into()
     }
 }
 
 /// A hash over what a declaration says about its rendering.
-pub(super) fn key_of_options(source: &RenderSource) -> CacheKey {
+pub(super) fn key_of_options(source: &RenderSource) -> InputsKey {
     let RenderSource {
         path,
         helm,
@@ -74,10 +74,10 @@ type CachedOutcome = Result<Arc<Rendered>, RenderError>;
 /// Bounded by bytes; evicts the least recently used.
 #[derive(Debug, Default)]
 pub(crate) struct RenderCache {
-    results: HashMap<CacheKey, CachedRender>,
+    results: HashMap<InputsKey, CachedRender>,
     /// By options: the paths read the last time, and the kind of folder. One for each Application,
     /// at most [`RenderCache::READS`].
-    reads: HashMap<CacheKey, (Arc<[String]>, FolderKind)>,
+    reads: HashMap<InputsKey, (Arc<[String]>, FolderKind)>,
     bytes: usize,
     clock: u64,
 }
@@ -93,11 +93,11 @@ impl RenderCache {
     /// Applications whose read paths are cached; beyond it all are scanned again.
     const READS: usize = 50_000;
 
-    pub(super) fn reads(&self, options: CacheKey) -> Option<(Arc<[String]>, FolderKind)> {
+    pub(super) fn reads(&self, options: InputsKey) -> Option<(Arc<[String]>, FolderKind)> {
         self.reads.get(&options).cloned()
     }
 
-    pub(super) fn get(&mut self, key: CacheKey) -> Option<CachedOutcome> {
+    pub(super) fn get(&mut self, key: InputsKey) -> Option<CachedOutcome> {
         self.clock += 1;
         let kept = self.results.get_mut(&key)?;
         kept.used = self.clock;
@@ -106,9 +106,9 @@ impl RenderCache {
 
     pub(super) fn put(
         &mut self,
-        options: CacheKey,
+        options: InputsKey,
         reads: (Arc<[String]>, FolderKind),
-        key: CacheKey,
+        key: InputsKey,
         outcome: &CachedOutcome,
     ) {
         // Transient failures are not cached.

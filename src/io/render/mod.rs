@@ -15,6 +15,7 @@ mod subprocess;
 mod system_calls;
 mod error;
 mod helm;
+mod inputs;
 mod kustomize;
 mod paths;
 mod plain;
@@ -33,7 +34,9 @@ use crate::{
     },
     spec::{Application, Helm, resolve, settings::RenderSettings},
 };
-use cache::{CacheKey, RenderCache};
+pub use cache::InputsKey;
+use cache::RenderCache;
+pub use inputs::{RenderInputs, RenderPrograms};
 use kustomize::ReadPaths;
 use paths::{join, outermost, shown};
 use std::{
@@ -90,6 +93,8 @@ pub struct Rendered {
     pub left_out: Vec<(ObjectOrigin, ObjectKey)>,
     /// SHA-256 over the objects, in hex: equal where they are.
     pub hash: String,
+    /// The inputs, where they lie in Git.
+    pub inputs: Option<RenderInputs>,
 }
 
 impl Rendered {
@@ -150,7 +155,7 @@ pub struct PendingProgram {
     paths: Arc<[String]>,
     remote: bool,
     /// The hash of all inputs: the files, the options and the program; none without Git.
-    pub(crate) inputs: Option<CacheKey>,
+    pub(crate) inputs: Option<InputsKey>,
 }
 
 /// The identity of a binary: a replaced or modified file is another one.
@@ -283,16 +288,12 @@ impl Renderer {
                 path: shown(&source.path),
             });
         }
-        let options = cache::key_of_options(source);
-        // The paths read last time decide whether anything changed: the kustomizations that name
-        // them are among them.
-        let known = self.lock().reads(options);
-        if let Some((paths, way)) = known
-            && let Some(key) = self.key(tree, options, &paths, way)?
+        if let Some(key) = self.known_key(tree, source)?
             && let Some(result) = self.lock().get(key)
         {
             return result.map(RenderStart::Done);
         }
+        let options = cache::key_of_options(source);
         let way = way(tree, source)?;
         let reads = self.reads(tree, source, way)?;
         let paths: Arc<[String]> = outermost(&reads.paths).into();
@@ -322,7 +323,7 @@ impl Renderer {
             way, paths, remote, ..
         } = call;
         if remote {
-            return self.fresh(tree, source, way, &paths, remote);
+            return self.fresh(tree, source, (way, remote), &paths, None);
         }
         let options = cache::key_of_options(source);
         let key = self.key(tree, options, &paths, way)?;
@@ -330,7 +331,11 @@ impl Renderer {
         if let Some(result) = key.and_then(|key| self.lock().get(key)) {
             return result;
         }
-        let result = self.fresh(tree, source, way, &paths, remote);
+        let inputs = key.map(|key| RenderInputs {
+            key,
+            paths: Arc::clone(&paths),
+        });
+        let result = self.fresh(tree, source, (way, remote), &paths, inputs);
         if let Some(key) = key {
             self.lock().put(options, (paths, way), key, &result);
         }
@@ -359,9 +364,9 @@ impl Renderer {
         &self,
         tree: &RenderTree<'_>,
         source: &RenderSource,
-        way: FolderKind,
+        (way, remote): (FolderKind, bool),
         paths: &[String],
-        remote: bool,
+        inputs: Option<RenderInputs>,
     ) -> Result<Arc<Rendered>, RenderError> {
         let mut warnings = Vec::new();
         let (mut manifests, how) = match way {
@@ -393,39 +398,8 @@ impl Renderer {
             warnings,
             left_out: manifests.left_out,
             hash,
+            inputs,
         }))
-    }
-
-    /// Returns the cache key of a result: options, the ids of everything that is read, and the
-    /// program. `None` without ids or without the program.
-    fn key(
-        &self,
-        tree: &RenderTree<'_>,
-        options: CacheKey,
-        paths: &[String],
-        way: FolderKind,
-    ) -> Result<Option<CacheKey>, RenderError> {
-        if !tree.has_ids() {
-            return Ok(None);
-        }
-        let mut hasher = cache::KeyHasher::default();
-        hasher.add(&options);
-        for path in paths {
-            hasher.add(path.as_bytes());
-            hasher.add(&tree.id(path)?.unwrap_or_default());
-        }
-        if way != FolderKind::Plain {
-            let Ok(ProgramIdentity {
-                file,
-                size,
-                modified,
-            }) = self.identity(way)
-            else {
-                return Ok(None);
-            };
-            hasher.add(format!("{} {size} {modified:?}", file.display()).as_bytes());
-        }
-        Ok(Some(hasher.done()))
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, RenderCache> {

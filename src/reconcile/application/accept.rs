@@ -66,8 +66,13 @@ impl AppReconciler {
                 self.unreadable = None;
                 self.cluster.state().mark_read(&self.name, &revision);
                 self.status.revision = Some(revision.clone());
-                if let Some(target) = &mut self.target {
-                    target.revision = revision;
+                match &mut self.target {
+                    Some(target) => target.revision = revision,
+                    None => {
+                        // Lost in a panic: the next rendering counts as changed.
+                        self.handle.forget_rendering();
+                        self.context.ask_for_work();
+                    }
                 }
             }
             Work::Unreadable {
@@ -207,6 +212,8 @@ impl AppReconciler {
         let recorded = RepositoryId::from(&self.inventory);
         if !self.repository.may_take_over(&recorded) {
             self.status.revision = Some(accepted.revision);
+            // Another revision is judged, even if it renders the same.
+            self.handle.forget_rendering();
             self.fail(Reason::NameConflict, self.name_conflict(&recorded));
             self.cluster
                 .state()

@@ -25,6 +25,7 @@ pub(crate) mod pods;
 pub(crate) mod prune;
 pub(crate) mod repair;
 mod requests;
+mod rest;
 pub(crate) mod scales;
 mod served;
 
@@ -204,6 +205,7 @@ impl AppReconciler {
                 () = self.context.stop.cancelled() => return,
                 permit = self.cluster.work_permit() => permit,
             };
+            self.cluster.state().set_rest(&self.name, false);
             if let Some(work) = self.handle.mailbox.take() {
                 // Merged with work that a failing cluster has not let us accept yet.
                 self.work = Some(work.after(self.work.take()));
@@ -247,6 +249,7 @@ impl AppReconciler {
             // A caller that requested another rendering waits for its result.
             self.status.observed &= !self.handle.render_retry.is_requested();
             self.context.publish(&self.status);
+            self.rest();
             let kinds_served = OptionFuture::from(self.kinds_served());
             tokio::select! {
                 biased;

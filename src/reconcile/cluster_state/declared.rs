@@ -68,7 +68,7 @@ impl ClusterState {
             refused,
         };
         self.declared.insert(repository.to_owned(), declared);
-        self.wake_all();
+        self.wake_restless();
     }
 
     /// Returns whether a revision is the newest one declared by a repository.

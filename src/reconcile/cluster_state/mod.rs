@@ -79,6 +79,8 @@ pub(crate) struct ClusterHandle {
 struct AppEntry {
     /// Wakes the Application's task; `None` if this process has none.
     wake: Option<Arc<Notify>>,
+    /// Whether its task sleeps, and waits for nothing but changes of its own objects and work.
+    at_rest: bool,
     /// The repository that has reserved the name.
     owner: Option<Arc<RepositoryId>>,
     /// The revision whose claims are known.
@@ -204,7 +206,7 @@ impl ClusterState {
         {
             declared.unread.insert(name.clone());
         }
-        self.wake_all();
+        self.wake_restless();
     }
 
     /// Claims the desired objects of an Application, and judges those observed before.
@@ -269,10 +271,14 @@ impl ClusterState {
     }
 
     fn claim_key(&mut self, name: &Name, key: &ObjectKey) {
-        self.claims
+        let claimants = self
+            .claims
             .entry(key.clone())
-            .or_insert_with(|| Claimants::new(name))
-            .add(name);
+            .or_insert_with(|| Claimants::new(name));
+        claimants.add(name);
+        if matches!(claimants, Claimants::Several(_)) {
+            self.wake_interested(key);
+        }
     }
 
     /// Records that the claims of an Application are known at a revision.
@@ -296,7 +302,7 @@ impl ClusterState {
         // A prune waits for all Applications of a repository, a hand-over only for this one.
         let waiting = std::mem::take(&mut self.waiting_for_handover);
         if complete {
-            self.wake_all();
+            self.wake_restless();
         } else {
             waiting.iter().for_each(|name| self.wake(name));
         }
@@ -442,6 +448,34 @@ impl ClusterState {
             .values()
             .filter_map(|entry| entry.wake.as_ref())
             .for_each(|wake| wake.notify_one());
+    }
+
+    /// Wakes the tasks that may wait for something that others declare or apply.
+    pub(crate) fn wake_restless(&self) {
+        self.applications
+            .values()
+            .filter(|entry| !entry.at_rest)
+            .filter_map(|entry| entry.wake.as_ref())
+            .for_each(|wake| wake.notify_one());
+    }
+
+    /// Records whether the task of an Application waits for nothing but changes of its own objects
+    /// and work.
+    pub(crate) fn set_rest(&mut self, name: &Name, at_rest: bool) {
+        if let Some(entry) = self.applications.get_mut(name) {
+            entry.at_rest = at_rest;
+        }
+    }
+
+    pub(crate) fn is_at_rest(&self, name: &Name) -> bool {
+        self.applications
+            .get(name)
+            .is_some_and(|entry| entry.at_rest)
+    }
+
+    /// Records that the claims of an Application are the same at another revision.
+    pub(crate) fn carry_over(&mut self, name: &Name, revision: &str) {
+        self.application(name).read_at = Some(revision.to_owned());
     }
 
     /// Returns whether an Application has a task in this process.

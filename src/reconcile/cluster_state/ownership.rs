@@ -307,7 +307,7 @@ impl ClusterState {
         };
         if declared.names.remove(name) && declared.unread.remove(name) && declared.unread.is_empty()
         {
-            self.wake_all();
+            self.wake_restless();
         }
     }
 
@@ -317,7 +317,7 @@ impl ClusterState {
         let entry = self.application(name);
         let before = entry.unreadable_at.replace(revision.to_owned());
         if before.as_deref() != Some(revision) {
-            self.wake_all();
+            self.wake_restless();
         }
     }
 

@@ -105,7 +105,7 @@ async fn failed_rendering_is_retried_on_request() {
         [("shop", ApplicationState::Failed)]
     );
     // A sync waits for the answer, which is the same as before if nothing has changed.
-    let held = fleet.rendering.lock().await;
+    let held = fleet.files.rendering.lock().await;
     assert!(
         fleet
             .reconciler
@@ -256,7 +256,7 @@ async fn redeclared_during_deletion_is_applied() {
         .await;
     // Declared again. Before the rendering ends, the object is gone, and its task has nothing left
     // to do.
-    let rendering = fleet.rendering.lock().await;
+    let rendering = fleet.files.rendering.lock().await;
     fleet.application("shop", ", deletionPolicy: Delete");
     let revision = fleet.commit();
     fleet.kubectl(&[

@@ -1,11 +1,10 @@
 //! A reconciler over an API server, with manifests from memory in place of Git: the fixture of the
 //! reconcile tests, for the real server and for the sandbox.
 
-use super::gate::Gate;
+use super::fleet_revision::{FleetFiles, FleetRevision};
 use crate::servers::kube::Kube;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
@@ -15,16 +14,11 @@ use std::{
 use tagboat::{
     core::name::Name,
     events::Recorder,
-    io::{
-        cluster::RequestStats,
-        render::{RenderMethod, Rendered},
-    },
-    objects::object::{CompactObject, Object, ObjectOrigin},
+    io::cluster::RequestStats,
     reconcile::{
-        ApplicationState, ApplicationStatus, Message, ReconcileMode, Reconciler, RenderFailure,
-        RenderFn, RenderStage, RepositoryId, SHORT_RETRY,
+        ApplicationState, ApplicationStatus, ReconcileMode, Reconciler, RenderFn, RepositoryId,
     },
-    spec::{self, Application, rights::RepositoryRights, settings},
+    spec::{self, rights::RepositoryRights, settings},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -48,14 +42,10 @@ pub(crate) struct Fleet<K: Backend = &'static Kube> {
     pub reconciler: Arc<Reconciler>,
     /// The namespace of its Applications and, by default, of their objects.
     pub namespace: String,
-    manifests: Arc<Mutex<BTreeMap<String, Vec<Value>>>>,
+    pub files: Arc<FleetFiles>,
     declared: Mutex<BTreeMap<String, String>>,
     /// If the declarations have an error.
     pub mistaken: Mutex<bool>,
-    /// Blocks all renderings while locked.
-    pub rendering: Arc<tokio::sync::Mutex<()>>,
-    /// Passed by the renderings of folders that begin with "chart-", which need a program.
-    pub programs: Arc<Gate>,
     revision: Mutex<u32>,
     stop: CancellationToken,
     cluster: settings::ClusterSettings,
@@ -107,7 +97,7 @@ impl Fleet {
 impl<K: Backend> Fleet<K> {
     /// Opens another repository in the same namespace and the same process.
     pub(crate) fn beside(&self, repository: RepositoryId) -> Self {
-        let (manifests, declared, revision, mistaken, rendering, programs) = Default::default();
+        let (files, declared, revision, mistaken) = Default::default();
         let (kube, reconciler, namespace) = (
             self.kube.clone(),
             Arc::clone(&self.reconciler),
@@ -119,11 +109,9 @@ impl<K: Backend> Fleet<K> {
             kube,
             reconciler,
             namespace,
-            manifests,
+            files,
             declared,
             mistaken,
-            rendering,
-            programs,
             revision,
             stop,
             cluster,
@@ -165,16 +153,14 @@ impl<K: Backend> Fleet<K> {
             repository(&namespace, "git.example.org"),
         );
         let reconciler = reconciler(&cluster, mode, &stop).await;
-        let (manifests, declared, revision, mistaken, rendering, programs) = Default::default();
+        let (files, declared, revision, mistaken) = Default::default();
         Self {
             kube,
             reconciler,
             namespace,
-            manifests,
+            files,
             declared,
             mistaken,
-            rendering,
-            programs,
             revision,
             stop,
             cluster,
@@ -234,7 +220,8 @@ impl<K: Backend> Fleet<K> {
     /// Sets the objects of an Application's folder. `null` is a permanent render error; a string is
     /// the message of a transient one.
     pub(crate) fn manifests(&self, name: &str, objects: Vec<Value>) {
-        self.manifests
+        self.files
+            .now
             .lock()
             .unwrap()
             .insert(name.to_owned(), objects);
@@ -297,61 +284,8 @@ impl<K: Backend> Fleet<K> {
             "{:?}",
             declared.mistakes
         );
-        let (manifests, rendering) = (Arc::clone(&self.manifests), Arc::clone(&self.rendering));
-        let programs = Arc::clone(&self.programs);
-        let render = move |application: &Application| {
-            drop(rendering.blocking_lock());
-            let values = manifests
-                .lock()
-                .unwrap()
-                .get(&application.path)
-                .cloned()
-                .unwrap_or_default();
-            let hash = format!(
-                "{:?}",
-                Sha256::digest(Value::from(values.clone()).to_string())
-            );
-            if values.iter().any(|value| value.is_null()) {
-                return Err(Message::application(format!(
-                    "{}/broken.yaml:1: not YAML",
-                    application.path
-                ))
-                .into());
-            }
-            if let Some(why) = values.iter().find_map(Value::as_str) {
-                return Err(RenderFailure {
-                    message: Message::application(format!("{}: {why}", application.path)),
-                    retry: Some(SHORT_RETRY),
-                });
-            }
-            let origin = |line| ObjectOrigin {
-                file: format!("{}/all.yaml", application.path).into(),
-                line,
-            };
-            let objects = values
-                .into_iter()
-                .enumerate()
-                .map(|(line, value)| Object::new(value).unwrap().at(origin(line + 1)));
-            let manifests = objects.map(CompactObject::new).collect();
-            let rendered = Arc::new(Rendered {
-                manifests,
-                how: RenderMethod::Plain,
-                warnings: Vec::new(),
-                left_out: Vec::new(),
-                hash,
-            });
-            if !application.path.starts_with("chart-") {
-                return Ok(RenderStage::Rendered(rendered));
-            }
-            let programs = Arc::clone(&programs);
-            Ok(RenderStage::Program {
-                run: Box::new(move || {
-                    programs.pass();
-                    Ok(rendered)
-                }),
-                inputs: None,
-            })
-        };
+        self.files.follow(revision);
+        let render = FleetRevision(Arc::clone(&self.files));
         self.reconciler.reconcile(
             &self.repository,
             revision,

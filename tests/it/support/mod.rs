@@ -2,6 +2,7 @@
 
 pub(super) mod cluster;
 pub(super) mod fleet;
+pub(super) mod fleet_revision;
 mod gate;
 pub(super) mod forge;
 pub(super) mod process;
