@@ -35,6 +35,8 @@ pub(crate) struct ReconcileContext {
     /// Counts the tasks that have lost their work, and ask for it.
     pub(super) work_lost: watch::Sender<u64>,
     requests: Mutex<HashMap<ApplicationKey, Vec<ApplicationRequest>>>,
+    /// Passes of all tasks.
+    pub(super) passes: AtomicU64,
     pub stop: CancellationToken,
     pub tasks: TaskTracker,
     pub renderings: RenderSlots,
@@ -65,6 +67,7 @@ impl ReconcileContext {
             status_changed: watch::Sender::new(0),
             work_lost: watch::Sender::new(0),
             requests: Mutex::default(),
+            passes: AtomicU64::default(),
             stop,
             tasks,
             renderings: RenderSlots::default(),

@@ -8,6 +8,7 @@ use crate::{
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::atomic::Ordering,
     time::Duration,
 };
 use tokio::{sync::watch, time::Instant};
@@ -57,6 +58,11 @@ impl Reconciler {
         self.clusters
             .keys()
             .all(|cluster| self.context.has_accepted(cluster, repository, revision))
+    }
+
+    /// Returns how many passes the tasks of all Applications have begun.
+    pub fn passes(&self) -> u64 {
+        self.context.passes.load(Ordering::Relaxed)
     }
 
     /// Returns all statuses by cluster and name.

@@ -53,6 +53,8 @@ mod registry_sign_in;
 #[cfg(feature = "demo")]
 mod reconcile;
 mod reconcile_additions;
+#[cfg(feature = "demo")]
+mod reconcile_commits;
 mod reconcile_confined;
 mod reconcile_fair;
 mod reconcile_kinds;

@@ -64,7 +64,7 @@ use repair::RepairBackoff;
 use scales::ScaleChecks;
 use std::{
     collections::{HashMap, HashSet},
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 use tokio::time::Instant;
@@ -282,6 +282,7 @@ impl AppReconciler {
 
     /// Runs one pass from the start. It is idempotent: what is done already sends no request.
     async fn pass(&mut self, permit: &WorkPermit) -> Result<Requeue, ClusterError> {
+        self.context.passes.fetch_add(1, Ordering::Relaxed);
         self.take_requests();
         if !self.owns_name {
             if let Some(holder) = self
