@@ -42,6 +42,8 @@ reasons! {
     SettingsRejected,
     /// A setting has no effect, or a folder of tagboat had to be repaired.
     SetupWarning,
+    /// A cache of tagboat cannot be written, so that the next start takes longer.
+    CacheUnavailable,
     /// A user of this machine queried the daemon over the local socket.
     QueryReceived,
     /// The local socket failed, or a client disconnected.

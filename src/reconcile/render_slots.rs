@@ -13,8 +13,8 @@ use crate::{
 use std::sync::Arc;
 use tokio::time::Instant;
 
-/// Renderings of each kind at once. They block, and the target machines have two cores.
-const RENDERINGS: usize = 2;
+/// Programs at once: each may take `render.memory`, and the limits in `deploy/` count on two.
+const PROGRAMS: usize = 2;
 
 /// Renders with few slots, shared fairly by the config repositories.
 ///
@@ -49,9 +49,10 @@ impl From<RenderFailure> for FailedRender {
 
 impl Default for RenderSlots {
     fn default() -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
-            files: FairSlots::new(RENDERINGS),
-            programs: FairSlots::new(RENDERINGS),
+            files: FairSlots::new(cores.max(2)),
+            programs: FairSlots::new(PROGRAMS),
             timeouts: RenderTimeouts::default(),
         }
     }

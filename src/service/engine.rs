@@ -257,12 +257,13 @@ impl ServiceContext {
             }));
         }
         warnings.extend(sandbox_warning(&self.settings.render));
-        let renderer = Arc::new(Renderer::new(&self.render(), &self.folder.join("render")));
+        let renderer = Renderer::new(&self.render(), &self.folder.join("render"));
+        let renderer = renderer.keeping(&self.folder.join("renderings"), &self.events);
         Ok(Engine {
             updaters,
             warnings,
             scanner,
-            renderer,
+            renderer: Arc::new(renderer),
         })
     }
 
@@ -292,12 +293,9 @@ impl ServiceContext {
     /// Returns the render settings. Paths are relative to the settings file; names without a slash
     /// are looked up on PATH.
     pub(crate) fn render(&self) -> settings::RenderSettings {
-        let resolve = |program: &Path| {
-            if program.components().count() > 1 {
-                self.connect.path(program)
-            } else {
-                program.to_owned()
-            }
+        let resolve = |program: &Path| match program.components().count() {
+            1 => program.to_owned(),
+            _ => self.connect.path(program),
         };
         let render = &self.settings.render;
         settings::RenderSettings {

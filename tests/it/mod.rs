@@ -72,6 +72,8 @@ mod reconcile_tenants;
 #[cfg(feature = "demo")]
 mod render;
 mod render_cases;
+#[cfg(feature = "demo")]
+mod render_kept;
 mod render_real;
 #[cfg(target_os = "linux")]
 mod render_sandbox;

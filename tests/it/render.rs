@@ -245,17 +245,17 @@ fn render_process_has_a_clean_environment() {
 }
 
 /// A mirror of a repository, and a stand-in that prints one object for all that it can read.
-struct Fleet {
-    sandbox: Sandbox,
-    mirror: Mirror,
-    settings: RenderSettings,
+pub(super) struct Fleet {
+    pub sandbox: Sandbox,
+    pub mirror: Mirror,
+    pub settings: RenderSettings,
 }
 
 /// Prints a ConfigMap with a checksum of the copy.
 const SUM: &str = "sum=$(cd \"${HOME%/home}/copy\" && find . -type f | sort | xargs cat | cksum | cut -d' ' -f1)\nprintf 'apiVersion: v1\\nkind: ConfigMap\\nmetadata: {name: a}\\ndata: {sum: \"%s\"}\\n' \"$sum\"";
 
 impl Fleet {
-    fn new(files: &[(&str, &str)]) -> Self {
+    pub(super) fn new(files: &[(&str, &str)]) -> Self {
         let sandbox = Sandbox::new(files);
         let mirror = sandbox.mirror("mirror");
         let version = "[ \"$1\" = version ] && echo v1 && exit\n";
@@ -272,11 +272,11 @@ impl Fleet {
         }
     }
 
-    fn renderer(&self) -> Renderer {
+    pub(super) fn renderer(&self) -> Renderer {
         Renderer::new(&self.settings, &self.sandbox.dir.path().join("copies"))
     }
 
-    fn head(&self) -> ObjectId {
+    pub(super) fn head(&self) -> ObjectId {
         self.mirror.fetch().unwrap().commit
     }
 }

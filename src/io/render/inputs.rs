@@ -2,7 +2,7 @@
 
 use super::{
     FolderKind, ProgramIdentity, RenderError, RenderSource, Renderer,
-    cache::{self, InputsKey},
+    cache::{self, InputsKey, KnownInputs},
     tree::RenderTree,
 };
 use crate::io::git::{Mirror, ObjectId};
@@ -51,9 +51,9 @@ impl Renderer {
         source: &RenderSource,
     ) -> Result<Option<InputsKey>, RenderError> {
         let options = cache::key_of_options(source);
-        let known = self.lock().reads(options);
+        let known = self.lock().inputs(options);
         match known {
-            Some((paths, way)) => self.key(tree, options, &paths, way),
+            Some(KnownInputs { paths, way, .. }) => self.key(tree, options, &paths, way),
             None => Ok(None),
         }
     }

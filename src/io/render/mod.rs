@@ -16,6 +16,7 @@ mod system_calls;
 mod error;
 mod helm;
 mod inputs;
+mod kept;
 mod kustomize;
 mod paths;
 mod plain;
@@ -27,6 +28,7 @@ pub use error::{RenderError, RenderLimit};
 pub use subprocess::find as find_program;
 
 use crate::{
+    events::{Event, EventReason, Recorder},
     io::git::{Mirror, ObjectId, Revision},
     objects::{
         object::{CompactObject, Object, ObjectKey, ObjectOrigin},
@@ -35,8 +37,9 @@ use crate::{
     spec::{Application, Helm, resolve, settings::RenderSettings},
 };
 pub use cache::InputsKey;
-use cache::RenderCache;
+use cache::{KnownInputs, RenderCache};
 pub use inputs::{RenderInputs, RenderPrograms};
+use kept::KeptRenderings;
 use kustomize::ReadPaths;
 use paths::{join, outermost, shown};
 use std::{
@@ -45,7 +48,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::SystemTime,
 };
@@ -107,7 +110,7 @@ impl Rendered {
 }
 
 /// The renderer of the objects.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub enum RenderMethod {
     Plain,
     Kustomize {
@@ -136,6 +139,9 @@ pub struct Renderer {
     settings: RenderSettings,
     folder: PathBuf,
     cache: Mutex<RenderCache>,
+    kept: Option<KeptRenderings>,
+    keeping_fails: AtomicBool,
+    events: Recorder,
     programs: Mutex<HashMap<ProgramIdentity, Arc<str>>>,
     runs: AtomicU64,
 }
@@ -190,8 +196,21 @@ impl Renderer {
             settings: settings.clone(),
             folder: folder.to_owned(),
             cache: Mutex::default(),
+            kept: None,
+            keeping_fails: AtomicBool::default(),
+            events: Recorder::default(),
             programs: Mutex::default(),
             runs: AtomicU64::new(0),
+        }
+    }
+
+    /// Keeps what programs render in a folder, too, which is made if it is missing.
+    #[must_use]
+    pub fn keeping(self, folder: &Path, events: &Recorder) -> Self {
+        Self {
+            kept: Some(KeptRenderings::new(folder.to_owned())),
+            events: events.clone(),
+            ..self
         }
     }
 
@@ -288,12 +307,12 @@ impl Renderer {
                 path: shown(&source.path),
             });
         }
+        let options = cache::key_of_options(source);
         if let Some(key) = self.known_key(tree, source)?
             && let Some(result) = self.lock().get(key)
         {
             return result.map(RenderStart::Done);
         }
-        let options = cache::key_of_options(source);
         let way = way(tree, source)?;
         let reads = self.reads(tree, source, way)?;
         let paths: Arc<[String]> = outermost(&reads.paths).into();
@@ -301,6 +320,14 @@ impl Renderer {
             FolderKind::Plain => None,
             _ => self.key(tree, options, &paths, way)?,
         };
+        if let Some(key) = inputs
+            && let Some(rendered) = self.kept.as_ref().and_then(|kept| kept.get(key))
+        {
+            let result = Ok(rendered);
+            self.lock()
+                .put(options, KnownInputs { paths, way, key }, &result);
+            return result.map(RenderStart::Done);
+        }
         let call = PendingProgram {
             way,
             paths,
@@ -337,7 +364,13 @@ impl Renderer {
         });
         let result = self.fresh(tree, source, (way, remote), &paths, inputs);
         if let Some(key) = key {
-            self.lock().put(options, (paths, way), key, &result);
+            if let Ok(rendered) = &result
+                && way != FolderKind::Plain
+            {
+                self.keep(rendered);
+            }
+            self.lock()
+                .put(options, KnownInputs { paths, way, key }, &result);
         }
         result
     }
@@ -400,6 +433,20 @@ impl Renderer {
             hash,
             inputs,
         }))
+    }
+
+    /// Keeps a rendering on disk. A full disk only makes the next start slower, which is said once.
+    fn keep(&self, rendered: &Rendered) {
+        let Some(kept) = &self.kept else { return };
+        let result = kept.put(rendered);
+        let has_failed = self.keeping_fails.swap(result.is_err(), Ordering::Relaxed);
+        if let Err(error) = result
+            && !has_failed
+        {
+            let text = format!("cannot keep renderings: {error}; the next start renders again");
+            let event = Event::warning(EventReason::CacheUnavailable, text);
+            self.events.record(event);
+        }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, RenderCache> {

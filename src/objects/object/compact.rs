@@ -19,6 +19,23 @@ impl CompactObject {
         }
     }
 
+    /// Takes the JSON text of an object.
+    ///
+    /// # Errors
+    /// If it is none.
+    pub fn from_json(json: String, origin: Option<ObjectOrigin>) -> Result<Self, ObjectError> {
+        let compact = Self {
+            json: json.into(),
+            origin,
+        };
+        compact.object()?;
+        Ok(compact)
+    }
+
+    pub fn json(&self) -> &str {
+        &self.json
+    }
+
     /// Returns whether both share the same text, not only equal ones.
     pub fn ptr_eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.json, &other.json)
