@@ -36,6 +36,8 @@ mod git_index;
 #[cfg(feature = "demo")]
 mod git_real;
 #[cfg(feature = "demo")]
+mod git_ssh;
+#[cfg(feature = "demo")]
 mod git_support;
 #[cfg(feature = "demo")]
 mod git_wire;

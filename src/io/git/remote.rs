@@ -1,12 +1,15 @@
 //! The remote of a repository: URL, credentials, TLS, ssh.
 
 mod bounded_http;
+mod bounds;
+mod ssh;
 mod transport;
 mod wire_error;
 
 use super::error::{GitError, plain};
 use crate::core::secret::Secret;
 use std::{
+    ffi::OsString,
     path::{Path, PathBuf},
     sync::{Arc, OnceLock},
     time::Duration,
@@ -232,35 +235,31 @@ impl RemoteCredentials {
 }
 
 impl RemoteAccess {
-    /// Builds the ssh command as a line of shell: gix hands a command with blanks to `sh`.
-    /// `BatchMode`, because no user is there to answer a prompt; `ServerAlive…`, so that a dead
-    /// connection ends within the timeout.
-    fn ssh_command(&self) -> String {
-        let quoted = |path: &Path| format!("'{}'", path.to_string_lossy().replace('\'', r"'\''"));
-        let mut command = self
-            .ssh
-            .program
-            .as_deref()
-            .map_or_else(|| "ssh".to_owned(), quoted);
+    /// Returns the ssh program and its options. `BatchMode`, because no user is there to answer a
+    /// prompt; `ServerAlive…`, so that a dead connection ends within the timeout.
+    fn ssh_command(&self) -> (OsString, Vec<OsString>) {
+        let program = self.ssh.program.as_deref().unwrap_or(Path::new("ssh"));
         let seconds = self.timeout.0.as_secs().max(1);
-        command.push_str(&format!(
-            " -oBatchMode=yes -oStrictHostKeyChecking=yes -oConnectTimeout={seconds} -oServerAliveInterval={} -oServerAliveCountMax=3",
-            (seconds / 3).max(1)
-        ));
+        let mut arguments: Vec<OsString> = [
+            "-oBatchMode=yes".to_owned(),
+            "-oStrictHostKeyChecking=yes".to_owned(),
+            format!("-oConnectTimeout={seconds}"),
+            format!("-oServerAliveInterval={}", (seconds / 3).max(1)),
+            "-oServerAliveCountMax=3".to_owned(),
+        ]
+        .map(Into::into)
+        .into();
         if let Some(identity) = &self.ssh.identity {
-            command.push_str(&format!(" -oIdentitiesOnly=yes -i {}", quoted(identity)));
+            arguments.extend(["-oIdentitiesOnly=yes", "-i"].map(Into::into));
+            arguments.push(identity.into());
         }
         if let Some(hosts) = &self.ssh.known_hosts {
+            arguments.push("-oGlobalKnownHostsFile=/dev/null".into());
             // The value is ssh's own list syntax, where a double quote groups.
-            command.push_str(&format!(
-                " -oGlobalKnownHostsFile=/dev/null -o{}",
-                quoted(Path::new(&format!(
-                    "UserKnownHostsFile=\"{}\"",
-                    hosts.display()
-                )))
-            ));
+            let hosts = format!("-oUserKnownHostsFile=\"{}\"", hosts.display());
+            arguments.push(hosts.into());
         }
-        command
+        (program.into(), arguments)
     }
 }
 
@@ -393,22 +392,25 @@ mod tests {
     }
 
     #[test]
-    fn remote_ssh_files_are_shell_quoted() {
+    fn remote_ssh_files_are_single_arguments() {
         let ssh = SshCommand {
             program: None,
             identity: Some("/tmp/it's $HOME".into()),
             known_hosts: Some("/tmp/a b".into()),
         };
-        let command = RemoteAccess {
+        let access = RemoteAccess {
             ssh,
             ..RemoteAccess::default()
+        };
+        let (program, arguments) = access.ssh_command();
+        assert_eq!(program, "ssh");
+        let arguments: Vec<&str> = arguments.iter().filter_map(|one| one.to_str()).collect();
+        for expected in [
+            "-oStrictHostKeyChecking=yes",
+            "/tmp/it's $HOME",
+            "-oUserKnownHostsFile=\"/tmp/a b\"",
+        ] {
+            assert!(arguments.contains(&expected), "{arguments:?}");
         }
-        .ssh_command();
-        assert!(command.contains(r"-i '/tmp/it'\''s $HOME'"), "{command}");
-        assert!(
-            command.contains("'UserKnownHostsFile=\"/tmp/a b\"'"),
-            "{command}"
-        );
-        assert!(command.contains("StrictHostKeyChecking=yes"));
     }
 }

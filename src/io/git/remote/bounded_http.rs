@@ -1,42 +1,14 @@
-//! Bounds of what a server sends: references and packs without an end, or byte by byte.
-//!
-//! gix reads capabilities and references into memory as long as the server sends any. The bounds
-//! are on bytes and time of each response, below gix.
+//! gix's HTTP client, within the bounds of responses.
 
+use super::bounds::{RequestStart, ResponseBounds};
 use gix_transport::client::blocking_io::http::{
     GetResponse, Http, PostBodyDataKind, PostResponse, reqwest::Remote,
 };
 use std::{
     any::Any,
     io::{self, BufRead, Read, Write},
-    sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
-
-/// Bytes of capabilities and references. Six times as many are in memory for a moment.
-const MAX_LISTING: u64 = 16 << 20;
-
-/// Bytes of one pack.
-const MAX_PACK: u64 = 4 << 30;
-
-/// Bytes a second below which a pack is given up, on average since its first byte.
-const MIN_RATE: u64 = 1024;
-
-/// Time limits of one step, within which a listing must be complete.
-const LISTING_STEPS: u32 = 2;
-
-/// Time limits of one step, after which the rate of a pack counts: a server may need minutes to
-/// compress the first clone.
-const PACK_STEPS: u32 = 10;
-
-/// The beginning of every message about a bound.
-pub(super) const EXCEEDED: &str = "the server sends";
-
-/// The bytes of a request that tell what it asks for.
-const COMMAND: &[u8] = b"command=ls-refs";
-
-/// Bytes of a request that are searched for [`COMMAND`].
-const COMMAND_WITHIN: usize = 64;
 
 /// gix's HTTP client with bounds on every response.
 pub(super) struct BoundedHttp {
@@ -45,17 +17,10 @@ pub(super) struct BoundedHttp {
     step: Duration,
 }
 
-/// The first bytes of a request, which tell listings from packs.
-type RequestStart = Arc<Mutex<Vec<u8>>>;
-
 /// The body of a response.
 pub(super) struct BoundedBody<B> {
     inner: B,
-    /// None for the advertisement, which no command asks for.
-    request: Option<RequestStart>,
-    step: Duration,
-    begun: Instant,
-    bytes: u64,
+    bounds: ResponseBounds,
 }
 
 /// The body of a request.
@@ -75,10 +40,7 @@ impl BoundedHttp {
     fn bounded<B>(&self, inner: B, request: Option<RequestStart>) -> BoundedBody<B> {
         BoundedBody {
             inner,
-            request,
-            step: self.step,
-            begun: Instant::now(),
-            bytes: 0,
+            bounds: ResponseBounds::new(self.step, request),
         }
     }
 }
@@ -115,7 +77,7 @@ impl Http for BoundedHttp {
         Ok(PostResponse {
             post_body: ObservedBody {
                 inner: post_body,
-                start: Arc::clone(&start),
+                start: start.clone(),
             },
             headers,
             body: self.bounded(body, Some(start)),
@@ -131,68 +93,30 @@ impl Http for BoundedHttp {
     }
 }
 
-impl<B> BoundedBody<B> {
-    fn is_listing(&self) -> bool {
-        let asks = |start: &RequestStart| {
-            let start = start.lock().unwrap_or_else(PoisonError::into_inner);
-            start.windows(COMMAND.len()).any(|part| part == COMMAND)
-        };
-        self.request.as_ref().is_none_or(asks)
-    }
-
-    /// Adds bytes, and fails if they are too many or too slow.
-    fn count(&mut self, bytes: usize) -> io::Result<()> {
-        self.bytes = self.bytes.saturating_add(bytes as u64);
-        let elapsed = self.begun.elapsed();
-        let exceeded = if self.is_listing() {
-            let longest = self.step * LISTING_STEPS;
-            if self.bytes > MAX_LISTING {
-                format!("more than {} MiB of references", MAX_LISTING >> 20)
-            } else if elapsed > longest {
-                format!("its references for longer than {longest:?}")
-            } else {
-                return Ok(());
-            }
-        } else if self.bytes > MAX_PACK {
-            format!("more than {} GiB at once", MAX_PACK >> 30)
-        } else if elapsed > self.step * PACK_STEPS
-            && self.bytes / elapsed.as_secs().max(1) < MIN_RATE
-        {
-            format!("less than {MIN_RATE} bytes a second")
-        } else {
-            return Ok(());
-        };
-        Err(io::Error::other(format!("{EXCEEDED} {exceeded}")))
-    }
-}
-
 impl<B: Read> Read for BoundedBody<B> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.inner.read(buffer)?;
-        self.count(read)?;
+        self.bounds.count(read)?;
         Ok(read)
     }
 }
 
 impl<B: BufRead> BufRead for BoundedBody<B> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        self.count(0)?;
+        self.bounds.count(0)?;
         self.inner.fill_buf()
     }
 
     fn consume(&mut self, bytes: usize) {
         self.inner.consume(bytes);
-        // The next read fails if these were too many.
-        self.bytes = self.bytes.saturating_add(bytes as u64);
+        self.bounds.add(bytes);
     }
 }
 
 impl<B: Write> Write for ObservedBody<B> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = self.inner.write(bytes)?;
-        let mut start = self.start.lock().unwrap_or_else(PoisonError::into_inner);
-        let room = COMMAND_WITHIN.saturating_sub(start.len()).min(written);
-        start.extend_from_slice(&bytes[..room]);
+        self.start.observe(&bytes[..written]);
         Ok(written)
     }
 

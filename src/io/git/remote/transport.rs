@@ -27,19 +27,17 @@ impl Remote {
                 why: "there is no such folder".into(),
             });
         }
-        let ssh = ssh::connect::Options {
-            command: Some(self.access.ssh_command().into()),
-            disallow_shell: false,
-            kind: Some(ssh::ProgramKind::Ssh),
-        };
         if is_http(&self.url) {
             return self.http_transport(version);
+        }
+        if self.url.scheme == gix::url::Scheme::Ssh {
+            return Ok(Box::new(self.ssh_transport(version)?));
         }
         connect::connect(
             self.url.clone(),
             connect::Options {
                 version,
-                ssh,
+                ssh: ssh::connect::Options::default(),
                 trace: false,
             },
         )

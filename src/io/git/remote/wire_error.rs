@@ -1,6 +1,6 @@
 //! The meaning of what gix reports about a server.
 
-use super::{Remote, RemoteCredentials, bounded_http::EXCEEDED, is_http};
+use super::{Remote, RemoteCredentials, bounds::EXCEEDED, is_http};
 use crate::io::{
     git::{
         error::{GitError, chain, plain},
