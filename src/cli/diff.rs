@@ -12,8 +12,9 @@ use crate::{
 /// Show how the live objects differ from Git, and who changed them
 ///
 /// The diff goes from the cluster to Git: applying would add the lines with +. It is made with the
-/// server's dry run, so that defaults and webhooks make no difference, and changes nothing. Values
-/// of Secrets are masked. Exits with 1 if something differs.
+/// server's dry run, so that defaults and webhooks make no difference, and changes nothing. An
+/// object that is as the last sync recorded it needs no dry run. Values of Secrets are masked.
+/// Exits with 1 if something differs.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     #[command(flatten)]

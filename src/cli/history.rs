@@ -14,7 +14,8 @@ use crate::{
 
 /// Show the last revisions of an Application that changed something, with their results
 ///
-/// Reads the record in the Application's cluster, which keeps the last 20.
+/// Reads the record in the Application's cluster, which keeps the last 20. Exits with 4 if another
+/// cluster cannot be asked.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     #[command(flatten)]
@@ -31,7 +32,7 @@ pub(super) fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Outcome,
     };
     let answer = client::ask(&arguments.settings, &query, screen)?;
     screen.answer(&answer, text);
-    Ok(Outcome::Done)
+    Ok(answer.outcome())
 }
 
 fn text(answer: &HistoryAnswer, screen: &mut Screen) {
@@ -43,6 +44,9 @@ fn text(answer: &HistoryAnswer, screen: &mut Screen) {
         for line in table(&heads, &rows, screen) {
             screen.line(line);
         }
+    }
+    for failure in &answer.failures {
+        screen.failure(failure);
     }
 }
 

@@ -16,7 +16,7 @@ use crate::{
         plan::{self, DesiredObject},
         tenancy,
     },
-    reconcile::{self, ApplyRefusal, DryRunResult},
+    reconcile::{ApplyRefusal, DryRun, DryRunResult, ForeignOwners},
     review::{DryRunVerdict, ObjectChange, PreviewTrouble},
     spec::Application,
 };
@@ -53,7 +53,7 @@ struct ClusterPreview<'a> {
     down: OnceLock<String>,
     /// Set as soon as the cluster has responded once.
     answered: OnceLock<()>,
-    foreign_owners: reconcile::ForeignOwners,
+    foreign_owners: ForeignOwners,
     /// Records unresponsive clusters.
     clusters: &'a PreviewClusters,
 }
@@ -159,7 +159,7 @@ async fn of_cluster(
         until: Instant::now() + PATIENCE,
         down: OnceLock::new(),
         answered: OnceLock::new(),
-        foreign_owners: reconcile::ForeignOwners::default(),
+        foreign_owners: ForeignOwners::default(),
         clusters,
     };
     let mut questions: Vec<BoxFuture<'_, DryRunAnswer>> = Vec::new();
@@ -218,15 +218,15 @@ impl ClusterPreview<'_> {
         }
         let identity =
             RequestIdentity::of(&application.name, application.service_account.as_deref());
-        let asked = reconcile::dry_run(
-            self.cluster,
-            &identity,
+        let question = DryRun {
+            cluster: self.cluster,
+            identity: &identity,
             one,
             application,
-            None,
-            &self.foreign_owners,
-        );
-        let asked = tokio::time::timeout_at(self.until, asked).await;
+            applied: None,
+            foreign_owners: &self.foreign_owners,
+        };
+        let asked = tokio::time::timeout_at(self.until, question.ask()).await;
         if matches!(&asked, Ok(Ok(_))) || matches!(&asked, Ok(Err(refusal)) if !is_silence(refusal))
         {
             let _ = self.answered.set(());

@@ -1,41 +1,41 @@
 //! Diffs between Git and the cluster, object by object, with the managers of changed fields.
 //!
-//! Based on a server-side dry run, so that defaults and admission webhooks cause no differences.
+//! Based on a server-side dry run, so that defaults and admission webhooks cause no differences. An
+//! object whose record, manifest and live state agree needs none: a sync would leave it as it is.
 
+mod dry_run;
 mod foreign;
 mod namespaces;
+mod reads;
+mod recorded;
 mod text;
 
+pub use dry_run::{ApplyRefusal, DryRun, DryRunResult};
 pub use foreign::ForeignOwners;
 pub(crate) use foreign::explain_missing;
+pub use reads::ClusterReads;
 pub use text::unified_diff;
 
 use super::{
-    ClusterKinds, autoscalers,
-    cluster_state::{
-        observed::{self, ForeignChange},
-        released,
-    },
+    ClusterKinds,
+    cluster_state::observed::{self, ForeignChange},
     status::COMPLETED_AND_GONE,
 };
 use crate::{
-    core::error::{Classify as _, ErrorKind},
+    core::error::Classify as _,
     io::{
-        cluster::{
-            ApplyRequest, ApplyResult, ClusterClient, ClusterError, ClusterProblem, RequestIdentity,
-        },
+        cluster::{ClusterClient, ClusterError, ClusterProblem, RequestIdentity},
         render::Rendered,
     },
     objects::{
         health::{KindTraits, RunEnd},
         object::{ApplyMode, Gvk, Object, ObjectKey},
-        plan::{
-            self, DesiredObject, Inventory, KindAtomicFields, LeafHashes, LiveObject, ObjectOwner,
-        },
+        plan::{self, DesiredObject, Inventory, LiveObject, ObjectOwner},
     },
     spec::Application,
 };
 use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream};
+use recorded::Recorded;
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
@@ -116,8 +116,9 @@ pub async fn diff_objects(
     cluster: &ClusterClient,
     application: &Application,
     rendered: &Rendered,
-    inventory: &Inventory,
+    reads: &ClusterReads,
 ) -> Result<Vec<ObjectDiff>, ClusterError> {
+    let inventory = reads.inventory(&application.name);
     let resources = cluster.resources().await?;
     let (desired, refused) = plan::desired_objects(
         application,
@@ -139,9 +140,9 @@ pub async fn diff_objects(
         identity: &identity,
         desired: &desired,
         application,
-        inventory,
+        inventory: &inventory,
+        reads,
         missing_namespaces: Mutex::default(),
-        foreign_owners: ForeignOwners::default(),
     };
     let diffs: Vec<BoxFuture<'_, ObjectDiff>> = desired
         .iter()
@@ -163,9 +164,9 @@ struct Comparison<'a> {
     desired: &'a [DesiredObject],
     application: &'a Application,
     inventory: &'a Inventory,
+    reads: &'a ClusterReads,
     /// Missing namespaces that an apply would create.
     missing_namespaces: Mutex<BTreeSet<String>>,
-    foreign_owners: ForeignOwners,
 }
 
 impl Comparison<'_> {
@@ -180,15 +181,25 @@ impl Comparison<'_> {
         // Applying would run a Job again that has completed and is gone.
         let has_completed =
             entry.is_some_and(|entry| entry.ended(one.hash) == Some(RunEnd::Completed));
-        let result = dry_run(
-            self.cluster,
-            self.identity,
+        let live = match self.recorded(one, entry).await {
+            Recorded::Synced(notes) => {
+                diff.notes = notes;
+                return diff;
+            }
+            Recorded::Unknown(live) => live,
+        };
+        let question = DryRun {
+            cluster: self.cluster,
+            identity: self.identity,
             one,
-            self.application,
+            application: self.application,
             applied,
-            &self.foreign_owners,
-        )
-        .await;
+            foreign_owners: &self.reads.foreign_owners,
+        };
+        let result = match live {
+            Some(live) => question.against(Some(live)).await,
+            None => question.ask().await,
+        };
         match result {
             Ok(result) if one.honors_annotations && is_frozen(&result) => {}
             Ok(result) if result.live.is_none() && has_completed => {
@@ -325,148 +336,4 @@ async fn read_live(
         observed::observe(&object, None, KindTraits::default()).live,
         object,
     ))
-}
-
-/// The server-side dry run of an object, with its inputs.
-#[derive(Debug)]
-pub struct DryRunResult {
-    pub live: Option<Object>,
-    /// The manifest in Git.
-    pub manifest: Object,
-    pub applied: ApplyResult,
-    /// JSON pointers that the Application's `ignore` rules release.
-    pub(crate) ignore: Arc<[String]>,
-    /// Released fields whose live value differs from Git, and additions of others that stay.
-    pub(crate) notes: Vec<String>,
-    /// Fields that others have added, and that the apply removes.
-    pub(crate) removed: Vec<ForeignChange>,
-}
-
-/// Why an object was not applied, for real or in a dry run.
-#[derive(Debug)]
-pub struct ApplyRefusal {
-    pub error: ClusterError,
-    /// The error in words, with values of Secrets masked: an API server quotes what it refuses.
-    pub why: String,
-}
-
-impl ApplyRefusal {
-    /// Creates a refusal when the live object is not at hand.
-    ///
-    /// Admission policies quote live objects too: a live Secret is read to mask its values.
-    pub(crate) async fn of(
-        cluster: &ClusterClient,
-        key: &ObjectKey,
-        gvk: &Gvk,
-        manifest: Option<&Object>,
-        error: ClusterError,
-    ) -> Self {
-        let may_quote = gvk.is("", "Secret") && error.kind() == ErrorKind::Config;
-        if !may_quote {
-            return Self::new(error, None, manifest);
-        }
-        let live = async {
-            let resource = cluster.resource(gvk).await?;
-            cluster.get(&RequestIdentity::Own, &resource, key).await
-        };
-        Self::new(error, live.await.ok().flatten().as_ref(), manifest)
-    }
-
-    fn new(error: ClusterError, live: Option<&Object>, manifest: Option<&Object>) -> Self {
-        Self {
-            why: plan::mask_values(&error.problem.to_string(), [live, manifest]),
-            error,
-        }
-    }
-}
-
-/// Runs the apply of an object as a server-side dry run, with released fields as they would be
-/// sent. `applied` is what the inventory says of the last apply.
-///
-/// # Errors
-/// The refusal of the API server, or why it does not answer.
-pub async fn dry_run(
-    cluster: &ClusterClient,
-    identity: &RequestIdentity,
-    one: &DesiredObject,
-    application: &Application,
-    applied: Option<&plan::AppliedState>,
-    foreign_owners: &ForeignOwners,
-) -> Result<DryRunResult, ApplyRefusal> {
-    let manifest = one.manifest.object().map_err(|error| {
-        let problem = Box::new(ClusterProblem::Protocol {
-            why: error.to_string(),
-        });
-        let error = ClusterError {
-            cluster: cluster.name().to_owned(),
-            subject: one.key.to_string(),
-            problem,
-        };
-        ApplyRefusal::new(error, None, None)
-    })?;
-    let refusal = |error| ApplyRefusal::new(error, None, Some(&manifest));
-    let resource = cluster.resource(&one.gvk()).await.map_err(refusal)?;
-    // Read under our own identity, like the watches: an impersonated account that may only apply
-    // needs no right to read.
-    let live = cluster
-        .get(&RequestIdentity::Own, &resource, &one.key)
-        .await
-        .map_err(refusal)?;
-    if let Some(live) = &live {
-        foreign_owners
-            .refuse(cluster, application, &one.key, live)
-            .await?;
-    }
-    let ignore = observed::ignore_pointers(&application.ignore, &one.key);
-    let watched = observed::WatchedManifest {
-        manifest: one.manifest.clone(),
-        ignore: Arc::clone(&ignore),
-        expected: None,
-        expected_leaves: LeafHashes::default(),
-        atomic_fields: KindAtomicFields::NONE,
-        take_over: Arc::clone(cluster.take_over_managers()),
-        health: None,
-    };
-    let observed = live
-        .as_ref()
-        .map(|live| observed::observe(live, Some(&watched), KindTraits::default()));
-    // Without the answer to the last apply, additions are the only changes known.
-    let (mut released, additions, removed) = observed.map_or_else(Default::default, |observed| {
-        (
-            observed.released,
-            observed.template_additions,
-            observed.changed,
-        )
-    });
-    if released::overrides_scale(&released, &manifest, applied)
-        && autoscalers::is_free(cluster, &one.key, &released).await
-    {
-        released::unscale(&mut released);
-    }
-    let notes = released
-        .iter()
-        .filter_map(released::ReleasedField::note)
-        .chain(observed::addition_notes(&additions))
-        .collect();
-    let sent = released::outgoing(manifest.clone(), &released);
-    let request = ApplyRequest {
-        dry_run: true,
-        keep: released::kept_fields(&ignore, &released),
-        ..ApplyRequest::default()
-    };
-    let result = cluster.apply(identity, &sent, &request).await;
-    let applied =
-        result.map_err(|error| ApplyRefusal::new(error, live.as_ref(), Some(&manifest)))?;
-    let removed = removed
-        .into_iter()
-        .filter(|change| applied.removes.contains(&change.path))
-        .collect();
-    Ok(DryRunResult {
-        live,
-        manifest,
-        applied,
-        ignore,
-        notes,
-        removed,
-    })
 }

@@ -45,8 +45,8 @@ mod work;
 pub use cluster_state::api_resources::ClusterKinds;
 pub use cluster_state::observed::ForeignChange;
 pub use diff::{
-    ApplyRefusal, ChangeKind, DryRunResult, ForeignOwners, ObjectDiff, declared_objects,
-    diff_objects, dry_run, unified_diff,
+    ApplyRefusal, ChangeKind, ClusterReads, DryRun, DryRunResult, ForeignOwners, ObjectDiff,
+    declared_objects, diff_objects, unified_diff,
 };
 pub use queries::{ApplicationRequest, RecordedApplication};
 pub use reason::Reason;

@@ -6,6 +6,7 @@ use crate::{
     io::cluster::{ApplicationRecord, ClusterClient, ClusterError},
     objects::plan::{Inventory, RolloutHistory, text},
 };
+use futures::future::{join_all, try_join_all};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::atomic::Ordering,
@@ -166,31 +167,33 @@ impl Reconciler {
             return Ok(BTreeMap::new());
         };
         let records = handle.client.records().await?;
-        let recorded = records.iter().map(|record| {
-            (
-                record.application.clone(),
-                RecordedApplication::from(record),
-            )
-        });
-        Ok(recorded.collect())
+        // Thousands of inventories are parsed: off the async workers.
+        Ok(crate::io::blocking(move || {
+            let recorded = records.iter().map(|record| {
+                (
+                    record.application.clone(),
+                    RecordedApplication::from(record),
+                )
+            });
+            recorded.collect()
+        })
+        .await)
     }
 
-    /// Reads the records of an Application in the clusters that may be asked, by cluster.
-    ///
-    /// # Errors
-    /// If a cluster does not answer.
+    /// Reads the records of an Application in the clusters that may be asked, by cluster; none
+    /// where there is no record. All clusters are asked at once, so that none delays another.
     pub async fn records_of(
         &self,
         application: &Name,
         may_ask: impl Fn(&str) -> bool,
-    ) -> Result<BTreeMap<String, RecordedApplication>, ClusterError> {
-        let mut all = BTreeMap::new();
-        for (name, handle) in self.clusters.iter().filter(|(name, _)| may_ask(name)) {
-            if let Some(record) = handle.client.record(application).await? {
-                all.insert(name.clone(), RecordedApplication::from(&record));
-            }
-        }
-        Ok(all)
+    ) -> BTreeMap<String, Result<Option<RecordedApplication>, ClusterError>> {
+        let asked = self.clusters.iter().filter(|(name, _)| may_ask(name));
+        let reads = asked.map(|(name, handle)| async {
+            let record = handle.client.record(application).await;
+            let recorded = record.map(|record| record.as_ref().map(RecordedApplication::from));
+            (name.clone(), recorded)
+        });
+        join_all(reads).await.into_iter().collect()
     }
 
     /// Returns, for each cluster, a ConfigMap that has the name of an Application's record without
@@ -203,12 +206,9 @@ impl Reconciler {
         name: &Name,
         may_ask: impl Fn(&str) -> bool,
     ) -> Result<Vec<ClusterError>, ClusterError> {
-        let mut all = Vec::new();
         let asked = self.clusters.iter().filter(|(name, _)| may_ask(name));
-        for (_, handle) in asked {
-            all.extend(handle.client.in_place_of_record(name).await?);
-        }
-        Ok(all)
+        let reads = asked.map(|(_, handle)| handle.client.in_place_of_record(name));
+        Ok(try_join_all(reads).await?.into_iter().flatten().collect())
     }
 
     /// Returns why the kubeconfig of a cluster cannot be used.

@@ -1,19 +1,43 @@
 //! `diff`: the desired and the live objects of Applications.
 
+mod elsewhere;
+mod rendering;
+
 use super::{
     Failure, Outcome, Progress, Service,
-    scope::{self, QueryClusters, RepositoryScope},
+    scope::{self, MARGIN, QueryClusters, RepositoryScope},
 };
 use crate::{
     core::{error::ErrorKind, name::Name},
+    io::cluster::ClusterClient,
     objects::tenancy,
-    reconcile::{self, ChangeKind, ObjectDiff, ReconcileMode, RenderFn},
+    reconcile::{self, ChangeKind, ClusterReads, ObjectDiff, ReconcileMode, RenderFn},
     spec::Application,
     update::RefusedHead,
 };
+use elsewhere::DeclaredElsewhere;
+use futures::{
+    FutureExt as _, StreamExt as _,
+    future::{BoxFuture, join_all},
+    stream,
+};
+use rendering::Renderings;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+/// Applications of one cluster that are compared at once. The cluster bounds requests beside that,
+/// and each Application its objects.
+const AT_ONCE: usize = 16;
+
+/// The most bytes of diffs in one answer; changes beyond it are named without their diff.
+const DIFF_BYTES: usize = 64 << 20;
 
 /// Asks for the differences between Git and clusters.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -71,6 +95,9 @@ impl ApplicationDiff {
 
 /// Compares by server-side dry run, so that defaults and webhooks make no difference.
 ///
+/// Many Applications are compared at once, cluster by cluster: one that fails or is slow stops no
+/// other. The answer has them in the order of the repositories and names.
+///
 /// # Errors
 /// If an Application is not declared, or the only one asked for cannot be compared.
 pub async fn diff(
@@ -81,31 +108,51 @@ pub async fn diff(
     progress.update("reading Git");
     let selected = scope::select_declared(service, &query.applications).await?;
     let clusters = QueryClusters::shared(service, ReconcileMode::Plan).await?;
+    let scopes: Vec<ScopeRendering<'_>> = selected
+        .scopes
+        .iter()
+        .map(|scope| ScopeRendering::new(service, scope))
+        .collect();
+    let mut by_cluster: BTreeMap<&str, Vec<Target<'_>>> = BTreeMap::new();
+    let mut total = 0;
+    for scope in &scopes {
+        for application in scope.scope.applications() {
+            let targets = by_cluster.entry(&application.cluster).or_default();
+            targets.push(Target {
+                place: total,
+                scope,
+                application,
+            });
+            total += 1;
+        }
+    }
+    let comparison = FleetComparison {
+        clusters: &clusters,
+        renderings: Renderings::new(),
+        progress,
+        total,
+        compared: AtomicUsize::new(0),
+        room: AtomicUsize::new(DIFF_BYTES),
+    };
+    let mut all: Vec<BoxFuture<'_, Vec<Compared>>> = Vec::new();
+    for targets in by_cluster.into_values() {
+        all.push(comparison.compare_all(targets).boxed());
+    }
+    let mut compared: Vec<Compared> = join_all(all).await.into_iter().flatten().collect();
+    compared.sort_by_key(|(place, _)| *place);
+    clusters.close().await;
     let mut answer = DiffAnswer {
         applications: Vec::new(),
         failures: Vec::new(),
         invalid_declarations: selected.invalid_declarations,
         refused_heads: selected.refused_heads,
     };
-    for scope in &selected.scopes {
-        let render = scope.render(service);
-        for application in scope.applications() {
-            let (name, cluster) = (&application.name, &application.cluster);
-            progress.update(&format!("comparing {name} with cluster {cluster}"));
-            match compare(&clusters, application, &render).await {
-                Ok(mut objects) => {
-                    keep_declared(&clusters, scope, application, &render, &mut objects).await;
-                    answer.applications.push(ApplicationDiff {
-                        application: name.clone(),
-                        cluster: cluster.clone(),
-                        objects,
-                    });
-                }
-                Err(failure) => answer.failures.push(failure),
-            }
+    for (_, result) in compared {
+        match result {
+            Ok(diff) => answer.applications.push(diff),
+            Err(failure) => answer.failures.push(failure),
         }
     }
-    clusters.close().await;
     match answer.failures.pop() {
         Some(failure) if query.applications.len() == 1 => Err(failure),
         failure => {
@@ -115,85 +162,183 @@ pub async fn diff(
     }
 }
 
-/// Announces no deletion that a sync would not make: of objects that other Applications of the
-/// repository declare, or may declare.
-async fn keep_declared(
-    clusters: &QueryClusters,
-    scope: &RepositoryScope,
-    application: &Application,
-    render: &Arc<RenderFn>,
-    objects: &mut [ObjectDiff],
-) {
-    let is_deleted = |object: &ObjectDiff| object.change == ChangeKind::Delete;
-    let Some(cluster) = clusters.reconciler.cluster(&application.cluster) else {
-        return;
-    };
-    let others = scope.declared.applications.values().filter(|other| {
-        other.name != application.name
-            && other.cluster == application.cluster
-            && !other.suspend
-            && tenancy::unit_refusal(other).is_none()
-    });
-    for other in others {
-        if !objects.iter().any(is_deleted) {
-            return;
-        }
-        let (render, declared) = (Arc::clone(render), other.clone());
-        let rendered = crate::io::try_blocking(move || render.begin(&declared)?.finish()).await;
-        let declared = match rendered {
-            Ok(Ok(rendered)) => reconcile::declared_objects(cluster, other, &rendered)
-                .await
-                .map_err(|error| error.to_string()),
-            Ok(Err(error)) => Err(error.message.to_string()),
-            Err(error) => Err(error.to_string()),
-        };
-        for object in objects.iter_mut().filter(|object| is_deleted(object)) {
-            let name = &other.name;
-            let note = match &declared {
-                Ok(declared) if !declared.contains(&object.object) => continue,
-                Ok(_) => format!("not deleted: Application {name} declares it, and takes it over"),
-                Err(why) => {
-                    format!("not deleted before {name}, which may declare it, can be read: {why}")
-                }
-            };
-            object.change = ChangeKind::None;
-            object.diff.clear();
-            object.notes = vec![note];
+/// A result, with the place of its Application in the answer.
+type Compared = (usize, Result<ApplicationDiff, Failure>);
+
+/// The Applications of a repository, and how they are rendered.
+struct ScopeRendering<'a> {
+    scope: &'a RepositoryScope,
+    render: Arc<RenderFn>,
+    elsewhere: DeclaredElsewhere,
+}
+
+impl<'a> ScopeRendering<'a> {
+    fn new(service: &Service, scope: &'a RepositoryScope) -> Self {
+        Self {
+            scope,
+            render: scope.render(service),
+            elsewhere: DeclaredElsewhere::default(),
         }
     }
 }
 
-async fn compare(
-    clusters: &QueryClusters,
-    application: &Application,
-    render: &Arc<RenderFn>,
-) -> Result<Vec<ObjectDiff>, Failure> {
-    let refused = |why| Failure::input(format!("{}: {why}", application.place));
-    if let Some(why) = tenancy::unit_refusal(application) {
-        return Err(refused(why));
+/// An Application to compare.
+struct Target<'a> {
+    /// Its place in the answer.
+    place: usize,
+    scope: &'a ScopeRendering<'a>,
+    application: &'a Application,
+}
+
+/// The state that all comparisons of a query share.
+struct FleetComparison<'a> {
+    clusters: &'a QueryClusters,
+    renderings: Renderings,
+    progress: &'a dyn Progress,
+    total: usize,
+    compared: AtomicUsize,
+    /// The bytes left for diffs.
+    room: AtomicUsize,
+}
+
+impl FleetComparison<'_> {
+    /// Compares the Applications of one cluster.
+    async fn compare_all(&self, targets: Vec<Target<'_>>) -> Vec<Compared> {
+        let cluster = targets
+            .first()
+            .and_then(|target| self.clusters.cluster_of(target.application));
+        // Applications that may not be there are not looked up.
+        let names: HashSet<Name> = targets
+            .iter()
+            .map(|target| target.application)
+            .filter(|application| tenancy::unit_refusal(application).is_none())
+            .map(|application| application.name.clone())
+            .collect();
+        let reads = match cluster {
+            Some(cluster) if !names.is_empty() => ClusterReads::new(cluster, &names).await,
+            _ => Ok(ClusterReads::default()),
+        };
+        let reads = reads.map_err(Failure::from);
+        // By index, so that the futures of those that wait do not exist yet.
+        let compared = (0..targets.len()).map(|index| {
+            let (target, reads) = (&targets[index], &reads);
+            async move {
+                let result = self.compare(target, cluster, reads).await;
+                self.report();
+                (target.place, result)
+            }
+            .boxed()
+        });
+        stream::iter(compared)
+            .buffer_unordered(AT_ONCE)
+            .collect()
+            .await
     }
-    let Some(cluster) = clusters.reconciler.cluster(&application.cluster) else {
-        return Err(clusters.unavailable(application));
-    };
-    let (render, declared) = (Arc::clone(render), application.clone());
-    let rendered = crate::io::try_blocking(move || render.begin(&declared)?.finish())
-        .await
-        .map_err(|error| Failure::new(ErrorKind::Bug, format!("rendering panicked: {error}")))?
-        .map_err(|error| Failure {
-            hint: error.message.hint.clone(),
-            ..Failure::input(format!("{}: {}", application.name, error.message))
-        })?;
-    let objects = rendered.manifests.len();
-    if let Some(why) = tenancy::objects_refusal(&application.rights, objects, 0) {
-        return Err(refused(why));
+
+    fn report(&self) {
+        let compared = self.compared.fetch_add(1, Ordering::Relaxed) + 1;
+        let total = self.total;
+        self.progress.update(&format!(
+            "comparing with clusters: {compared} of {total} Applications"
+        ));
     }
-    let records = clusters
-        .reconciler
-        .records_of(&application.name, |cluster| cluster == application.cluster)
-        .await?;
-    let inventory = records
-        .get(&application.cluster)
-        .map(|record| record.inventory.clone())
-        .unwrap_or_default();
-    Ok(reconcile::diff_objects(cluster, application, &rendered, &inventory).await?)
+
+    /// Compares one Application.
+    async fn compare(
+        &self,
+        target: &Target<'_>,
+        cluster: Option<&ClusterClient>,
+        reads: &Result<ClusterReads, Failure>,
+    ) -> Result<ApplicationDiff, Failure> {
+        let application = target.application;
+        let mut objects = self.objects(target, cluster, reads).await?;
+        if let Some(cluster) = cluster {
+            self.keep_declared(target, cluster, &mut objects).await;
+        }
+        self.bound(&mut objects);
+        Ok(ApplicationDiff {
+            application: application.name.clone(),
+            cluster: application.cluster.clone(),
+            objects,
+        })
+    }
+
+    async fn objects(
+        &self,
+        target: &Target<'_>,
+        cluster: Option<&ClusterClient>,
+        reads: &Result<ClusterReads, Failure>,
+    ) -> Result<Vec<ObjectDiff>, Failure> {
+        let application = target.application;
+        let refused = |why| Failure::input(format!("{}: {why}", application.place));
+        if let Some(why) = tenancy::unit_refusal(application) {
+            return Err(refused(why));
+        }
+        let Some(cluster) = cluster else {
+            return Err(self.clusters.unavailable(application));
+        };
+        let reads = reads.as_ref().map_err(Clone::clone)?;
+        let render = &target.scope.render;
+        let rendered = self.renderings.render(render, application).await?;
+        let objects = rendered.manifests.len();
+        if let Some(why) = tenancy::objects_refusal(&application.rights, objects, 0) {
+            return Err(refused(why));
+        }
+        // Rendering has limits of its own, and may wait for the programs of others.
+        let time = application.timeout.saturating_add(MARGIN);
+        let compared = reconcile::diff_objects(cluster, application, &rendered, reads);
+        match tokio::time::timeout(time, compared).await {
+            Ok(compared) => Ok(compared?),
+            Err(_) => {
+                let (name, seconds) = (&application.name, time.as_secs());
+                let message = format!("{name}: the comparison took longer than {seconds} s");
+                Err(Failure::new(ErrorKind::Remote, message))
+            }
+        }
+    }
+
+    /// Announces no deletion that a sync would not make: of objects that other Applications of the
+    /// repository declare, or may declare.
+    async fn keep_declared(
+        &self,
+        target: &Target<'_>,
+        cluster: &ClusterClient,
+        objects: &mut [ObjectDiff],
+    ) {
+        let ScopeRendering {
+            scope,
+            render,
+            elsewhere,
+        } = target.scope;
+        let is_deleted = |object: &&mut ObjectDiff| object.change == ChangeKind::Delete;
+        for object in objects.iter_mut().filter(is_deleted) {
+            let applications = &scope.declared.applications;
+            let declared = elsewhere.on(cluster, applications, render, &self.renderings);
+            let declared = declared.await;
+            let name = &target.application.name;
+            let note = declared
+                .get()
+                .and_then(|all| all.note(name, &object.object));
+            if let Some(note) = note {
+                object.change = ChangeKind::None;
+                object.diff.clear();
+                object.notes = vec![note];
+            }
+        }
+    }
+
+    /// Drops diffs for which the answer has no room.
+    fn bound(&self, objects: &mut [ObjectDiff]) {
+        for object in objects.iter_mut() {
+            let take = |room: usize| room.checked_sub(object.diff.len());
+            let order = Ordering::Relaxed;
+            if self.room.fetch_update(order, order, take).is_err() {
+                object.diff.clear();
+                let most = DIFF_BYTES >> 20;
+                object.notes.push(format!(
+                    "its diff is left out: this answer has more than {most} MiB of them; compare this Application alone"
+                ));
+            }
+        }
+    }
 }

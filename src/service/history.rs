@@ -1,6 +1,6 @@
 //! `history`: the last rollouts of an Application.
 
-use super::{Failure, Progress, Service, scope::QueryClusters};
+use super::{Failure, Outcome, Progress, Service, scope::QueryClusters};
 use crate::{
     core::{error::Classify as _, name::Name},
     io::git::Mirror,
@@ -27,6 +27,17 @@ pub struct HistoryAnswer {
     pub application: Name,
     /// The clusters with a record of it.
     pub clusters: Vec<ClusterHistory>,
+    /// The clusters that could not be asked, each with the reason.
+    #[serde(default)]
+    pub failures: Vec<Failure>,
+}
+
+impl HistoryAnswer {
+    /// Classifies the answer.
+    pub fn outcome(&self) -> Outcome {
+        let failures = self.failures.iter().map(|failure| failure.kind);
+        Outcome::of_parts(!self.clusters.is_empty(), failures)
+    }
 }
 
 /// The record in one cluster.
@@ -58,7 +69,7 @@ pub struct RolledOutRevision {
 /// Reads the records of an Application from its clusters.
 ///
 /// # Errors
-/// If no cluster has a readable record.
+/// If no cluster has a readable record. A cluster that does not answer stops no other.
 pub async fn history(
     service: &Service,
     query: &HistoryQuery,
@@ -69,7 +80,17 @@ pub async fn history(
     progress.update("asking clusters");
     let reconciler = &clusters.reconciler;
     let may_ask = |cluster: &str| service.may_use(cluster);
-    let mut records = reconciler.records_of(application, may_ask).await?;
+    let (mut records, mut failures) = (BTreeMap::new(), Vec::new());
+    for (cluster, record) in reconciler.records_of(application, may_ask).await {
+        match record {
+            Ok(record) => records.extend(record.map(|record| (cluster, record))),
+            Err(error) => failures.push(Failure::from(error)),
+        }
+    }
+    if records.is_empty() && !failures.is_empty() {
+        clusters.close().await;
+        return Err(failures.swap_remove(0));
+    }
     if records.is_empty() {
         let failure = without_record(service, &clusters, application).await;
         clusters.close().await;
@@ -103,6 +124,7 @@ pub async fn history(
     Ok(HistoryAnswer {
         application: application.clone(),
         clusters: found,
+        failures,
     })
 }
 

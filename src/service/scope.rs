@@ -3,7 +3,7 @@
 use super::{Failure, Service, types::available};
 use crate::{
     core::{error::Classify as _, name::Name},
-    io::git::ObjectId,
+    io::{cluster::ClusterClient, git::ObjectId},
     reconcile::{self, ReconcileMode, Reconciler, RenderFn, RepositoryId},
     spec::{Application, Declarations},
     update::{ImageUpdater, RefusedHead},
@@ -12,7 +12,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 
 /// Time for clusters beside the timeouts of the Applications themselves.
-const MARGIN: Duration = Duration::from_secs(60);
+pub(super) const MARGIN: Duration = Duration::from_secs(60);
 
 /// The selected Applications of one repository at one revision.
 pub(super) struct RepositoryScope {
@@ -223,6 +223,11 @@ impl QueryClusters {
             stop.cancel();
             self.reconciler.shut_down().await;
         }
+    }
+
+    /// Returns the cluster that an Application names, if it is open.
+    pub(super) fn cluster_of(&self, application: &Application) -> Option<&ClusterClient> {
+        self.reconciler.cluster(&application.cluster)
     }
 
     /// Explains why a cluster that an Application names is not open.

@@ -58,6 +58,7 @@ mod reconcile_additions;
 #[cfg(feature = "demo")]
 mod reconcile_commits;
 mod reconcile_confined;
+mod reconcile_diffs;
 mod reconcile_fair;
 mod reconcile_kinds;
 mod reconcile_records;
@@ -99,6 +100,8 @@ mod sandbox_forge;
 mod sandbox_kube;
 #[cfg(feature = "demo")]
 mod service_answers;
+#[cfg(feature = "demo")]
+mod service_diff;
 mod store;
 mod support;
 #[cfg(feature = "demo")]

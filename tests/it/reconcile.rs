@@ -2,6 +2,7 @@
 
 use super::{
     reconcile_additions::{self, for_each_addition_scenario},
+    reconcile_diffs::{self, for_each_diff_scenario},
     reconcile_fair::{self, for_each_fairness_scenario},
     reconcile_kinds::{self, for_each_kind_scenario},
     reconcile_namespaces::{self, for_each_namespace_scenario},
@@ -123,6 +124,7 @@ for_each_scenario!(run_on_sandbox);
 for_each_tenant_scenario!(run_on_sandbox);
 for_each_limit_scenario!(run_on_sandbox);
 for_each_addition_scenario!(run_on_sandbox);
+for_each_diff_scenario!(run_on_sandbox);
 for_each_fairness_scenario!(run_on_sandbox);
 for_each_kind_scenario!(run_on_sandbox);
 for_each_record_scenario!(run_on_sandbox);

@@ -14,11 +14,8 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tagboat::{
     io::render::{RenderMethod, Rendered},
-    objects::{
-        object::{CompactObject, Object},
-        plan::Inventory,
-    },
-    reconcile::{self, ApplicationState, ChangeKind, ObjectDiff},
+    objects::object::{CompactObject, Object},
+    reconcile::{self, ApplicationState, ChangeKind, ClusterReads, ObjectDiff},
     spec,
 };
 
@@ -75,7 +72,7 @@ async fn diff<K: Backend>(fleet: &Fleet<K>, object: Value) -> ObjectDiff {
     };
     let cluster = fleet.reconciler.cluster("test").unwrap();
     let diffs =
-        reconcile::diff_objects(cluster, application, &rendered, &Inventory::default()).await;
+        reconcile::diff_objects(cluster, application, &rendered, &ClusterReads::default()).await;
     diffs.unwrap().remove(0)
 }
 

@@ -6,11 +6,8 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tagboat::{
     io::render::{RenderMethod, Rendered},
-    objects::{
-        object::{CompactObject, Object},
-        plan::Inventory,
-    },
-    reconcile::{ApplicationRequest, ApplicationState, ChangeKind, diff_objects},
+    objects::object::{CompactObject, Object},
+    reconcile::{ApplicationRequest, ApplicationState, ChangeKind, ClusterReads, diff_objects},
     spec,
 };
 
@@ -399,7 +396,7 @@ pub(super) async fn namespace_missing_shows_in_diff<K: Backend>(fleet: Fleet<K>)
         inputs: None,
     };
     let cluster = fleet.reconciler.cluster("test").unwrap();
-    let diffs = diff_objects(cluster, application, &rendered, &Inventory::default())
+    let diffs = diff_objects(cluster, application, &rendered, &ClusterReads::default())
         .await
         .unwrap();
     let shown: Vec<(&str, ChangeKind)> = diffs

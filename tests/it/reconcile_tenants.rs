@@ -6,11 +6,8 @@ use serde_json::{Value, json};
 use std::{collections::BTreeSet, sync::Arc};
 use tagboat::{
     io::render::{RenderMethod, Rendered},
-    objects::{
-        object::{CompactObject, Object, ObjectOrigin},
-        plan::Inventory,
-    },
-    reconcile::{ApplicationState, ChangeKind, Reason, diff_objects},
+    objects::object::{CompactObject, Object, ObjectOrigin},
+    reconcile::{ApplicationState, ChangeKind, ClusterReads, Reason, diff_objects},
     spec::{self, rights::RepositoryRights, settings},
 };
 
@@ -223,7 +220,7 @@ pub(super) async fn tenant_diff_refuses_alike<K: Backend>(fleet: Fleet<K>) {
         inputs: None,
     };
     let cluster = fleet.reconciler.cluster("test").unwrap();
-    let diffs = diff_objects(cluster, application, &rendered, &Inventory::default())
+    let diffs = diff_objects(cluster, application, &rendered, &ClusterReads::default())
         .await
         .unwrap();
     let in_diff = diffs

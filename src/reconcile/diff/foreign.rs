@@ -31,13 +31,52 @@ pub(crate) fn explain_missing(rights: &RepositoryRights, mut error: ClusterError
     error
 }
 
-/// Owners of live objects, each with the reason why a tenant gets nothing of it.
-///
-/// Every record is read once.
+/// The repositories of other Applications, by their records. Every record is read once.
 #[derive(Debug, Default)]
-pub struct ForeignOwners(Mutex<HashMap<Name, Arc<OnceCell<Option<String>>>>>);
+pub struct ForeignOwners(Mutex<HashMap<Name, Arc<OnceCell<RecordOwner>>>>);
+
+/// The repository that a record names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum RecordOwner {
+    /// There is no record, or it names none.
+    Unknown,
+    Repository(String),
+    /// The record is damaged, or exceeds a bound.
+    Unreadable,
+}
+
+impl From<&ApplicationRecord> for RecordOwner {
+    fn from(record: &ApplicationRecord) -> Self {
+        match recorded_inventory(record) {
+            Some(inventory) if inventory.repository.is_empty() => Self::Unknown,
+            Some(inventory) => Self::Repository(inventory.repository),
+            None => Self::Unreadable,
+        }
+    }
+}
+
+impl RecordOwner {
+    /// Returns why a tenant gets no object of an Application with this record.
+    fn refusal(&self, owner: &Name, repository: &str) -> Option<String> {
+        match self {
+            Self::Unknown => None,
+            Self::Repository(named) => {
+                (named != repository).then(|| plan::foreign_owner_refusal(owner))
+            }
+            // Any object with its labels may be its own.
+            Self::Unreadable => Some(plan::shared_claim_refusal(owner)),
+        }
+    }
+}
 
 impl ForeignOwners {
+    /// Adds a record that was read with others.
+    pub(super) fn learn(&self, record: &ApplicationRecord) {
+        let mut cells = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = OnceCell::new_with(Some(RecordOwner::from(record)));
+        cells.insert(record.application.clone(), Arc::new(known));
+    }
+
     /// Refuses a live object of another repository's Application.
     ///
     /// # Errors
@@ -60,11 +99,11 @@ impl ForeignOwners {
         };
         let read = || async {
             let record = cluster.record(&owner).await?;
-            Ok(record.and_then(|record| refusal(&record, &rights.repository)))
+            Ok(record.map_or(RecordOwner::Unknown, |record| RecordOwner::from(&record)))
         };
-        let why = cell.get_or_try_init(read).await;
-        let why = why.map_err(|error| ApplyRefusal::new(error, None, None))?;
-        let Some(why) = why.clone() else {
+        let known = cell.get_or_try_init(read).await;
+        let known = known.map_err(|error| ApplyRefusal::new(error, None, None))?;
+        let Some(why) = known.refusal(&owner, &rights.repository) else {
             return Ok(());
         };
         let error = ClusterError {
@@ -73,19 +112,6 @@ impl ForeignOwners {
             problem: Box::new(ClusterProblem::Refused { why }),
         };
         Err(ApplyRefusal::new(error, None, None))
-    }
-}
-
-/// Returns why a tenant gets no object of an Application with this record.
-fn refusal(record: &ApplicationRecord, repository: &str) -> Option<String> {
-    let owner = &record.application;
-    match recorded_inventory(record) {
-        Some(inventory) => {
-            let is_foreign = !inventory.repository.is_empty() && inventory.repository != repository;
-            is_foreign.then(|| plan::foreign_owner_refusal(owner))
-        }
-        // Any object with its labels may be its own.
-        None => Some(plan::shared_claim_refusal(owner)),
     }
 }
 
@@ -104,7 +130,7 @@ mod tests {
                 ..Inventory::default()
             };
             let data = BTreeMap::from([(text::INVENTORY.to_owned(), inventory.to_string())]);
-            refusal(&ApplicationRecord::new(owner.clone(), data), "team")
+            RecordOwner::from(&ApplicationRecord::new(owner.clone(), data)).refusal(&owner, "team")
         };
         assert_eq!(of("team"), None);
         assert_eq!(of(""), None);
@@ -113,7 +139,7 @@ mod tests {
         let mut damaged = ApplicationRecord::new(owner.clone(), BTreeMap::new());
         damaged.damaged = Some("a digest differs".to_owned());
         assert_eq!(
-            refusal(&damaged, "team"),
+            RecordOwner::from(&damaged).refusal(&owner, "team"),
             Some(plan::shared_claim_refusal(&owner))
         );
     }
