@@ -8,6 +8,7 @@ use crate::{
     spec::{Application, Declarations},
     update::{ImageUpdater, RefusedHead},
 };
+use futures::future::try_join_all;
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 
@@ -106,12 +107,16 @@ pub(super) struct SelectedScopes {
 pub(super) async fn select(service: &Service, names: &[Name]) -> Result<SelectedScopes, Failure> {
     let mut scopes: Vec<RepositoryScope> = Vec::new();
     let (mut invalid_declarations, mut refused_heads) = (Vec::new(), Vec::new());
-    for updater in &service.updaters {
+    // All Git servers are asked at once, so that none delays another.
+    let asked = service.updaters.iter().map(|updater| async move {
         let snapshot = {
             let _lock = updater.repo.lock.lock().await;
             updater.repo.refresh(&mut Vec::new()).await?
         };
         let deployable = updater.deployable(&snapshot).await?;
+        Ok::<_, Failure>((updater, deployable))
+    });
+    for (updater, deployable) in try_join_all(asked).await? {
         refused_heads.extend(deployable.refused);
         let Some((commit, declared)) = deployable.revision else {
             continue;
