@@ -48,7 +48,7 @@ pub use diff::{
     ApplyRefusal, ChangeKind, ClusterReads, DryRun, DryRunResult, ForeignOwners, ObjectDiff,
     declared_objects, diff_objects, unified_diff,
 };
-pub use queries::{ApplicationRequest, RecordedApplication};
+pub use queries::{ApplicationRequest, PROGRESS_INTERVAL, RecordedApplication};
 pub use reason::Reason;
 pub use render_stage::{
     GitRevision, RenderFailure, RenderFn, RenderProgram, RenderStage, RevisionRenderer,

@@ -49,7 +49,7 @@ impl From<&ApplicationRecord> for RecordedApplication {
 
 /// The least time between two reports of progress. A thousand Applications change status
 /// thousands of times within seconds.
-const PROGRESS_INTERVAL: Duration = Duration::from_millis(50);
+pub const PROGRESS_INTERVAL: Duration = Duration::from_millis(50);
 
 impl Reconciler {
     /// Returns whether every cluster knows the declared and removed Applications of a revision.

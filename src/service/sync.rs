@@ -11,15 +11,19 @@ use crate::{
     core::name::Name,
     objects::health::HealthStatus,
     reconcile::{
-        ApplicationRequest, ApplicationState, ApplicationStatus, Message, Reason, ReconcileMode,
-        Reconciler,
+        ApplicationRequest, ApplicationState, ApplicationStatus, Message, PROGRESS_INTERVAL,
+        Reason, ReconcileMode, Reconciler,
     },
     spec::Application,
     update::RefusedHead,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeSet, fmt, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashSet},
+    fmt,
+    sync::Arc,
+};
 
 /// Asks to reconcile Applications now.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -253,11 +257,8 @@ fn without_status(
     repository: &str,
     found: &[ApplicationStatus],
 ) -> Vec<ApplicationStatus> {
-    let is_silent = |application: &&&Application| {
-        !found
-            .iter()
-            .any(|status| status.application == application.name)
-    };
+    let heard: HashSet<&Name> = found.iter().map(|status| &status.application).collect();
+    let is_silent = |application: &&&Application| !heard.contains(&application.name);
     applications
         .iter()
         .filter(is_silent)
@@ -316,10 +317,13 @@ async fn wait(
         let mut statuses = reconciler.statuses();
         statuses.retain(is_ours);
         progress.update(&progress_text::lines(&statuses, is_done));
-        let has_status = |name: &&Name| statuses.iter().any(|status| status.application == **name);
+        let has_all = || {
+            let heard: HashSet<&Name> = statuses.iter().map(|status| &status.application).collect();
+            names.iter().all(|name| heard.contains(*name))
+        };
         if reconciler.has_accepted(scope.repository(), &revision)
             && statuses.iter().all(is_done)
-            && names.iter().all(has_status)
+            && has_all()
         {
             return statuses;
         }
@@ -327,6 +331,9 @@ async fn wait(
             _ = status_changed.changed() => {}
             () = tokio::time::sleep_until(end) => return statuses,
         }
+        // A thousand Applications change status thousands of times, and each look is at all of
+        // them.
+        tokio::time::sleep(PROGRESS_INTERVAL).await;
     }
 }
 
