@@ -2,7 +2,7 @@
 
 use super::{
     Failure, Service,
-    scope::{self, QueryClusters, RepositoryScope},
+    scope::{QueryClusters, SelectedScopes},
 };
 use crate::{
     core::name::Name,
@@ -32,9 +32,9 @@ pub(super) struct ConfirmedDeletions {
 pub(super) async fn confirm(
     service: &Service,
     clusters: &QueryClusters,
-    scopes: &[RepositoryScope],
-    names: &[Name],
+    selected: &SelectedScopes,
 ) -> Result<ConfirmedDeletions, Failure> {
+    let (scopes, names) = (&selected.scopes, &selected.undeclared);
     if names.is_empty() {
         return Ok(ConfirmedDeletions::default());
     }
@@ -71,7 +71,7 @@ pub(super) async fn confirm(
             .iter()
             .find(|name| accepted && !confirmed.contains_key(*name))
         {
-            return Err(scope::undeclared(name, scopes));
+            return Err(selected.undeclared_failure(name));
         }
         let is_busy = |status: &ApplicationStatus| {
             !status.observed || status.state == ApplicationState::ConfirmationRequired

@@ -169,18 +169,27 @@ pub(super) async fn select_declared(
 ) -> Result<SelectedScopes, Failure> {
     let mut selected = select(service, names).await?;
     if let Some(name) = selected.undeclared.first() {
-        return Err(undeclared(name, &selected.scopes));
+        return Err(selected.undeclared_failure(name));
     }
     selected.scopes.retain(RepositoryScope::is_relevant);
     Ok(selected)
 }
 
-/// The failure for an Application that no repository declares.
-pub(super) fn undeclared(name: &Name, scopes: &[RepositoryScope]) -> Failure {
-    let names = scopes
-        .iter()
-        .flat_map(|scope| scope.declared.applications.keys().map(ToString::to_string));
-    Failure::input(format!("no Application {name}; {}", available(names)))
+impl SelectedScopes {
+    /// The failure for an Application that no deployed revision declares. A head that is not
+    /// deployed may declare it.
+    pub(super) fn undeclared_failure(&self, name: &Name) -> Failure {
+        let scopes = self.scopes.iter();
+        let names =
+            scopes.flat_map(|scope| scope.declared.applications.keys().map(ToString::to_string));
+        let message = format!("no Application {name}; {}", available(names));
+        match self.refused_heads.first() {
+            Some(refused) => {
+                Failure::input(format!("{message}; {refused}")).hint(RefusedHead::HINT)
+            }
+            None => Failure::input(message),
+        }
+    }
 }
 
 /// The clusters for one query: those of the daemon, or connections of its own.

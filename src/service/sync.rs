@@ -82,7 +82,7 @@ pub async fn sync(
     progress.update("reading Git");
     let mut selected = scope::select(service, &query.applications).await?;
     if let Some(name) = selected.undeclared.first().filter(|_| !query.confirm_prune) {
-        return Err(scope::undeclared(name, &selected.scopes));
+        return Err(selected.undeclared_failure(name));
     }
     if let Some(revision) = &query.revision {
         if service.reconciler.is_some() && !query.dry_run {
@@ -104,7 +104,7 @@ pub async fn sync(
     let ConfirmedDeletions {
         deleted,
         remaining: mut applications,
-    } = confirm_delete::confirm(service, &clusters, &selected.scopes, &selected.undeclared).await?;
+    } = confirm_delete::confirm(service, &clusters, &selected).await?;
     if clusters.is_own() {
         expect_repositories(service, &clusters, &selected.scopes);
     }

@@ -233,7 +233,8 @@ fn set(fleet: &Fleet, applications: &str, files: &[(&str, &str)]) {
     fleet.person_at(Timestamp::now(), &all, "change");
 }
 
-/// Runs a command with `-o json`; returns its exit code and its answer.
+/// Runs a command with `-o json`; returns its exit code and its answer, or its failure, which
+/// follows the warnings.
 fn ask_with_code(fleet: &Fleet, arguments: &[&str]) -> (Option<i32>, Value) {
     let output = fleet
         .tagboat(&[arguments, &["-o", "json"]].concat())
@@ -244,7 +245,9 @@ fn ask_with_code(fleet: &Fleet, arguments: &[&str]) -> (Option<i32>, Value) {
         false => &output.stdout,
     };
     let text = String::from_utf8_lossy(answer);
-    let answer = serde_json::from_str(&text).unwrap_or_else(|_| panic!("{arguments:?}: {text}"));
+    let values = serde_json::Deserializer::from_str(&text).into_iter::<Value>();
+    let answer = values.last().and_then(Result::ok);
+    let answer = answer.unwrap_or_else(|| panic!("{arguments:?}: {text}"));
     (output.status.code(), answer)
 }
 
@@ -296,15 +299,98 @@ fn status_of_broken_is_the_same_without_daemon() {
     assert_eq!(with_daemon, ["synced", "failed"]);
 }
 
+/// The `verify` of a repository whose key nobody has; `from` follows it.
+fn verify(from: &str) -> String {
+    format!(
+        "    verify:\n      keys: [{{ssh: ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA}}]\n{from}"
+    )
+}
+
+/// Without a verified revision nothing is deployed, and no command has an answer.
+#[test]
+fn unverified_repository_fails_every_command() {
+    let (fleet, _cluster) = fleet();
+    let head = fleet.repository.head().unwrap().unwrap().to_string();
+    let settings = std::fs::read_to_string(fleet.config()).unwrap();
+    let unverified = settings.replace("clusters:", &(verify("") + "clusters:"));
+    std::fs::write(fleet.config(), unverified).unwrap();
+    let reason = format!(
+        "commit {} is not deployed: it is not signed; nothing is deployed before a verified commit",
+        &head[..10]
+    );
+    let commands = [
+        &["sync", "--all"][..],
+        &["sync", "dev/web"],
+        &["sync", "dev/web", "--confirm-prune"],
+        &["diff", "--all"],
+        &["diff", "dev/web"],
+        &["status"],
+        &["status", "dev/web"],
+    ];
+    for command in commands {
+        let (code, failure) = ask_with_code(&fleet, command);
+        assert_eq!(code, Some(2), "{command:?}: {failure:#}");
+        let failure: Vec<&str> = ["error", "kind", "hint"]
+            .iter()
+            .map(|field| failure[*field].as_str().unwrap())
+            .collect();
+        assert_eq!(failure[0], format!("fleet: {reason}"), "{command:?}");
+        assert_eq!(failure[1], "config", "{command:?}");
+        assert!(failure[2].contains("repositories[].verify"), "{command:?}");
+    }
+    // A daemon answers with what it observes: nothing, and why.
+    let socket = fleet.dir.path().join("store/tagboat.sock");
+    let mut daemon = Running::start(
+        fleet
+            .tagboat_std(&["run"])
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null()),
+    );
+    wait("the daemon to refuse the head", || {
+        if !socket.exists() {
+            return None;
+        }
+        let (code, status) = ask_with_code(&fleet, &["status"]);
+        let refused = status["refusedHeads"][0]["commit"] == head;
+        refused.then(|| assert_eq!(code, Some(1), "{status:#}"))
+    });
+    daemon.signal("TERM");
+    daemon.ended();
+}
+
+/// An Application that only a head declares that is not deployed is missing for that reason.
+#[test]
+fn unverified_repository_explains_an_unknown_name() {
+    let (fleet, _cluster) = fleet();
+    fleet.set_branch("other", fleet.repository.head().unwrap().unwrap());
+    set(
+        &fleet,
+        &(APPLICATION.to_owned() + &declare("extra", "")),
+        &[],
+    );
+    let url = fleet.server.url();
+    let other = format!("  - name: other\n    url: {url}\n    branch: other\nclusters:");
+    let settings = std::fs::read_to_string(fleet.config()).unwrap();
+    let both = settings.replace("clusters:", &(verify("") + &other));
+    std::fs::write(fleet.config(), both).unwrap();
+    for command in ["sync", "diff", "status"] {
+        let (code, failure) = ask_with_code(&fleet, &[command, "dev/extra"]);
+        assert_eq!(code, Some(2), "{command}: {failure:#}");
+        let error = failure["error"].as_str().unwrap();
+        assert!(
+            error.starts_with("no Application dev/extra; available: dev/web; fleet: commit ")
+                && error.ends_with("nothing is deployed before a verified commit"),
+            "{command}: {error}"
+        );
+        let hint = failure["hint"].as_str().unwrap();
+        assert!(hint.contains("repositories[].verify"), "{command}: {hint}");
+    }
+}
+
 #[test]
 fn unverified_head_is_told_by_every_command() {
     let (fleet, _cluster) = fleet();
     let head = fleet.repository.head().unwrap().unwrap();
-    let verify = |from: &str| {
-        format!(
-            "    verify:\n      keys: [{{ssh: ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA}}]\n{from}"
-        )
-    };
     let settings = std::fs::read_to_string(fleet.config()).unwrap();
     let with = |from: &str| settings.replace("clusters:", &(verify(from) + "clusters:"));
     std::fs::write(fleet.config(), with("")).unwrap();

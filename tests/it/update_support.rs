@@ -356,6 +356,11 @@ impl Fleet {
 
     /// Moves the branch, wherever it is.
     pub(super) fn set_main(&self, commit: ObjectId) {
+        self.set_branch("main", commit);
+    }
+
+    /// Sets a branch of the remote, which need not exist.
+    pub(super) fn set_branch(&self, branch: &str, commit: ObjectId) {
         let repo = self.repo();
         let who = gix::actor::SignatureRef {
             name: "Ann".into(),
@@ -369,7 +374,7 @@ impl Fleet {
         };
         let edit = RefEdit {
             change,
-            name: "refs/heads/main".try_into().unwrap(),
+            name: format!("refs/heads/{branch}").try_into().unwrap(),
             deref: false,
         };
         repo.edit_references_as([edit], Some(who)).unwrap();
