@@ -1,10 +1,13 @@
-//! Selection of one tag among many, and the memory of tag lists, beside the limits in DESIGN
-//! ("Numbers").
+//! Selection of one tag among many, and the memory of tag lists: `cargo bench --bench choose`.
 
 #![allow(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
+#[path = "support/table.rs"]
+mod table;
+
 use jiff::Timestamp;
 use std::{collections::HashMap, hint::black_box, time::Instant};
+use table::{BOUND, growth, heading, row};
 use tagboat::{
     core::image::TagList,
     images::policy::{Holds, PolicyInput, PolicyOutcome, RegistryFacts},
@@ -50,13 +53,17 @@ fn main() {
             "filterTags: {pattern: '^(?P<v>.+)-alpine3\\.19$', extract: '$v'}, policy: {semver: {range: '>=3.0.0 <9.0.0'}}",
         ),
     ];
-    for (count, meet, aim) in [(9_036, 0.6, 0.3), (100_000, 6.0, 1.0)] {
+    heading();
+    let mut columns = vec![Vec::new(); choices.len()];
+    for (count, target) in [(1_000, 0.2), (4_000, 0.2), (9_036, 0.2), (100_000, 2.0)] {
         let tags = tags(count);
-        println!(
-            "{count} tags: {:.1} bytes each (to meet 24, aim 9)",
-            tags.bytes() as f64 / count as f64
+        row(
+            &format!("{count} tags: bytes each"),
+            tags.bytes() as f64 / count as f64,
+            24.0,
+            BOUND,
         );
-        for (name, spec) in choices {
+        for (place, (name, spec)) in choices.iter().enumerate() {
             let file = format!(
                 "apiVersion: tagboat.dev/v1alpha1\nkind: ImagePolicy\nmetadata: {{name: p}}\nspec: {{image: example.com/app, {spec}}}\n"
             );
@@ -86,13 +93,15 @@ fn main() {
                 times.push(start.elapsed().as_secs_f64() * 1e3);
             }
             times.sort_by(f64::total_cmp);
-            let Some(PolicyOutcome::Chosen(chosen)) = chosen else {
+            let Some(PolicyOutcome::Chosen(_)) = chosen else {
                 panic!("{name}: nothing was chosen")
             };
-            println!(
-                "  {name}: median {:.3} ms, best {:.3} ms (to meet {meet}, aim {aim}), chose {}",
-                times[25], times[0], chosen.tag
-            );
+            let what = format!("{count} tags: choice by {name}, p50 (ms)");
+            row(&what, times[25], target, BOUND);
+            columns[place].push((count, times[25]));
         }
+    }
+    for ((name, _), columns) in choices.iter().zip(&columns) {
+        growth(&format!("choice by {name}"), columns, 1.1);
     }
 }

@@ -17,12 +17,15 @@
 
 #[path = "support/fleet.rs"]
 mod fleet;
+#[path = "support/table.rs"]
+mod table;
 
 use std::{
     path::{Path, PathBuf},
     process::Command,
     time::Instant,
 };
+use table::{BOUND, heading, row};
 use tagboat::{
     io::git::{
         CommitMeta, Extractor, FileEdit, Index, IndexOrigin, Mirror, ObjectId, Person, Remote,
@@ -221,6 +224,7 @@ fn memory(what: &str) -> u64 {
 }
 
 fn parent() {
+    heading();
     let temporary = std::env::temp_dir().join(format!("tagboat-bench-{}", std::process::id()));
     std::fs::create_dir(&temporary).unwrap();
     let dir = temporary.as_path();
@@ -255,12 +259,9 @@ fn parent() {
         let cold = fresh(dir, &["cold", mode], || {
             drop(std::fs::remove_file(dir.join("index")))
         });
-        let (meet, aim) = if mode == "markers" {
-            (60.0, 30.0)
-        } else {
-            (130.0, 75.0)
-        };
-        row(&format!("cold, no index yet ({mode})"), cold.0, meet, aim);
+        let target = if mode == "markers" { 45.0 } else { 90.0 };
+        let what = format!("index, cold ({mode}) (ms)");
+        row(&what, cold.0, target, BOUND);
     }
     worlds(dir, base);
     drop(std::fs::remove_file(dir.join("index")));
@@ -268,10 +269,10 @@ fn parent() {
         drop(std::fs::remove_file(dir.join("index")))
     });
     row(
-        "nothing changed, fresh",
+        "index, nothing changed, fresh (ms)",
         fresh(dir, &["same"], || ()).0,
         2.0,
-        0.6,
+        BOUND,
     );
     {
         let mirror = open(dir);
@@ -294,14 +295,14 @@ fn parent() {
                 );
             })
         }));
-        row("nothing changed, running", same, 0.1, 0.03);
+        row("index, nothing changed, running (ms)", same, 0.1, BOUND);
     }
     let memory = fresh(dir, &["pass"], || ()).1;
     row(
         "memory over idle, whole pass (MiB)",
         memory / 1024.0,
         24.0,
-        14.0,
+        BOUND,
     );
 
     let before = std::fs::read(dir.join("index")).unwrap();
@@ -321,7 +322,7 @@ fn parent() {
     let changed = fresh(dir, &["changed"], || {
         std::fs::write(dir.join("index"), &before).unwrap()
     });
-    row("one file changed, fresh", changed.0, 3.0, 1.0);
+    row("index, one file changed, fresh (ms)", changed.0, 2.0, BOUND);
     {
         let mirror = open(dir);
         let lines = Lines::new("markers");
@@ -344,15 +345,15 @@ fn parent() {
                 )
             })
         }));
-        row("one file changed, running", changed, 0.5, 0.12);
+        row("index, one file changed, running (ms)", changed, 0.3, BOUND);
         let edits = edits(&files, 2_000);
         let edited =
             median((0..RUNS).map(|_| timed(|| assert_eq!(commit(&mirror, new, &edits), 1))));
         row(
-            "2,000 files edited, to the commit in memory",
+            "2,000 files edited, to the commit in memory (ms)",
             edited,
             60.0,
-            25.0,
+            BOUND,
         );
     }
     changes(dir, old, new);
@@ -369,16 +370,13 @@ fn worlds(dir: &Path, base: ObjectId) {
     };
     let head = open(dir).head().unwrap();
     for place in ["policies", "anywhere"] {
-        for (mode, commit, meet, aim) in [
-            ("markers", base, 60.0, 30.0),
-            ("everything", head, 130.0, 75.0),
-        ] {
+        for (mode, commit, target) in [("markers", base, 45.0), ("everything", head, 90.0)] {
             let cold = fresh(dir, &["world", &commit.to_string(), place], forget);
             row(
-                &format!("references, cold ({mode}, {place})"),
+                &format!("references, cold ({mode}, {place}) (ms)"),
                 cold.0,
-                meet,
-                aim,
+                target,
+                BOUND,
             );
         }
     }
@@ -387,10 +385,10 @@ fn worlds(dir: &Path, base: ObjectId) {
     let mut memory = SnapshotCache::default();
     references(&open(dir), head, None, dir, &mut memory);
     row(
-        "references, nothing changed, fresh",
+        "references, nothing changed, fresh (ms)",
         fresh(dir, &["world", &hex, "anywhere"], || ()).0,
         2.0,
-        0.6,
+        BOUND,
     );
     // The mirror is locked by one process at a time.
     let mirror = open(dir);
@@ -398,7 +396,12 @@ fn worlds(dir: &Path, base: ObjectId) {
         median((0..RUNS * 20).map(|_| {
             timed(|| references(&mirror, mirror.head().unwrap(), None, dir, &mut memory))
         }));
-    row("references, nothing changed, running", same, 0.1, 0.03);
+    row(
+        "references, nothing changed, running (ms)",
+        same,
+        0.1,
+        BOUND,
+    );
 }
 
 /// Rows to the references with one changed file, back and forth between two commits.
@@ -413,7 +416,12 @@ fn changes(dir: &Path, old: ObjectId, new: ObjectId) {
             .for_each(|(file, bytes)| std::fs::write(file, bytes).unwrap())
     };
     let changed = fresh(dir, &["world", &new.to_string(), "anywhere"], restore);
-    row("references, one file changed, fresh", changed.0, 3.0, 1.0);
+    row(
+        "references, one file changed, fresh (ms)",
+        changed.0,
+        2.0,
+        BOUND,
+    );
     let mirror = open(dir);
     let mut memory = SnapshotCache::default();
     references(&mirror, old, None, dir, &mut memory);
@@ -422,7 +430,12 @@ fn changes(dir: &Path, old: ObjectId, new: ObjectId) {
         turn = if turn == old { new } else { old };
         timed(|| references(&mirror, turn, None, dir, &mut memory))
     }));
-    row("references, one file changed, running", changed, 0.5, 0.12);
+    row(
+        "references, one file changed, running (ms)",
+        changed,
+        0.3,
+        BOUND,
+    );
 }
 
 fn timed(work: impl FnOnce()) -> f64 {
@@ -460,15 +473,4 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
-}
-
-fn row(what: &str, value: f64, meet: f64, aim: f64) {
-    let verdict = if value <= aim {
-        "aim"
-    } else if value <= meet {
-        "met"
-    } else {
-        "MISSED"
-    };
-    println!("{what:<46} {value:>9.3}   to meet {meet:>6.2}   aim {aim:>6.2}   {verdict}");
 }

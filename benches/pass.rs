@@ -13,6 +13,8 @@
 
 #[path = "support/fleet.rs"]
 mod fleet;
+#[path = "support/table.rs"]
+mod table;
 
 use axum::{
     Router,
@@ -31,6 +33,7 @@ use std::{
     },
     time::{Duration, Instant},
 };
+use table::{BOUND, figure, heading, row};
 use tagboat::{
     core::image::{ImageRepository, Tag},
     io::registry::RegistryTimeouts,
@@ -57,6 +60,7 @@ fn main() {
         .enable_all()
         .build()
         .unwrap();
+    heading();
     passes(&runtime, &temporary.join("passes"));
     idle(&runtime, &temporary.join("idle"));
     std::fs::remove_dir_all(&temporary).unwrap();
@@ -170,8 +174,8 @@ fn passes(runtime: &tokio::runtime::Runtime, dir: &Path) {
     row(
         "references, no index yet, everything parsed (ms)",
         median(cold),
-        130.0,
-        75.0,
+        90.0,
+        BOUND,
     );
     let same = (0..RUNS).map(|_| {
         let mut memory = update::SnapshotCache::default();
@@ -181,7 +185,7 @@ fn passes(runtime: &tokio::runtime::Runtime, dir: &Path) {
         "references, nothing changed, fresh memory (ms)",
         median(same),
         2.0,
-        0.6,
+        BOUND,
     );
     let mut memory = update::SnapshotCache::default();
     read(head, &mut memory);
@@ -192,7 +196,7 @@ fn passes(runtime: &tokio::runtime::Runtime, dir: &Path) {
         "references, nothing changed, running (ms)",
         median(running.into_iter()),
         0.1,
-        0.03,
+        BOUND,
     );
     let mut edited = borrowed
         .iter()
@@ -216,8 +220,8 @@ fn passes(runtime: &tokio::runtime::Runtime, dir: &Path) {
     row(
         "references, one file changed, running (ms)",
         median(changed.into_iter()),
-        0.5,
-        0.12,
+        0.3,
+        BOUND,
     );
 
     // From a tag to the pushed commit: 40 references of the image are rewritten.
@@ -257,14 +261,14 @@ fn passes(runtime: &tokio::runtime::Runtime, dir: &Path) {
     row(
         "trigger to pushed commit, p50 (ms)",
         times[RUNS / 2],
-        300.0,
-        200.0,
+        100.0,
+        BOUND,
     );
     row(
         "trigger to pushed commit, p95 (ms)",
         times[RUNS * 95 / 100],
-        300.0,
-        200.0,
+        100.0,
+        BOUND,
     );
     let quiet = (0..RUNS).map(|_| {
         timed(|| {
@@ -280,10 +284,9 @@ fn passes(runtime: &tokio::runtime::Runtime, dir: &Path) {
             );
         })
     });
-    println!(
-        "{:<50} {:>9.3}",
+    figure(
         "a whole pass over an unchanged world, p50 (ms)",
-        median(quiet)
+        median(quiet),
     );
     let nothing_due = Rescan::Only {
         due: HashSet::new(),
@@ -296,16 +299,11 @@ fn passes(runtime: &tokio::runtime::Runtime, dir: &Path) {
             assert_eq!((report.pushed(), report.requests.registry), (0, 0));
         })
     });
-    println!(
-        "{:<50} {:>9.3}",
-        "the same with nothing due, p50 (ms)",
-        median(between)
-    );
+    figure("the same with nothing due, p50 (ms)", median(between));
     let fetch = (0..RUNS).map(|_| timed(|| assert!(!updater.repo.mirror.fetch().unwrap().changed)));
-    println!(
-        "{:<50} {:>9.3}",
+    figure(
         "of which the question where the branch is (ms)",
-        median(fetch)
+        median(fetch),
     );
 }
 
@@ -375,11 +373,8 @@ fn idle(runtime: &tokio::runtime::Runtime, dir: &Path) {
         );
         std::thread::sleep(Duration::from_millis(50));
     }
-    println!(
-        "{:<50} {:>9.3}",
-        "first pass of 1,000 policies x 1,000 tags (s)",
-        begun.elapsed().as_secs_f64()
-    );
+    let seconds = begun.elapsed().as_secs_f64();
+    figure("first pass of 1,000 policies x 1,000 tags (s)", seconds);
     let log = std::fs::read_to_string(&log).unwrap();
     assert!(
         requests.load(Ordering::SeqCst) >= POLICIES && log.contains("reason=PassCompleted"),
@@ -388,14 +383,10 @@ fn idle(runtime: &tokio::runtime::Runtime, dir: &Path) {
     row(
         "idle daemon, resident (MiB)",
         daemon.memory("VmRSS"),
-        128.0,
         64.0,
+        BOUND,
     );
-    println!(
-        "{:<50} {:>9.3}",
-        "the same at its greatest (MiB)",
-        daemon.memory("VmHWM")
-    );
+    figure("the same at its greatest (MiB)", daemon.memory("VmHWM"));
 }
 
 /// Answers with a thousand tags that are unique to each repository; the registry answers the rest.
@@ -452,13 +443,4 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
-}
-
-fn row(what: &str, value: f64, meet: f64, aim: f64) {
-    let verdict = match value {
-        value if value <= aim => "aim",
-        value if value <= meet => "met",
-        _ => "MISSED",
-    };
-    println!("{what:<50} {value:>9.3}   to meet {meet:>6.2}   aim {aim:>6.2}   {verdict}");
 }

@@ -1,20 +1,22 @@
 //! Hundreds of pull requests on a real Gitea: `cargo bench --bench requests`.
 //!
-//! Needs `git`, and Gitea: `tests/run forge` builds it and names it in `TAGBOAT_TEST_GITEA` and
-//! `TAGBOAT_TEST_GITEA_ROOT`. An Environment has a hundred policies and `group: policy`, so that
-//! each has a branch and a pull request of its own. They are opened, updated to another tag, and
-//! left alone; then a second Environment doubles them. The calls of each pass are printed by
-//! operation. The calls of a pass without work are asserted. Gitea runs on the same machine and
-//! takes most of the time.
+//! Needs `git`, and Gitea: `eval "$(tests/programs forge)"` builds it. An Environment has a hundred
+//! policies and `group: policy`, so that each has a branch and a pull request of its own. They are
+//! opened, updated to another tag, and left alone; then a second Environment doubles them. The
+//! calls of each pass are printed by operation. The calls of a pass without work are asserted.
+//! Gitea runs on the same machine and takes most of the time.
 
 #![allow(
     clippy::disallowed_methods,
     clippy::print_stdout,
+    clippy::print_stderr,
     clippy::unwrap_used,
     missing_docs,
     reason = "a benchmark prints, and stops at the first surprise"
 )]
 
+#[path = "support/table.rs"]
+mod table;
 #[path = "../tests/servers/gitea.rs"]
 #[allow(dead_code, reason = "tests use the rest")]
 mod gitea;
@@ -46,6 +48,12 @@ type Calls = BTreeMap<ForgeOperation, u64>;
 
 fn main() {
     let _ = rustls::crypto::ring::default_provider().install_default();
+    if std::env::var_os("TAGBOAT_TEST_GITEA").is_none() {
+        eprintln!(
+            "TAGBOAT_TEST_GITEA is not set: `eval \"$(tests/programs forge)\"` builds Gitea."
+        );
+        return;
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -61,6 +69,7 @@ fn main() {
             .trim()
     );
 
+    table::heading();
     let engine = world.engine();
     let report = world.row("opened", &engine);
     assert_eq!(count(&report, RequestState::Opened), REQUESTS);
@@ -282,11 +291,9 @@ fn print(what: &str, seconds: f64, calls: &Calls) {
         .iter()
         .map(|(operation, count)| format!("{count} to {}", operation.as_str()))
         .collect();
-    let each = seconds / REQUESTS as f64;
-    println!(
-        "{what:<40} {seconds:>8.2} s {each:>7.3} s each, {all:>5} calls: {}",
-        named.join(", ")
-    );
+    table::figure(&format!("{what} (s)"), seconds);
+    table::figure("    each of them (s)", seconds / REQUESTS as f64);
+    println!("    {all} calls: {}", named.join(", "));
 }
 
 /// Runs git as a person; returns its output.

@@ -15,6 +15,9 @@
     reason = "a benchmark prints, and stops at the first surprise"
 )]
 
+#[path = "support/table.rs"]
+mod table;
+
 use axum::{
     Router,
     body::{Body, Bytes},
@@ -57,22 +60,29 @@ fn main() {
     let quiet = runtime.block_on(Stage::start(false)).run(&runtime, rounds);
     let beside = runtime.block_on(Stage::start(true)).run(&runtime, rounds);
     println!("{rounds} rounds, p50 / p95 / greatest (s)");
+    table::heading();
     for (name, of) in [
         ("tag to commit", (&quiet.to_commit, &beside.to_commit)),
         ("commit to cluster", (&quiet.to_cluster, &beside.to_cluster)),
     ] {
         let (quiet, beside) = of;
-        println!(
-            "{name:<20} quiet {}   beside hostile ones {}",
-            row(quiet),
-            row(beside)
+        let p95 = percentile(quiet, 95);
+        let texts = [("quiet", quiet), ("beside hostile ones", beside)];
+        for (when, times) in texts {
+            println!("    {name}, {when}: {}", row(times));
+        }
+        table::row(
+            &format!("{name} beside hostile ones, p95 (s)"),
+            percentile(beside, 95),
+            2.0 * p95,
+            &format!("twice the quiet p95 of this run, {p95:.3} s"),
         );
-        let ratio = percentile(beside, 95) / percentile(quiet, 95);
-        println!("{:<20} p95 {ratio:.2} times the quiet one; to meet 2", "");
     }
-    println!(
-        "greatest memory (MiB)  quiet {:.0}   beside hostile ones {:.0}; to meet 256 more",
-        quiet.memory, beside.memory
+    table::row(
+        "greatest memory beside hostile ones (MiB)",
+        beside.memory,
+        quiet.memory + 256.0,
+        &format!("256 over the quiet daemon of this run, {:.0}", quiet.memory),
     );
 }
 

@@ -4,7 +4,11 @@
 #![allow(clippy::print_stdout, reason = "a benchmark prints its figures")]
 #![allow(missing_docs, reason = "a benchmark has no interface")]
 
+#[path = "support/table.rs"]
+mod table;
+
 use std::time::Instant;
+use table::{BOUND, figure, heading, row};
 use tagboat::{
     core::image::{ImageRepository, TagList},
     io::store::Store,
@@ -66,19 +70,28 @@ fn main() {
     let touched = begun.elapsed();
     let disk = store.size().expect("a file") as f64;
     let all = count as f64;
-    println!(
-        "tags held while a policy is judged: {:>5.1} bytes a tag (to meet 24, aim 9)",
-        text as f64 / all
+    heading();
+    let held = text as f64 / all;
+    row(
+        "a tag held while a policy is judged (bytes)",
+        held,
+        24.0,
+        BOUND,
     );
-    println!(
-        "resident with all of them stored:   {:>5.1} MiB, {before:.1} before (idle daemon: to meet 128, aim 64)",
-        resident()
+    figure("resident before (MiB)", before);
+    let after = resident();
+    row(
+        "resident with a million tags stored (MiB)",
+        after,
+        64.0,
+        BOUND,
     );
-    println!(
-        "on disk:                            {:>5.1} bytes a tag",
-        disk / all
-    );
-    println!(
-        "1,000 lists written {written:.2?}, read {read:.2?}; 1,000 unchanged listings noted {touched:.2?}"
-    );
+    figure("a tag on disk (bytes)", disk / all);
+    for (what, time) in [
+        ("1,000 lists written (s)", written),
+        ("1,000 lists read (s)", read),
+        ("1,000 unchanged listings noted (s)", touched),
+    ] {
+        figure(what, time.as_secs_f64());
+    }
 }

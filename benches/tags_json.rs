@@ -1,9 +1,13 @@
-//! The time to parse a tag list, beside the limits of DESIGN §5.
+//! The time to parse a tag list: `cargo bench --bench tags_json`.
 
 #![allow(clippy::print_stdout, reason = "a benchmark prints its figures")]
 #![allow(missing_docs, reason = "a benchmark has no interface")]
 
+#[path = "support/table.rs"]
+mod table;
+
 use std::{hint::black_box, time::Instant};
+use table::{BOUND, growth, heading, row};
 use tagboat::{
     core::image::TagList,
     io::registry::{InvalidNames, read_page},
@@ -38,7 +42,9 @@ fn page(count: usize) -> Vec<u8> {
 }
 
 fn main() {
-    for (count, to_meet, aim) in [(1_000, 50.0, 22.0), (10_000, 500.0, 220.0)] {
+    heading();
+    let mut columns = Vec::new();
+    for (count, target) in [(250, 12.5), (1_000, 50.0), (4_000, 200.0), (10_000, 500.0)] {
         let json = page(count);
         let mut times: Vec<f64> = (0..501)
             .map(|_| {
@@ -51,10 +57,13 @@ fn main() {
             })
             .collect();
         times.sort_by(f64::total_cmp);
-        println!(
-            "tag list page of {count:>6}: {:>7.1} µs (to meet {to_meet}, aim {aim}; {} bytes)",
+        row(
+            &format!("tag list page of {count} ({} bytes) (µs)", json.len()),
             times[250],
-            json.len()
+            target,
+            BOUND,
         );
+        columns.push((count, times[250]));
     }
+    growth("tag list page", &columns, 1.1);
 }
