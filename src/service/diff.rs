@@ -31,10 +31,15 @@ use std::{
         atomic::{AtomicUsize, Ordering},
     },
 };
+use tokio::sync::Semaphore;
 
 /// Applications of one cluster that are compared at once. The cluster bounds requests beside that,
 /// and each Application its objects.
 const AT_ONCE: usize = 16;
+
+/// Applications of one cluster that are begun. Those that wait for a program to render them leave
+/// their turn to others.
+const BEGUN: usize = 256;
 
 /// The most bytes of diffs in one answer; changes beyond it are named without their diff.
 const DIFF_BYTES: usize = 64 << 20;
@@ -219,18 +224,19 @@ impl FleetComparison<'_> {
             _ => Ok(ClusterReads::default()),
         };
         let reads = reads.map_err(Failure::from);
+        let turns = Semaphore::new(AT_ONCE);
         // By index, so that the futures of those that wait do not exist yet.
         let compared = (0..targets.len()).map(|index| {
-            let (target, reads) = (&targets[index], &reads);
+            let (target, reads, turns) = (&targets[index], &reads, &turns);
             async move {
-                let result = self.compare(target, cluster, reads).await;
+                let result = self.compare(target, cluster, reads, turns).await;
                 self.report();
                 (target.place, result)
             }
             .boxed()
         });
         stream::iter(compared)
-            .buffer_unordered(AT_ONCE)
+            .buffer_unordered(BEGUN)
             .collect()
             .await
     }
@@ -249,9 +255,10 @@ impl FleetComparison<'_> {
         target: &Target<'_>,
         cluster: Option<&ClusterClient>,
         reads: &Result<ClusterReads, Failure>,
+        turns: &Semaphore,
     ) -> Result<ApplicationDiff, Failure> {
         let application = target.application;
-        let mut objects = self.objects(target, cluster, reads).await?;
+        let mut objects = self.objects(target, cluster, reads, turns).await?;
         if let Some(cluster) = cluster {
             self.keep_declared(target, cluster, &mut objects).await;
         }
@@ -268,6 +275,7 @@ impl FleetComparison<'_> {
         target: &Target<'_>,
         cluster: Option<&ClusterClient>,
         reads: &Result<ClusterReads, Failure>,
+        turns: &Semaphore,
     ) -> Result<Vec<ObjectDiff>, Failure> {
         let application = target.application;
         let refused = |why| Failure::input(format!("{}: {why}", application.place));
@@ -284,6 +292,8 @@ impl FleetComparison<'_> {
         if let Some(why) = tenancy::objects_refusal(&application.rights, objects, 0) {
             return Err(refused(why));
         }
+        // The semaphore is never closed.
+        let _turn = turns.acquire().await;
         // Rendering has limits of its own, and may wait for the programs of others.
         let time = application.timeout.saturating_add(MARGIN);
         let compared = reconcile::diff_objects(cluster, application, &rendered, reads);

@@ -2,6 +2,7 @@
 
 use super::{
     git_support::provider,
+    render_support::script,
     update_support::{Act, Fleet, Gate, Setup, env},
 };
 use serde_json::{Value, json};
@@ -248,4 +249,58 @@ fn diff_slow_application_delays_no_other() {
         assert_eq!(object["change"], "change", "{answer:#}");
     }
     assert_eq!(names(&answer).len(), 12);
+}
+
+/// Charts whose program is slow leave their turn to plain manifests, however many they are.
+#[test]
+fn diff_slow_programs_delay_no_plain_manifests() {
+    const CHARTS: usize = 40;
+    let many = ManyApplications::new(1);
+    let seen = many.fleet.dir.path().join("seen");
+    // Rendered only after the plain Application was asked about.
+    let helm = script(
+        many.fleet.dir.path(),
+        "helm",
+        &format!(
+            "case $1 in version) echo v4.0.0; exit;; esac\nfor try in $(seq 600); do\n  test -e {} && printf 'apiVersion: v1\\nkind: ConfigMap\\nmetadata: {{name: chart}}\\n' && exit\n  sleep 0.1\ndone\nexit 1",
+            seen.display()
+        ),
+    );
+    let settings = std::fs::read_to_string(many.fleet.config()).unwrap();
+    let render = format!("render: {{helm: {}, sandbox: disabled}}\n", helm.display());
+    std::fs::write(many.fleet.config(), settings + &render).unwrap();
+    let mut files = vec![(folder(99), maps(99, "new"))];
+    let mut declared = declarations(1) + &declaration(99, "test");
+    for number in 1..=CHARTS {
+        declared += &declaration(number, "test");
+        let chart = format!("envs/dev/{number:02}/Chart.yaml");
+        files.push((
+            chart,
+            format!("apiVersion: v2\nname: c{number}\nversion: 1.0.0\n"),
+        ));
+    }
+    files.push(("p.yaml".to_owned(), declared));
+    let files: Vec<(&str, &str)> = files
+        .iter()
+        .map(|(path, text)| (path.as_str(), text.as_str()))
+        .collect();
+    many.fleet
+        .person(&files, "charts before a plain Application");
+    many.gate.rule(move |line| {
+        if line.starts_with("PATCH") && line.contains("app-99-one") {
+            std::fs::write(&seen, "").unwrap();
+        }
+        Act::Pass
+    });
+    let (code, answer) = many.ask(&["diff", "--all"]);
+    assert_eq!(code, Some(1), "{answer:#}");
+    assert_eq!(
+        answer["failures"],
+        json!([]),
+        "no program ran into its limit"
+    );
+    assert_eq!(names(&answer).len(), CHARTS + 2);
+    let last = &answer["applications"][CHARTS + 1];
+    assert_eq!(last["application"], "dev/app-99", "{last:#}");
+    assert_eq!(last["objects"][0]["change"], "create", "{last:#}");
 }

@@ -10,16 +10,21 @@ use crate::{
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 
-/// The slots for programs that render.
+/// Renderings of plain files at once.
+const PLAIN: usize = 16;
+
+/// The slots for renderings.
 pub(super) struct Renderings {
+    plain: Semaphore,
     programs: Semaphore,
 }
 
 impl Renderings {
-    /// Creates as many slots as there are processors.
+    /// Creates as many slots for programs as there are processors.
     pub(super) fn new() -> Self {
         let slots = std::thread::available_parallelism().map_or(2, usize::from);
         Self {
+            plain: Semaphore::new(PLAIN),
             programs: Semaphore::new(slots),
         }
     }
@@ -32,11 +37,15 @@ impl Renderings {
     ) -> Result<Arc<Rendered>, Failure> {
         let (render, declared) = (Arc::clone(render), application.clone());
         let panicked = |error| Failure::new(ErrorKind::Bug, format!("rendering panicked: {error}"));
-        let stage = crate::io::try_blocking(move || render.begin(&declared));
-        let rendered = match stage.await.map_err(panicked)? {
+        let stage = {
+            // No semaphore is ever closed.
+            let _slot = self.plain.acquire().await;
+            let stage = crate::io::try_blocking(move || render.begin(&declared));
+            stage.await.map_err(panicked)?
+        };
+        let rendered = match stage {
             Ok(RenderStage::Rendered(rendered)) => Ok(rendered),
             Ok(stage @ RenderStage::Program { .. }) => {
-                // The semaphore is never closed.
                 let _slot = self.programs.acquire().await;
                 let program = crate::io::try_blocking(move || stage.finish());
                 program.await.map_err(panicked)?
