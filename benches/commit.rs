@@ -12,6 +12,9 @@
     reason = "a benchmark prints, and stops at the first surprise"
 )]
 
+#[path = "support/table.rs"]
+mod table;
+
 use std::{
     path::Path,
     sync::Arc,
@@ -47,23 +50,26 @@ fn main() {
         [] => &[250, 1_000, 4_000, 10_000],
         counts => counts,
     };
-    println!(
-        "a commit that touches nothing          processor (ms)    elapsed (ms)   to meet (ms)"
-    );
+    table::heading();
+    let (mut processor, mut elapsed) = (Vec::new(), Vec::new());
     for &count in counts {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
             .build()
             .unwrap();
-        let (processor, elapsed) = runtime.block_on(measure(count));
-        let meet = match count {
-            1_000 => "5",
-            10_000 => "30",
-            _ => "",
-        };
-        println!("{count:>6} Applications {processor:>32.2} {elapsed:>15.2} {meet:>14}");
+        let (used, took) = runtime.block_on(measure(count));
+        let what = format!("a commit beside {count} Applications, processor (ms)");
+        match count {
+            1_000 => table::row(&what, used, 5.0, table::BOUND),
+            10_000 => table::row(&what, used, 30.0, table::BOUND),
+            _ => table::figure(&what, used),
+        }
+        processor.push((count, used));
+        elapsed.push((count, took));
     }
+    table::growth("processor time (ms)", &processor, 1.0);
+    table::growth("elapsed time (ms)", &elapsed, 1.0);
 }
 
 /// Returns the mean processor time and the median elapsed time of a commit, in milliseconds.
