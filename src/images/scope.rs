@@ -43,7 +43,7 @@ pub(crate) fn bound_references(files: &mut [ReferencedFile]) {
 #[derive(Debug)]
 pub struct EnvironmentScope {
     pub environment: Environment,
-    pub policies: BTreeMap<Name, PolicyUsage>,
+    pub policies: BTreeMap<Name, Arc<PolicyUsage>>,
     snapshot: Arc<Vec<ReferencedFile>>,
     /// Indexes into `snapshot`.
     members: Vec<usize>,
@@ -114,7 +114,10 @@ impl EnvironmentScope {
         }
         Self {
             environment: environment.clone(),
-            policies,
+            policies: policies
+                .into_iter()
+                .map(|(name, usage)| (name, Arc::new(usage)))
+                .collect(),
             snapshot: Arc::clone(snapshot),
             members,
         }
@@ -128,7 +131,7 @@ impl EnvironmentScope {
                 .policies
                 .iter()
                 .filter(|(name, _)| *name == policy)
-                .map(|(name, usage)| (name.clone(), usage.clone()))
+                .map(|(name, usage)| (name.clone(), Arc::clone(usage)))
                 .collect(),
             snapshot: Arc::clone(&self.snapshot),
             members: self.members.clone(),
@@ -153,6 +156,13 @@ impl PolicyUsage {
             tags: BTreeSet::new(),
             digests: BTreeSet::new(),
         }
+    }
+
+    /// Returns whether two policies have the same references and decide alike.
+    pub fn decides_like(&self, other: &Self) -> bool {
+        self.tags == other.tags
+            && self.digests == other.digests
+            && self.policy.decides_like(&other.policy)
     }
 
     /// Returns the present tags that are not in a list of all tags. Text that no tag can be is

@@ -6,16 +6,17 @@
 
 mod background;
 mod error;
+mod tags;
 
 use crate::{
-    core::image::{Digest, ImageRepository, Tag, TagList},
+    core::image::{Digest, ImageRepository, Tag},
     images::policy::{MissingFacts, TagFacts},
     io::{
         blocking,
         registry::{
             ImageDescription, Listing, Registries, RegistryError, RegistryProblem, Tags, Validator,
         },
-        store::{KeptTags, Store, StoreError},
+        store::{KeptListing, ListVersion, Store, StoreError},
     },
 };
 pub use background::BackgroundScans;
@@ -24,6 +25,7 @@ pub use error::ScanError;
 use futures::{StreamExt, TryStreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
 use std::{collections::HashMap, sync::Arc, time::Duration};
+pub use tags::ListedTags;
 
 /// The time limit of a scan where no policy writes one: a list of 100,000 tags at 100 a page takes
 /// half of it at a slow registry.
@@ -49,7 +51,7 @@ pub struct Scanner {
 #[derive(Debug, Clone)]
 pub struct RepositoryScan {
     pub repository: ImageRepository,
-    pub tags: Arc<TagList>,
+    pub tags: ListedTags,
     /// The number of listed names that are no valid tags.
     pub hostile: usize,
     /// Facts about single tags.
@@ -57,6 +59,8 @@ pub struct RepositoryScan {
     /// True if the facts are from an earlier pass: good enough to see that nothing changes, not to
     /// change anything.
     pub remembered: bool,
+    /// The time from which the first creation date is believed that is too far ahead now.
+    pub believed_from: Option<Timestamp>,
     /// The time limit of the scan, and of each later question.
     pub timeout: Duration,
 }
@@ -107,12 +111,44 @@ impl Scanner {
         blocking(move || work(&store)).await
     }
 
-    async fn stored_tags(
+    /// Returns the last listing, from memory if it is known there.
+    async fn kept_listing(
         &self,
         repository: &ImageRepository,
-    ) -> Result<Option<KeptTags>, StoreError> {
+    ) -> Result<Option<KeptListing>, StoreError> {
+        if let Some(known) = self.store.known_listing(repository) {
+            return Ok(Some(known));
+        }
         let repository = repository.clone();
-        self.in_store(move |store| store.tags(&repository)).await
+        self.in_store(move |store| store.listing(&repository)).await
+    }
+
+    /// Notes that the kept list is still the registry's.
+    async fn touch(&self, repository: &ImageRepository, now: Timestamp) -> Result<(), StoreError> {
+        match self.store.touch_known(repository, now) {
+            true => self.in_store(Store::write_touched).await,
+            false => Ok(()),
+        }
+    }
+
+    /// Begins the facts of a pass about a repository.
+    fn begin(&self, repository: &ImageRepository, tags: ListedTags) -> RepositoryScan {
+        RepositoryScan {
+            repository: repository.clone(),
+            tags,
+            hostile: 0,
+            details: HashMap::new(),
+            remembered: false,
+            believed_from: None,
+            timeout: SCAN_TIMEOUT,
+        }
+    }
+
+    fn begin_kept(&self, repository: &ImageRepository, version: ListVersion) -> RepositoryScan {
+        self.begin(
+            repository,
+            ListedTags::kept(&self.store, repository, version),
+        )
     }
 
     /// Lists the tags, with `If-None-Match` where the registry offered an `ETag` before.
@@ -141,40 +177,19 @@ impl Scanner {
         timeout: Duration,
         now: Timestamp,
     ) -> Result<RepositoryScan, ScanError> {
-        let kept = self.stored_tags(repository).await?;
+        let kept = self.kept_listing(repository).await?;
         let validator: Option<&Validator> =
             kept.as_ref().and_then(|kept| kept.state.validator.as_ref());
-        let (tags, hostile) = match (
-            within(
-                repository,
-                timeout,
-                self.registries.list_tags(repository, validator),
-            )
-            .await?,
-            &kept,
-        ) {
-            (
-                Tags::Listed(Listing {
-                    tags,
-                    refused,
-                    validator,
-                }),
-                _,
-            ) => {
-                let key = repository.clone();
-                let tags = self
-                    .in_store(move |store| {
-                        store.put_tags(&key, &tags, validator.as_ref(), now)?;
-                        Ok(tags)
-                    })
-                    .await?;
-                (tags, refused.count)
+        let listing = self.registries.list_tags(repository, validator);
+        let scan = match (within(repository, timeout, listing).await?, &kept) {
+            (Tags::Listed(listing), kept) => {
+                let hostile = listing.refused.count;
+                let scan = self.take(repository, listing, kept.as_ref(), now).await?;
+                RepositoryScan { hostile, ..scan }
             }
             (Tags::NotModified, Some(kept)) => {
-                let key = repository.clone();
-                self.in_store(move |store| store.touch_tags(&key, now))
-                    .await?;
-                (kept.tags.clone(), 0)
+                self.touch(repository, now).await?;
+                self.begin_kept(repository, kept.version)
             }
             (Tags::NotModified, None) => {
                 return Err(ScanError::Unasked {
@@ -182,14 +197,36 @@ impl Scanner {
                 });
             }
         };
-        Ok(RepositoryScan {
-            repository: repository.clone(),
-            tags: Arc::new(tags),
-            hostile,
-            details: HashMap::new(),
-            remembered: false,
-            timeout,
-        })
+        Ok(RepositoryScan { timeout, ..scan })
+    }
+
+    /// Keeps a listing; one that is as before is not written.
+    async fn take(
+        &self,
+        repository: &ImageRepository,
+        listing: Listing,
+        kept: Option<&KeptListing>,
+        now: Timestamp,
+    ) -> Result<RepositoryScan, StoreError> {
+        let Listing {
+            tags, validator, ..
+        } = listing;
+        if let Some(kept) = kept
+            && kept.state.validator == validator
+            && kept.has(&tags)
+        {
+            self.touch(repository, now).await?;
+            return Ok(self.begin_kept(repository, kept.version));
+        }
+        let key = repository.clone();
+        let (tags, version) = self
+            .in_store(move |store| {
+                let (version, _) = store.put_listing(&key, &tags, validator.as_ref(), now)?;
+                Ok((tags, version))
+            })
+            .await?;
+        let tags = ListedTags::fresh(&self.store, repository, version, tags);
+        Ok(self.begin(repository, tags))
     }
 
     /// The last listing, without asking the registry; with the time it is of.
@@ -200,43 +237,34 @@ impl Scanner {
         &self,
         repository: &ImageRepository,
     ) -> Result<Option<(RepositoryScan, Timestamp)>, ScanError> {
-        let Some(kept) = self.stored_tags(repository).await? else {
-            return Ok(None);
-        };
-        let scan = RepositoryScan {
-            repository: repository.clone(),
-            tags: Arc::new(kept.tags),
-            hostile: 0,
-            details: HashMap::new(),
-            remembered: false,
-            timeout: SCAN_TIMEOUT,
-        };
-        Ok(Some((scan, kept.state.fetched)))
+        let kept = self.kept_listing(repository).await?;
+        Ok(kept.map(|kept| {
+            let scan = self.begin_kept(repository, kept.version);
+            (scan, kept.state.fetched)
+        }))
     }
 
     /// Fills in what the store knows of every tag: first-seen times, dates, platforms. For policies
-    /// that go by them. Blocks for a transaction per tag.
+    /// that go by them. Blocks for a transaction.
     ///
     /// # Errors
     /// If the store refuses.
     pub fn recall(&self, scan: &mut RepositoryScan, now: Timestamp) -> Result<(), ScanError> {
-        for text in scan.tags.iter() {
-            let Ok(tag) = Tag::new(text) else { continue };
-            if scan.details.contains_key(text) {
-                continue;
-            }
-            let Some(seen) = self.store.seen(&scan.repository, &tag)? else {
-                continue;
-            };
+        let tags = Arc::clone(scan.tags.get()?);
+        let known = self.store.known_facts(&scan.repository, &tags, |tag| {
+            !scan.details.contains_key(tag)
+        })?;
+        for (tag, seen, description) in known {
             let mut details = TagFacts {
                 since: Some(seen.since),
+                digest: Some(seen.digest),
                 ..TagFacts::default()
             };
-            if let Some(description) = self.store.description(&scan.repository, &seen.digest)? {
-                describe(&mut details, description, now);
+            if let Some(description) = description {
+                let believed_from = describe(&mut details, description, now);
+                scan.believe_from(believed_from);
             }
-            details.digest = Some(seen.digest);
-            scan.details.insert(text.to_owned(), details);
+            scan.details.insert(tag, details);
         }
         Ok(())
     }
@@ -330,11 +358,12 @@ impl Scanner {
             .try_collect()
             .await?;
         for (tag, description) in described {
-            describe(
+            let believed_from = describe(
                 scan.details.entry(tag).or_default(),
                 description.unwrap_or_default(),
                 now,
             );
+            scan.believe_from(believed_from);
         }
         Ok(())
     }
@@ -446,9 +475,25 @@ async fn within<T, E: Into<ScanError>>(
     }
 }
 
-fn describe(details: &mut TagFacts, description: ImageDescription, now: Timestamp) {
+impl RepositoryScan {
+    fn believe_from(&mut self, time: Option<Timestamp>) {
+        self.believed_from = self.believed_from.into_iter().chain(time).min();
+    }
+}
+
+/// Adds a description to the facts of a tag. Returns the time from which its date is believed, if
+/// that is too far ahead now.
+fn describe(
+    details: &mut TagFacts,
+    description: ImageDescription,
+    now: Timestamp,
+) -> Option<Timestamp> {
     let latest = now.checked_add(CLOCK_SKEW).unwrap_or(Timestamp::MAX);
-    details.created = Some(description.created.filter(|created| *created <= latest));
+    let created = description.created;
+    details.created = Some(created.filter(|created| *created <= latest));
     details.artifact = description.artifact;
     details.platforms = Some(description.platforms);
+    created
+        .filter(|created| *created > latest)
+        .and_then(|created| created.checked_sub(CLOCK_SKEW).ok())
 }

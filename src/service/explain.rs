@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     core::name::Name,
-    io::facts::SCAN_TIMEOUT,
+    io::{blocking, facts::SCAN_TIMEOUT},
     update::{self, ExplainedPolicy, PassReport, PolicyDecision},
 };
 use jiff::Timestamp;
@@ -120,11 +120,13 @@ pub async fn explain(
                     (None, Some(reason.clone()), *free_at)
                 }
             };
+            let listed = scan.tags.clone();
+            let tags = blocking(move || listed.get().cloned()).await?;
             answer.decisions.push(ExplainedDecision {
                 repository: updater.repo.config.name.clone(),
                 environment: scope.environment.name.clone(),
                 present: usage.tags.iter().cloned().collect(),
-                unlisted: usage.unlisted(&scan.tags),
+                unlisted: usage.unlisted(&tags),
                 selected,
                 reason,
                 free_at,

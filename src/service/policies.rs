@@ -198,7 +198,7 @@ async fn latest(
                 now,
             };
             let facts = RegistryFacts {
-                tags: &scan.tags,
+                tags: scan.tags.get()?,
                 details: &scan.details,
             };
             if let PolicyOutcome::Chosen(chosen) = policy::choose(&input, &facts) {

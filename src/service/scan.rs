@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     core::image::{ImageRef, ImageRepository},
-    io::facts::SCAN_TIMEOUT,
+    io::{blocking, facts::SCAN_TIMEOUT, store::StoreError},
     spec::ImagePolicy,
     update::{self, FailureReport, ImageStatus, ImageUpdater},
 };
@@ -294,7 +294,11 @@ async fn known_tags(
     let mut known = BTreeMap::new();
     for image in images {
         if let Some((scan, _)) = updater.scanner.last(image).await? {
-            let tags = scan.tags.iter().map(str::to_owned).collect();
+            let tags = blocking(move || {
+                let tags = scan.tags.get()?;
+                Ok::<_, StoreError>(tags.iter().map(str::to_owned).collect())
+            });
+            let tags = tags.await?;
             known.insert(image.clone(), tags);
         }
     }

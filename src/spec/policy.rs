@@ -45,8 +45,39 @@ pub struct ImagePolicy {
     pub repository: Option<Name>,
 }
 
+impl ImagePolicy {
+    /// Returns whether two policies decide alike, given the same facts.
+    pub fn decides_like(&self, other: &Self) -> bool {
+        // Every field is named, so that a new one is placed on one of the two sides.
+        let Self {
+            name: _,
+            place: _,
+            labels: _,
+            image,
+            scan: _,
+            filter,
+            choice,
+            reflect,
+            platforms,
+            minimum_age,
+            ignore,
+            timeout: _,
+            suspend,
+            repository: _,
+        } = self;
+        *image == other.image
+            && *filter == other.filter
+            && *choice == other.choice
+            && *reflect == other.reflect
+            && *platforms == other.platforms
+            && *minimum_age == other.minimum_age
+            && *ignore == other.ignore
+            && *suspend == other.suspend
+    }
+}
+
 /// The rule by which a policy chooses one tag.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PolicyKind {
     /// The greatest version in the range.
     Semver(Range),

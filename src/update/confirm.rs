@@ -5,7 +5,9 @@
 
 use super::{
     Scans,
-    evaluate::{COLLECTING, Evaluation, PolicyDecision, ROUNDS, ScopeEdits},
+    decision::PolicyDecision,
+    edits::ScopeEdits,
+    evaluate::{COLLECTING, Evaluation, ROUNDS},
 };
 use crate::{
     core::{

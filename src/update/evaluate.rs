@@ -1,35 +1,25 @@
-//! Decisions of policies, and the edits that they make in the files of an Environment.
+//! Decisions of policies, and the rows about them in a report.
 
 use super::{
     Scans, blocking,
-    report::{FailureReport, LeftReport, PolicyReport, RefusedReport},
+    decision::{Decisions, PolicyDecision},
+    memo::{MemoryQuestion, PassMemory, facts_version},
+    report::{FailureReport, PolicyReport, RefusedReport},
 };
 use crate::{
-    core::{
-        image::{Digest, ImageRepository},
-        name::Name,
-    },
+    core::{image::ImageRepository, name::Name},
     images::{
-        policy::{
-            self, Chosen, Comparison, Holds, MissingFacts, PolicyInput, PolicyOutcome, Refusal,
-            RegistryFacts,
-        },
-        rewrite::{self, Choices, LeaveReason, RewriteDecision, UpdateDirection},
-        scope::{EnvironmentScope, PolicyUsage, ReferencedFile},
+        policy::{self, Holds, MissingFacts, PolicyInput, PolicyOutcome, Refusal, RegistryFacts},
+        scope::{EnvironmentScope, PolicyUsage},
     },
     io::{
         facts::{RepositoryScan, ScanError, Scanner},
-        git::RepoPath,
+        store::{FactsVersion, StoreError},
     },
-    review::FileEdits,
-    spec::{Declarations, ImagePolicy, ReferenceScope},
+    spec::ImagePolicy,
 };
 use jiff::Timestamp;
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    time::Instant,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 /// Rounds of missing facts that one policy gets in a pass: twenty batches of dates, or as many tags
 /// without the wanted platforms. The next pass continues from what the store has kept.
@@ -42,41 +32,8 @@ pub(super) const COLLECTING: &str =
 /// Refused tags that a report names for each policy.
 const REFUSED: usize = 5;
 
-/// The outcome of a policy in a pass.
-#[derive(Debug, Clone)]
-pub enum PolicyDecision {
-    Chosen(Chosen),
-    Nothing {
-        reason: String,
-        /// When the first tag that is only too young becomes old enough.
-        free_at: Option<Timestamp>,
-    },
-}
-
 /// Holds of each policy of an Environment.
 pub(crate) type HoldsByPolicy = BTreeMap<Name, Holds>;
-
-/// Decisions of each policy of an Environment.
-pub(crate) type Decisions = BTreeMap<Name, PolicyDecision>;
-
-impl PolicyDecision {
-    /// A decision for nothing, with a reason that does not end by itself.
-    pub fn nothing(reason: impl Into<String>) -> Self {
-        PolicyDecision::Nothing {
-            reason: reason.into(),
-            free_at: None,
-        }
-    }
-}
-
-/// The edits in the files of an Environment, with what is left alone.
-#[derive(Debug, Default)]
-pub(super) struct ScopeEdits {
-    pub files: Vec<FileEdits>,
-    pub left: Vec<LeftReport>,
-    /// Policies whose choice cannot be written before its digest is known.
-    pub needs_digest: BTreeSet<Name>,
-}
 
 /// Returns the question to a policy.
 pub(super) fn input<'a>(
@@ -92,12 +49,32 @@ pub(super) fn input<'a>(
     }
 }
 
-/// Returns the facts of a scan.
-pub(super) fn facts(scan: &RepositoryScan) -> RegistryFacts<'_> {
-    RegistryFacts {
-        tags: &scan.tags,
+/// Returns the facts of a scan. Blocks, if its tags were not read yet.
+///
+/// # Errors
+/// If the store refuses.
+pub(super) fn facts(scan: &RepositoryScan) -> Result<RegistryFacts<'_>, StoreError> {
+    Ok(RegistryFacts {
+        tags: scan.tags.get()?,
         details: &scan.details,
+    })
+}
+
+/// Fills in what a policy needs of the store's facts.
+fn recall(
+    policy: &ImagePolicy,
+    scanner: &Scanner,
+    scan: &mut RepositoryScan,
+    holds: &Holds,
+    now: Timestamp,
+) -> Result<(), ScanError> {
+    if policy.minimum_age.is_some() || policy.choice.is_by_date() {
+        scanner.recall(scan, now)?;
     }
+    if !holds.is_empty() {
+        scanner.recall_listed(scan)?;
+    }
+    Ok(())
 }
 
 /// Asks a policy once: its decision, or the facts it lacks.
@@ -113,15 +90,11 @@ pub(super) fn choose(
     if policy.suspend {
         return Ok(Ok(PolicyDecision::nothing("the policy is suspended")));
     }
-    let goes_by_time = policy.minimum_age.is_some() || policy.choice.is_by_date();
-    if first && goes_by_time {
-        scanner.recall(scan, now)?;
-    }
-    if first && !holds.is_empty() {
-        scanner.recall_listed(scan)?;
+    if first {
+        recall(policy, scanner, scan, holds, now)?;
     }
     Ok(
-        match policy::choose(&input(usage, holds, now), &facts(scan)) {
+        match policy::choose(&input(usage, holds, now), &facts(scan)?) {
             PolicyOutcome::Chosen(chosen) => Ok(PolicyDecision::Chosen(chosen)),
             PolicyOutcome::Nothing { reason, free_at } => {
                 Ok(PolicyDecision::Nothing { reason, free_at })
@@ -146,9 +119,12 @@ pub(crate) struct Evaluation {
     pub(crate) failures: Vec<FailureReport>,
     /// Repositories whose facts are still being fetched, each with a sentence.
     pub(crate) running: BTreeMap<ImageRepository, String>,
-    /// Rounds of the policy that comes next, and their start.
+    memory: Arc<PassMemory>,
+    /// Rounds of the policy that comes next, their start, and the version of the store's facts in
+    /// the first of them.
     rounds: usize,
     since: Instant,
+    facts: Option<FactsVersion>,
 }
 
 impl Evaluation {
@@ -156,6 +132,7 @@ impl Evaluation {
         scope: &Arc<EnvironmentScope>,
         scans: Scans,
         held: &Arc<HoldsByPolicy>,
+        memory: &Arc<PassMemory>,
         now: Timestamp,
     ) -> Self {
         Self {
@@ -166,8 +143,10 @@ impl Evaluation {
             decisions: Decisions::new(),
             failures: Vec::new(),
             running: BTreeMap::new(),
+            memory: Arc::clone(memory),
             rounds: 0,
             since: Instant::now(),
+            facts: None,
         }
     }
 
@@ -212,26 +191,64 @@ impl Evaluation {
             let image = &usage.policy.image;
             let held = Arc::clone(&self.held);
             let holds = held.get(name).unwrap_or(&none);
-            let decision = match self.scans.get_mut(image) {
-                None if usage.policy.suspend => PolicyDecision::nothing("the policy is suspended"),
-                None => PolicyDecision::nothing("its repository could not be scanned"),
-                Some(scan) => {
-                    match choose(usage, scanner, scan, holds, self.now, self.rounds == 0) {
-                        Ok(Ok(decision)) => decision,
-                        Ok(Err(missing)) => return Some((name.clone(), image.clone(), missing)),
-                        Err(error) => self.failed(image, &error),
-                    }
+            let decision = if self.scans.contains_key(image) && !usage.policy.suspend {
+                match self.decide(usage, holds, scanner) {
+                    Ok(Ok(decision)) => decision,
+                    Ok(Err(missing)) => return Some((name.clone(), image.clone(), missing)),
+                    Err(error) => self.failed(image, &error),
                 }
+            } else if usage.policy.suspend {
+                PolicyDecision::nothing("the policy is suspended")
+            } else {
+                PolicyDecision::nothing("its repository could not be scanned")
             };
             self.decided(name, decision);
         }
         None
     }
 
+    /// Decides one policy whose repository was scanned, from memory if nothing has changed.
+    fn decide(
+        &mut self,
+        usage: &Arc<PolicyUsage>,
+        holds: &Holds,
+        scanner: &Scanner,
+    ) -> Result<Result<PolicyDecision, MissingFacts>, ScanError> {
+        let Some(scan) = self.scans.get_mut(&usage.policy.image) else {
+            return Ok(Ok(PolicyDecision::nothing(COLLECTING)));
+        };
+        let first = self.rounds == 0;
+        if first {
+            // Before the facts themselves: what is added meanwhile then counts as a change.
+            self.facts = facts_version(&usage.policy, scanner);
+        }
+        let question = MemoryQuestion {
+            environment: &self.scope.environment.name,
+            usage,
+            holds,
+            facts: self.facts,
+            now: self.now,
+        };
+        if first && let Some(decision) = self.memory.decision(&question, scan) {
+            if usage.policy.choice.is_by_date() {
+                // The edits compare the dates of present tags.
+                scanner.recall(scan, self.now)?;
+            }
+            return Ok(Ok(decision));
+        }
+        self.memory.count_decision();
+        let chosen = choose(usage, scanner, scan, holds, self.now, first)?;
+        if let Ok(decision) = &chosen {
+            self.memory.keep_decision(&question, scan, decision);
+        }
+        Ok(chosen)
+    }
+
     pub(crate) fn decided(&mut self, name: &Name, decision: PolicyDecision) {
         self.decisions.insert(name.clone(), decision);
         self.rounds = 0;
         self.since = Instant::now();
+        self.facts = None;
     }
 
     /// Notes a failure, and returns the decision that follows from it.
@@ -253,200 +270,84 @@ impl Evaluation {
     }
 }
 
-/// Edits the files of an Environment. `read` returns the bytes of a file.
+/// The policy of a row in a report, with what it was decided under.
+#[derive(Clone, Copy)]
+pub(crate) struct RowInputs<'r> {
+    pub(crate) environment: &'r str,
+    pub(crate) usage: &'r Arc<PolicyUsage>,
+    pub(crate) decision: Option<&'r PolicyDecision>,
+    pub(crate) holds: &'r Holds,
+    pub(crate) now: Timestamp,
+}
+
+/// Returns the row of a policy in the report, from memory if nothing has changed.
 ///
 /// # Errors
-/// Those of `read`.
-pub(super) fn edit<E>(
-    scope: &EnvironmentScope,
-    declared: &Declarations,
-    decisions: &BTreeMap<Name, PolicyDecision>,
-    scans: &Scans,
-    mut read: impl FnMut(&ReferencedFile) -> Result<Vec<u8>, E>,
-) -> Result<ScopeEdits, E> {
-    let choices = choices(scope, declared, decisions, scans);
-    let mut edits = ScopeEdits::default();
-    for file in scope.files() {
-        let references = &file.findings.references;
-        let bytes = if rewrite::may_edit(references, &choices) {
-            read(file)?
-        } else {
-            Vec::new()
-        };
-        let outcome = rewrite::rewrite(&bytes, references, &choices);
-        edits.needs_digest.extend(outcome.needs_digest().cloned());
-        edits.left.extend(
-            outcome
-                .left
-                .into_iter()
-                .filter(|left| left.reason != LeaveReason::NoPolicy)
-                .map(|left| LeftReport {
-                    file: file.path.clone(),
-                    line: left.line,
-                    column: left.column,
-                    code: left.reason.code(),
-                    reason: left.reason.to_string(),
-                    policy: left.policy,
-                }),
-        );
-        if outcome.edits.is_empty() {
-            continue;
-        }
-        // A file that cannot be written is left alone; the others go on.
-        if let Err(error) = RepoPath::new(&file.path) {
-            edits
-                .left
-                .extend(outcome.changes.into_iter().map(|change| LeftReport {
-                    file: file.path.clone(),
-                    line: change.line,
-                    column: change.column,
-                    code: LeaveReason::Unwritable.code(),
-                    reason: format!("its file cannot be written: {error}"),
-                    policy: Some(change.policy),
-                }));
-        } else {
-            edits.files.push(FileEdits {
-                path: file.path.clone(),
-                source: bytes,
-                edits: outcome.edits.into_iter().zip(outcome.changes).collect(),
-            });
-        }
-    }
-    Ok(edits)
-}
-
-fn choices<'c>(
-    scope: &'c EnvironmentScope,
-    declared: &'c Declarations,
-    decisions: &BTreeMap<Name, PolicyDecision>,
-    scans: &Scans,
-) -> Choices<'c> {
-    let environment = &scope.environment;
-    let mut choices = Choices::new(environment.references == ReferenceScope::Auto);
-    for policy in declared.policies.values() {
-        let name = policy.name.clone();
-        if !environment.selects(policy) {
-            choices.add_nothing(
-                name,
-                None,
-                format!(
-                    "the Environment {} does not select this policy",
-                    environment.name
-                ),
-            );
-            continue;
-        }
-        let chosen = match decisions.get(&policy.name) {
-            Some(PolicyDecision::Chosen(chosen)) => chosen,
-            Some(PolicyDecision::Nothing { reason, .. }) => {
-                choices.add_nothing(name, Some(policy.image.clone()), reason);
-                continue;
-            }
-            None => {
-                let reason = "the policy was not evaluated";
-                choices.add_nothing(name, Some(policy.image.clone()), reason);
-                continue;
-            }
-        };
-        let scan = scans.get(&policy.image);
-        let tags = scan.map(|scan| Arc::clone(&scan.tags));
-        let mut decision = rewrite_decision(
-            policy,
-            chosen,
-            environment.allow_downgrade,
-            move |present| tags.as_ref().is_some_and(|tags| tags.contains(present)),
-        );
-        if policy.choice.is_by_date() {
-            let later = created_later(scope, policy, chosen, scan);
-            let compare = decision.compare;
-            decision.compare = Box::new(move |present| {
-                if later.contains(present) {
-                    UpdateDirection::Lower
-                } else {
-                    compare(present)
-                }
-            });
-        }
-        choices.add(decision);
-    }
-    choices
-}
-
-/// Returns the present tags of a `newest` policy whose images are newer than the chosen one.
-///
-/// That is the policy's own order, which the texts of tags do not show.
-fn created_later(
-    scope: &EnvironmentScope,
-    policy: &ImagePolicy,
-    chosen: &Chosen,
-    scan: Option<&RepositoryScan>,
-) -> BTreeSet<String> {
-    let created = |tag: &str| scan?.details.get(tag)?.created.flatten();
-    let (Some(usage), Some(limit)) = (
-        scope.policies.get(&policy.name),
-        created(chosen.tag.as_str()),
-    ) else {
-        return BTreeSet::new();
-    };
-    usage
-        .tags
-        .iter()
-        .filter(|tag| created(tag).is_some_and(|time| time > limit))
-        .cloned()
-        .collect()
-}
-
-/// Returns what the rewriter needs to write a choice. `listed` tells whether the registry still
-/// lists a present tag.
-pub fn rewrite_decision<'p>(
-    policy: &'p ImagePolicy,
-    chosen: &Chosen,
-    allow_downgrade: bool,
-    listed: impl Fn(&str) -> bool + Send + Sync + 'p,
-) -> RewriteDecision<'p> {
-    let tag = chosen.tag.clone();
-    RewriteDecision {
-        policy: policy.name.clone(),
-        repository: policy.image.clone(),
-        tag: chosen.tag.clone(),
-        digest: chosen.digest.clone(),
-        digest_reflection: policy.reflect,
-        unpin: false,
-        allow_downgrade,
-        compare: Box::new(
-            move |present| match policy::standing(policy, present, tag.as_str()) {
-                Comparison::Newer => UpdateDirection::Newer,
-                Comparison::Equal => UpdateDirection::Equal {
-                    listed: listed(present),
-                },
-                Comparison::Lower => UpdateDirection::Lower,
-                // A digest alone may belong to any tag of the repository; a policy that follows a
-                // digest replaces it.
-                Comparison::Unorderable
-                    if Digest::new(present).is_ok() && policy.choice.followed().is_some() =>
-                {
-                    UpdateDirection::Newer
-                }
-                Comparison::Unorderable => UpdateDirection::Unorderable,
-            },
-        ),
-    }
-}
-
-/// Returns the row of a policy in the report.
+/// If the store refuses.
 pub(crate) fn policy_report(
+    inputs: RowInputs<'_>,
+    memory: &PassMemory,
+    scanner: &Scanner,
+    scan: Option<&mut RepositoryScan>,
+) -> Result<PolicyReport, ScanError> {
+    let RowInputs {
+        usage,
+        holds,
+        decision,
+        now,
+        ..
+    } = inputs;
+    let (Some(scan), Some(decision)) = (scan, decision) else {
+        return Ok(plain_row(usage, decision, holds));
+    };
+    let question = MemoryQuestion {
+        environment: inputs.environment,
+        usage,
+        holds,
+        facts: facts_version(&usage.policy, scanner),
+        now,
+    };
+    if let Some(row) = memory.row(&question, scan, decision) {
+        return Ok(row);
+    }
+    recall(&usage.policy, scanner, scan, holds, now)?;
+    let mut row = plain_row(usage, Some(decision), holds);
+    row.unlisted = usage.unlisted(scan.tags.get()?);
+    let chosen = row.chosen.as_ref().map(|tag| tag.as_str());
+    if let Some(least) = chosen.or(usage.least()) {
+        let above =
+            policy::refused_above(&input(usage, holds, now), &facts(scan)?, least, usize::MAX);
+        // The present tag may be the choice while a newer one is still too young.
+        for (tag, refusal) in &above {
+            if let Refusal::TooYoung { free_at, .. } = refusal {
+                row.young.push(tag.clone());
+                row.free_at = row.free_at.into_iter().chain(*free_at).min();
+            }
+        }
+        let refused = above.iter().take(REFUSED);
+        row.refused = refused
+            .map(|(tag, refusal)| RefusedReport {
+                tag: tag.clone(),
+                reason: refusal.to_string(),
+            })
+            .collect();
+    }
+    memory.keep_row(&question, scan, decision, &row);
+    Ok(row)
+}
+
+/// Returns the row of a policy without what its tag list adds.
+pub(crate) fn plain_row(
     usage: &PolicyUsage,
     decision: Option<&PolicyDecision>,
-    scan: Option<&RepositoryScan>,
     holds: &Holds,
-    now: Timestamp,
 ) -> PolicyReport {
     let policy = &usage.policy;
-    let mut report = PolicyReport {
+    let mut row = PolicyReport {
         name: policy.name.clone(),
         repository: policy.image.clone(),
         present: usage.tags.iter().cloned().collect(),
-        unlisted: scan.map_or_else(Vec::new, |scan| usage.unlisted(&scan.tags)),
+        unlisted: Vec::new(),
         chosen: None,
         digest: None,
         reason: None,
@@ -462,39 +363,15 @@ pub(crate) fn policy_report(
     };
     match decision {
         Some(PolicyDecision::Chosen(chosen)) => {
-            report.chosen = Some(chosen.tag.clone());
-            report.digest = chosen.digest.clone();
+            row.chosen = Some(chosen.tag.clone());
+            row.digest = chosen.digest.clone();
         }
         Some(PolicyDecision::Nothing { reason, free_at }) => {
-            report.unknown = reason == COLLECTING;
-            report.reason = Some(reason.clone());
-            report.free_at = *free_at;
+            row.unknown = reason == COLLECTING;
+            row.reason = Some(reason.clone());
+            row.free_at = *free_at;
         }
         None => {}
     }
-    let least = report
-        .chosen
-        .as_ref()
-        .map(|tag| tag.as_str())
-        .or(usage.least());
-    if let (Some(scan), Some(least)) = (scan, least) {
-        let (input, facts) = (input(usage, holds, now), facts(scan));
-        let above = policy::refused_above(&input, &facts, least, usize::MAX);
-        // The present tag may be the choice while a newer one is still too young.
-        for (tag, refusal) in &above {
-            if let Refusal::TooYoung { free_at, .. } = refusal {
-                report.young.push(tag.clone());
-                report.free_at = report.free_at.into_iter().chain(*free_at).min();
-            }
-        }
-        report.refused = above
-            .iter()
-            .take(REFUSED)
-            .map(|(tag, refusal)| RefusedReport {
-                tag: tag.clone(),
-                reason: refusal.to_string(),
-            })
-            .collect();
-    }
-    report
+    row
 }

@@ -24,7 +24,7 @@ pub struct ExplainedPolicy {
 
 /// Returns whether a choice is new to the files, and not confirmed by the registry.
 fn is_unconfirmed(scope: &EnvironmentScope, name: &Name, scan: &RepositoryScan, tag: &Tag) -> bool {
-    let is_new = |usage: &PolicyUsage| !usage.tags.contains(tag.as_str());
+    let is_new = |usage: &Arc<PolicyUsage>| !usage.tags.contains(tag.as_str());
     let details = scan.details.get(tag.as_str());
     scope.policies.get(name).is_some_and(is_new) && details.is_none_or(|details| !details.fresh)
 }
@@ -50,7 +50,7 @@ pub async fn explain(
         (scan, explained) = blocking(move || {
             let explained = scope_.policies.get(&name_).map(|usage| {
                 let chosen = choose(usage, &scanner_, &mut scan, &holds, now, round == 0)?;
-                let refused = policy::explain(&input(usage, &holds, now), &facts(&scan)).1;
+                let refused = policy::explain(&input(usage, &holds, now), &facts(&scan)?).1;
                 Ok::<_, ScanError>((chosen, refused))
             });
             (scan, explained)

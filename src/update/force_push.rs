@@ -89,9 +89,7 @@ pub(crate) async fn observe(
         if removed.head.as_deref() == Some(snapshot.commit.to_string().as_str()) {
             return warnings;
         }
-        let policies = snapshot.declared.policies.values();
-        let needles = Needles::new(policies.map(|policy| &policy.image));
-        warnings.extend(removed.follow(&mirror, snapshot.commit, &needles, now));
+        warnings.extend(removed.follow(&mirror, snapshot.commit, snapshot.needles(), now));
         let saved = serde_json::to_vec(&*removed).map(|bytes| store.put(TABLE, &key, &bytes));
         if let Ok(Err(error)) = saved {
             warnings.push(error.to_string());

@@ -8,7 +8,6 @@ use super::{
 use crate::{
     images::{
         policy::{HeldMove, holds},
-        references::Needles,
         scope::EnvironmentScope,
     },
     io::git::GitError,
@@ -43,9 +42,7 @@ pub(crate) async fn read(
     let mut history = Arc::clone(sources.history).lock_owned().await;
     let removed = sources.removed.lock().await.clone();
     blocking(move || {
-        let policies = snapshot.declared.policies.values();
-        let needles = Needles::new(policies.map(|policy| &policy.image));
-        history.walk(&mirror, snapshot.commit, &needles, now)?;
+        history.walk(&mirror, snapshot.commit, snapshot.needles(), now)?;
         let environment = &scope.environment;
         let contains = |path: &str| environment.paths.contains(path);
         let base = mirror.remote().branch();

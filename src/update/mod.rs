@@ -17,13 +17,16 @@
 mod commands;
 mod commit;
 mod confirm;
+mod decision;
 mod declared_names;
+mod edits;
 mod evaluate;
 mod explain;
 mod follower;
 mod force_push;
 pub(crate) mod history;
 mod holds;
+mod memo;
 mod pass;
 mod pass_state;
 mod plan;
@@ -45,11 +48,13 @@ pub use commands::{
     CommandAuthor, CommandCommit, CommandError, DeclarationKind, DeclarationRef,
     DeclarationRefError,
 };
+pub use decision::PolicyDecision;
 pub use declared_names::DeclaredNames;
-pub use evaluate::{PolicyDecision, rewrite_decision};
+pub use edits::rewrite_decision;
 pub use explain::{ExplainedPolicy, explain};
 pub use follower::RepoFollower;
 pub use history::{HoldHistory, MoveFilter};
+pub use memo::PassWork;
 pub use policy_status::{
     ImageStatus, RecordedDecision, ScanFailure, image_statuses, record_scan, recorded_decisions,
 };
@@ -72,19 +77,20 @@ use crate::{
         git::{CommitSigner, GitError, Mirror, ObjectId},
     },
     review::rollout::MergedRequest,
-    spec::settings::ConfigRepository,
+    spec::{Declarations, Diagnostic, settings::ConfigRepository},
 };
 use commit::Publisher;
 use confirm::ConfirmedChoices;
 use force_push::RemovedUpdates;
 use holds::HoldSources;
 use jiff::Timestamp;
+use memo::PassMemory;
 use requests::{RequestContext, cache::SharedRequestCache};
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     path::PathBuf,
     sync::{
-        Arc, Mutex, OnceLock,
+        Arc, Mutex, OnceLock, PoisonError, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
@@ -111,6 +117,8 @@ pub struct ImageUpdater {
     /// The fingerprint of the decisions that the store has; 0 before the first pass.
     decided: AtomicU64,
     choices: ConfirmedChoices,
+    memory: Arc<PassMemory>,
+    linted: Mutex<Option<LintedSnapshot>>,
     requests: SharedRequestCache,
     /// Set when a pass shall end at its next safe point.
     ending: AtomicBool,
@@ -151,6 +159,23 @@ pub(crate) type Scans = HashMap<ImageRepository, RepositoryScan>;
 /// Tags that registries have confirmed since their repositories were listed.
 pub(crate) type Confirmed = HashMap<ImageRepository, HashMap<String, TagFacts>>;
 
+/// The scopes and findings of the last revision.
+#[derive(Clone)]
+struct LintedSnapshot {
+    /// Compared by their addresses, which they keep.
+    declared: Weak<Declarations>,
+    files: Weak<Vec<ReferencedFile>>,
+    scopes: Vec<Arc<EnvironmentScope>>,
+    findings: Vec<Diagnostic>,
+}
+
+impl LintedSnapshot {
+    fn is_of(&self, snapshot: &RepoSnapshot) -> bool {
+        self.declared.ptr_eq(&Arc::downgrade(&snapshot.declared))
+            && self.files.ptr_eq(&Arc::downgrade(&snapshot.files))
+    }
+}
+
 impl ImageUpdater {
     /// Creates an updater; nothing is sent.
     pub fn new(
@@ -176,6 +201,8 @@ impl ImageUpdater {
             confirmed: Mutex::default(),
             decided: AtomicU64::default(),
             choices: ConfirmedChoices::default(),
+            memory: Arc::default(),
+            linted: Mutex::default(),
             requests: SharedRequestCache::default(),
             ending: AtomicBool::default(),
         }
@@ -319,6 +346,11 @@ impl ImageUpdater {
         commands::rollback::roll_back(self, application, to, commit, now).await
     }
 
+    /// Counts what the passes so far had to do. Lists are counted for all repositories together.
+    pub fn work(&self) -> PassWork {
+        self.memory.work(self.scanner.store.lists_read())
+    }
+
     fn hold_sources(&self) -> HoldSources<'_> {
         HoldSources {
             repo: &self.repo,
@@ -333,6 +365,26 @@ impl ImageUpdater {
         let store = &self.scanner.store;
         let warnings = force_push::observe(&self.removed, &self.repo, store, snapshot, now).await;
         report.warnings.extend(warnings);
+    }
+
+    /// Returns the scope of each Environment, and all findings; made once for a revision.
+    async fn lint(&self, snapshot: &RepoSnapshot) -> (Vec<Arc<EnvironmentScope>>, Vec<Diagnostic>) {
+        let known = {
+            let linted = self.linted.lock().unwrap_or_else(PoisonError::into_inner);
+            linted.clone().filter(|linted| linted.is_of(snapshot))
+        };
+        if let Some(known) = known {
+            return (known.scopes, known.findings);
+        }
+        let (scopes, findings) = snapshot.lint().await;
+        let linted = LintedSnapshot {
+            declared: Arc::downgrade(&snapshot.declared),
+            files: Arc::downgrade(&snapshot.files),
+            scopes: scopes.clone(),
+            findings: findings.clone(),
+        };
+        *self.linted.lock().unwrap_or_else(PoisonError::into_inner) = Some(linted);
+        (scopes, findings)
     }
 
     /// What the work on pull requests needs; none without a forge.

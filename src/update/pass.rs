@@ -85,6 +85,10 @@ impl ImageUpdater {
         {
             report.warnings.push(error.to_string());
         }
+        // A pass that failed early has no rows.
+        if pass.release.is_none() && report.failures.is_empty() {
+            self.memory.keep_only(&report.environments);
+        }
         if pass.release.is_none()
             && let Err(error) = policy_status::record(self, &report, &pass.scans, now).await
         {
@@ -177,7 +181,7 @@ impl ImageUpdater {
             }
         }
         report.environments.clear();
-        let (mut scopes, findings) = snapshot.lint().await;
+        let (mut scopes, findings) = self.lint(snapshot).await;
         report.findings = findings;
         if let Some(order) = pass.release {
             scopes.retain(|scope| scope.environment.name == order.environment);
@@ -205,6 +209,7 @@ impl ImageUpdater {
             scanner: &scanner,
             holds: self.hold_sources(),
             choices: &self.choices,
+            memory: &self.memory,
             snapshot,
         };
         let (mut committed, mut proposed) = (Vec::new(), Vec::new());

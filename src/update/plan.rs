@@ -5,22 +5,26 @@ use super::{
     EnvironmentReport, EnvironmentState, PassReport, PolicyReport, ReleaseOrder, RepoFollower,
     RepoSnapshot, blocking,
     confirm::{Confirmation, ConfirmedChoices, confirm},
-    evaluate::{self, Decisions, Evaluation, HoldsByPolicy, PolicyDecision, ScopeEdits},
+    decision::{Decisions, PolicyDecision},
+    edits::{self, ScopeEdits},
+    evaluate::{self, Evaluation, HoldsByPolicy, RowInputs},
     holds::{self, HoldSources},
+    memo::PassMemory,
     pass_state::{PassState, PreparedEnvironment},
+    report::{FailureReport, LeftReport},
     scan::forget_confirmed,
 };
 use crate::{
     core::name::Name,
     images::{
         policy::{Chosen, Holds, MissingFacts},
-        scope::{EnvironmentScope, PolicyUsage},
+        scope::EnvironmentScope,
     },
     io::{
         facts::Scanner,
         git::{GitError, Mirror, Person},
     },
-    review::{ReleasedVersion, group, group_apart},
+    review::{ChangeSet, ReleasedVersion, group, group_apart},
     spec::WriteMode,
 };
 use std::sync::Arc;
@@ -32,6 +36,7 @@ pub(crate) struct PlanInputs<'a> {
     pub(crate) scanner: &'a Scanner,
     pub(crate) holds: HoldSources<'a>,
     pub(crate) choices: &'a ConfirmedChoices,
+    pub(crate) memory: &'a Arc<PassMemory>,
     pub(crate) snapshot: &'a RepoSnapshot,
 }
 
@@ -76,34 +81,19 @@ pub(crate) async fn prepare(
         }
     }
     if !edits.files.is_empty() {
-        let mut evaluation = evaluation(scope, pass, &held);
+        let mut evaluation = evaluation(inputs, scope, pass, &held);
         evaluation.decisions = decisions;
         let (evaluation, edited) = confirm_choices(inputs, evaluation, edits).await;
         (decisions, edits) = end(evaluation, edited, pass, report)?;
     }
-    let (task, now) = (Arc::clone(scope), pass.now);
-    let scans = std::mem::take(&mut pass.scans);
-    let (policies, sets, left, scans) = blocking(move || {
-        let none = Holds::default();
-        let row = |(name, usage): (&Name, &PolicyUsage)| {
-            let scan = scans.get(&usage.policy.image);
-            let holds = held.get(name).unwrap_or(&none);
-            evaluate::policy_report(usage, decisions.get(name), scan, holds, now)
-        };
-        let policies: Vec<_> = task.policies.iter().map(row).collect();
-        let environment = &task.environment;
-        let divide = if environment.via == WriteMode::Commit {
-            group
-        } else {
-            group_apart
-        };
-        let sets = divide(&environment.name, environment.group, &edits.files);
-        (policies, sets, edits.left, scans)
-    })
-    .await;
+    let decisions = Arc::new(decisions);
+    let (policies, failures) = rows(inputs, scope, pass, (&held, &decisions)).await;
+    for failure in failures {
+        report.add_failure(failure);
+    }
+    let (sets, left) = divide(scope, edits).await;
     row.left = left;
     row.released = released(inputs, pass, &environment.name);
-    pass.scans = scans;
     row.policies = policies;
     for policy in &mut row.policies {
         let suspended = policy.suspended;
@@ -126,6 +116,63 @@ pub(crate) async fn prepare(
         sets,
         author,
     })
+}
+
+/// Returns the rows of the policies in the report, and failures of the store.
+async fn rows(
+    inputs: PlanInputs<'_>,
+    scope: &Arc<EnvironmentScope>,
+    pass: &mut PassState<'_>,
+    (held, decisions): (&Arc<HoldsByPolicy>, &Arc<Decisions>),
+) -> (Vec<PolicyReport>, Vec<FailureReport>) {
+    let (scope, scanner, now) = (Arc::clone(scope), inputs.scanner.clone(), pass.now);
+    let (held, decisions) = (Arc::clone(held), Arc::clone(decisions));
+    let memory = Arc::clone(inputs.memory);
+    let mut scans = std::mem::take(&mut pass.scans);
+    let (rows, failures);
+    (rows, failures, pass.scans) = blocking(move || {
+        let none = Holds::default();
+        let (mut rows, mut failures) = (Vec::new(), Vec::new());
+        for (name, usage) in &scope.policies {
+            let image = &usage.policy.image;
+            let inputs = RowInputs {
+                environment: &scope.environment.name,
+                usage,
+                decision: decisions.get(name),
+                holds: held.get(name).unwrap_or(&none),
+                now,
+            };
+            let row = evaluate::policy_report(inputs, &memory, &scanner, scans.get_mut(image));
+            rows.push(row.unwrap_or_else(|error| {
+                failures.push(FailureReport::new(&error).of(image));
+                evaluate::plain_row(usage, inputs.decision, inputs.holds)
+            }));
+        }
+        (rows, failures, scans)
+    })
+    .await;
+    (rows, failures)
+}
+
+/// Divides the edits of an Environment into change sets; returns also what was left alone.
+async fn divide(
+    scope: &Arc<EnvironmentScope>,
+    edits: ScopeEdits,
+) -> (Vec<ChangeSet>, Vec<LeftReport>) {
+    if edits.files.is_empty() {
+        return (Vec::new(), edits.left);
+    }
+    let scope = Arc::clone(scope);
+    blocking(move || {
+        let environment = &scope.environment;
+        let divide = match environment.via == WriteMode::Commit {
+            true => group,
+            false => group_apart,
+        };
+        let sets = divide(&environment.name, environment.group, &edits.files);
+        (sets, edits.left)
+    })
+    .await
 }
 
 /// Lifts the hold of a version that a person released.
@@ -165,7 +212,9 @@ async fn decide(
     held: &Arc<HoldsByPolicy>,
     report: &mut PassReport,
 ) -> Result<(Decisions, ScopeEdits), GitError> {
-    let evaluation = evaluation(scope, pass, held).run(inputs.scanner).await;
+    let evaluation = evaluation(inputs, scope, pass, held)
+        .run(inputs.scanner)
+        .await;
     let (evaluation, edits) = edit_with_digests(inputs, evaluation).await;
     end(evaluation, edits, pass, report)
 }
@@ -199,12 +248,13 @@ async fn confirm_choices(
 
 /// Begins an evaluation, which takes the scans of the pass until its end.
 fn evaluation(
+    inputs: PlanInputs<'_>,
     scope: &Arc<EnvironmentScope>,
     pass: &mut PassState<'_>,
     held: &Arc<HoldsByPolicy>,
 ) -> Evaluation {
     let scans = std::mem::take(&mut pass.scans);
-    Evaluation::new(scope, scans, held, pass.now)
+    Evaluation::new(scope, scans, held, inputs.memory, pass.now)
 }
 
 /// Ends an evaluation: the pass gets the scans back, and the report its failures.
@@ -284,7 +334,7 @@ async fn edit(
     inputs: PlanInputs<'_>,
     evaluation: Evaluation,
 ) -> (Evaluation, Result<ScopeEdits, GitError>) {
-    let snapshot = inputs.snapshot.clone();
+    let (snapshot, memory) = (inputs.snapshot.clone(), Arc::clone(inputs.memory));
     inputs
         .repo
         .read(move |mirror| {
@@ -294,7 +344,21 @@ async fn edit(
                 scans,
                 ..
             } = &evaluation;
+            if let Some(left) = memory.unedited(scope, decisions, scans) {
+                let edits = ScopeEdits {
+                    left,
+                    ..ScopeEdits::default()
+                };
+                return (evaluation, Ok(edits));
+            }
+            memory.count_files(scope.files().count());
             let edits = edit_files(mirror, &snapshot, scope, decisions, scans);
+            if let Ok(edits) = &edits
+                && edits.files.is_empty()
+                && edits.needs_digest.is_empty()
+            {
+                memory.keep_unedited(scope, decisions, scans, &edits.left);
+            }
             (evaluation, edits)
         })
         .await
@@ -309,7 +373,7 @@ pub(crate) fn edit_files(
     scans: &super::Scans,
 ) -> Result<ScopeEdits, GitError> {
     let revision = mirror.at(snapshot.commit)?;
-    evaluate::edit(
+    edits::edit(
         scope,
         &snapshot.declared,
         decisions,

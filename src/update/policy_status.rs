@@ -236,10 +236,10 @@ pub async fn image_statuses(
     let store = Arc::clone(store);
     blocking(move || {
         let read = |image: ImageRepository| {
-            let kept = store.tags(&image)?;
+            let kept = store.listing(&image)?;
             let failure = store.get(FAILURES, image.as_str())?;
             let status = ImageStatus {
-                tags: kept.as_ref().map(|kept| kept.tags.iter().count()),
+                tags: kept.as_ref().map(|kept| kept.count),
                 scanned: kept.map(|kept| kept.state.fetched),
                 failure: failure.and_then(|bytes| serde_json::from_slice(&bytes).ok()),
             };

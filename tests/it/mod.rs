@@ -131,6 +131,7 @@ mod update_hostile;
 #[cfg(feature = "demo")]
 mod update_layouts;
 #[cfg(feature = "demo")]
+mod update_memory;
 #[cfg(feature = "demo")]
 mod update_quiet;
 #[cfg(feature = "demo")]

@@ -88,14 +88,14 @@ async fn patient_scan_goes_on_and_is_found_later() {
     scans.begin_pass();
     let (late, done) = tokio::join!(scan(&slow), scan(&fast));
     assert!(matches!(late, Err(ScanError::Running { .. })), "{late:?}");
-    assert_eq!(done.unwrap().tags.len(), 1);
+    assert_eq!(done.unwrap().tags.get().unwrap().len(), 1);
     // As long as it runs, no pass waits for it and no second scan begins.
     let again = scan(&slow).await;
     assert!(matches!(again, Err(ScanError::Running { .. })), "{again:?}");
     tokio::time::timeout(Duration::from_secs(60), scans.next_finished())
         .await
         .unwrap();
-    assert_eq!(scan(&slow).await.unwrap().tags.len(), 2);
+    assert_eq!(scan(&slow).await.unwrap().tags.get().unwrap().len(), 2);
     assert_eq!(slow.seen().len(), 1);
     assert!(scans.repositories().is_empty());
 }

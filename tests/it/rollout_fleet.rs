@@ -98,6 +98,7 @@ impl Served {
             commit,
             declared: Arc::clone(&self.declared),
             files: Arc::default(),
+            needles: Arc::default(),
         }));
         commit
     }

@@ -7,12 +7,15 @@
 //! moved aside and replaced, and reported to the caller ([`OpenReport`]).
 //!
 //! Tags are read from here when a policy is evaluated and dropped afterwards, so that an idle
-//! daemon has none in memory. Calls block, each for one small transaction.
+//! daemon has none in memory, but the version of each list. Calls block, each for one small
+//! transaction.
 
 mod error;
+mod listings;
 mod open;
 mod tables;
 
 pub use error::StoreError;
+pub use listings::{FactsVersion, KeptListing, KeptTags, ListVersion, TagsState};
 pub use open::{OpenReport, Store};
-pub use tables::{FirstSeen, KeptTags, TagsState};
+pub use tables::{FirstSeen, KnownFacts};

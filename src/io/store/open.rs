@@ -3,6 +3,7 @@
 use super::{
     StoreError,
     error::{RedbError, any},
+    listings::{self, Listings},
     tables::{META, create_all},
 };
 use crate::io::private;
@@ -14,7 +15,7 @@ use std::{
     io::{ErrorKind, Read},
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError, RwLock},
+    sync::{Mutex, PoisonError, RwLock, atomic::AtomicU64},
     time::{Duration, Instant},
 };
 
@@ -52,6 +53,9 @@ pub struct Store {
     opener: StoreOpener,
     /// The last commit that waited for the disk.
     lasted: Mutex<Instant>,
+    pub(super) listings: Mutex<Listings>,
+    /// Tag lists that were read from the file.
+    pub(super) lists_read: AtomicU64,
 }
 
 /// Turns the file into a database; a test injects a disk that fills up here.
@@ -99,6 +103,8 @@ impl Store {
                 database: RwLock::new(Some(database)),
                 opener,
                 lasted: Mutex::new(Instant::now()),
+                listings: Mutex::default(),
+                lists_read: AtomicU64::default(),
             },
             opened,
         ))
@@ -153,6 +159,7 @@ impl Store {
 
     /// Syncs deferred commits to disk: call it before the process ends.
     pub fn flush(&self) -> Result<(), StoreError> {
+        self.write_touched()?;
         self.write(true, |_| Ok(()))
     }
 
@@ -260,6 +267,7 @@ fn prepare(database: &Database) -> Result<(), RedbError> {
         )))),
         None => {
             let transaction = database.begin_write().map_err(any)?;
+            listings::create(&transaction)?;
             create_all(&transaction, VERSION)?;
             transaction.commit().map_err(any)
         }
@@ -315,10 +323,7 @@ fn failure(path: &Path, trouble: redb::Error) -> StoreError {
 mod tests {
     use super::*;
     use redb::{StorageBackend, backends::FileBackend};
-    use std::{
-        io,
-        sync::atomic::{AtomicU64, Ordering},
-    };
+    use std::{io, sync::atomic::Ordering};
 
     /// Size of the disk in bytes.
     static DISK: AtomicU64 = AtomicU64::new(u64::MAX);

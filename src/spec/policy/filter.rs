@@ -40,6 +40,18 @@ impl TagFilter {
     }
 }
 
+impl PartialEq for TagFilter {
+    /// Compares the texts of the patterns, of which all else is made.
+    fn eq(&self, other: &Self) -> bool {
+        let excluded = self.exclude.iter().map(Regex::as_str);
+        self.pattern.as_ref().map(Regex::as_str) == other.pattern.as_ref().map(Regex::as_str)
+            && self.extract == other.extract
+            && excluded.eq(other.exclude.iter().map(Regex::as_str))
+    }
+}
+
+impl Eq for TagFilter {}
+
 /// The literal text before the `$` at the end of a pattern.
 fn literal_suffix(pattern: &str) -> Option<String> {
     use regex_syntax::hir::{HirKind, Look};
