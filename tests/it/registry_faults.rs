@@ -111,7 +111,59 @@ async fn tag_page_full_without_link_is_continued() {
     let knows_no_pages =
         Wire::start(move |_, _| tags(whole[..1000].iter().map(String::as_str))).await;
     assert_eq!(names(&list(&knows_no_pages).await.unwrap()), all[..1000]);
-    assert_eq!(knows_no_pages.seen().len(), 2);
+    // Also a page of one tag, from which links would have been learnt.
+    assert_eq!(knows_no_pages.seen().len(), 3);
+}
+
+/// Where a list is known to name its next page in a link, a full page without one is the last.
+#[tokio::test]
+async fn tag_page_full_at_the_end_costs_one_request() {
+    let all: Vec<String> = (0..1000).map(|n| format!("{n:04}")).collect();
+    let listed = all.clone();
+    let wire = Wire::start(move |seen, _| {
+        let size: usize = query(seen, "n").unwrap().parse().unwrap();
+        let last = query(seen, "last").unwrap_or_default();
+        let names = listed.iter().map(String::as_str);
+        let rest: Vec<&str> = names.filter(|tag| *tag > last).collect();
+        let page = tags(rest.iter().take(size).copied());
+        match rest.get(size) {
+            Some(_) => page.with(
+                "Link",
+                format!(
+                    "</v2/app/tags/list?n={size}&last={}>; rel=\"next\"",
+                    rest[size - 1]
+                ),
+            ),
+            None => page,
+        }
+    })
+    .await;
+    let registries = wire.registries(RegistryLogin::Anonymous);
+    // At first the next page, and one of one tag; then the list alone.
+    for requests in [3, 4, 5] {
+        assert_eq!(names(&list_with(&wire, &registries).await.unwrap()), all);
+        assert_eq!(wire.seen().len(), requests);
+    }
+}
+
+/// A list without links is continued in every scan, also when its last page is full.
+#[tokio::test]
+async fn tag_page_full_is_always_continued_without_links() {
+    let wire = Wire::start(|seen, number| {
+        // The tags after the thousandth come between the scans.
+        let all: Vec<String> = (0..1000 + number / 3).map(|n| format!("{n:04}")).collect();
+        let size: usize = query(seen, "n").unwrap().parse().unwrap();
+        let last = query(seen, "last").unwrap_or_default();
+        let names = all.iter().map(String::as_str);
+        tags(names.filter(|tag| *tag > last).take(size))
+    })
+    .await;
+    let registries = wire.registries(RegistryLogin::Anonymous);
+    assert_eq!(
+        list_with(&wire, &registries).await.unwrap().tags.len(),
+        1000
+    );
+    assert!(list_with(&wire, &registries).await.unwrap().tags.len() > 1000);
 }
 
 #[tokio::test]

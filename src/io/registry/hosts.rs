@@ -93,6 +93,7 @@ impl Hosts {
             share: (flight / 2).max(1),
             shares: Mutex::default(),
             page: AtomicUsize::new(PAGES.len()),
+            links: Mutex::default(),
         });
         hosts.insert(name.to_owned(), host.clone());
         host
@@ -128,7 +129,12 @@ pub(crate) struct Host {
     share: usize,
     shares: Mutex<HashMap<String, Arc<Semaphore>>>,
     page: AtomicUsize,
+    /// Lists, by their URL, that are known to name their next page in a link, or to forget it.
+    links: Mutex<HashMap<String, bool>>,
 }
+
+/// Lists of a host whose links are remembered.
+const MOST_LISTS: usize = 10_000;
 
 impl Host {
     /// Waits until a config repository may queue a request: the queue of the host is first come,
@@ -162,6 +168,19 @@ impl Host {
     /// unknown.
     pub(crate) fn page(&self) -> Option<usize> {
         Some(self.page.load(Ordering::Relaxed)).filter(|place| *place < PAGES.len())
+    }
+
+    /// Returns whether a list names its next page in a link, if that is known.
+    pub(crate) fn links(&self, list: &str) -> Option<bool> {
+        lock(&self.links).get(list).copied()
+    }
+
+    pub(crate) fn set_links(&self, list: &str, links: bool) {
+        let mut known = lock(&self.links);
+        if known.len() >= MOST_LISTS {
+            known.clear();
+        }
+        known.insert(list.to_owned(), links);
     }
 
     pub(crate) fn set_page(&self, place: usize) {

@@ -107,8 +107,7 @@ pub(crate) async fn list(
             // A page as full as was asked for and no link: the registry may be one that forgets
             // links.
             None if Some(page.names) == size && tags.len() > before && !repeated => {
-                let last = tags.iter().last().unwrap_or_default().to_owned();
-                match after(session, &answer.url, &last, &tags).await? {
+                match after_full_page(session, &host, &answer.url, &tags).await? {
                     None => break,
                     Some(more) => {
                         answer = more;
@@ -178,6 +177,69 @@ async fn first_page(
         what: WHAT,
         why: "every page size is refused".to_owned(),
     })
+}
+
+/// Returns the page after a full one without a link; none if the list ends there.
+async fn after_full_page(
+    session: &Session<'_>,
+    host: &Host,
+    page: &Url,
+    tags: &TagList,
+) -> Result<Option<HttpResponse>, RegistryProblem> {
+    let list = list_of(page);
+    if host.links(&list) == Some(true) {
+        return Ok(None);
+    }
+    let last = tags.iter().last().unwrap_or_default();
+    let more = after(session, page, last, tags).await?;
+    match &more {
+        Some(_) => host.set_links(&list, false),
+        None => learn_links(session, host, page).await,
+    }
+    Ok(more)
+}
+
+/// Learns whether a list names its next page in a link, from a page of one tag.
+///
+/// Otherwise the end of a list that fills its last page would be asked for in every scan. A failure
+/// teaches nothing.
+async fn learn_links(session: &Session<'_>, host: &Host, page: &Url) {
+    let list = list_of(page);
+    if host.links(&list).is_some() {
+        return;
+    }
+    let url = page_of_one(page);
+    let request =
+        RegistryRequest::get(url, "application/json", RequestKind::Tags, WHAT, PAGE_BYTES);
+    if let Ok(answer) = session.send(&request).await
+        && answer.status.as_u16() == 200
+    {
+        let named = answer.headers.get_all("link").iter();
+        let named = named.map(|value| value.to_str().unwrap_or("<"));
+        host.set_links(&list, matches!(link::next_target(named), Ok(Some(_))));
+    }
+}
+
+/// Returns the URL of a list without the position in it.
+fn list_of(page: &Url) -> String {
+    let mut url = page.clone();
+    url.set_query(None);
+    url.into()
+}
+
+/// Returns the URL of the first page of a list, in the size of one tag.
+fn page_of_one(page: &Url) -> Url {
+    let mut url = page.clone();
+    let kept: Vec<(String, String)> = url
+        .query_pairs()
+        .into_owned()
+        .filter(|(name, _)| name != "last" && name != "n")
+        .collect();
+    url.query_pairs_mut()
+        .clear()
+        .extend_pairs(kept)
+        .append_pair("n", "1");
+    url
 }
 
 /// The page after `last`, asked for without a link; none if the registry does not page so (its list
