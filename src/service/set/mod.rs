@@ -26,7 +26,7 @@ use crate::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     fs,
     path::{Path, PathBuf},
 };
@@ -386,15 +386,9 @@ fn answer(
         unmatched: Vec::new(),
         written: query.write,
     };
-    for (name, image) in given {
-        // A file that could not be read or written may have had the reference.
-        let is_known = report.errors.is_empty();
-        if is_known && !report.files.iter().any(|file| concerns(file, name, image)) {
-            answer.unmatched.push(UnmatchedChoice {
-                policy: name.clone(),
-                image: image.repository.clone(),
-            });
-        }
+    // A file that could not be read or written may have had the reference.
+    if report.errors.is_empty() {
+        answer.unmatched = unmatched(given, &report.files);
     }
     for file in report.files {
         let path = &file.path;
@@ -425,13 +419,29 @@ fn answer(
     answer
 }
 
-fn concerns(file: &SetFile, name: &Name, image: &ImageRef) -> bool {
-    let outcome = &file.outcome;
-    outcome.changes.iter().any(|change| change.policy == *name)
-        || outcome.left.iter().any(|left| {
-            left.policy.as_ref() == Some(name)
-                || left.repository.as_ref() == Some(&image.repository)
+/// Returns the choices that no file refers to, by the policy or by the image.
+fn unmatched(given: &BTreeMap<Name, ImageRef>, files: &[SetFile]) -> Vec<UnmatchedChoice> {
+    let (mut policies, mut images) = (HashSet::new(), HashSet::new());
+    for SetFile { outcome, .. } in files {
+        policies.extend(outcome.changes.iter().map(|change| &change.policy));
+        policies.extend(outcome.left.iter().filter_map(|left| left.policy.as_ref()));
+        images.extend(
+            outcome
+                .left
+                .iter()
+                .filter_map(|left| left.repository.as_ref()),
+        );
+    }
+    let is_unmatched = |(name, image): &(&Name, &ImageRef)| {
+        !policies.contains(name) && !images.contains(&image.repository)
+    };
+    let unmatched = given.iter().filter(is_unmatched);
+    unmatched
+        .map(|(name, image)| UnmatchedChoice {
+            policy: name.clone(),
+            image: image.repository.clone(),
         })
+        .collect()
 }
 
 fn changed(file: &str, change: ScalarChange) -> ChangedValue {
