@@ -24,6 +24,10 @@ pub(super) struct Arguments {
     /// Read the tags from FILE, one a line; "-" reads standard input
     #[arg(long, value_name = "FILE")]
     tags: PathBuf,
+
+    /// Give the reason of every refused tag, also of a long list
+    #[arg(long)]
+    all: bool,
 }
 
 pub(super) fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Outcome, Failure> {
@@ -31,6 +35,7 @@ pub(super) fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Outcome,
         files: input::read_all(&arguments.files)?,
         policy: arguments.policy.clone(),
         tags: String::from_utf8_lossy(&input::read(&arguments.tags)?).into_owned(),
+        all: arguments.all,
     };
     let answer = select::select(&query)?;
     screen.answer(&answer, text);
@@ -49,8 +54,18 @@ fn text(answer: &SelectAnswer, screen: &mut Screen) {
     if let Some(selected) = &answer.selected {
         screen.line(screen.paint(Color::Green, &selected.tag));
     }
-    for refused in &answer.refused {
+    // In one piece: standard error is not buffered, and there may be 100,000 lines.
+    let refused = answer.refused.iter().map(|refused| {
         let line = format!("  {} {}", refused.tag.escape_debug(), refused.reason);
+        screen.paint(Color::Dim, line)
+    });
+    let refused: Vec<String> = refused.collect();
+    if !refused.is_empty() {
+        screen.note(refused.join("\n"));
+    }
+    if answer.omitted > 0 {
+        let count = answer.omitted;
+        let line = format!("  {count} further refused tags are left out: --all lists them");
         screen.note(screen.paint(Color::Dim, line));
     }
     if let Some(reason) = &answer.reason {

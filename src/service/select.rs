@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     core::{image::TagList, name::Name},
-    images::policy::{self, Holds, PolicyInput, PolicyOutcome, RegistryFacts, TagFacts},
+    images::policy::{self, Holds, PolicyInput, PolicyOutcome, Refusal, RegistryFacts, TagFacts},
     spec::{self, Diagnostic, DigestReflection, ImagePolicy, Severity},
 };
 use jiff::Timestamp;
@@ -23,7 +23,12 @@ pub struct SelectQuery {
     pub policy: Option<Name>,
     /// The tags, one a line.
     pub tags: String,
+    /// True to give the reason of every refused tag.
+    pub all: bool,
 }
+
+/// Refused tags that are named where not all are asked for; a shorter list is given whole.
+const MOST_REFUSED: usize = 20;
 
 /// The choice of a policy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -35,8 +40,11 @@ pub struct SelectAnswer {
     pub selected: Option<Selected>,
     /// The reason why nothing was selected.
     pub reason: Option<String>,
-    /// Every refused tag.
+    /// Every refused tag with `--all`, or if they are few; else those above the selected one, best
+    /// first, or the last of the list if nothing was selected.
     pub refused: Vec<RefusedTag>,
+    /// The number of refused tags that are left out.
+    pub omitted: usize,
     /// Fields of the policy that need a registry and were ignored.
     pub ignored: Vec<String>,
     /// Errors and warnings in the files.
@@ -91,7 +99,14 @@ pub fn select(query: &SelectQuery) -> Result<SelectAnswer, Failure> {
         tags: &tags,
         details: &details,
     };
-    let (outcome, refused) = policy::explain(&input, &facts);
+    let (outcome, refused) = match query.all || tags.len() <= MOST_REFUSED {
+        true => policy::explain(&input, &facts),
+        false => {
+            let outcome = policy::choose(&input, &facts);
+            let refused = some_refused(&input, &facts, &outcome);
+            (outcome, refused)
+        }
+    };
     let (selected, reason) = match outcome {
         PolicyOutcome::Chosen(chosen) => (Some(Selected::from(&chosen)), None),
         PolicyOutcome::Nothing { reason, .. } => (None, Some(reason)),
@@ -102,15 +117,38 @@ pub fn select(query: &SelectQuery) -> Result<SelectAnswer, Failure> {
             )));
         }
     };
-    let refused = refused.into_iter().map(RefusedTag::new).chain(invalid);
+    let total = tags.len() - usize::from(selected.is_some()) + invalid.len();
+    let most = if query.all { usize::MAX } else { MOST_REFUSED };
+    let refused = refused.into_iter().map(RefusedTag::new);
+    let refused: Vec<RefusedTag> = refused.chain(invalid.into_iter().take(most)).collect();
     Ok(SelectAnswer {
         policy: policy.name,
         selected,
         reason,
-        refused: refused.collect(),
+        omitted: total.saturating_sub(refused.len()),
+        refused,
         ignored,
         diagnostics,
     })
+}
+
+/// Returns the reasons that most users look for: of what is above the selected tag, or of the last
+/// tags if nothing was selected.
+fn some_refused(
+    input: &PolicyInput<'_>,
+    facts: &RegistryFacts<'_>,
+    outcome: &PolicyOutcome,
+) -> Vec<(String, Refusal)> {
+    if let PolicyOutcome::Chosen(chosen) = outcome {
+        return policy::refused_above(input, facts, chosen.tag.as_str(), MOST_REFUSED);
+    }
+    let skipped = facts.tags.len().saturating_sub(MOST_REFUSED);
+    let last: TagList = facts.tags.iter().skip(skipped).collect();
+    let facts = RegistryFacts {
+        tags: &last,
+        details: facts.details,
+    };
+    policy::explain(input, &facts).1
 }
 
 fn find(query: &SelectQuery) -> Result<(ImagePolicy, Vec<Diagnostic>), Failure> {
@@ -173,4 +211,43 @@ fn read_tags(text: &str) -> (TagList, Vec<RefusedTag>) {
         }
     }
     (tags, invalid)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(range: &str, all: bool) -> SelectAnswer {
+        let policy = format!(
+            "apiVersion: tagboat.dev/v1alpha1\nkind: ImagePolicy\nmetadata: {{name: p}}\nspec: {{image: example.com/app, policy: {{semver: {{range: '{range}'}}}}}}\n"
+        );
+        let tags: Vec<String> = (0..100).map(|minor| format!("1.{minor}.0")).collect();
+        let query = SelectQuery {
+            files: vec![("p.yaml".to_owned(), policy.into_bytes())],
+            policy: None,
+            tags: format!("{}\nno tag\n", tags.join("\n")),
+            all,
+        };
+        select(&query).unwrap()
+    }
+
+    #[test]
+    fn select_names_a_bounded_number_of_refused_tags() {
+        let some = answer("<1.50.0", false);
+        let names: Vec<&str> = some.refused.iter().map(|row| row.tag.as_str()).collect();
+        assert_eq!(some.selected.unwrap().tag.as_str(), "1.49.0");
+        assert_eq!(names[..2], ["1.99.0", "1.98.0"]);
+        assert_eq!((names[20], names.len(), some.omitted), ("no tag", 21, 79));
+        let none = answer("<1.0.0", false);
+        let names: Vec<&str> = none.refused.iter().map(|row| row.tag.as_str()).collect();
+        assert_eq!((names[19], names.len(), none.omitted), ("1.99.0", 21, 80));
+    }
+
+    #[test]
+    fn select_all_gives_every_reason() {
+        for (range, refused) in [("<1.50.0", 100), ("<1.0.0", 101)] {
+            let all = answer(range, true);
+            assert_eq!((all.refused.len(), all.omitted), (refused, 0));
+        }
+    }
 }

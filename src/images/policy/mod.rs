@@ -214,18 +214,35 @@ pub fn explain(
 
 /// Returns up to `most` refused tags above `chosen`, best first: the answer for a user who expected
 /// something newer.
+///
+/// Only tags above are judged, since the reason of a tag does not depend on lower ones.
 pub fn refused_above(
     question: &PolicyInput<'_>,
     facts: &RegistryFacts<'_>,
     chosen: &str,
     most: usize,
 ) -> Vec<(String, Refusal)> {
-    let mut above: Vec<(String, Refusal)> = explain(question, facts)
+    let is_above = |tag: &&str| standing(question.policy, chosen, tag) == Comparison::Newer;
+    let higher: TagList = facts.tags.iter().filter(is_above).collect();
+    if higher.is_empty() {
+        return Vec::new();
+    }
+    let at_least: TagList = facts
+        .tags
+        .contains(chosen)
+        .then_some(chosen)
+        .into_iter()
+        .chain(higher.iter())
+        .collect();
+    let facts = RegistryFacts {
+        tags: &at_least,
+        details: facts.details,
+    };
+    let mut above: Vec<(String, Refusal)> = explain(question, &facts)
         .1
         .into_iter()
         .filter(|(tag, refusal)| {
-            !matches!(refusal, Refusal::NotBest { .. } | Refusal::Unknown)
-                && standing(question.policy, chosen, tag) == Comparison::Newer
+            tag != chosen && !matches!(refusal, Refusal::NotBest { .. } | Refusal::Unknown)
         })
         .collect();
     above.sort_by(

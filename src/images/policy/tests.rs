@@ -748,3 +748,56 @@ fn policy_reason_texts_table() {
         ]
     );
 }
+
+proptest! {
+    /// Judging only the tags above gives the same reasons as judging all of them.
+    #[test]
+    fn policy_refused_above_equals_explain(
+        tags in proptest::collection::vec("(v?[0-3]\\.[0-2]\\.[0-2](-(rc|x)\\.[0-2])?|[a-c]{1,3}-[0-9])", 1..12),
+        young in proptest::collection::vec(0u8..3, 12),
+        hold in 0usize..12,
+        spec in 0usize..5,
+    ) {
+        let policy = policy([
+            "policy: {semver: {range: '<3.0.0'}}",
+            "ignoreTags: ['2.0.0'], policy: {semver: {range: '*'}}",
+            "minimumAge: 1h, policy: {semver: {range: '*'}}",
+            "policy: {alphabetical: {order: desc}}",
+            "filterTags: {pattern: '^[a-c]+-([0-9])$', extract: '$1'}, policy: {numerical: {}}",
+        ][spec]);
+        let mut tags = tags;
+        tags.dedup();
+        let details = tags.iter().zip(&young).map(|(tag, young)| {
+            let since = if *young == 0 { at(NOW) } else { at("2026-06-01T12:00:00Z") };
+            (tag.clone(), TagFacts { digest: Some(digest('a')), fresh: *young < 2, since: Some(since), ..TagFacts::default() })
+        });
+        let details: HashMap<String, TagFacts> = details.collect();
+        let held = &tags[hold % tags.len()];
+        let holds = if spec == 1 { holds(&policy, &[step(held, "0.0.1", false)]) } else { Holds::default() };
+        let list: TagList = tags.iter().map(String::as_str).collect();
+        let facts = RegistryFacts { tags: &list, details: &details };
+        let question = PolicyInput { policy: &policy, present: None, holds: &holds, now: at(NOW) };
+        let (outcome, reasons) = explain(&question, &facts);
+        prop_assume!(!matches!(outcome, PolicyOutcome::Needs(_)));
+        let chosen = match &outcome {
+            PolicyOutcome::Chosen(chosen) => chosen.tag.as_str().to_owned(),
+            _ => tags[0].clone(),
+        };
+        let mut expected: Vec<(String, String)> = reasons
+            .into_iter()
+            .filter(|(tag, refusal)| {
+                !matches!(refusal, Refusal::NotBest { .. } | Refusal::Unknown)
+                    && standing(&policy, &chosen, tag) == Comparison::Newer
+            })
+            .map(|(tag, refusal)| (tag, refusal.to_string()))
+            .collect();
+        let above = refused_above(&question, &facts, &chosen, usize::MAX);
+        let mut above: Vec<(String, String)> = above
+            .into_iter()
+            .map(|(tag, refusal)| (tag, refusal.to_string()))
+            .collect();
+        expected.sort();
+        above.sort();
+        prop_assert_eq!(above, expected, "above {}", chosen);
+    }
+}
