@@ -1,5 +1,6 @@
 //! The rows of the design's numbers for whole passes: `cargo bench --bench pass`. Needs `git`.
 //!
+//! The growth rows have 1,000 tags for each policy, and should hardly differ.
 //! The config repository has 10,000 files with 2,000 marked images of 50 repositories. "Fresh" has
 //! no index in memory and no index file; the mirror is fetched before.
 
@@ -28,7 +29,7 @@ use std::{
     path::Path,
     process::{Child, Command, Stdio},
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -62,7 +63,15 @@ fn main() {
         .unwrap();
     heading();
     passes(&runtime, &temporary.join("passes"));
-    idle(&runtime, &temporary.join("idle"));
+    for policies in [50, 250, 1_000] {
+        growth(
+            &runtime,
+            &temporary.join(format!("growth-{policies}")),
+            policies,
+        );
+    }
+    idle(&runtime, &temporary.join("idle"), "24h");
+    idle(&runtime, &temporary.join("busy"), "10s");
     std::fs::remove_dir_all(&temporary).unwrap();
 }
 
@@ -79,9 +88,13 @@ fn environment(paths: &str) -> String {
 }
 
 fn configure(dir: &Path, host: &str) {
+    configure_with(dir, host, "");
+}
+
+fn configure_with(dir: &Path, host: &str, registry: &str) {
     let url = format!("file://{}", dir.join("fleet.git").display());
     let text = format!(
-        "store: store\nregistries:\n  - prefix: {host}\n    insecure: true\nrepositories:\n  - name: fleet\n    url: {url}\n    policies: policies\n    interval: 24h\n"
+        "store: store\nregistries:\n  - prefix: {host}\n    insecure: true\n{registry}repositories:\n  - name: fleet\n    url: {url}\n    policies: policies\n    interval: 24h\n"
     );
     std::fs::write(dir.join("tagboat.yaml"), text).unwrap();
 }
@@ -307,33 +320,113 @@ fn passes(runtime: &tokio::runtime::Runtime, dir: &Path) {
     );
 }
 
-/// Measures a daemon of a thousand policies with a thousand tags each, after its first pass.
-fn idle(runtime: &tokio::runtime::Runtime, dir: &Path) {
+/// Measures passes over 10,000 files with so many policies, of a thousand tags each.
+fn growth(runtime: &tokio::runtime::Runtime, dir: &Path, policies: usize) {
     std::fs::create_dir(dir).unwrap();
     let requests = Arc::new(AtomicUsize::new(0));
-    let counter = Arc::clone(&requests);
-    let registry = runtime.block_on(SandboxRegistry::start_with(move |app: Router| {
-        app.layer(middleware::from_fn(move |request: Request, next: Next| {
-            let counter = Arc::clone(&counter);
-            async move { answer(&counter, request, next).await }
-        }))
-    }));
-    let registry = registry.unwrap();
-    let declared: String = (0..POLICIES)
-        .map(|n| {
-            policy(
-                &format!("app-{n}"),
-                &format!("{}/team/app-{n}", registry.host()),
-            )
+    let (registry, new) = listing_registry(runtime, &requests);
+    let host = registry.host();
+    let declared: String = (0..policies)
+        .map(|n| policy(&format!("app-{n}"), &format!("{host}/team/app-{n}")))
+        .collect();
+    let mut files: Vec<(String, String)> = fleet::fleet(7)
+        .into_iter()
+        .map(|(path, text)| (path, text.replace("registry.example.org", &host)))
+        .collect();
+    // The fleet refers to fifty images; every further policy has a file of its own.
+    files.truncate(fleet::FILES - policies.saturating_sub(IMAGES));
+    files.extend((IMAGES..policies).map(|n| (format!("clusters/more/{n}.yaml"), pod(&host, n))));
+    files.push((
+        "policies/all.yaml".to_owned(),
+        declared + &environment("clusters/**"),
+    ));
+    create(dir, &files);
+    configure(dir, &host);
+    let engine = engine(dir);
+    let updater = &engine.updaters[0];
+    let pass = |rescan: &Rescan| {
+        let begun = Instant::now();
+        let report = runtime.block_on(updater.pass(PassMode::Write, rescan, Timestamp::now()));
+        assert!(report.failures.is_empty(), "{:#?}", report.failures);
+        (report, begun.elapsed().as_secs_f64() * 1e3)
+    };
+    let publish = |tag: String| {
+        let tag_ = Tag::new(tag.as_str()).unwrap();
+        let image = SandboxImage::default();
+        runtime
+            .block_on(registry.publish("team/app-0", &tag_, &image))
+            .unwrap();
+        new.lock().unwrap().push(tag);
+    };
+    for n in 0..policies {
+        // The first pass brings every file to the last of its tags, which must exist.
+        let tag = Tag::new(format!("6.99.{}", n * 10 + 9)).unwrap();
+        let image = SandboxImage::default();
+        let name = format!("team/app-{n}");
+        let published = registry.publish(&name, &tag, &image);
+        runtime.block_on(published).unwrap();
+    }
+    assert_eq!(pass(&Rescan::All).0.pushed(), 1);
+    pass(&Rescan::All);
+    let before = updater.work();
+    let mut quiet: Vec<f64> = (0..RUNS).map(|_| pass(&nothing_due()).1).collect();
+    assert_eq!(before, updater.work(), "an unchanged pass decides nothing");
+    quiet.sort_by(f64::total_cmp);
+    row(
+        &format!("{policies} policies: pass with nothing due, p50 (ms)"),
+        quiet[RUNS / 2],
+        20.0,
+        BOUND,
+    );
+    let image = ImageRepository::new(&format!("{host}/team/app-0")).unwrap();
+    let due = Rescan::Only {
+        due: HashSet::from([image]),
+        backing_off: HashSet::new(),
+    };
+    let mut times: Vec<f64> = (0..RUNS)
+        .map(|run| {
+            publish(format!("7.{run}.0"));
+            let (report, time) = pass(&due);
+            assert_eq!(report.pushed(), 1);
+            time
         })
         .collect();
-    let mut files = vec![(
-        "policies/all.yaml".to_owned(),
-        declared + &environment("apps/**"),
-    )];
-    files.extend((0..POLICIES).map(|n| {
-        (format!("apps/{n}.yaml"), format!("apiVersion: v1\nkind: Pod\nmetadata: {{name: app}}\nspec:\n  containers:\n    - name: app\n      image: {}/team/app-{n}:6.0.1\n", registry.host()))
-    }));
+    let decided = updater.work().decisions - before.decisions;
+    times.sort_by(f64::total_cmp);
+    row(
+        &format!("{policies} policies: trigger to commit, p50 (ms)"),
+        times[RUNS / 2],
+        100.0,
+        BOUND,
+    );
+    row(
+        &format!("{policies} policies: trigger to commit, p95 (ms)"),
+        times[RUNS * 95 / 100],
+        100.0,
+        BOUND,
+    );
+    figure(
+        "of which decisions of policies",
+        decided as f64 / RUNS as f64,
+    );
+}
+
+fn nothing_due() -> Rescan {
+    Rescan::Only {
+        due: HashSet::new(),
+        backing_off: HashSet::new(),
+    }
+}
+
+/// Returns a file that refers to the last tag of a repository, so that nothing is to be done.
+fn pod(host: &str, app: usize) -> String {
+    let last = app * 10 + 9;
+    format!(
+        "apiVersion: v1\nkind: Pod\nmetadata: {{name: app}}\nspec:\n  containers:\n    - name: app\n      image: {host}/team/app-{app}:6.99.{last} # {{\"$imagepolicy\": \"apps:app-{app}\"}}\n"
+    )
+}
+
+fn create(dir: &Path, files: &[(String, String)]) {
     let borrowed: Vec<(&str, &str)> = files
         .iter()
         .map(|(path, text)| (path.as_str(), text.as_str()))
@@ -346,7 +439,49 @@ fn idle(runtime: &tokio::runtime::Runtime, dir: &Path) {
         "first",
     )
     .unwrap();
-    configure(dir, &registry.host());
+}
+
+/// Starts a registry that lists a thousand tags for each repository, and more of the first one.
+fn listing_registry(
+    runtime: &tokio::runtime::Runtime,
+    requests: &Arc<AtomicUsize>,
+) -> (SandboxRegistry, Arc<Mutex<Vec<String>>>) {
+    let new: Arc<Mutex<Vec<String>>> = Arc::default();
+    let (counter, listed) = (Arc::clone(requests), Arc::clone(&new));
+    let registry = runtime.block_on(SandboxRegistry::start_with(move |app: Router| {
+        app.layer(middleware::from_fn(move |request: Request, next: Next| {
+            let (counter, listed) = (Arc::clone(&counter), Arc::clone(&listed));
+            async move { answer(&counter, &listed, request, next).await }
+        }))
+    }));
+    (registry.unwrap(), new)
+}
+
+/// Measures a daemon of a thousand policies with a thousand tags each, after its first pass.
+fn idle(runtime: &tokio::runtime::Runtime, dir: &Path, every: &str) {
+    std::fs::create_dir(dir).unwrap();
+    let requests = Arc::new(AtomicUsize::new(0));
+    let (registry, _) = listing_registry(runtime, &requests);
+    let declared: String = (0..POLICIES)
+        .map(|n| {
+            policy(
+                &format!("app-{n}"),
+                &format!("{}/team/app-{n}", registry.host()),
+            )
+            .replace("interval: 24h", &format!("interval: {every}"))
+        })
+        .collect();
+    let mut files = vec![(
+        "policies/all.yaml".to_owned(),
+        declared + &environment("apps/**"),
+    )];
+    files.extend((0..POLICIES).map(|n| (format!("apps/{n}.yaml"), pod(&registry.host(), n))));
+    create(dir, &files);
+    configure_with(
+        dir,
+        &registry.host(),
+        &format!("    minimumInterval: {every}\n"),
+    );
     let mut command = Command::new(env!("CARGO_BIN_EXE_tagboat"));
     command
         .env_clear()
@@ -380,6 +515,23 @@ fn idle(runtime: &tokio::runtime::Runtime, dir: &Path) {
         requests.load(Ordering::SeqCst) >= POLICIES && log.contains("reason=PassCompleted"),
         "{log}"
     );
+    if every == "10s" {
+        // Until the store's first writes, and the scans of the start, are over.
+        std::thread::sleep(Duration::from_secs(15));
+        let (scans, cpu) = (requests.load(Ordering::SeqCst), daemon.cpu());
+        std::thread::sleep(Duration::from_secs(40));
+        let (scans, cpu) = (requests.load(Ordering::SeqCst) - scans, daemon.cpu() - cpu);
+        figure(
+            "1,000 policies scanned every 10 s: scans a second",
+            scans as f64 / 40.0,
+        );
+        row(
+            "the same: share of a core (%)",
+            cpu / 40.0 * 100.0,
+            2.0,
+            BOUND,
+        );
+    }
     row(
         "idle daemon, resident (MiB)",
         daemon.memory("VmRSS"),
@@ -390,7 +542,12 @@ fn idle(runtime: &tokio::runtime::Runtime, dir: &Path) {
 }
 
 /// Answers with a thousand tags that are unique to each repository; the registry answers the rest.
-async fn answer(requests: &AtomicUsize, request: Request, next: Next) -> Response {
+async fn answer(
+    requests: &AtomicUsize,
+    new: &Mutex<Vec<String>>,
+    request: Request,
+    next: Next,
+) -> Response {
     let Some(name) = request
         .uri()
         .path()
@@ -405,15 +562,30 @@ async fn answer(requests: &AtomicUsize, request: Request, next: Next) -> Respons
         .next()
         .and_then(|number| number.parse().ok())
         .unwrap_or_default();
-    let tags: Vec<String> = (0..1000)
+    let mut tags: Vec<String> = (0..1000)
         .map(|n| format!("6.{}.{}", n / 10, number * 10 + n % 10))
         .collect();
+    if number == 0 {
+        tags.extend(new.lock().unwrap().iter().cloned());
+    }
     axum::Json(serde_json::json!({"name": name, "tags": tags})).into_response()
 }
 
 struct Daemon(Child);
 
 impl Daemon {
+    /// Seconds of processor time so far, of all threads.
+    fn cpu(&self) -> f64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.0.id())).unwrap();
+        let fields = stat.rsplit(')').next().unwrap().split_whitespace();
+        let ticks: f64 = fields
+            .skip(11)
+            .take(2)
+            .map(|ticks| ticks.parse::<f64>().unwrap())
+            .sum();
+        ticks / 100.0
+    }
+
     fn memory(&self, what: &str) -> f64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.0.id())).unwrap();
         let line = status.lines().find(|line| line.starts_with(what)).unwrap();
