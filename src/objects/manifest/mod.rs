@@ -127,6 +127,11 @@ impl Manifests {
         }
     }
 
+    /// Takes a value that was read elsewhere.
+    pub fn add(&mut self, value: Value, origin: &ObjectOrigin) {
+        self.take(value, origin, &[]);
+    }
+
     /// Adds an error for each duplicate object, naming both places.
     pub fn find_duplicates(&mut self) {
         let mut seen: HashMap<ObjectKey, usize> = HashMap::new();
