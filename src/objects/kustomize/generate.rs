@@ -317,7 +317,8 @@ pub(super) fn hash_names(resources: &mut Resources) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Returns the hash of a ConfigMap or Secret: ten characters over its content and name.
+/// Returns the hash of a ConfigMap or Secret: ten characters over its content. kustomize means to
+/// count the name, too, and counts the empty text.
 fn hash(resource: &Resource) -> Result<String, Problem> {
     let mut encoded = String::from("{");
     match resource.kind() {
@@ -329,14 +330,12 @@ fn hash(resource: &Resource) -> Result<String, Problem> {
             }
             encoded.push_str("\"data\":");
             encode_texts(&mut encoded, resource, "data")?;
-            encoded.push_str(",\"kind\":\"ConfigMap\",\"name\":");
-            encode(&mut encoded, resource.name());
+            encoded.push_str(",\"kind\":\"ConfigMap\",\"name\":\"\"");
         }
         "Secret" => {
             encoded.push_str("\"data\":");
             encode_texts(&mut encoded, resource, "data")?;
-            encoded.push_str(",\"kind\":\"Secret\",\"name\":");
-            encode(&mut encoded, resource.name());
+            encoded.push_str(",\"kind\":\"Secret\",\"name\":\"\"");
             if resource.fields.get("stringData").is_some() {
                 encoded.push_str(",\"stringData\":");
                 encode_texts(&mut encoded, resource, "stringData")?;
