@@ -4,14 +4,14 @@ use super::{Failure, Outcome, Screen, safe};
 use crate::{
     objects::manifest,
     service::render::{self, RenderAnswer, RenderQuery},
-    spec::settings::{RenderSandbox, RenderSettings},
+    spec::settings::{KustomizeMode, RenderSandbox, RenderSettings},
 };
 use clap::ValueEnum;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Print the objects of a folder as the reconciler renders them
 ///
-/// Prints every manifest below the folder; with a kustomization, the output of kustomize; with a
+/// Prints every manifest below the folder; with a kustomization, what kustomize makes of it; with a
 /// Chart.yaml, the output of Helm. The objects come in the order of their files, and values of
 /// Secrets are printed as they are. No cluster is asked.
 #[derive(Debug, clap::Args)]
@@ -46,14 +46,18 @@ pub(super) struct Arguments {
     programs: Programs,
 }
 
+/// The kustomize program where none is named.
+const KUSTOMIZE: &str = "kustomize";
+
 /// The programs that render, where no settings name them.
 #[derive(Debug, clap::Args)]
 pub(super) struct Programs {
-    /// Run this kustomize program
+    /// Run this kustomize program; "kustomize" only where a kustomization is not rendered in the
+    /// process
     #[arg(
         long,
         value_name = "FILE",
-        default_value = "kustomize",
+        default_value = KUSTOMIZE,
         env = "TAGBOAT_KUSTOMIZE",
         help_heading = "Programs"
     )]
@@ -110,6 +114,12 @@ impl Programs {
     pub(super) fn settings(&self) -> RenderSettings {
         RenderSettings {
             kustomize: self.kustomize.clone(),
+            // A program that is named is used.
+            kustomize_mode: if self.kustomize == Path::new(KUSTOMIZE) {
+                KustomizeMode::Auto
+            } else {
+                KustomizeMode::Program
+            },
             helm: self.helm.clone(),
             allow_remote_bases: self.allow_remote_bases,
             sandbox: self.sandbox.into(),

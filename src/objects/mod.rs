@@ -1,8 +1,8 @@
 //! The pure half of the reconcile pass: Kubernetes objects, manifests, plans and health.
 //!
-//! Belongs here: what an object is, how manifests are read and overlays built, which action an object needs, and how
-//! healthy it is. Does not belong here: requests to an API server (`io::cluster`), and when an
-//! action is taken (`reconcile`).
+//! Belongs here: what an object is, how manifests are read and overlays built, which action an
+//! object needs, and how healthy it is. Does not belong here: requests to an API server
+//! (`io::cluster`), and when an action is taken (`reconcile`).
 
 pub mod autoscale;
 pub(crate) mod ca_bundle;

@@ -21,6 +21,7 @@ pub mod settings;
 mod settings_raw;
 mod raw;
 mod repair;
+mod render_kustomize;
 mod render_sandbox;
 mod required_checks;
 pub mod rights;

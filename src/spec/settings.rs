@@ -7,7 +7,6 @@ mod tenant;
 mod trust;
 mod verify;
 
-pub use super::render_sandbox::RenderSandbox;
 use super::{
     diagnostic::{Diagnostic, Severity, SourcePlace},
     document::{SpecDocument, SpecReader},
@@ -19,6 +18,7 @@ use super::{
     settings_raw as raw,
     validator::SpecSchema,
 };
+pub use super::{render_kustomize::KustomizeMode, render_sandbox::RenderSandbox};
 use crate::core::{name::is_label, schedule, yaml};
 use registry::registry;
 pub use repository::message_sample;
@@ -200,7 +200,9 @@ impl ClusterSettings {
 /// The programs that render, and what they may do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RenderSettings {
+    /// The kustomize program.
     pub kustomize: PathBuf,
+    pub kustomize_mode: KustomizeMode,
     pub helm: PathBuf,
     /// True if a kustomization may read from other hosts.
     pub allow_remote_bases: bool,
@@ -215,6 +217,7 @@ impl Default for RenderSettings {
     fn default() -> Self {
         Self {
             kustomize: "kustomize".into(),
+            kustomize_mode: KustomizeMode::Auto,
             helm: "helm".into(),
             allow_remote_bases: false,
             sandbox: RenderSandbox::Auto,
@@ -474,8 +477,11 @@ fn renderer(at: &mut SpecReader<'_>, raw: raw::RawRender) -> Option<RenderSettin
             "kustomize and helm can reach the network and read every file that tagboat can",
         );
     }
+    let mode = super::render_kustomize::mode(raw.kustomize, raw.kustomize_program);
+    let (kustomize_mode, program) = at.check("/render/kustomize", mode)?;
     Some(RenderSettings {
-        kustomize: raw.kustomize.unwrap_or(usual.kustomize),
+        kustomize: program.unwrap_or(usual.kustomize),
+        kustomize_mode,
         helm: raw.helm.unwrap_or(usual.helm),
         allow_remote_bases: raw.allow_remote_bases,
         sandbox: raw.sandbox,

@@ -296,8 +296,12 @@ pub struct RawCluster {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(rename = "Render")]
 pub(super) struct RawRender {
+    /// The renderer of kustomizations. "auto": in the process where that gives the same objects,
+    /// else by the kustomize program; "program": always by the program; "compare": by both, with a
+    /// warning for each difference. A path means that program, always. "auto" if unset.
+    pub kustomize: Option<String>,
     /// The kustomize program; found on PATH if none is written.
-    pub kustomize: Option<PathBuf>,
+    pub kustomize_program: Option<PathBuf>,
     /// The helm program; found on PATH if none is written.
     pub helm: Option<PathBuf>,
     /// Allow a kustomization to read from other hosts. Git is then no longer the only source.

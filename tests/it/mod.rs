@@ -41,6 +41,9 @@ mod git_ssh;
 mod git_support;
 #[cfg(feature = "demo")]
 mod git_wire;
+mod kustomize_layouts;
+mod kustomize_overlays;
+mod kustomize_real;
 #[cfg(feature = "demo")]
 mod preview;
 #[cfg(feature = "demo")]

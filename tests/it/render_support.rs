@@ -15,7 +15,7 @@ use std::{
 };
 use tagboat::{
     io::render::{RenderSource, Renderer},
-    spec::settings::RenderSettings,
+    spec::settings::{KustomizeMode, RenderSettings},
 };
 
 /// A folder of files, and a place for everything else.
@@ -82,6 +82,7 @@ pub(super) fn source(path: &str) -> RenderSource {
 pub(super) fn settings() -> RenderSettings {
     RenderSettings {
         kustomize: "/nowhere/kustomize".into(),
+        kustomize_mode: KustomizeMode::Program,
         helm: "/nowhere/helm".into(),
         timeout: Duration::from_secs(20),
         ..RenderSettings::default()

@@ -3,9 +3,13 @@
 use super::{
     FolderKind, ProgramIdentity, RenderError, RenderSource, Renderer,
     cache::{self, InputsKey, KnownInputs},
+    in_process,
     tree::RenderTree,
 };
-use crate::io::git::{Mirror, ObjectId};
+use crate::{
+    io::git::{Mirror, ObjectId},
+    spec::settings::KustomizeMode,
+};
 use std::sync::Arc;
 
 /// The inputs of a rendering.
@@ -76,7 +80,9 @@ impl Renderer {
             hasher.add(path.as_bytes());
             hasher.add(&tree.id(path)?.unwrap_or_default());
         }
-        if way != FolderKind::Plain {
+        if way == FolderKind::InProcess {
+            hasher.add(in_process::VERSION.as_bytes());
+        } else if way != FolderKind::Plain {
             let Ok(ProgramIdentity {
                 file,
                 size,
@@ -86,6 +92,10 @@ impl Renderer {
                 return Ok(None);
             };
             hasher.add(format!("{} {size} {modified:?}", file.display()).as_bytes());
+            // A comparison adds warnings.
+            hasher.add(&[u8::from(
+                self.settings.kustomize_mode == KustomizeMode::Compare,
+            )]);
         }
         Ok(Some(hasher.done()))
     }

@@ -14,7 +14,9 @@ mod subprocess;
 #[cfg(target_os = "linux")]
 mod system_calls;
 mod error;
+mod finish;
 mod helm;
+mod in_process;
 mod inputs;
 mod kept;
 mod kustomize;
@@ -31,13 +33,15 @@ use crate::{
     events::{Event, EventReason, Recorder},
     io::git::{Mirror, ObjectId, Revision},
     objects::{
+        kustomize::Handover,
         object::{CompactObject, Object, ObjectKey, ObjectOrigin},
-        unhandled,
     },
     spec::{Application, Helm, resolve, settings::RenderSettings},
 };
 pub use cache::InputsKey;
 use cache::{KnownInputs, RenderCache};
+use finish::finished;
+use in_process::InProcess;
 pub use inputs::{RenderInputs, RenderPrograms};
 use kept::KeptRenderings;
 use kustomize::ReadPaths;
@@ -113,6 +117,7 @@ impl Rendered {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub enum RenderMethod {
     Plain,
+    KustomizeInProcess,
     Kustomize {
         /// The reported version, "v5.8.1".
         version: String,
@@ -127,6 +132,7 @@ impl fmt::Display for RenderMethod {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             RenderMethod::Plain => f.write_str("plain manifests"),
+            RenderMethod::KustomizeInProcess => f.write_str("kustomize, in the process"),
             RenderMethod::Kustomize { version } => write!(f, "kustomize {version}"),
             RenderMethod::Helm { version } => write!(f, "helm {version}"),
         }
@@ -158,6 +164,8 @@ pub enum RenderStart {
 #[derive(Debug)]
 pub struct PendingProgram {
     way: FolderKind,
+    /// The reason why kustomize is needed.
+    handover: Option<Handover>,
     paths: Arc<[String]>,
     remote: bool,
     /// The hash of all inputs: the files, the options and the program; none without Git.
@@ -176,6 +184,8 @@ struct ProgramIdentity {
 enum FolderKind {
     Plain,
     Kustomize,
+    /// A kustomization that needs no program.
+    InProcess,
     Helm,
 }
 
@@ -316,27 +326,31 @@ impl Renderer {
         let way = way(tree, source)?;
         let reads = self.reads(tree, source, way)?;
         let paths: Arc<[String]> = outermost(&reads.paths).into();
+        let mut handover = None;
+        if way == FolderKind::Kustomize && !reads.remote {
+            match self.in_process(tree, source, &paths)? {
+                InProcess::Done(rendered) => return Ok(RenderStart::Done(rendered)),
+                InProcess::Handover(why) => handover = Some(why),
+                InProcess::Unwanted => {}
+            }
+        }
         let inputs = match way {
             FolderKind::Plain => None,
             _ => self.key(tree, options, &paths, way)?,
         };
-        if let Some(key) = inputs
-            && let Some(rendered) = self.kept.as_ref().and_then(|kept| kept.get(key))
-        {
-            let result = Ok(rendered);
-            self.lock()
-                .put(options, KnownInputs { paths, way, key }, &result);
+        if let Some(result) = inputs.and_then(|key| self.kept(options, way, &paths, key)) {
             return result.map(RenderStart::Done);
         }
         let call = PendingProgram {
             way,
+            handover,
             paths,
             remote: reads.remote,
             inputs,
         };
         match way {
-            FolderKind::Plain => self.finish_in(tree, source, call).map(RenderStart::Done),
             FolderKind::Kustomize | FolderKind::Helm => Ok(RenderStart::Program(call)),
+            _ => self.finish_in(tree, source, call).map(RenderStart::Done),
         }
     }
 
@@ -347,7 +361,11 @@ impl Renderer {
         call: PendingProgram,
     ) -> Result<Arc<Rendered>, RenderError> {
         let PendingProgram {
-            way, paths, remote, ..
+            way,
+            paths,
+            remote,
+            handover,
+            ..
         } = call;
         if remote {
             return self.fresh(tree, source, (way, remote), &paths, None);
@@ -362,7 +380,9 @@ impl Renderer {
             key,
             paths: Arc::clone(&paths),
         });
-        let result = self.fresh(tree, source, (way, remote), &paths, inputs);
+        let result = self
+            .fresh(tree, source, (way, remote), &paths, inputs)
+            .map_err(|error| in_process::placed(error, handover.as_ref()));
         if let Some(key) = key {
             if let Ok(rendered) = &result
                 && way != FolderKind::Plain
@@ -386,7 +406,7 @@ impl Renderer {
                 paths: [source.path.clone()].into(),
                 remote: false,
             }),
-            FolderKind::Kustomize => {
+            FolderKind::Kustomize | FolderKind::InProcess => {
                 kustomize::scan(tree, &source.path, self.settings.allow_remote_bases)
             }
             FolderKind::Helm => helm::scan(tree, source),
@@ -412,27 +432,25 @@ impl Renderer {
         if way == FolderKind::Helm {
             helm::without_hooks(&mut manifests, &source.path, &mut warnings);
         }
-        manifests.find_duplicates();
-        if !manifests.mistakes.is_empty() {
-            return Err(RenderError::Manifests(manifests.mistakes));
+        if way == FolderKind::Kustomize {
+            self.compare(tree, source, &manifests, &mut warnings)?;
         }
-        warnings.append(&mut manifests.warnings);
-        // Flux substitutes variables in what a Kustomization renders, not in charts.
-        let substitutes = way != FolderKind::Helm;
-        warnings.extend(unhandled::notes(&manifests.objects, substitutes));
-        let hash = cache::hash_of(&manifests.objects);
-        Ok(Arc::new(Rendered {
-            manifests: manifests
-                .objects
-                .into_iter()
-                .map(CompactObject::new)
-                .collect(),
-            how,
-            warnings,
-            left_out: manifests.left_out,
-            hash,
-            inputs,
-        }))
+        finished(manifests, how, way, warnings, inputs)
+    }
+
+    /// Returns a rendering that an earlier process has kept on disk.
+    fn kept(
+        &self,
+        options: InputsKey,
+        way: FolderKind,
+        paths: &Arc<[String]>,
+        key: InputsKey,
+    ) -> Option<Result<Arc<Rendered>, RenderError>> {
+        let result = Ok(self.kept.as_ref()?.get(key)?);
+        let paths = Arc::clone(paths);
+        self.lock()
+            .put(options, KnownInputs { paths, way, key }, &result);
+        Some(result)
     }
 
     /// Keeps a rendering on disk. A full disk only makes the next start slower, which is said once.
@@ -475,7 +493,9 @@ pub fn reads_at(revision: Revision<'_>, source: &RenderSource) -> Result<Vec<Str
     let tree = RenderTree::Git(Box::new(revision));
     let reads = match way(&tree, source)? {
         FolderKind::Plain => return Ok(vec![source.path.clone()]),
-        FolderKind::Kustomize => kustomize::scan(&tree, &source.path, true)?,
+        FolderKind::Kustomize | FolderKind::InProcess => {
+            kustomize::scan(&tree, &source.path, true)?
+        }
         FolderKind::Helm => helm::scan(&tree, source)?,
     };
     Ok(outermost(&reads.paths))

@@ -177,6 +177,7 @@ impl Renderer {
     ) -> subprocess::ProgramCall<'c> {
         let RenderSettings {
             kustomize: _,
+            kustomize_mode: _,
             helm: _,
             allow_remote_bases: _,
             sandbox,

@@ -33,7 +33,9 @@ fn build_root(source: &Source<'_>, folder: &str) -> Result<Vec<Resource>, Proble
             "managedByLabel" => "the label names the version of the program",
             _ => "kustomize writes down where objects come from",
         };
-        return Err(Problem::unsupported(format!("{option}: {why}")).at(&root.place("buildMetadata")));
+        return Err(
+            Problem::unsupported(format!("{option}: {why}")).at(&root.place("buildMetadata"))
+        );
     }
     let mut resources = accumulate(source, folder, &root, Resources::default(), &[])?;
     generate::hash_names(&mut resources)?;
@@ -130,7 +132,7 @@ fn add_resource(
 ) -> Result<(), Problem> {
     let file = joined(folder, path)?;
     let more = match source.read(&file)? {
-        Some(bytes) => read_file(&file, bytes)?,
+        Some(bytes) => read_file(source, &file, bytes)?,
         None => {
             let base = enter(source, &file, path, above)?;
             if base.is_component {
@@ -184,7 +186,7 @@ fn enter(
 }
 
 /// Reads the objects of a file.
-fn read_file(file: &str, bytes: Vec<u8>) -> Result<Vec<Resource>, Problem> {
+fn read_file(source: &Source<'_>, file: &str, bytes: Vec<u8>) -> Result<Vec<Resource>, Problem> {
     let name: Arc<str> = file.into();
     let at = |line: u32| ObjectOrigin {
         file: Arc::clone(&name),
@@ -202,6 +204,7 @@ fn read_file(file: &str, bytes: Vec<u8>) -> Result<Vec<Resource>, Problem> {
     let mut later = Vec::new();
     for (line, document) in documents {
         let origin = at(line);
+        source.keep(document.size())?;
         let Node::Map(mut fields) = document else {
             return Err(Problem::refused("the document is no object").at(&origin));
         };

@@ -47,8 +47,7 @@ impl FieldSpec<'_> {
         let path = parts(self.path);
         let path: Vec<&str> = path.iter().map(String::as_str).collect();
         let made = if self.create { made } else { Made::Nothing };
-        edit_fields(&mut resource.fields, &path, made, set)
-            .map_err(|problem| problem.of(self.path))
+        edit_fields(&mut resource.fields, &path, made, set).map_err(|problem| problem.of(self.path))
     }
 }
 
@@ -105,7 +104,9 @@ fn edit_fields(
         None => (*first, false),
     };
     if name.is_empty() || name == "-" || name == "*" || name.parse::<u64>().is_ok() {
-        return Err(Problem::unsupported(format!("{name:?} is no name of a field")));
+        return Err(Problem::unsupported(format!(
+            "{name:?} is no name of a field"
+        )));
     }
     let made_here = match made {
         Made::Nothing => None,

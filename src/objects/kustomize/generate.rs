@@ -37,7 +37,10 @@ pub(super) fn generate(
     let mut metadata = Fields::default();
     metadata.set("name", super::resource::sure_text(&generator.name)?);
     if !generator.namespace.is_empty() {
-        metadata.set("namespace", super::resource::sure_text(&generator.namespace)?);
+        metadata.set(
+            "namespace",
+            super::resource::sure_text(&generator.namespace)?,
+        );
     }
     let options = merged_options(generator.options.as_ref(), global);
     for (field, texts) in [
@@ -177,7 +180,9 @@ fn merge_texts(new: &mut Fields, old: &Fields, field: &str) -> Result<(), Proble
         };
         for (name, value) in map.iter() {
             let Some(text) = value.as_string() else {
-                return Err(Problem::unsupported(format!("{field} holds what is no text")));
+                return Err(Problem::unsupported(format!(
+                    "{field} holds what is no text"
+                )));
             };
             texts.insert(name.to_owned(), Node::text(text));
         }
@@ -383,7 +388,9 @@ fn encode_texts(encoded: &mut String, resource: &Resource, field: &str) -> Resul
     let mut texts = BTreeMap::new();
     for (name, value) in map.iter() {
         let Some(text) = value.as_string() else {
-            return Err(Problem::unsupported(format!("{field} holds what is no text")));
+            return Err(Problem::unsupported(format!(
+                "{field} holds what is no text"
+            )));
         };
         texts.insert(name, text);
     }

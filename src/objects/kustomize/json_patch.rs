@@ -49,7 +49,9 @@ impl JsonPatch {
             return Err(Problem::unsupported("a JSON patch is a list"));
         };
         if operations.is_empty() || operations.len() > MOST_OPERATIONS {
-            return Err(Problem::unsupported("a JSON patch has no operations, or too many"));
+            return Err(Problem::unsupported(
+                "a JSON patch has no operations, or too many",
+            ));
         }
         operations
             .into_iter()
@@ -66,7 +68,9 @@ impl JsonPatch {
         }
         match root {
             Node::Map(fields) => Ok(fields),
-            _ => Err(Problem::refused("the patch makes the object something else")),
+            _ => Err(Problem::refused(
+                "the patch makes the object something else",
+            )),
         }
     }
 }
@@ -89,7 +93,9 @@ impl Operation {
         let mut text = |name: &str| match fields.remove(name) {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text)),
-            Some(_) => Err(Problem::refused(format!("{name} of an operation is no text"))),
+            Some(_) => Err(Problem::refused(format!(
+                "{name} of an operation is no text"
+            ))),
         };
         let (kind, path, from) = (text("op")?, text("path")?, text("from")?);
         let value = fields.remove("value");
@@ -105,8 +111,9 @@ impl Operation {
             }
             _ => Vec::new(),
         };
-        let of_annotations =
-            |path: &[String]| matches!(path, [first] if first == "metadata") || is_annotations(path);
+        let of_annotations = |path: &[String]| {
+            matches!(path, [first] if first == "metadata") || is_annotations(path)
+        };
         if of_annotations(&from) || kind == Kind::Test && of_annotations(&path) {
             return Err(Problem::unsupported(
                 "the annotations hold notes of kustomize where a patch reads them as a whole",
@@ -116,7 +123,9 @@ impl Operation {
             return Err(Problem::unsupported("metadata is changed as a whole"));
         }
         if matches!(kind, Kind::Move | Kind::Copy) && is_annotations(&path) {
-            return Err(Problem::unsupported("the annotations are changed as a whole"));
+            return Err(Problem::unsupported(
+                "the annotations are changed as a whole",
+            ));
         }
         if kind == Kind::Test && value.as_ref().is_none_or(Value::is_null) {
             return Err(Problem::unsupported("a test is of null"));
@@ -145,7 +154,7 @@ impl Operation {
             }
             Kind::Copy => {
                 let copied = get(root, &self.from)?.clone();
-                source.work(copied.size())?;
+                source.keep(copied.size())?;
                 add(root, &self.path, copied)
             }
             Kind::Test => {
@@ -166,7 +175,9 @@ fn is_annotations(path: &[String]) -> bool {
 /// Splits a JSON pointer; the root itself cannot be meant.
 fn pointer(text: &str) -> Result<Vec<String>, Problem> {
     let Some(rest) = text.strip_prefix('/') else {
-        return Err(Problem::unsupported(format!("{text:?} is no path to a field")));
+        return Err(Problem::unsupported(format!(
+            "{text:?} is no path to a field"
+        )));
     };
     Ok(rest
         .split('/')
@@ -198,7 +209,9 @@ fn index(part: &str) -> Result<usize, Problem> {
     let is_plain = part == "0" || !part.starts_with(['0', '+', '-']);
     match part.parse() {
         Ok(at) if is_plain => Ok(at),
-        _ => Err(Problem::unsupported(format!("{part:?} is no index of a list"))),
+        _ => Err(Problem::unsupported(format!(
+            "{part:?} is no index of a list"
+        ))),
     }
 }
 

@@ -13,18 +13,26 @@ use std::{
 };
 
 /// Fields that are left to the program, with what they are.
-const UNSUPPORTED: [(&str, &str); 11] = [
+const UNSUPPORTED: [(&str, &str); 10] = [
     ("generators", "generator plugins are run by kustomize"),
     ("transformers", "transformer plugins are run by kustomize"),
     ("validators", "validator plugins are run by kustomize"),
-    ("configurations", "transformer configurations are read by kustomize"),
-    ("crds", "references that CRDs declare are followed by kustomize"),
+    (
+        "configurations",
+        "transformer configurations are read by kustomize",
+    ),
+    (
+        "crds",
+        "references that CRDs declare are followed by kustomize",
+    ),
     ("openapi", "a schema of its own is read by kustomize"),
     ("vars", "variables are substituted by kustomize"),
     ("helmCharts", "charts are inflated by kustomize"),
     ("helmGlobals", "charts are inflated by kustomize"),
-    ("helmChartInflationGenerator", "charts are inflated by kustomize"),
-    ("inventory", "the field is not known"),
+    (
+        "helmChartInflationGenerator",
+        "charts are inflated by kustomize",
+    ),
 ];
 
 /// A kustomization or component.
@@ -216,9 +224,9 @@ pub(super) struct LegacySortOptions {
     pub order_last: Vec<String>,
 }
 
+/// The metadata of a kustomization, of which only the shape counts.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-#[expect(dead_code, reason = "only its shape counts")]
 struct Metadata {
     name: String,
     namespace: String,
@@ -235,8 +243,11 @@ impl Kustomization {
             line,
         };
         let stream = printed_yaml(text);
-        if let Some(problem) = stream.problems.first().or(stream.duplicates.first()) {
+        if let Some(problem) = stream.problems.first() {
             return Err(Problem::refused(&problem.message).at(&at(problem.line)));
+        }
+        if let Some(problem) = stream.duplicates.first() {
+            return Err(Problem::unsupported(&problem.message).at(&at(problem.line)));
         }
         let mut documents = stream.documents;
         let (Some(document), true) = (documents.pop(), documents.is_empty()) else {
@@ -276,9 +287,7 @@ impl Kustomization {
             "" | "Kustomization" => "kustomize.config.k8s.io/v1beta1",
             "Component" => "kustomize.config.k8s.io/v1alpha1",
             other => {
-                return Err(
-                    Problem::refused(format!("kind is {other:?}")).at(&read.place("kind"))
-                );
+                return Err(Problem::refused(format!("kind is {other:?}")).at(&read.place("kind")));
             }
         };
         if !api_version.is_empty() && api_version != version {
@@ -338,8 +347,7 @@ impl Kustomization {
 impl Places {
     fn of(file: Arc<str>, text: &str) -> Result<Self, Problem> {
         let mut lines = HashMap::new();
-        let stream =
-            yaml::parse(text).map_err(|error| Problem::refused(error.message.clone()))?;
+        let stream = yaml::parse(text).map_err(|error| Problem::refused(error.message.clone()))?;
         for root in stream.documents().flatten() {
             for (name, value) in root.entries() {
                 let value = value.target().unwrap_or(value);
@@ -399,7 +407,9 @@ pub(super) fn replacements(text: &str) -> Result<Vec<ReplacementEntry>, Problem>
     }
     let mut documents = stream.documents;
     let (Some(document), true) = (documents.pop(), documents.is_empty()) else {
-        return Err(Problem::unsupported("a file of replacements is one document"));
+        return Err(Problem::unsupported(
+            "a file of replacements is one document",
+        ));
     };
     match stripped(document.value) {
         value @ Value::Array(_) => typed(value),

@@ -27,7 +27,9 @@ pub(super) fn merge(object: Fields, patch: &Fields) -> Result<Option<Fields>, Pr
     match merged {
         None => Ok(None),
         Some(Node::Map(fields)) => Ok(Some(fields)),
-        Some(_) => Err(Problem::refused("the patch makes the object something else")),
+        Some(_) => Err(Problem::refused(
+            "the patch makes the object something else",
+        )),
     }
 }
 
@@ -121,8 +123,8 @@ fn walk_map(
                 "{name:?} is written where kustomize knows no directive"
             )));
         }
-        let value = walk(Some(value), change, shape_at(&name))
-            .map_err(|problem| problem.of(&name))?;
+        let value =
+            walk(Some(value), change, shape_at(&name)).map_err(|problem| problem.of(&name))?;
         set(&name, value);
     }
     for (name, change) in patch.into_fields() {
@@ -262,8 +264,11 @@ fn merge_elements(
     let mut used: Vec<&str> = Vec::new();
     for at in 0..all.len() {
         let (valid_keys, valid_values) = valid(&all, &all[at], keys);
-        let (found_keys, found_values) =
-            valid(std::slice::from_ref(&valid_values), &valid_values, &valid_keys);
+        let (found_keys, found_values) = valid(
+            std::slice::from_ref(&valid_values),
+            &valid_values,
+            &valid_keys,
+        );
         let in_base = position(&base, &found_keys, &found_values)?;
         let in_patch = match patch {
             Some(patch) => position(patch, &found_keys, &found_values)?,
@@ -271,7 +276,9 @@ fn merge_elements(
         };
         let change = in_patch.and_then(|at| patch.and_then(|patch| patch.get(at)));
         if in_base.is_some()
-            && change.and_then(|change| change.get(DIRECTIVE)).map(Node::compared)
+            && change
+                .and_then(|change| change.get(DIRECTIVE))
+                .map(Node::compared)
                 == Some("replace")
         {
             return Err(Problem::unsupported(
@@ -344,7 +351,11 @@ fn values_of(items: &[Node], keys: &[&str]) -> Result<Vec<Vec<String>>, Problem>
                 .iter()
                 .map(|key| fields.get(key).map_or("", Node::compared).to_owned())
                 .collect(),
-            _ => return Err(Problem::unsupported("a list of objects holds something else")),
+            _ => {
+                return Err(Problem::unsupported(
+                    "a list of objects holds something else",
+                ));
+            }
         };
         if !all.contains(&values) {
             all.push(values);
@@ -466,14 +477,15 @@ fn matches_element(item: &Node, keys: &[&str], values: &[String]) -> Result<bool
         };
     }
     let Some(fields) = item.as_map() else {
-        return Err(Problem::unsupported("a list of objects holds something else"));
+        return Err(Problem::unsupported(
+            "a list of objects holds something else",
+        ));
     };
-    if values.len() < keys.len() {
-        return Err(Problem::unsupported("elements of a list lack their keys"));
-    }
-    Ok(keys.iter().zip(values).all(|(key, value)| {
-        fields
-            .get(key)
-            .is_some_and(|node| value.is_empty() || node.compared() == value)
-    }))
+    // Keys beyond the values are not compared.
+    Ok(!values.is_empty()
+        && keys.iter().zip(values).all(|(key, value)| {
+            fields
+                .get(key)
+                .is_some_and(|node| value.is_empty() || node.compared() == value)
+        }))
 }

@@ -10,6 +10,7 @@
 //! at the end hashes, references to names, and the order of objects.
 
 mod build;
+mod field_order;
 mod field_spec;
 mod generate;
 mod json_patch;
@@ -50,10 +51,7 @@ pub struct KustomizedObject {
 ///
 /// # Errors
 /// The reason to leave it to the kustomize program.
-pub fn build(
-    files: &dyn KustomizeFiles,
-    folder: &str,
-) -> Result<Vec<KustomizedObject>, Handover> {
+pub fn build(files: &dyn KustomizeFiles, folder: &str) -> Result<Vec<KustomizedObject>, Handover> {
     let resources = build::build(&Source::new(files), folder)?;
     Ok(resources
         .into_iter()

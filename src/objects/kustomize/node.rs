@@ -9,7 +9,7 @@ use crate::{
     core::yaml::{self, NodeKind, NodeStyle},
     objects::manifest::{is_plain_text, resolve_plain},
 };
-use serde_json::{Map, Number, Value};
+use serde_json::{Map, Value};
 
 /// Nodes that aliases may add to one text.
 const MOST_REPEATED: usize = 200_000;
@@ -131,11 +131,6 @@ impl Node {
         self.as_map()?.get(name)
     }
 
-    /// Follows a path of fields.
-    pub(super) fn at(&self, path: &[&str]) -> Option<&Node> {
-        path.iter().try_fold(self, |node, name| node.get(name))
-    }
-
     /// Counts the nodes below it and itself.
     pub(super) fn size(&self) -> usize {
         1 + match self {
@@ -188,7 +183,7 @@ impl Node {
             Self::Map(mut fields) => {
                 fields
                     .0
-                    .sort_by(|(one, _), (other, _)| super::order::printed(one, other));
+                    .sort_by(|(one, _), (other, _)| super::field_order::printed(one, other));
                 Value::Object(
                     fields
                         .0
@@ -294,18 +289,21 @@ impl Fields {
 /// # Errors
 /// What another reader might read differently is left to the kustomize program.
 pub(super) fn read(text: &str) -> Result<Vec<(u32, Node)>, (u32, Problem)> {
-    let at = |line: u32| {
-        move |why: &str| (line, Problem::unsupported(why))
-    };
+    let at = |line: u32| move |why: &str| (line, Problem::unsupported(why));
     if let Some(line) = text.lines().zip(1u32..).find_map(|(line, number)| {
         let odd = line.starts_with("...")
             || line.starts_with('%')
             || line.contains(['\r', '\u{85}', '\u{2028}', '\u{2029}', '\u{feff}']);
         odd.then_some(number)
     }) {
-        return Err(at(line)("a line here is read differently by different readers"));
+        return Err(at(line)(
+            "a line here is read differently by different readers",
+        ));
     }
-    let mut separators = text.lines().zip(1u32..).filter(|(line, _)| line.starts_with("---"));
+    let mut separators = text
+        .lines()
+        .zip(1u32..)
+        .filter(|(line, _)| line.starts_with("---"));
     let mut last = None;
     for (line, number) in &mut separators {
         let rest = line[3..].trim();
@@ -317,8 +315,8 @@ pub(super) fn read(text: &str) -> Result<Vec<(u32, Node)>, (u32, Problem)> {
         }
         last = Some(number);
     }
-    let stream = yaml::parse(text)
-        .map_err(|error| (error.line, Problem::refused(error.message.clone())))?;
+    let stream =
+        yaml::parse(text).map_err(|error| (error.line, Problem::refused(error.message.clone())))?;
     for comment in stream.comments() {
         let text = stream.comment_text(comment);
         if text.contains('{') && text.contains('$') {
@@ -377,7 +375,7 @@ impl Reader {
                 .map(|item| self.node(item, depth + 1, repeated))
                 .collect::<Result<_, _>>()
                 .map(Node::List),
-            NodeKind::Mapping { .. } => {
+            NodeKind::Mapping { flow } => {
                 let mut fields = Fields::default();
                 let mut seen = std::collections::HashSet::new();
                 for (key, value) in node.entries() {
@@ -393,7 +391,14 @@ impl Reader {
                             Problem::refused(format!("the key {name:?} is written twice")),
                         ));
                     }
-                    fields.push(name.to_owned(), self.node(value, depth + 1, repeated)?);
+                    let value = self.node(value, depth + 1, repeated)?;
+                    if flow && value == (Node::Null { written: false }) {
+                        return Err((
+                            key.line(),
+                            Problem::unsupported("a value left out in braces becomes text"),
+                        ));
+                    }
+                    fields.push(name.to_owned(), value);
                 }
                 Ok(Node::Map(fields))
             }
@@ -406,7 +411,9 @@ fn name(key: yaml::Node<'_>) -> Option<&str> {
     let text = key.value()?;
     let is_sure = match key.style()? {
         NodeStyle::Plain => {
-            text != "<<" && !text.is_empty() && matches!(plain(text), Ok(ref node) if node.as_string().is_some())
+            text != "<<"
+                && !text.is_empty()
+                && matches!(plain(text), Ok(ref node) if node.as_string().is_some())
         }
         _ => true,
     };
@@ -475,9 +482,4 @@ fn is_date(text: &str) -> bool {
 /// Returns whether a text that kustomize writes without quotes is read back as the same text.
 pub(super) fn is_sure_text(text: &str) -> bool {
     is_plain_text(text) && matches!(plain(text), Ok(ref node) if node.as_string().is_some())
-}
-
-/// Converts a number that is written in a kustomization.
-pub(super) fn number(number: &Number) -> Option<i64> {
-    number.as_i64()
 }

@@ -29,7 +29,7 @@ pub(super) fn apply(
     let (text, origin) = text_of(source, folder, patch, origin)?;
     let selection = patch.target.as_ref().map(Selection::new).transpose()?;
     let options = patch.options.unwrap_or_default();
-    match read(&text, &origin).map_err(|problem| problem.at(&origin))? {
+    match read(source, &text, &origin).map_err(|problem| problem.at(&origin))? {
         Change::Json(json) => {
             let Some(selection) = selection else {
                 return Err(Problem::refused("a JSON patch has no target"));
@@ -81,7 +81,7 @@ pub(super) fn apply_strategic(
         },
     };
     let (text, origin) = text_of(source, folder, &patch, origin)?;
-    let patches = match read(&text, &origin).map_err(|problem| problem.at(&origin))? {
+    let patches = match read(source, &text, &origin).map_err(|problem| problem.at(&origin))? {
         Change::Merge(patches) if !patches.is_empty() => patches,
         _ => return Err(Problem::refused("this is no strategic merge patch").at(&origin)),
     };
@@ -140,7 +140,7 @@ fn text_of(
 }
 
 /// Reads a patch: a list is a JSON patch, everything else a strategic merge patch.
-fn read(text: &str, origin: &ObjectOrigin) -> Result<Change, Problem> {
+fn read(source: &Source<'_>, text: &str, origin: &ObjectOrigin) -> Result<Change, Problem> {
     let text = &text.replace("\r\n", "\n");
     let documents = node::read(text).map_err(|(line, problem)| problem.at(&below(origin, line)))?;
     if let [(_, Node::List(_))] = documents.as_slice() {
@@ -152,6 +152,7 @@ fn read(text: &str, origin: &ObjectOrigin) -> Result<Change, Problem> {
     let mut patches = Vec::new();
     for (line, document) in documents {
         let origin = below(origin, line);
+        source.keep(document.size())?;
         let Node::Map(fields) = document else {
             return Err(Problem::refused("a patch is a mapping or a list").at(&origin));
         };
@@ -254,8 +255,8 @@ fn merge_one(
         resource.remember_id();
     }
     let fields = std::mem::take(&mut resource.fields);
-    let merged = merge::merge(fields, &patch.fields)
-        .map_err(|problem| problem.of(&id).at(&patch.origin))?;
+    let merged =
+        merge::merge(fields, &patch.fields).map_err(|problem| problem.of(&id).at(&patch.origin))?;
     let Some(fields) = merged.filter(|fields| !fields.is_empty()) else {
         resources.0.remove(at);
         return Ok(());

@@ -42,11 +42,7 @@ pub(super) static REFERENCES: LazyLock<Vec<Reference>> = LazyLock::new(|| {
     for (target, referrer, path) in FIELDS {
         add(*target, *referrer, (*path).to_owned());
     }
-    let rank = |reference: &Reference| {
-        ORDER
-            .iter()
-            .position(|kind| *kind == reference.target_kind)
-    };
+    let rank = |reference: &Reference| ORDER.iter().position(|kind| *kind == reference.target_kind);
     all.sort_by_key(rank);
     all
 });
@@ -144,17 +140,37 @@ const POD_FIELDS: &[(Kind, &[&str])] = &[
 
 /// Names elsewhere.
 const FIELDS: &[(Kind, Kind, &str)] = &[
-    (named("Deployment"), named("HorizontalPodAutoscaler"), "spec/scaleTargetRef/name"),
+    (
+        named("Deployment"),
+        named("HorizontalPodAutoscaler"),
+        "spec/scaleTargetRef/name",
+    ),
     (
         named("ReplicationController"),
         named("HorizontalPodAutoscaler"),
         "spec/scaleTargetRef/name",
     ),
-    (named("ReplicaSet"), named("HorizontalPodAutoscaler"), "spec/scaleTargetRef/name"),
-    (named("StatefulSet"), named("HorizontalPodAutoscaler"), "spec/scaleTargetRef/name"),
-    (core("ConfigMap"), named("Node"), "spec/configSource/configMap"),
+    (
+        named("ReplicaSet"),
+        named("HorizontalPodAutoscaler"),
+        "spec/scaleTargetRef/name",
+    ),
+    (
+        named("StatefulSet"),
+        named("HorizontalPodAutoscaler"),
+        "spec/scaleTargetRef/name",
+    ),
+    (
+        core("ConfigMap"),
+        named("Node"),
+        "spec/configSource/configMap",
+    ),
     (core("ConfigMap"), named("Role"), "rules/resourceNames"),
-    (core("ConfigMap"), named("ClusterRole"), "rules/resourceNames"),
+    (
+        core("ConfigMap"),
+        named("ClusterRole"),
+        "rules/resourceNames",
+    ),
     (
         core("ConfigMap"),
         named("Ingress"),
@@ -177,11 +193,31 @@ const FIELDS: &[(Kind, Kind, &str)] = &[
         "metadata/annotations/nginx.ingress.kubernetes.io\\/auth-tls-secret",
     ),
     (core("Secret"), named("Ingress"), "spec/tls/secretName"),
-    (core("Secret"), named("ServiceAccount"), "imagePullSecrets/name"),
-    (core("Secret"), named("StorageClass"), "parameters/secretName"),
-    (core("Secret"), named("StorageClass"), "parameters/adminSecretName"),
-    (core("Secret"), named("StorageClass"), "parameters/userSecretName"),
-    (core("Secret"), named("StorageClass"), "parameters/secretRef"),
+    (
+        core("Secret"),
+        named("ServiceAccount"),
+        "imagePullSecrets/name",
+    ),
+    (
+        core("Secret"),
+        named("StorageClass"),
+        "parameters/secretName",
+    ),
+    (
+        core("Secret"),
+        named("StorageClass"),
+        "parameters/adminSecretName",
+    ),
+    (
+        core("Secret"),
+        named("StorageClass"),
+        "parameters/userSecretName",
+    ),
+    (
+        core("Secret"),
+        named("StorageClass"),
+        "parameters/secretRef",
+    ),
     (core("Secret"), named("Role"), "rules/resourceNames"),
     (core("Secret"), named("ClusterRole"), "rules/resourceNames"),
     (
@@ -189,12 +225,36 @@ const FIELDS: &[(Kind, Kind, &str)] = &[
         ("serving.knative.dev", "v1", "Service"),
         "spec/template/spec/containers/env/valueFrom/secretKeyRef/name",
     ),
-    (core("Secret"), named("PersistentVolume"), "spec/azureFile/secretName"),
-    (core("Service"), ("apps", "", "StatefulSet"), "spec/serviceName"),
-    (core("Service"), named("Ingress"), "spec/rules/http/paths/backend/serviceName"),
-    (core("Service"), named("Ingress"), "spec/backend/serviceName"),
-    (core("Service"), named("Ingress"), "spec/rules/http/paths/backend/service/name"),
-    (core("Service"), named("Ingress"), "spec/defaultBackend/service/name"),
+    (
+        core("Secret"),
+        named("PersistentVolume"),
+        "spec/azureFile/secretName",
+    ),
+    (
+        core("Service"),
+        ("apps", "", "StatefulSet"),
+        "spec/serviceName",
+    ),
+    (
+        core("Service"),
+        named("Ingress"),
+        "spec/rules/http/paths/backend/serviceName",
+    ),
+    (
+        core("Service"),
+        named("Ingress"),
+        "spec/backend/serviceName",
+    ),
+    (
+        core("Service"),
+        named("Ingress"),
+        "spec/rules/http/paths/backend/service/name",
+    ),
+    (
+        core("Service"),
+        named("Ingress"),
+        "spec/defaultBackend/service/name",
+    ),
     (
         core("Service"),
         ("apiregistration.k8s.io", "", "APIService"),
@@ -202,21 +262,57 @@ const FIELDS: &[(Kind, Kind, &str)] = &[
     ),
     (
         core("Service"),
-        ("admissionregistration.k8s.io", "", "ValidatingWebhookConfiguration"),
+        (
+            "admissionregistration.k8s.io",
+            "",
+            "ValidatingWebhookConfiguration",
+        ),
         "webhooks/clientConfig/service",
     ),
     (
         core("Service"),
-        ("admissionregistration.k8s.io", "", "MutatingWebhookConfiguration"),
+        (
+            "admissionregistration.k8s.io",
+            "",
+            "MutatingWebhookConfiguration",
+        ),
         "webhooks/clientConfig/service",
     ),
-    ((RBAC, "", "Role"), (RBAC, "", "RoleBinding"), "roleRef/name"),
-    ((RBAC, "", "ClusterRole"), (RBAC, "", "RoleBinding"), "roleRef/name"),
-    ((RBAC, "", "ClusterRole"), (RBAC, "", "ClusterRoleBinding"), "roleRef/name"),
-    (core("ServiceAccount"), (RBAC, "", "RoleBinding"), "subjects"),
-    (core("ServiceAccount"), (RBAC, "", "ClusterRoleBinding"), "subjects"),
-    (core("PersistentVolume"), named("PersistentVolumeClaim"), "spec/volumeName"),
-    (core("PersistentVolume"), named("ClusterRole"), "rules/resourceNames"),
+    (
+        (RBAC, "", "Role"),
+        (RBAC, "", "RoleBinding"),
+        "roleRef/name",
+    ),
+    (
+        (RBAC, "", "ClusterRole"),
+        (RBAC, "", "RoleBinding"),
+        "roleRef/name",
+    ),
+    (
+        (RBAC, "", "ClusterRole"),
+        (RBAC, "", "ClusterRoleBinding"),
+        "roleRef/name",
+    ),
+    (
+        core("ServiceAccount"),
+        (RBAC, "", "RoleBinding"),
+        "subjects",
+    ),
+    (
+        core("ServiceAccount"),
+        (RBAC, "", "ClusterRoleBinding"),
+        "subjects",
+    ),
+    (
+        core("PersistentVolume"),
+        named("PersistentVolumeClaim"),
+        "spec/volumeName",
+    ),
+    (
+        core("PersistentVolume"),
+        named("ClusterRole"),
+        "rules/resourceNames",
+    ),
     (
         ("storage.k8s.io", "v1", "StorageClass"),
         named("PersistentVolume"),
@@ -233,8 +329,16 @@ const FIELDS: &[(Kind, Kind, &str)] = &[
         "spec/volumeClaimTemplates/spec/storageClassName",
     ),
     (
-        ("admissionregistration.k8s.io", "", "ValidatingAdmissionPolicy"),
-        ("admissionregistration.k8s.io", "", "ValidatingAdmissionPolicyBinding"),
+        (
+            "admissionregistration.k8s.io",
+            "",
+            "ValidatingAdmissionPolicy",
+        ),
+        (
+            "admissionregistration.k8s.io",
+            "",
+            "ValidatingAdmissionPolicyBinding",
+        ),
         "spec/policyName",
     ),
 ];

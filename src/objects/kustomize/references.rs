@@ -228,7 +228,8 @@ impl Targets {
                 )
             })
         });
-        if let (true, Some((group, kind))) = (reference.path.ends_with("roleRef/name"), &referrer.role)
+        if let (true, Some((group, kind))) =
+            (reference.path.ends_with("roleRef/name"), &referrer.role)
         {
             candidates.retain(|target| {
                 target

@@ -80,7 +80,9 @@ fn source_value(resources: &Resources, from: &ReplacementSource) -> Result<Node,
             .parse::<i64>()
             .is_ok_and(|number| number.abs() >= LARGE);
         if scalar.kind == ScalarKind::Float || scalar.kind == ScalarKind::Integer && large {
-            return Err(Problem::unsupported("the source is a large number or a fraction"));
+            return Err(Problem::unsupported(
+                "the source is a large number or a fraction",
+            ));
         }
     }
     let Some(options) = from.options.as_ref() else {
@@ -91,7 +93,9 @@ fn source_value(resources: &Resources, from: &ReplacementSource) -> Result<Node,
         return Ok(value);
     }
     let Some(text) = value.as_string() else {
-        return Err(Problem::unsupported("the source with a delimiter is no text"));
+        return Err(Problem::unsupported(
+            "the source with a delimiter is no text",
+        ));
     };
     usize::try_from(options.index)
         .ok()
@@ -143,7 +147,7 @@ fn apply_to(
             continue;
         }
         let id = resource.id();
-        source.work(value.size() * paths.len() + 100)?;
+        source.keep(value.size() * paths.len())?;
         let mut root = Node::Map(std::mem::take(&mut resource.fields));
         for path in paths {
             set(&mut root, path, value, &options).map_err(|problem| problem.of(&id))?;
@@ -198,12 +202,17 @@ fn set_field(field: &mut Node, value: &Node, options: &FieldOptions) -> Result<(
     // The type of the field stays.
     let fits = match scalar.kind {
         ScalarKind::Text => true,
-        ScalarKind::Integer => text.parse::<i64>().is_ok_and(|number| number.to_string() == text),
+        ScalarKind::Integer => text
+            .parse::<i64>()
+            .is_ok_and(|number| number.to_string() == text),
         ScalarKind::Boolean => matches!(text.as_str(), "true" | "false"),
         ScalarKind::Float => false,
     };
-    if !fits {
-        return Err(Problem::unsupported(format!("{text:?} is put into a field of another type")));
+    let made = options.create && scalar.text.is_empty() && !is_sure_text(&text);
+    if !fits || made {
+        return Err(Problem::unsupported(format!(
+            "{text:?} is put into a field of another type"
+        )));
     }
     scalar.text = text;
     Ok(())
@@ -212,7 +221,8 @@ fn set_field(field: &mut Node, value: &Node, options: &FieldOptions) -> Result<(
 /// Splits a path at dots, except in brackets and after backslashes.
 fn parts(path: &str) -> Result<Vec<String>, Problem> {
     let mut split: Vec<String> = Vec::new();
-    for part in path.split('.') {
+    // A dot at the beginning counts as none.
+    for part in path.strip_prefix('.').unwrap_or(path).split('.') {
         match split.last_mut() {
             Some(last) if last.ends_with('\\') => {
                 last.pop();
@@ -239,7 +249,9 @@ fn parts(path: &str) -> Result<Vec<String>, Problem> {
             }
         }
         if part.is_empty() || part.trim() != part || part == "-" || part.starts_with('+') {
-            return Err(Problem::unsupported(format!("the path {path:?} is not followed")));
+            return Err(Problem::unsupported(format!(
+                "the path {path:?} is not followed"
+            )));
         }
         parts.push(part);
     }
@@ -261,7 +273,10 @@ fn step(part: &str) -> Result<Step<'_>, Problem> {
     if let Ok(index) = part.parse() {
         return Ok(Step::Index(index));
     }
-    let Some(inner) = part.strip_prefix('[').and_then(|part| part.strip_suffix(']')) else {
+    let Some(inner) = part
+        .strip_prefix('[')
+        .and_then(|part| part.strip_suffix(']'))
+    else {
         return Ok(Step::Field(part));
     };
     let is_plain = |text: &str| {
@@ -343,7 +358,10 @@ fn visit(
                 Regex::new(value).map_err(|error| Problem::unsupported(error.to_string()))?;
             let mut found = false;
             for item in items.iter_mut() {
-                if item.get(key).is_some_and(|node| pattern.is_match(node.compared())) {
+                if item
+                    .get(key)
+                    .is_some_and(|node| pattern.is_match(node.compared()))
+                {
                     found = true;
                     visit(item, rest, made, edit)?;
                 }

@@ -292,7 +292,11 @@ impl Resource {
                 || name.starts_with("alpha.config.kubernetes.io/")
                 || name.starts_with("kustomize.config.k8s.io/")
         };
-        if let Some((name, _)) = self.texts("annotations").into_iter().find(|(name, _)| own(name)) {
+        if let Some((name, _)) = self
+            .texts("annotations")
+            .into_iter()
+            .find(|(name, _)| own(name))
+        {
             return Err(Problem::unsupported(format!(
                 "the annotation {name} speaks to kustomize"
             )));

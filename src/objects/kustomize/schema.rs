@@ -151,10 +151,9 @@ impl ObjectShape {
             (Self::Service, "spec") => Shape::ServiceSpec,
             (Self::Node, "spec") => Shape::NodeSpec,
             (Self::CsiNode, "spec") => Shape::CsiSpec,
-            (
-                Self::Workload | Self::StatefulSet | Self::Service | Self::Status,
-                "status",
-            ) => Shape::Status,
+            (Self::Workload | Self::StatefulSet | Self::Service | Self::Status, "status") => {
+                Shape::Status
+            }
             (Self::Pod, "status") => Shape::PodStatus,
             (Self::Node, "status") => Shape::NodeStatus,
             (Self::ServiceAccount, "secrets") | (Self::Webhooks, "webhooks") => {

@@ -102,7 +102,9 @@ impl Selection {
 }
 
 fn matches(pattern: &Option<Regex>, text: &str) -> bool {
-    pattern.as_ref().is_none_or(|pattern| pattern.is_match(text))
+    pattern
+        .as_ref()
+        .is_none_or(|pattern| pattern.is_match(text))
 }
 
 /// Compiles a pattern that is read alike by Go and here.
@@ -111,9 +113,11 @@ fn anchored(pattern: &str) -> Result<Option<Regex>, Problem> {
         return Ok(None);
     }
     let is_known = |c: char| c.is_ascii_alphanumeric() || "._-/|*+?()[]^$".contains(c);
-    let is_odd = ["--", "[[", "(?", "**", "++", "*+", "??", "*?", "+?", "?+", "+*", "?*", "[^]", "[]"]
-        .iter()
-        .any(|odd| pattern.contains(odd));
+    let is_odd = [
+        "--", "[[", "(?", "**", "++", "*+", "??", "*?", "+?", "?+", "+*", "?*", "[^]", "[]",
+    ]
+    .iter()
+    .any(|odd| pattern.contains(odd));
     // Go takes a repetition of nothing for an error, as kustomize reports it.
     if !pattern.chars().all(is_known) || is_odd || pattern.starts_with(['*', '+', '?']) {
         return Err(Problem::unsupported(format!(
@@ -134,7 +138,8 @@ fn requirements(text: &str) -> Result<Vec<Requirement>, Problem> {
 }
 
 fn requirement(text: &str) -> Result<Requirement, Problem> {
-    let unsure = || Problem::unsupported(format!("the selector {text:?} is not read in the process"));
+    let unsure =
+        || Problem::unsupported(format!("the selector {text:?} is not read in the process"));
     let (key, rest) = match text.find(['=', '!']) {
         Some(0) if text.starts_with('!') => ("", &text[1..]),
         Some(at) => text.split_at(at),
@@ -181,7 +186,12 @@ fn requirement(text: &str) -> Result<Requirement, Problem> {
 
 impl Requirement {
     fn is_met(&self, texts: &[(&str, &str)]) -> bool {
-        let of = |key: &str| texts.iter().find(|(name, _)| *name == key).map(|(_, text)| *text);
+        let of = |key: &str| {
+            texts
+                .iter()
+                .find(|(name, _)| *name == key)
+                .map(|(_, text)| *text)
+        };
         match self {
             Self::Is(key, value) => of(key) == Some(value),
             // As in Kubernetes, an absent label is not the value.

@@ -31,12 +31,15 @@ impl From<Unreadable> for Problem {
 
 /// Bytes of files that one build reads, those that are read again counted each time; and the bytes
 /// of one file.
-const MOST_BYTES: (usize, usize) = (64 << 20, 16 << 20);
+const MOST_BYTES: (usize, usize) = (32 << 20, 16 << 20);
 
 /// Kustomizations of one build, those that are built again counted each time.
 const MOST_FOLDERS: usize = 5_000;
 
-/// Nodes that patches and replacements may look at or copy.
+/// Nodes of YAML that one build reads and copies: some 60 MB of manifests.
+const MOST_NODES: usize = 2_000_000;
+
+/// Nodes that patches may look at.
 const MOST_WORK: usize = 50_000_000;
 
 /// The files of one build, with what may still be spent.
@@ -44,6 +47,7 @@ pub(super) struct Source<'f> {
     files: &'f dyn KustomizeFiles,
     bytes: Cell<usize>,
     folders: Cell<usize>,
+    nodes: Cell<usize>,
     work: Cell<usize>,
 }
 
@@ -53,6 +57,7 @@ impl<'f> Source<'f> {
             files,
             bytes: Cell::new(MOST_BYTES.0),
             folders: Cell::new(MOST_FOLDERS),
+            nodes: Cell::new(MOST_NODES),
             work: Cell::new(MOST_WORK),
         }
     }
@@ -73,8 +78,7 @@ impl<'f> Source<'f> {
     /// Reads a text that a kustomization in `folder` names.
     pub(super) fn text(&self, folder: &str, path: &str) -> Result<String, Problem> {
         let bytes = self.named(folder, path)?;
-        String::from_utf8(bytes)
-            .map_err(|_| Problem::refused(format!("{path:?} is no UTF-8 text")))
+        String::from_utf8(bytes).map_err(|_| Problem::refused(format!("{path:?} is no UTF-8 text")))
     }
 
     /// Reads a file that a kustomization in `folder` names.
@@ -91,6 +95,12 @@ impl<'f> Source<'f> {
         spend(&self.folders, 1, "kustomizations")
     }
 
+    /// Counts nodes that are kept.
+    pub(super) fn keep(&self, nodes: usize) -> Result<(), Problem> {
+        spend(&self.nodes, nodes, "objects")
+    }
+
+    /// Counts nodes that are looked at.
     pub(super) fn work(&self, nodes: usize) -> Result<(), Problem> {
         spend(&self.work, nodes, "changes")
     }
@@ -107,7 +117,9 @@ fn spend(left: &Cell<usize>, cost: usize, what: &str) -> Result<(), Problem> {
 }
 
 fn too_large(what: &str) -> Problem {
-    Problem::unsupported(format!("the {what} are more than are handled in the process"))
+    Problem::unsupported(format!(
+        "the {what} are more than are handled in the process"
+    ))
 }
 
 /// Resolves a path that a kustomization names.
@@ -117,9 +129,7 @@ pub(super) fn joined(folder: &str, path: &str) -> Result<String, Problem> {
         return Err(Problem::refused(format!("{path:?} is no relative path")));
     }
     if !path.chars().all(is_plain) || path.contains("//") {
-        return Err(Problem::unsupported(format!(
-            "{path:?} may be an address"
-        )));
+        return Err(Problem::unsupported(format!("{path:?} may be an address")));
     }
     resolve(folder, path)
         .ok_or_else(|| Problem::refused(format!("{path:?} leads out of the repository")))

@@ -71,11 +71,7 @@ fn set_scalar(node: &mut Node, value: Node) -> Result<(), Problem> {
 }
 
 /// Adds a prefix or a suffix to all names.
-pub(super) fn rename(
-    resources: &mut Resources,
-    prefix: &str,
-    suffix: &str,
-) -> Result<(), Problem> {
+pub(super) fn rename(resources: &mut Resources, prefix: &str, suffix: &str) -> Result<(), Problem> {
     for resource in &mut resources.0 {
         let id = resource.original_id();
         let keeps_name = matches!(id.kind.as_str(), "CustomResourceDefinition" | "Namespace")
@@ -130,10 +126,7 @@ pub(super) fn common_annotations(
     set_all(resources, annotations, &tables::ANNOTATIONS)
 }
 
-fn merge_specs<'p>(
-    specs: &mut Vec<FieldSpec<'p>>,
-    more: &[FieldSpec<'p>],
-) -> Result<(), Problem> {
+fn merge_specs<'p>(specs: &mut Vec<FieldSpec<'p>>, more: &[FieldSpec<'p>]) -> Result<(), Problem> {
     let selected = |part: &str, by: &str| by.is_empty() || part == by;
     for spec in more {
         let known = specs.iter().find(|known| {
@@ -291,7 +284,9 @@ fn walk_containers(fields: &mut Fields, change: &mut Change<'_>) -> Result<(), P
 fn walk_node(node: &mut Node, change: &mut Change<'_>) -> Result<(), Problem> {
     match node {
         Node::Map(fields) => walk_containers(fields, change),
-        Node::List(items) => items.iter_mut().try_for_each(|item| walk_node(item, change)),
+        Node::List(items) => items
+            .iter_mut()
+            .try_for_each(|item| walk_node(item, change)),
         _ => Ok(()),
     }
 }

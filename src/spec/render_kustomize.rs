@@ -1,0 +1,61 @@
+//! The values of `render.kustomize`.
+
+use std::path::PathBuf;
+
+/// The renderer of kustomizations.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum KustomizeMode {
+    /// In the process where that gives the same objects, else by the kustomize program.
+    #[default]
+    Auto,
+    /// Always by the program.
+    Program,
+    /// By both, with a warning for each difference; the program's objects count.
+    Compare,
+}
+
+/// Reads `render.kustomize` and `render.kustomizeProgram`: the mode, and the program if one is
+/// named. The path of a program instead of a mode means that program, always.
+///
+/// # Errors
+/// Two programs are named.
+pub(super) fn mode(
+    kustomize: Option<String>,
+    program: Option<PathBuf>,
+) -> Result<(KustomizeMode, Option<PathBuf>), String> {
+    let mode = match kustomize.as_deref() {
+        None | Some("auto") => KustomizeMode::Auto,
+        Some("program") => KustomizeMode::Program,
+        Some("compare") => KustomizeMode::Compare,
+        Some(_) if program.is_some() => {
+            return Err(
+                "write auto, program or compare here; render.kustomizeProgram names the program"
+                    .to_owned(),
+            );
+        }
+        Some(path) => return Ok((KustomizeMode::Program, Some(path.into()))),
+    };
+    Ok((mode, program))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kustomize_path_is_a_program_for_all() {
+        let path = || Some(PathBuf::from("/opt/kustomize"));
+        let read = |text: &str, program| mode(Some(text.to_owned()), program);
+        assert_eq!(mode(None, None), Ok((KustomizeMode::Auto, None)));
+        assert_eq!(mode(None, path()), Ok((KustomizeMode::Auto, path())));
+        assert_eq!(
+            read("compare", path()),
+            Ok((KustomizeMode::Compare, path()))
+        );
+        assert_eq!(
+            read("/opt/kustomize", None),
+            Ok((KustomizeMode::Program, path()))
+        );
+        assert!(read("/opt/kustomize", path()).is_err());
+    }
+}
