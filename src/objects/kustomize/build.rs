@@ -8,7 +8,7 @@ use super::{
     problem::{Handover, Problem},
     references, replace,
     resource::{Resource, Resources},
-    source::{Source, joined},
+    source::{DEEPEST_BASE, Source, joined},
     transform,
 };
 use crate::objects::object::ObjectOrigin;
@@ -39,7 +39,7 @@ fn build_root(source: &Source<'_>, folder: &str) -> Result<Vec<Resource>, Proble
     }
     let mut resources = accumulate(source, folder, &root, Resources::default(), &[])?;
     generate::hash_names(&mut resources)?;
-    references::update(&mut resources)?;
+    references::update(&mut resources, source)?;
     transform::drop_local(&mut resources);
     resources.check_unique("is there twice")?;
     sort(&mut resources.0, &root)?;
@@ -113,6 +113,7 @@ fn accumulate(
         add_resource(source, folder, path, &mut resources, &above)
             .map_err(|problem| problem.at(&place))?;
     }
+    resources.check_unique("is already there")?;
     generate_all(source, folder, root, &mut resources)?;
     for (path, at) in root.components.iter().zip(0..) {
         let place = root.item("components", at);
@@ -141,7 +142,8 @@ fn add_resource(
             accumulate(source, &file, &base, Resources::default(), above)?.0
         }
     };
-    resources.append(more)
+    resources.0.extend(more);
+    Ok(())
 }
 
 fn add_component(
@@ -177,6 +179,9 @@ fn enter(
                 .strip_prefix(folder)
                 .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     };
+    if above.len() > DEEPEST_BASE {
+        return Err(Problem::unsupported("too many bases lead to each other"));
+    }
     if let Some(inner) = above.iter().find(|inner| holds(inner)) {
         return Err(Problem::refused(format!(
             "{path} goes in a circle: it holds {inner}, which leads here"
@@ -282,6 +287,7 @@ fn transform_all(
     }
     for (entry, at) in root.patches.iter().zip(0..) {
         let place = root.item("patches", at);
+        source.pass(resources.0.len())?;
         patch::apply(resources, source, folder, entry, &place)
             .map_err(|problem| problem.at(&place))?;
     }
@@ -298,7 +304,9 @@ fn transform_all(
             .map_err(|problem| problem.at(&root.place("nameSuffix")))?;
     }
     for (label, at) in root.labels.iter().zip(0..) {
-        transform::labels(resources, label)
+        source
+            .pass(resources.0.len())
+            .and_then(|()| transform::labels(resources, label))
             .map_err(|problem| problem.at(&root.item("labels", at)))?;
     }
     transform::common_labels(resources, &root.common_labels)
@@ -307,19 +315,25 @@ fn transform_all(
         .map_err(|problem| problem.at(&root.place("commonAnnotations")))?;
     for (entry, at) in root.patches_json6902.iter().zip(0..) {
         let place = root.item("patchesJson6902", at);
+        source.pass(resources.0.len())?;
         patch::apply_json6902(resources, source, folder, entry, &place)
             .map_err(|problem| problem.at(&place))?;
     }
     for (replica, at) in root.replicas.iter().zip(0..) {
-        transform::replicas(resources, replica)
+        source
+            .pass(resources.0.len())
+            .and_then(|()| transform::replicas(resources, replica))
             .map_err(|problem| problem.at(&root.item("replicas", at)))?;
     }
     for (image, at) in root.images.iter().zip(0..) {
-        transform::images(resources, image)
+        source
+            .pass(resources.0.len())
+            .and_then(|()| transform::images(resources, image))
             .map_err(|problem| problem.at(&root.item("images", at)))?;
     }
     for (entry, at) in root.replacements.iter().zip(0..) {
         let place = root.item("replacements", at);
+        source.pass(resources.0.len())?;
         apply_replacement(source, folder, entry, resources)
             .map_err(|problem| problem.at(&place))?;
     }

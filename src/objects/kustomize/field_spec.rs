@@ -6,6 +6,9 @@ use super::{
     resource::{Resource, split_api_version},
 };
 
+/// Steps of a path.
+const LONGEST_PATH: usize = 50;
+
 /// A field of the objects of some kinds. Parts of the kind that are empty match all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct FieldSpec<'p> {
@@ -46,6 +49,9 @@ impl FieldSpec<'_> {
         }
         let path = parts(self.path);
         let path: Vec<&str> = path.iter().map(String::as_str).collect();
+        if path.len() > LONGEST_PATH {
+            return Err(Problem::unsupported("the path of a field is too long"));
+        }
         let made = if self.create { made } else { Made::Nothing };
         edit_fields(&mut resource.fields, &path, made, set).map_err(|problem| problem.of(self.path))
     }

@@ -80,7 +80,7 @@ pub(super) fn generate(
                 Err(error) => ("binaryData", wrapped(error.as_bytes())),
             };
             if let Some(map) = fields.map(field) {
-                map.set(&name, Node::text(text));
+                map.push(name, Node::text(text));
             }
         }
     }
@@ -109,7 +109,10 @@ pub(super) fn absorb(resources: &mut Resources, mut new: Resource) -> Result<(),
         .map(|(at, _)| at)
         .collect();
     let at = match found.as_slice() {
-        [] if new.behavior == Behavior::Create => return resources.append(vec![new]),
+        [] if new.behavior == Behavior::Create => {
+            resources.0.push(new);
+            return Ok(());
+        }
         [] => {
             return Err(Problem::refused(format!(
                 "there is no {id} to merge with or to replace"
@@ -233,7 +236,9 @@ fn content(
         }
     };
     for path in &generator.envs {
-        for (key, value) in env_lines(&source.named(folder, path)?)? {
+        let bytes = source.named(folder, path)?;
+        source.keep(memchr::memchr_iter(b'\n', &bytes).count())?;
+        for (key, value) in env_lines(&bytes)? {
             add(&key, value.into_bytes())?;
         }
     }

@@ -143,6 +143,10 @@ impl Operation {
     }
 
     fn apply(&self, root: &mut Node, source: &Source<'_>) -> Result<(), Problem> {
+        if let Some(value) = &self.value {
+            value.check_depth(self.path.len())?;
+            source.keep(value.size())?;
+        }
         let value = || self.value.clone().unwrap_or(Node::Null { written: true });
         match self.kind {
             Kind::Add => add(root, &self.path, value()),
@@ -150,10 +154,12 @@ impl Operation {
             Kind::Replace => replace(root, &self.path, value()),
             Kind::Move => {
                 let moved = remove(root, &self.from)?;
+                moved.check_depth(self.path.len())?;
                 add(root, &self.path, moved)
             }
             Kind::Copy => {
                 let copied = get(root, &self.from)?.clone();
+                copied.check_depth(self.path.len())?;
                 source.keep(copied.size())?;
                 add(root, &self.path, copied)
             }

@@ -140,6 +140,51 @@ impl Node {
         }
     }
 
+    /// Returns how deep it nests.
+    pub(super) fn depth(&self) -> usize {
+        1 + match self {
+            Self::Null { .. } | Self::Scalar(_) => 0,
+            Self::List(items) => items.iter().map(Node::depth).max().unwrap_or(0),
+            Self::Map(fields) => fields
+                .0
+                .iter()
+                .map(|(_, value)| value.depth())
+                .max()
+                .unwrap_or(0),
+        }
+    }
+
+    /// Checks that it can be walked without too deep a stack.
+    pub(super) fn check_depth(&self, above: usize) -> Result<(), Problem> {
+        if self.depth() + above > DEEPEST + 50 {
+            return Err(Problem::unsupported("the object nests too deep"));
+        }
+        Ok(())
+    }
+
+    /// Returns the comparisons that a merge into it may need: those of its lists, and those of a
+    /// patch of some size with its largest mapping.
+    pub(super) fn merge_cost(&self, patch: usize) -> usize {
+        match self {
+            Self::Null { .. } | Self::Scalar(_) => 1,
+            Self::List(items) => items
+                .iter()
+                .map(|item| item.merge_cost(patch))
+                .sum::<usize>()
+                .saturating_add(items.len().saturating_mul(items.len() + patch)),
+            Self::Map(fields) => fields
+                .0
+                .iter()
+                .map(|(_, value)| value.merge_cost(patch))
+                .sum::<usize>()
+                .saturating_add(if fields.len() > 32 {
+                    fields.len().saturating_mul(patch)
+                } else {
+                    0
+                }),
+        }
+    }
+
     /// Converts a value of JSON, as kustomize reads back what a JSON patch made.
     pub(super) fn from_json(value: Value) -> Result<Self, Problem> {
         Ok(match value {

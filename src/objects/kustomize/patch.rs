@@ -51,6 +51,7 @@ pub(super) fn apply(
             }
             None => {
                 for patch in &patches {
+                    source.pass(resources.0.len())?;
                     let at = resources
                         .find(&patch.id())
                         .map_err(|problem| problem.at(&patch.origin))?;
@@ -86,6 +87,7 @@ pub(super) fn apply_strategic(
         _ => return Err(Problem::refused("this is no strategic merge patch").at(&origin)),
     };
     for patch in &patches {
+        source.pass(resources.0.len())?;
         let at = resources
             .find(&patch.id())
             .map_err(|problem| problem.at(&patch.origin))?;
@@ -240,6 +242,10 @@ fn merge_into(
         .map_err(|problem| problem.at(&origin))
 }
 
+fn patch_size(patch: &Resource) -> usize {
+    patch.fields.iter().map(|(_, value)| value.size()).sum()
+}
+
 /// Merges a patch into one resource, which is taken away where the patch deletes it.
 fn merge_one(
     resources: &mut Resources,
@@ -250,7 +256,13 @@ fn merge_one(
 ) -> Result<(), Problem> {
     let resource = &mut resources.0[at];
     let id = resource.id();
-    source.work(Node::Map(resource.fields.clone()).size())?;
+    let object = Node::Map(std::mem::take(&mut resource.fields));
+    let cost = object.merge_cost(patch_size(patch));
+    let Node::Map(fields) = object else {
+        return Ok(());
+    };
+    resource.fields = fields;
+    source.work(cost)?;
     if options.allow_name_change || options.allow_kind_change {
         resource.remember_id();
     }
@@ -294,7 +306,6 @@ fn apply_json(
         if remembers {
             resource.remember_id();
         }
-        source.work(Node::Map(resource.fields.clone()).size())?;
         // kustomize's own notes make the annotations a mapping that patches can add to.
         if resource.has_notes()
             && let Some(metadata) = resource.fields.map("metadata")

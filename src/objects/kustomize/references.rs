@@ -6,6 +6,7 @@ use super::{
     problem::Problem,
     reference_table::{REFERENCES, Reference},
     resource::{ObjectId, Resource, Resources, sure_text},
+    source::Source,
 };
 use std::collections::{HashMap, HashSet};
 
@@ -22,11 +23,13 @@ struct Target {
 /// Resources that may have another name now, by the names that they had.
 struct Targets {
     all: Vec<Target>,
+    /// The most resources that had one name.
+    largest: usize,
     by_former: HashMap<String, Vec<usize>>,
 }
 
 /// Updates the names in all resources.
-pub(super) fn update(resources: &mut Resources) -> Result<(), Problem> {
+pub(super) fn update(resources: &mut Resources, source: &Source<'_>) -> Result<(), Problem> {
     let targets = Targets::of(resources);
     for resource in &mut resources.0 {
         let original = resource.original_id();
@@ -44,6 +47,7 @@ pub(super) fn update(resources: &mut Resources) -> Result<(), Problem> {
                 create: false,
             };
             spec.edit(resource, Made::Nothing, &mut |node| {
+                source.work(targets.largest)?;
                 targets.update(node, &referrer, reference)
             })
             .map_err(|problem| problem.of(&referrer.id).at(&origin))?;
@@ -114,7 +118,12 @@ impl Targets {
                 suffixes: resource.suffixes.clone(),
             });
         }
-        Self { all, by_former }
+        let largest = by_former.values().map(Vec::len).max().unwrap_or(0);
+        Self {
+            all,
+            largest,
+            by_former,
+        }
     }
 
     fn update(

@@ -13,6 +13,9 @@ use regex::Regex;
 /// The field that is meant where none is named.
 const USUAL_FIELD: &str = "metadata.name";
 
+/// Steps of a path.
+const LONGEST_PATH: usize = 50;
+
 /// Integers that a JSON patch may have written with an exponent.
 const LARGE: i64 = 1_000_000;
 
@@ -152,6 +155,7 @@ fn apply_to(
         for path in paths {
             set(&mut root, path, value, &options).map_err(|problem| problem.of(&id))?;
         }
+        root.check_depth(0)?;
         if let Node::Map(fields) = root {
             resource.fields = fields;
         }
@@ -254,6 +258,9 @@ fn parts(path: &str) -> Result<Vec<String>, Problem> {
             )));
         }
         parts.push(part);
+    }
+    if parts.len() > LONGEST_PATH {
+        return Err(Problem::unsupported("a path is too long"));
     }
     Ok(parts)
 }

@@ -328,12 +328,6 @@ pub(super) fn sure_text(text: &str) -> Result<Node, Problem> {
 pub(super) struct Resources(pub Vec<Resource>);
 
 impl Resources {
-    /// Adds resources.
-    pub(super) fn append(&mut self, more: Vec<Resource>) -> Result<(), Problem> {
-        self.0.extend(more);
-        self.check_unique("is already there")
-    }
-
     /// Checks that no two resources have one identity.
     pub(super) fn check_unique(&self, what: &str) -> Result<(), Problem> {
         let mut seen = HashMap::with_capacity(self.0.len());

@@ -39,8 +39,14 @@ const MOST_FOLDERS: usize = 5_000;
 /// Nodes of YAML that one build reads and copies: some 60 MB of manifests.
 const MOST_NODES: usize = 2_000_000;
 
-/// Nodes that patches may look at.
-const MOST_WORK: usize = 50_000_000;
+/// Nodes that transformers may look at, and comparisons that they may make.
+const MOST_WORK: usize = 200_000_000;
+
+/// The cost of looking at one resource, in nodes.
+const RESOURCE: usize = 20;
+
+/// Kustomizations that lead to each other.
+pub(super) const DEEPEST_BASE: usize = 50;
 
 /// The files of one build, with what may still be spent.
 pub(super) struct Source<'f> {
@@ -98,6 +104,12 @@ impl<'f> Source<'f> {
     /// Counts nodes that are kept.
     pub(super) fn keep(&self, nodes: usize) -> Result<(), Problem> {
         spend(&self.nodes, nodes, "objects")
+    }
+
+    /// Counts one look at all resources and what is in them.
+    pub(super) fn pass(&self, resources: usize) -> Result<(), Problem> {
+        let nodes = MOST_NODES - self.nodes.get();
+        self.work(nodes + resources * RESOURCE)
     }
 
     /// Counts nodes that are looked at.
