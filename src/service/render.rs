@@ -69,7 +69,11 @@ pub fn render(query: &RenderQuery) -> Result<RenderAnswer, Failure> {
     };
     let declarations = rendered.left_out.iter();
     let mut warnings = rendered.warnings.clone();
-    if rendered.how != RenderMethod::Plain {
+    let by_program = !matches!(
+        rendered.how,
+        RenderMethod::Plain | RenderMethod::KustomizeInProcess
+    );
+    if by_program {
         warnings.extend(sandbox_warning(&query.programs));
     }
     Ok(RenderAnswer {

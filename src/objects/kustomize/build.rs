@@ -3,8 +3,8 @@
 use super::{
     generate, kustomization,
     kustomization::Kustomization,
-    node::{self, Node},
-    order, patch,
+    node::{Fields, Node},
+    order, parse, patch,
     problem::{Handover, Problem},
     references, replace,
     resource::{Resource, Resources},
@@ -204,7 +204,7 @@ fn read_file(source: &Source<'_>, file: &str, bytes: Vec<u8>) -> Result<Vec<Reso
     } else {
         text
     };
-    let documents = node::read(&text).map_err(|(line, problem)| problem.at(&at(line)))?;
+    let documents = parse::read(&text).map_err(|(line, problem)| problem.at(&at(line)))?;
     let mut resources = Vec::with_capacity(documents.len());
     let mut later = Vec::new();
     for (line, document) in documents {
@@ -241,7 +241,7 @@ fn read_file(source: &Source<'_>, file: &str, bytes: Vec<u8>) -> Result<Vec<Reso
     Ok(resources)
 }
 
-fn resource(fields: node::Fields, origin: ObjectOrigin) -> Result<Resource, Problem> {
+fn resource(fields: Fields, origin: ObjectOrigin) -> Result<Resource, Problem> {
     let resource = Resource::new(fields, origin);
     if resource.kind().ends_with("List") {
         return Err(Problem::unsupported("a list is not read in the process").at(&resource.origin));

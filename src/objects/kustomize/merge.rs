@@ -302,7 +302,7 @@ fn merge_elements(
         if valid_keys.iter().zip(&valid_values).any(lacks) {
             return Err(Problem::unsupported("an element of a list loses its key"));
         }
-        if scalars && !super::node::is_sure_text(merged.compared()) {
+        if scalars && !super::scalar::is_sure_text(merged.compared()) {
             return Err(Problem::unsupported("a list holds values that are no text"));
         }
         if let Some(at) = in_base {

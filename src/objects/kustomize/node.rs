@@ -4,18 +4,15 @@
 //! that is written differs from a value left out. So the text of every scalar is kept until the
 //! object is finished.
 
-use super::problem::Problem;
-use crate::{
-    core::yaml::{self, NodeKind, NodeStyle},
-    objects::manifest::{is_plain_text, resolve_plain},
+use super::{
+    problem::Problem,
+    scalar::{ScalarKind, is_short_float},
 };
+use crate::objects::manifest::resolve_plain;
 use serde_json::{Map, Value};
 
-/// Nodes that aliases may add to one text.
-const MOST_REPEATED: usize = 200_000;
-
-/// The bound on nesting, aliases included.
-const DEEPEST: usize = 200;
+/// The bound on nesting.
+const DEEPEST: usize = 250;
 
 /// Integers beyond this lose digits where a JSON patch is applied.
 const LARGEST: i64 = 1 << 53;
@@ -35,14 +32,6 @@ pub(super) enum Node {
 pub(super) struct Scalar {
     pub text: String,
     pub kind: ScalarKind,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum ScalarKind {
-    Text,
-    Integer,
-    Float,
-    Boolean,
 }
 
 /// The fields of a mapping, in the order of the text; no name is there twice.
@@ -156,7 +145,7 @@ impl Node {
 
     /// Checks that it can be walked without too deep a stack.
     pub(super) fn check_depth(&self, above: usize) -> Result<(), Problem> {
-        if self.depth() + above > DEEPEST + 50 {
+        if self.depth() + above > DEEPEST {
             return Err(Problem::unsupported("the object nests too deep"));
         }
         Ok(())
@@ -327,204 +316,4 @@ impl Fields {
         }
         node.as_map_mut()
     }
-}
-
-/// Reads the documents of a text, each with its line; none of those that are empty.
-///
-/// # Errors
-/// What another reader might read differently is left to the kustomize program.
-pub(super) fn read(text: &str) -> Result<Vec<(u32, Node)>, (u32, Problem)> {
-    let at = |line: u32| move |why: &str| (line, Problem::unsupported(why));
-    if let Some(line) = text.lines().zip(1u32..).find_map(|(line, number)| {
-        let odd = line.starts_with("...")
-            || line.starts_with('%')
-            || line.contains(['\r', '\u{85}', '\u{2028}', '\u{2029}', '\u{feff}']);
-        odd.then_some(number)
-    }) {
-        return Err(at(line)(
-            "a line here is read differently by different readers",
-        ));
-    }
-    let mut separators = text
-        .lines()
-        .zip(1u32..)
-        .filter(|(line, _)| line.starts_with("---"));
-    let mut last = None;
-    for (line, number) in &mut separators {
-        let rest = line[3..].trim();
-        if !rest.is_empty() && !rest.starts_with('#') {
-            return Err(at(number)("a document begins on the line of its separator"));
-        }
-        if last.is_some_and(|last| last + 1 == number) {
-            return Err(at(number)("two separators of documents follow each other"));
-        }
-        last = Some(number);
-    }
-    let stream =
-        yaml::parse(text).map_err(|error| (error.line, Problem::refused(error.message.clone())))?;
-    for comment in stream.comments() {
-        let text = stream.comment_text(comment);
-        if text.contains('{') && text.contains('$') {
-            return Err(at(comment.line())("the comment may be a setter"));
-        }
-    }
-    let mut reader = Reader {
-        left: MOST_REPEATED,
-    };
-    let mut documents = Vec::new();
-    for root in stream.documents().flatten() {
-        let node = reader.node(root, 0, false)?;
-        if !node.is_null() {
-            documents.push((root.line(), node));
-        }
-    }
-    Ok(documents)
-}
-
-struct Reader {
-    /// Nodes that aliases may still add.
-    left: usize,
-}
-
-impl Reader {
-    fn node(
-        &mut self,
-        node: yaml::Node<'_>,
-        depth: usize,
-        repeated: bool,
-    ) -> Result<Node, (u32, Problem)> {
-        if repeated {
-            self.left = self.left.saturating_sub(1);
-        }
-        if depth > DEEPEST || self.left == 0 {
-            return Err((
-                node.line(),
-                Problem::unsupported("aliases repeat too much here"),
-            ));
-        }
-        if let Some(target) = node.target() {
-            return self.node(target, depth + 1, true);
-        }
-        let refuse = |why: &str| (node.line(), Problem::unsupported(why));
-        match node.kind() {
-            NodeKind::Alias => Err(refuse("the alias stands for nothing")),
-            NodeKind::Scalar(_) if node.tag().is_some() => {
-                Err(refuse("a value here is written with a tag"))
-            }
-            NodeKind::Scalar(NodeStyle::Plain) => {
-                plain(node.value().unwrap_or_default()).map_err(|problem| (node.line(), problem))
-            }
-            NodeKind::Scalar(_) => Ok(Node::text(node.value().unwrap_or_default())),
-            NodeKind::Sequence { .. } => node
-                .items()
-                .map(|item| self.node(item, depth + 1, repeated))
-                .collect::<Result<_, _>>()
-                .map(Node::List),
-            NodeKind::Mapping { flow } => {
-                let mut fields = Fields::default();
-                let mut seen = std::collections::HashSet::new();
-                for (key, value) in node.entries() {
-                    let name = name(key).ok_or_else(|| {
-                        (
-                            key.line(),
-                            Problem::unsupported("a key here is not simple text"),
-                        )
-                    })?;
-                    if !seen.insert(name) {
-                        return Err((
-                            key.line(),
-                            Problem::refused(format!("the key {name:?} is written twice")),
-                        ));
-                    }
-                    let value = self.node(value, depth + 1, repeated)?;
-                    if flow && value == (Node::Null { written: false }) {
-                        return Err((
-                            key.line(),
-                            Problem::unsupported("a value left out in braces becomes text"),
-                        ));
-                    }
-                    fields.push(name.to_owned(), value);
-                }
-                Ok(Node::Map(fields))
-            }
-        }
-    }
-}
-
-/// Returns the name of a field, where all readers agree on it.
-fn name(key: yaml::Node<'_>) -> Option<&str> {
-    let text = key.value()?;
-    let is_sure = match key.style()? {
-        NodeStyle::Plain => {
-            text != "<<"
-                && !text.is_empty()
-                && matches!(plain(text), Ok(ref node) if node.as_string().is_some())
-        }
-        _ => true,
-    };
-    (is_sure && key.tag().is_none()).then_some(text)
-}
-
-/// Resolves a plain scalar as YAML 1.2 with Go's numbers; what is read differently elsewhere is
-/// refused.
-fn plain(text: &str) -> Result<Node, Problem> {
-    let kind = match text {
-        "" => return Ok(Node::Null { written: false }),
-        "~" | "null" | "Null" | "NULL" => return Ok(Node::Null { written: true }),
-        "true" | "True" | "TRUE" | "false" | "False" | "FALSE" => ScalarKind::Boolean,
-        "<<" => return Err(Problem::unsupported("a merge key is used as a value")),
-        _ if !text.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '.' | '+' | '-')) => {
-            ScalarKind::Text
-        }
-        _ if is_short_integer(text) => ScalarKind::Integer,
-        _ if is_short_float(text) => ScalarKind::Float,
-        _ if !is_plain_text(text) || is_date(text) || text.starts_with("0o") => {
-            return Err(Problem::unsupported(format!(
-                "{text:?} is read differently by different readers; put it in quotes"
-            )));
-        }
-        _ => ScalarKind::Text,
-    };
-    Ok(Node::Scalar(Scalar {
-        text: text.to_owned(),
-        kind,
-    }))
-}
-
-/// Matches decimal integers without sign games, and octal ones as file modes are written.
-fn is_short_integer(text: &str) -> bool {
-    let digits = text.strip_prefix('-').unwrap_or(text);
-    let all = |digits: &str, last: u8| {
-        !digits.is_empty() && digits.bytes().all(|digit| (b'0'..=last).contains(&digit))
-    };
-    match digits.as_bytes() {
-        [b'0'] => text == "0",
-        [b'0', ..] => text.len() <= 6 && !text.starts_with('-') && all(digits, b'7'),
-        _ => digits.len() <= 15 && all(digits, b'9'),
-    }
-}
-
-/// Matches decimal fractions of at most fifteen digits.
-fn is_short_float(text: &str) -> bool {
-    let digits = text.strip_prefix('-').unwrap_or(text);
-    let Some((whole, fraction)) = digits.split_once('.') else {
-        return false;
-    };
-    let all = |digits: &str| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
-    all(whole)
-        && all(fraction)
-        && digits.len() <= 16
-        && (whole == "0" || !whole.starts_with('0'))
-        && digits.bytes().any(|digit| (b'1'..=b'9').contains(&digit))
-}
-
-/// Matches what begins as a date does.
-fn is_date(text: &str) -> bool {
-    let bytes = text.as_bytes();
-    bytes.len() > 6 && bytes[..4].iter().all(u8::is_ascii_digit) && bytes[4] == b'-'
-}
-
-/// Returns whether a text that kustomize writes without quotes is read back as the same text.
-pub(super) fn is_sure_text(text: &str) -> bool {
-    is_plain_text(text) && matches!(plain(text), Ok(ref node) if node.as_string().is_some())
 }

@@ -4,7 +4,8 @@ use super::{
     json_patch::JsonPatch,
     kustomization::{Patch, PatchOptions, Selector},
     merge,
-    node::{self, Node},
+    node::Node,
+    parse,
     problem::Problem,
     resource::{Resource, Resources},
     select::Selection,
@@ -144,7 +145,8 @@ fn text_of(
 /// Reads a patch: a list is a JSON patch, everything else a strategic merge patch.
 fn read(source: &Source<'_>, text: &str, origin: &ObjectOrigin) -> Result<Change, Problem> {
     let text = &text.replace("\r\n", "\n");
-    let documents = node::read(text).map_err(|(line, problem)| problem.at(&below(origin, line)))?;
+    let documents =
+        parse::read(text).map_err(|(line, problem)| problem.at(&below(origin, line)))?;
     if let [(_, Node::List(_))] = documents.as_slice() {
         return JsonPatch::read(text).map(Change::Json);
     }

@@ -2,9 +2,10 @@
 
 use super::{
     kustomization::{FieldOptions, ReplacementEntry, ReplacementSource, ReplacementTarget},
-    node::{Fields, Node, ScalarKind, is_sure_text},
+    node::{Fields, Node},
     problem::Problem,
     resource::{ObjectId, Resource, Resources},
+    scalar::{ScalarKind, is_sure_text},
     select::Selection,
     source::Source,
 };

@@ -314,7 +314,7 @@ pub(super) fn split_api_version(text: &str) -> (&str, &str) {
 
 /// Returns a node of a text that kustomize writes without quotes.
 pub(super) fn sure_text(text: &str) -> Result<Node, Problem> {
-    if super::node::is_sure_text(text) {
+    if super::scalar::is_sure_text(text) {
         Ok(Node::text(text))
     } else {
         Err(Problem::unsupported(format!(
