@@ -48,6 +48,16 @@ fn build_root(source: &Source<'_>, folder: &str) -> Result<Vec<Resource>, Proble
         resource
             .settle_texts("annotations")
             .map_err(|problem| problem.at(&origin))?;
+        let is_printable = resource
+            .fields
+            .iter()
+            .all(|(_, value)| value.is_printable());
+        if !is_printable {
+            return Err(Problem::unsupported(
+                "a text holds control characters, which printing may change",
+            )
+            .at(&origin));
+        }
     }
     Ok(resources.0)
 }

@@ -37,6 +37,12 @@ enum Kind {
 impl JsonPatch {
     /// Reads a patch: YAML or JSON, a list of operations.
     pub(super) fn read(text: &str) -> Result<Self, Problem> {
+        if text.starts_with('[') {
+            // Then kustomize takes it for JSON.
+            let value = serde_json::from_str(text)
+                .map_err(|error| Problem::refused(format!("a JSON patch is no JSON: {error}")))?;
+            return Self::of(value);
+        }
         let stream = printed_yaml(text);
         if let Some(problem) = stream.problems.first().or(stream.duplicates.first()) {
             return Err(Problem::refused(&problem.message));
@@ -45,7 +51,11 @@ impl JsonPatch {
         let (Some(document), true) = (documents.pop(), documents.is_empty()) else {
             return Err(Problem::unsupported("a JSON patch is one document"));
         };
-        let Value::Array(operations) = document.value else {
+        Self::of(document.value)
+    }
+
+    fn of(value: Value) -> Result<Self, Problem> {
+        let Value::Array(operations) = value else {
             return Err(Problem::unsupported("a JSON patch is a list"));
         };
         if operations.is_empty() || operations.len() > MOST_OPERATIONS {

@@ -129,6 +129,18 @@ impl Node {
         }
     }
 
+    /// Returns whether all texts in it pass through kustomize's writers and readers unchanged.
+    pub(super) fn is_printable(&self) -> bool {
+        match self {
+            Self::Null { .. } => true,
+            Self::Scalar(scalar) => is_printable(&scalar.text),
+            Self::List(items) => items.iter().all(Node::is_printable),
+            Self::Map(fields) => fields
+                .iter()
+                .all(|(name, value)| is_printable(name) && value.is_printable()),
+        }
+    }
+
     /// Returns how deep it nests.
     pub(super) fn depth(&self) -> usize {
         1 + match self {
@@ -228,6 +240,16 @@ impl Node {
             }
         }
     }
+}
+
+/// Returns whether a text holds no control characters and no uncommon ends of lines.
+fn is_printable(text: &str) -> bool {
+    text.is_ascii() && !text.contains(|c: char| c.is_ascii_control() && !"\t\n\r".contains(c))
+        || !text.contains(|c: char| match c {
+            '\t' | '\n' | '\r' => false,
+            '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}' => true,
+            c => c.is_control(),
+        })
 }
 
 impl Scalar {

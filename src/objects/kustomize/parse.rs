@@ -20,7 +20,10 @@ const DEEPEST: usize = 200;
 pub(super) fn read(text: &str) -> Result<Vec<(u32, Node)>, (u32, Problem)> {
     let at = |line: u32| move |why: &str| (line, Problem::unsupported(why));
     if let Some(line) = text.lines().zip(1u32..).find_map(|(line, number)| {
+        // Halves of characters, as JSON escapes them, are no YAML to Go.
         let odd = line.starts_with("...")
+            || line.contains("\\ud")
+            || line.contains("\\uD")
             || line.starts_with('%')
             || line.contains(['\r', '\u{85}', '\u{2028}', '\u{2029}', '\u{feff}']);
         odd.then_some(number)
@@ -104,6 +107,19 @@ impl Reader {
                         kind,
                     })),
                 }
+            }
+            NodeKind::Scalar(NodeStyle::Folded | NodeStyle::Literal)
+                if node.value().is_some_and(|text| text.starts_with('\t')) =>
+            {
+                Err(refuse("a block of text begins with a tab"))
+            }
+            NodeKind::Scalar(NodeStyle::Folded) => {
+                let text = node.value().unwrap_or_default();
+                // The writer of kustomize adds lines to some.
+                if text.strip_suffix('\n').unwrap_or(text).contains('\n') {
+                    return Err(refuse("a folded text has more than one paragraph"));
+                }
+                Ok(Node::text(text))
             }
             NodeKind::Scalar(_) => Ok(Node::text(node.value().unwrap_or_default())),
             NodeKind::Sequence { .. } => node

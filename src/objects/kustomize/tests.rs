@@ -80,7 +80,7 @@ fn transformers_change_what_they_name() {
         ),
         ("commonAnnotations: {a: b}\n", "  annotations:\n    a: b\n"),
         (
-            "patches: [{target: {kind: Deploy.*}, patch: '[{op: replace, path: /spec/replicas, value: 9}]'}]\n",
+            "patches: [{target: {kind: Deploy.*}, patch: '- {op: replace, path: /spec/replicas, value: 9}'}]\n",
             "  replicas: 9\n",
         ),
         (
@@ -305,4 +305,51 @@ fn objects_come_in_order_with_their_places() {
             "Widget y/a.yaml:1",
         ]
     );
+}
+
+#[test]
+fn overlay_text_that_printing_changes_is_left() {
+    for text in [
+        "\"a\\x7fb\"",
+        "\"a\\u2028b\"",
+        "\"a\\ab\"",
+        ">\n    one\n\n    two\n",
+        ">+\n    one\n\n",
+    ] {
+        let resource =
+            format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: a}}\ndata:\n  a: {text}\n");
+        let files = [
+            ("x/kustomization.yaml", "resources: [a.yaml]\n"),
+            ("x/a.yaml", resource.as_str()),
+        ];
+        let handover = built(&files, "x").unwrap_err();
+        assert_eq!(handover.kind, HandoverKind::Unsupported, "{text}");
+    }
+}
+
+#[test]
+fn json_patch_in_brackets_is_json() {
+    let patch = |text: &str| {
+        one(&format!(
+            "resources: [web.yaml]\npatches:\n- target: {{kind: Deployment}}\n  patch: '{text}'\n"
+        ))
+    };
+    assert!(patch("[{\"op\": \"remove\", \"path\": \"/spec/replicas\"}]").is_ok());
+    let handover = patch("[{op: remove, path: /spec/replicas}]").unwrap_err();
+    assert_eq!(handover.kind, HandoverKind::Refused);
+}
+
+#[test]
+fn overlay_deep_nesting_is_walked() {
+    let deep = "{a: ".repeat(180) + "1" + &"}".repeat(180);
+    let object =
+        format!("apiVersion: example.com/v1\nkind: Widget\nmetadata: {{name: a}}\nspec: {deep}\n");
+    let files = [
+        (
+            "x/kustomization.yaml",
+            "namespace: a\nimages: [{name: a, newTag: b}]\nresources: [a.yaml]\npatches: [{path: a.yaml}]\n",
+        ),
+        ("x/a.yaml", object.as_str()),
+    ];
+    assert!(built(&files, "x").is_ok());
 }
