@@ -236,7 +236,7 @@ fn overlay_expansion_is_bounded() {
     ));
     for level in 1..20 {
         let below = level - 1;
-        for (side, prefix) in [("a", "x"), ("b", "y")] {
+        for (side, prefix) in [("a", "left-"), ("b", "right-")] {
             files.push((
                 format!("l{level}{side}/kustomization.yaml"),
                 format!("namePrefix: {prefix}\nresources: [../l{below}]\n"),
