@@ -20,10 +20,10 @@ pub enum KustomizeMode {
 /// # Errors
 /// Two programs are named.
 pub(super) fn mode(
-    kustomize: Option<String>,
+    kustomize: Option<&str>,
     program: Option<PathBuf>,
 ) -> Result<(KustomizeMode, Option<PathBuf>), String> {
-    let mode = match kustomize.as_deref() {
+    let mode = match kustomize {
         None | Some("auto") => KustomizeMode::Auto,
         Some("program") => KustomizeMode::Program,
         Some("compare") => KustomizeMode::Compare,
@@ -45,7 +45,7 @@ mod tests {
     #[test]
     fn kustomize_path_is_a_program_for_all() {
         let path = || Some(PathBuf::from("/opt/kustomize"));
-        let read = |text: &str, program| mode(Some(text.to_owned()), program);
+        let read = |text, program| mode(Some(text), program);
         assert_eq!(mode(None, None), Ok((KustomizeMode::Auto, None)));
         assert_eq!(mode(None, path()), Ok((KustomizeMode::Auto, path())));
         assert_eq!(

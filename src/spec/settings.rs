@@ -477,7 +477,7 @@ fn renderer(at: &mut SpecReader<'_>, raw: raw::RawRender) -> Option<RenderSettin
             "kustomize and helm can reach the network and read every file that tagboat can",
         );
     }
-    let mode = super::render_kustomize::mode(raw.kustomize, raw.kustomize_program);
+    let mode = super::render_kustomize::mode(raw.kustomize.as_deref(), raw.kustomize_program);
     let (kustomize_mode, program) = at.check("/render/kustomize", mode)?;
     Some(RenderSettings {
         kustomize: program.unwrap_or(usual.kustomize),

@@ -78,6 +78,7 @@ mod reconcile_tenants;
 #[cfg(feature = "demo")]
 mod render;
 mod render_cases;
+mod render_in_process;
 #[cfg(feature = "demo")]
 mod render_kept;
 mod render_real;

@@ -347,7 +347,7 @@ impl Kustomization {
 impl Places {
     fn of(file: Arc<str>, text: &str) -> Result<Self, Problem> {
         let mut lines = HashMap::new();
-        let stream = yaml::parse(text).map_err(|error| Problem::refused(error.message.clone()))?;
+        let stream = yaml::parse(text).map_err(|error| Problem::refused(error.message))?;
         for root in stream.documents().flatten() {
             for (name, value) in root.entries() {
                 let value = value.target().unwrap_or(value);

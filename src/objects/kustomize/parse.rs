@@ -48,7 +48,7 @@ pub(super) fn read(text: &str) -> Result<Vec<(u32, Node)>, (u32, Problem)> {
         last = Some(number);
     }
     let stream =
-        yaml::parse(text).map_err(|error| (error.line, Problem::refused(error.message.clone())))?;
+        yaml::parse(text).map_err(|error| (error.line, Problem::refused(error.message)))?;
     for comment in stream.comments() {
         let text = stream.comment_text(comment);
         if text.contains('{') && text.contains('$') {
