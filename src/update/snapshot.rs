@@ -211,7 +211,7 @@ pub fn read(
     let declaring = DeclarationFiles {
         folder: scope.folder.as_deref(),
     };
-    let (first, _) = index(
+    let (first, first_how) = index(
         mirror,
         commit,
         &store.join("declared.index"),
@@ -219,12 +219,16 @@ pub fn read(
         memory.declaring.take(),
         &mut warnings,
     )?;
-    let declares = first.records().filter(|record| record.class == DECLARES);
-    let sources: Vec<_> = declares
-        .map(|record| (record.path.to_owned(), record.blob))
-        .collect();
-    let (declared, needles, known) = match memory.last.take() {
-        Some(last) if memory.sources == sources => (last.declared, last.needles, Some(last.files)),
+    let last = memory.last.take();
+    let is_same = last.is_some() && first_how.is_unchanged();
+    let sources = match is_same {
+        true => std::mem::take(&mut memory.sources),
+        false => declaring_files(&first),
+    };
+    let (declared, needles, known) = match last {
+        Some(last) if is_same || memory.sources == sources => {
+            (last.declared, last.needles, Some(last.files))
+        }
         last => (
             Arc::new(declarations(
                 &mirror.at(commit)?,
@@ -259,16 +263,21 @@ pub fn read(
         memory.watching.take(),
         &mut warnings,
     )?;
-    // In a rebuilt index a blob may have another class, in which other references count.
-    let known = known
-        .filter(|_| !matches!(how, IndexOrigin::Built(..)))
-        .map(Arc::unwrap_or_clone)
-        .unwrap_or_default();
-    let files = files(&second, known, &mut warnings);
+    let files = match known {
+        Some(known) if is_same && how.is_unchanged() => known,
+        known => {
+            // In a rebuilt index a blob may have another class, in which other references count.
+            let known = known
+                .filter(|_| !matches!(how, IndexOrigin::Built(..)))
+                .map(Arc::unwrap_or_clone)
+                .unwrap_or_default();
+            Arc::new(files(&second, known, &mut warnings))
+        }
+    };
     let world = RepoSnapshot {
         commit,
         declared,
-        files: Arc::new(files),
+        files,
         needles,
     };
     *memory = SnapshotCache {
@@ -278,6 +287,14 @@ pub fn read(
         last: Some(world.clone()),
     };
     Ok((world, warnings))
+}
+
+/// Returns the files that declare something, with their blobs.
+fn declaring_files(index: &Index) -> Vec<(String, ObjectId)> {
+    let declares = index.records().filter(|record| record.class == DECLARES);
+    declares
+        .map(|record| (record.path.to_owned(), record.blob))
+        .collect()
 }
 
 /// Returns the files of an index.

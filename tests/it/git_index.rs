@@ -164,6 +164,30 @@ fn index_moved_folder_is_not_read_again() {
 }
 
 #[test]
+fn index_is_kept_where_no_record_can_change() {
+    let sandbox = Sandbox::new(&[("a.yaml", "image: a\n"), ("README.md", "one\n")]);
+    let mirror = sandbox.mirror("m");
+    let head = mirror.fetch().unwrap().commit;
+    let (file, lines) = (sandbox.dir.path().join("index"), Lines::default());
+    let first = Index::open(&mirror, head, &file, &lines).unwrap().index;
+    let saved = fs::read(&file).unwrap();
+    sandbox.person(&[("README.md", "two\n")], "docs");
+    let commit = mirror.fetch().unwrap().commit;
+    let followed = first.follow(&mirror, commit, &file, &lines).unwrap();
+    assert_eq!(followed.how, IndexOrigin::Untouched);
+    assert_eq!(followed.index.commit(), commit);
+    assert_eq!(fs::read(&file).unwrap(), saved);
+    // Another process begins with the older file.
+    let opened = Index::open(&mirror, commit, &file, &lines).unwrap();
+    assert_eq!(opened.how, IndexOrigin::Untouched);
+    assert_eq!(opened.index, followed.index);
+    sandbox.person(&[("a.yaml", "image: b\n")], "change");
+    let commit = mirror.fetch().unwrap().commit;
+    let changed = opened.index.follow(&mirror, commit, &file, &lines).unwrap();
+    assert_eq!(changed.how, IndexOrigin::Updated(1));
+}
+
+#[test]
 fn index_damaged_file_is_rebuilt_with_warning() {
     let sandbox = Sandbox::new(&[("a.yaml", "image: a\n")]);
     let mirror = sandbox.mirror("m");

@@ -63,10 +63,19 @@ pub struct Indexed {
 pub enum IndexOrigin {
     /// None: no blob was read.
     Same,
+    /// None: no path that changed has a record, or may have one.
+    Untouched,
     /// The number of blobs read, of the changed paths.
     Updated(usize),
     /// The number of blobs read, of all paths; with the reason if an index existed.
     Built(usize, Option<String>),
+}
+
+impl IndexOrigin {
+    /// Returns whether all records are those of the index before.
+    pub fn is_unchanged(&self) -> bool {
+        matches!(self, Self::Same | Self::Untouched)
+    }
 }
 
 impl Index {
@@ -127,7 +136,8 @@ impl Index {
         let repo = mirror.local();
         let tree = tree_of(mirror.dir(), &repo, commit)?;
         if self.0.tree() == tree {
-            return Ok((Self(self.0.for_commit(commit)), IndexOrigin::Updated(0)));
+            let same = Self(self.0.for_commit(commit, tree));
+            return Ok((same, IndexOrigin::Untouched));
         }
         if !repo.has_object(self.0.tree()) {
             return Self::build(
@@ -146,6 +156,11 @@ impl Index {
             &mut differences,
         )?;
         drop(repo);
+        let may_have_record = |change: &TreeChange| extract.class(&change.path).is_some();
+        if !differences.iter().any(may_have_record) {
+            let same = Self(self.0.for_commit(commit, tree));
+            return Ok((same, IndexOrigin::Untouched));
+        }
         let (snapshot, read) = self.apply(mirror, (commit, tree), &differences, extract)?;
         Ok((Self(snapshot), IndexOrigin::Updated(read)))
     }
@@ -253,7 +268,8 @@ impl Index {
 
     fn saved(self, file: &Path, how: IndexOrigin) -> Indexed {
         let unsaved = match how {
-            IndexOrigin::Same => None,
+            // An older commit is as good a start for the next process.
+            IndexOrigin::Same | IndexOrigin::Untouched => None,
             _ => self
                 .save(file)
                 .err()

@@ -70,9 +70,10 @@ impl IndexFile {
         self.count += 1;
     }
 
-    /// The same records for another commit of the same tree.
-    pub(super) fn for_commit(mut self, commit: ObjectId) -> Self {
+    /// The same records for another commit and its tree.
+    pub(super) fn for_commit(mut self, commit: ObjectId, tree: ObjectId) -> Self {
         self.data[24..44].copy_from_slice(commit.as_bytes());
+        self.data[44..64].copy_from_slice(tree.as_bytes());
         self
     }
 
