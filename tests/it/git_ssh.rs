@@ -54,7 +54,7 @@ fn ssh_server_that_is_silent_is_given_up() {
         "{error}"
     );
     // A byte now and then does not help.
-    let drip = format!("{CAPABILITY} printf ffff; while :; do printf a; sleep 0.2; done");
+    let drip = format!("{CAPABILITY} printf fff0; while :; do printf a; sleep 0.2; done");
     let error = fetch(&drip, Duration::from_secs(1));
     assert!(
         error.contains("the server sends its references for longer than 2s"),

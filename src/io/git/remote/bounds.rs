@@ -118,4 +118,18 @@ impl ResponseBounds {
         };
         Err(io::Error::other(format!("{EXCEEDED} {exceeded}")))
     }
+
+    /// Returns the error about a server that was silent for [`ResponseBounds::longest_silence`].
+    pub(super) fn too_slow(&self) -> io::Error {
+        let longest = self.step
+            * match self.is_listing() {
+                true => LISTING_STEPS,
+                false => PACK_STEPS,
+            };
+        let what = match self.is_listing() && self.bytes > 0 {
+            true => "its references",
+            false => "nothing",
+        };
+        io::Error::other(format!("{EXCEEDED} {what} for longer than {longest:?}"))
+    }
 }

@@ -5,7 +5,7 @@
 
 use super::{
     GitTimeout, Remote,
-    bounds::{EXCEEDED, RequestStart, ResponseBounds},
+    bounds::{RequestStart, ResponseBounds},
 };
 use crate::{core::text::one_line_end, io::git::error::GitError};
 use gix::bstr::{BStr, BString, ByteSlice};
@@ -30,7 +30,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Bytes kept of what `ssh` says on its standard error.
+/// Bytes kept of the standard error of `ssh`.
 const COMPLAINT: u64 = 16 << 10;
 
 /// Characters shown of it.
@@ -40,7 +40,7 @@ const SHOWN: usize = 500;
 /// shared with later ones keeps it open.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// Parts of the line that says why a server lets nobody in.
+/// Texts of a refused login.
 const DENIALS: [&str; 2] = ["ermission denied", "Host key verification failed"];
 
 /// A connection that starts `ssh` for its handshake.
@@ -236,7 +236,7 @@ impl Read for SshReader {
         let read = self.output.read(buffer);
         drop(watched);
         match read {
-            Ok(0) | Err(_) => match self.process.failure(longest) {
+            Ok(0) | Err(_) => match self.process.failure(&lock(&self.current).bounds) {
                 Some(error) => Err(error),
                 None => read,
             },
@@ -260,7 +260,10 @@ impl Write for SshWriter {
         let watched = self.process.watch(longest);
         let written = self.input.write(bytes);
         drop(watched);
-        written.map_err(|error| self.process.failure(longest).unwrap_or(error))
+        written.map_err(|error| {
+            let failure = self.process.failure(&lock(&self.current).bounds);
+            failure.unwrap_or(error)
+        })
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -273,7 +276,7 @@ struct SshProcess {
     child: Mutex<Child>,
     watch: Mutex<Watch>,
     changed: Condvar,
-    /// What it says on its standard error.
+    /// Its standard error.
     complaint: Mutex<mpsc::Receiver<Vec<u8>>>,
 }
 
@@ -301,7 +304,7 @@ impl Drop for WatchedStep<'_> {
 }
 
 impl SshProcess {
-    fn watched(child: Child, mut errors: ChildStderr) -> io::Result<Arc<Self>> {
+    fn watched(child: Child, errors: ChildStderr) -> io::Result<Arc<Self>> {
         let (send, complaint) = mpsc::channel();
         let process = Arc::new(Self {
             child: Mutex::new(child),
@@ -309,6 +312,18 @@ impl SshProcess {
             changed: Condvar::new(),
             complaint: Mutex::new(complaint),
         });
+        let threads = process.start_threads(errors, send);
+        if threads.is_err() {
+            process.end();
+        }
+        threads.map(|()| process)
+    }
+
+    fn start_threads(
+        self: &Arc<Self>,
+        mut errors: ChildStderr,
+        send: mpsc::Sender<Vec<u8>>,
+    ) -> io::Result<()> {
         let named = |name: &str| thread::Builder::new().name(name.to_owned());
         named("ssh errors").spawn(move || {
             let mut text = Vec::new();
@@ -317,9 +332,9 @@ impl SshProcess {
             // A program that finds its standard error closed would end.
             let _ = io::copy(&mut errors, &mut io::sink());
         })?;
-        let watcher = Arc::clone(&process);
+        let watcher = Arc::clone(self);
         named("ssh watch").spawn(move || watcher.kill_in_time())?;
-        Ok(process)
+        Ok(())
     }
 
     fn watch(&self, longest: Duration) -> WatchedStep<'_> {
@@ -355,10 +370,9 @@ impl SshProcess {
     }
 
     /// Returns why the connection has ended, if it should not have.
-    fn failure(&self, longest: Duration) -> Option<io::Error> {
+    fn failure(&self, bounds: &ResponseBounds) -> Option<io::Error> {
         if *lock(&self.watch) == Watch::Expired {
-            let text = format!("{EXCEEDED} nothing for longer than {longest:?}");
-            return Some(io::Error::other(text));
+            return Some(bounds.too_slow());
         }
         let said = lock(&self.complaint).recv_timeout(LAST_WORDS).ok()?;
         let said = String::from_utf8_lossy(&said);
@@ -381,16 +395,13 @@ impl SshProcess {
     }
 
     /// Kills the process and what it has started, such as a `ProxyCommand`: both hold the pipes.
+    ///
+    /// The process is waited for in [`SshProcess::end`] alone: until then its id is its own.
     fn kill(&self) {
-        let mut child = lock(&self.child);
-        // The id of a process that was waited for may be another one's by now.
-        if let Ok(None) = child.try_wait()
-            && let Ok(id) = i32::try_from(child.id())
-            && let Some(group) = Pid::from_raw(id)
-        {
+        let id = lock(&self.child).id();
+        if let Some(group) = i32::try_from(id).ok().and_then(Pid::from_raw) {
             let _ = kill_process_group(group, Signal::KILL);
         }
-        let _ = child.kill();
     }
 }
 
