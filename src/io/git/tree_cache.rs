@@ -21,6 +21,10 @@ use std::{
 /// Bytes of decoded trees that are kept: a tree of 10,000 entries takes 0.8 MB.
 const KEPT: usize = 4 << 20;
 
+/// Bytes of the largest tree that is kept alone, in the place of all others: more than a commit
+/// may have entries.
+const LARGEST: usize = 64 << 20;
+
 /// A tree whose entries are found by name.
 #[derive(Debug)]
 struct DecodedTree {
@@ -134,11 +138,14 @@ impl TreeCache {
 impl KeptTrees {
     fn keep(&mut self, id: ObjectId, tree: &Arc<DecodedTree>) {
         let bytes = tree.bytes();
+        if bytes > LARGEST {
+            return;
+        }
         if self.bytes + bytes > KEPT {
             // Trees of the newest revision come back at once; those of older ones do not.
             *self = Self::default();
         }
-        if bytes <= KEPT && self.by_id.insert(id, Arc::clone(tree)).is_none() {
+        if self.by_id.insert(id, Arc::clone(tree)).is_none() {
             self.bytes += bytes;
         }
     }
