@@ -72,7 +72,7 @@ fn rendering_of_plain_manifests_is_not_kept() {
 }
 
 #[test]
-fn rendering_that_cannot_be_kept_is_said_once() {
+fn rendering_that_cannot_be_kept_is_reported_once() {
     let fleet = Fleet::new(&FILES);
     // A file where the folder should be.
     fs::write(folder(&fleet), "").unwrap();

@@ -87,11 +87,13 @@ impl Renderer {
                 file,
                 size,
                 modified,
+                changed,
             }) = self.identity(way)
             else {
                 return Ok(None);
             };
-            hasher.add(format!("{} {size} {modified:?}", file.display()).as_bytes());
+            let identity = format!("{} {size} {modified:?} {changed:?}", file.display());
+            hasher.add(identity.as_bytes());
             // A comparison adds warnings.
             hasher.add(&[u8::from(
                 self.settings.kustomize_mode == KustomizeMode::Compare,

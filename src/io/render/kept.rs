@@ -1,12 +1,16 @@
 //! Renderings of programs on disk: they outlive the memory of a process, and its restarts.
 //!
-//! A file is named by the key of the inputs, so that it is never out of date. It begins with the
-//! hash of its content; one that is damaged is deleted, and rendered again. What was not used for
-//! longest goes first.
+//! A file is named by the key of the inputs, and begins with the hash of its content. One that is
+//! damaged, or of another tagboat, is deleted and rendered again. What was not used for longest
+//! goes first.
 
-use super::{InputsKey, RenderInputs, RenderMethod, Rendered};
+use super::{
+    FolderKind, InputsKey, RenderError, RenderInputs, RenderMethod, Rendered, Renderer,
+    cache::KnownInputs,
+};
 use crate::{
     core::text::hex,
+    events::{Event, EventReason, Recorder},
     io::private,
     objects::object::{CompactObject, ObjectKey, ObjectOrigin},
 };
@@ -17,7 +21,10 @@ use std::{
     fs::{self, File},
     io::{self, Read as _, Write as _},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::SystemTime,
 };
 
@@ -27,8 +34,12 @@ const KEPT: u64 = 512 << 20;
 /// The most files.
 const FILES: usize = 50_000;
 
-/// The most bytes of one file: a program prints at most 64 MiB.
-const LARGEST: u64 = 160 << 20;
+/// The most bytes of one file. Several are read at once, beside the limits of programs; a larger
+/// rendering is rare, and made again.
+const LARGEST: u64 = 8 << 20;
+
+/// The tagboat that reads and checks what programs print. Raise the number with a change of that.
+const TAGBOAT: &str = concat!(env!("CARGO_PKG_VERSION"), " 1");
 
 /// The first bytes of a file; another format has other ones.
 const MAGIC: &[u8; 8] = b"tagboat1";
@@ -53,9 +64,11 @@ struct KeptFile {
     used: SystemTime,
 }
 
-/// The content of a file.
+/// The content of a file. Another tagboat may make another one of the same inputs, and another
+/// program may look like the former.
 #[derive(Serialize, Deserialize)]
 struct Content {
+    tagboat: String,
     how: RenderMethod,
     warnings: Vec<String>,
     left_out: Vec<(String, usize, KeptKey)>,
@@ -67,6 +80,47 @@ struct Content {
 
 /// Group, kind, namespace and name.
 type KeptKey = (String, String, Option<String>, String);
+
+impl Renderer {
+    /// Keeps what programs render in a folder, too, which is made if it is missing.
+    #[must_use]
+    pub fn keeping(self, folder: &Path, events: &Recorder) -> Self {
+        Self {
+            kept: Some(KeptRenderings::new(folder.to_owned())),
+            events: events.clone(),
+            ..self
+        }
+    }
+
+    /// Returns a rendering that an earlier process has kept on disk.
+    pub(super) fn kept(
+        &self,
+        options: InputsKey,
+        way: FolderKind,
+        paths: &Arc<[String]>,
+        key: InputsKey,
+    ) -> Option<Result<Arc<Rendered>, RenderError>> {
+        let result = Ok(self.kept.as_ref()?.get(key)?);
+        let paths = Arc::clone(paths);
+        self.lock()
+            .put(options, KnownInputs { paths, way, key }, &result);
+        Some(result)
+    }
+
+    /// Keeps a rendering on disk. A full disk only makes the next start slower, which is reported once.
+    pub(super) fn keep(&self, rendered: &Rendered) {
+        let Some(kept) = &self.kept else { return };
+        let result = kept.put(rendered);
+        let has_failed = self.keeping_fails.swap(result.is_err(), Ordering::Relaxed);
+        if let Err(error) = result
+            && !has_failed
+        {
+            let text = format!("cannot keep renderings: {error}; the next start renders again");
+            let event = Event::warning(EventReason::CacheUnavailable, text);
+            self.events.record(event);
+        }
+    }
+}
 
 impl Content {
     fn new(rendered: &Rendered, inputs: &RenderInputs) -> Self {
@@ -86,6 +140,7 @@ impl Content {
             (origin, manifest.json().to_owned())
         });
         Self {
+            tagboat: TAGBOAT.to_owned(),
             how: rendered.how.clone(),
             warnings: rendered.warnings.clone(),
             left_out: left_out.collect(),
@@ -97,6 +152,9 @@ impl Content {
 
     /// Returns the rendering, unless an object is none.
     fn into_rendered(self, key: InputsKey) -> Option<Rendered> {
+        if self.tagboat != TAGBOAT {
+            return None;
+        }
         // Most objects of a rendering come from one file.
         let mut files: HashMap<String, Arc<str>> = HashMap::new();
         let mut origin = |(file, line): (String, usize)| ObjectOrigin {
@@ -178,7 +236,10 @@ impl KeptRenderings {
             return Ok(());
         }
         private::create_folder(&self.folder)?;
-        let beside = path.with_extension(format!("{}.new", std::process::id()));
+        // Two threads may write the same rendering.
+        static WRITES: AtomicU64 = AtomicU64::new(0);
+        let number = WRITES.fetch_add(1, Ordering::Relaxed);
+        let beside = path.with_extension(format!("{}.{number}.new", std::process::id()));
         let written = write(&beside, &content).and_then(|()| fs::rename(&beside, &path));
         if let Err(error) = written {
             let _ = fs::remove_file(&beside);

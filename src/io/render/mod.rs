@@ -30,7 +30,7 @@ pub use error::{RenderError, RenderLimit};
 pub use subprocess::find as find_program;
 
 use crate::{
-    events::{Event, EventReason, Recorder},
+    events::Recorder,
     io::git::{Mirror, ObjectId, Revision},
     objects::{
         kustomize::Handover,
@@ -178,6 +178,9 @@ struct ProgramIdentity {
     file: PathBuf,
     size: u64,
     modified: Option<SystemTime>,
+    /// Seconds and nanoseconds of its last change of any kind (`ctime`), which nothing can set:
+    /// programs of reproducible images have equal times of modification.
+    changed: (i64, i64),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -211,16 +214,6 @@ impl Renderer {
             events: Recorder::default(),
             programs: Mutex::default(),
             runs: AtomicU64::new(0),
-        }
-    }
-
-    /// Keeps what programs render in a folder, too, which is made if it is missing.
-    #[must_use]
-    pub fn keeping(self, folder: &Path, events: &Recorder) -> Self {
-        Self {
-            kept: Some(KeptRenderings::new(folder.to_owned())),
-            events: events.clone(),
-            ..self
         }
     }
 
@@ -436,35 +429,6 @@ impl Renderer {
             self.compare(tree, source, &manifests, &mut warnings)?;
         }
         finished(manifests, how, way, warnings, inputs)
-    }
-
-    /// Returns a rendering that an earlier process has kept on disk.
-    fn kept(
-        &self,
-        options: InputsKey,
-        way: FolderKind,
-        paths: &Arc<[String]>,
-        key: InputsKey,
-    ) -> Option<Result<Arc<Rendered>, RenderError>> {
-        let result = Ok(self.kept.as_ref()?.get(key)?);
-        let paths = Arc::clone(paths);
-        self.lock()
-            .put(options, KnownInputs { paths, way, key }, &result);
-        Some(result)
-    }
-
-    /// Keeps a rendering on disk. A full disk only makes the next start slower, which is said once.
-    fn keep(&self, rendered: &Rendered) {
-        let Some(kept) = &self.kept else { return };
-        let result = kept.put(rendered);
-        let has_failed = self.keeping_fails.swap(result.is_err(), Ordering::Relaxed);
-        if let Err(error) = result
-            && !has_failed
-        {
-            let text = format!("cannot keep renderings: {error}; the next start renders again");
-            let event = Event::warning(EventReason::CacheUnavailable, text);
-            self.events.record(event);
-        }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, RenderCache> {

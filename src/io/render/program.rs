@@ -12,6 +12,7 @@ use crate::{
     objects::{manifest::Manifests, object::ObjectOrigin},
     spec::settings::RenderSettings,
 };
+use std::os::unix::fs::MetadataExt as _;
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -314,6 +315,7 @@ impl Renderer {
         Ok(ProgramIdentity {
             size: data.len(),
             modified: data.modified().ok(),
+            changed: (data.ctime(), data.ctime_nsec()),
             file,
         })
     }
