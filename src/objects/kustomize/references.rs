@@ -11,7 +11,7 @@ use super::{
 use std::collections::{HashMap, HashSet};
 
 /// The facts about a resource that others may refer to.
-struct Target {
+struct Referent {
     id: ObjectId,
     namespace: String,
     original_namespace: String,
@@ -21,8 +21,8 @@ struct Target {
 }
 
 /// Resources that may have another name now, by the names that they had.
-struct Targets {
-    all: Vec<Target>,
+struct Referents {
+    all: Vec<Referent>,
     /// The most resources that had one name.
     largest: usize,
     by_former: HashMap<String, Vec<usize>>,
@@ -30,7 +30,7 @@ struct Targets {
 
 /// Updates the names in all resources.
 pub(super) fn update(resources: &mut Resources, source: &Source<'_>) -> Result<(), Problem> {
-    let targets = Targets::of(resources);
+    let targets = Referents::of(resources);
     for resource in &mut resources.0 {
         let original = resource.original_id();
         let referrer = Referrer::of(resource)?;
@@ -99,7 +99,7 @@ impl Referrer {
     }
 }
 
-impl Targets {
+impl Referents {
     fn of(resources: &Resources) -> Self {
         let mut by_former: HashMap<String, Vec<usize>> = HashMap::new();
         let mut all = Vec::with_capacity(resources.0.len());
@@ -109,7 +109,7 @@ impl Targets {
             for name in names {
                 by_former.entry(name.to_owned()).or_default().push(at);
             }
-            all.push(Target {
+            all.push(Referent {
                 id: resource.id(),
                 namespace: resource.namespace().to_owned(),
                 original_namespace: resource.original_id().effective_namespace().to_owned(),
@@ -160,7 +160,7 @@ impl Targets {
     ) -> Result<(), Problem> {
         let old = node.compared();
         let candidates = self.named(old, referrer);
-        let same = |one: &Target, other: &Target| one.id.name == other.id.name;
+        let same = |one: &Referent, other: &Referent| one.id.name == other.id.name;
         if let Some(target) = self.select(candidates, referrer, reference, same)?
             && target.id.name != old
         {
@@ -194,7 +194,7 @@ impl Targets {
                 }
             });
         }
-        let same = |one: &Target, other: &Target| {
+        let same = |one: &Referent, other: &Referent| {
             one.id.name == other.id.name && one.namespace == other.namespace
         };
         let Some(target) = self.select(candidates, referrer, reference, same)? else {
@@ -211,7 +211,7 @@ impl Targets {
     }
 
     /// Returns the resources that were called so and that the referrer could mean.
-    fn named(&self, name: &str, referrer: &Referrer) -> Vec<&Target> {
+    fn named(&self, name: &str, referrer: &Referrer) -> Vec<&Referent> {
         self.by_former
             .get(name)
             .into_iter()
@@ -223,11 +223,11 @@ impl Targets {
 
     fn select<'t>(
         &'t self,
-        mut candidates: Vec<&'t Target>,
+        mut candidates: Vec<&'t Referent>,
         referrer: &Referrer,
         reference: &Reference,
-        same: impl Fn(&Target, &Target) -> bool,
-    ) -> Result<Option<&'t Target>, Problem> {
+        same: impl Fn(&Referent, &Referent) -> bool,
+    ) -> Result<Option<&'t Referent>, Problem> {
         candidates.retain(|target| {
             target.former.iter().any(|id| {
                 id.is_selected(
@@ -274,14 +274,14 @@ impl Targets {
     }
 }
 
-fn could_refer(referrer: &Referrer, target: &Target) -> bool {
+fn could_refer(referrer: &Referrer, target: &Referent) -> bool {
     referrer.id.is_cluster_scoped
         || target.id.is_cluster_scoped
         || target.id.effective_namespace() == referrer.id.effective_namespace()
         || referrer.namespaces.contains(&target.namespace)
 }
 
-fn has_same_affixes(target: &Target, referrer: &Referrer, allow_none: bool) -> bool {
+fn has_same_affixes(target: &Referent, referrer: &Referrer, allow_none: bool) -> bool {
     let same = |one: &[String], other: &[String]| {
         let none = one.is_empty() || other.is_empty();
         match none {
