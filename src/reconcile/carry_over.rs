@@ -11,7 +11,10 @@ use super::{
     work::Work,
 };
 use crate::{core::name::Name, spec::Application};
-use std::{collections::HashSet, sync::atomic::Ordering};
+use std::{
+    collections::HashSet,
+    sync::{Arc, atomic::Ordering},
+};
 
 impl Reconciler {
     /// Moves the Applications that a revision does not touch to it, and returns their names.
@@ -35,15 +38,18 @@ impl Reconciler {
                     repository.name.clone(),
                 );
                 let handle = handles.get(&key);
-                let Some(handle) =
-                    handle.filter(|handle| handle.carry_over(application, revision, render))
-                else {
+                let carried_over = handle.and_then(|handle| {
+                    let hash = handle.carry_over(application, revision, render)?;
+                    Some((handle, hash))
+                });
+                let Some((handle, hash)) = carried_over else {
                     continue;
                 };
                 let work = Work::Same {
                     revision: revision.to_owned(),
+                    hash,
                 };
-                let is_asleep = state.is_at_rest(name);
+                let is_asleep = state.is_at_rest(name, &repository.name);
                 let taken = if is_asleep {
                     handle.mailbox.merge_quietly(work, Work::after)
                 } else {
@@ -66,24 +72,29 @@ impl Reconciler {
 }
 
 impl ApplicationHandle {
-    /// Moves the last rendering to a revision that renders the same; returns whether it does. What
-    /// is still being rendered is dropped.
-    fn carry_over(&self, application: &Application, revision: &str, render: &RenderFn) -> bool {
+    /// Moves the last rendering to a revision that renders the same, and returns its hash. What is
+    /// still being rendered is dropped.
+    fn carry_over(
+        &self,
+        application: &Application,
+        revision: &str,
+        render: &RenderFn,
+    ) -> Option<Arc<str>> {
         let mut last = self.last_rendered();
         let last = last
             .as_mut()
-            .filter(|last| last.application == *application);
-        let Some(last) = last else {
-            return false;
-        };
-        let inputs = last.inputs.as_ref();
-        if !inputs.is_some_and(|inputs| render.is_untouched(&last.revision, inputs)) {
-            return false;
+            .filter(|last| last.application.declares_like(application))?;
+        let inputs = last.inputs.as_ref()?;
+        if !render.is_untouched(&last.revision, inputs) {
+            return None;
+        }
+        if last.application.place != application.place {
+            last.application.place = application.place.clone();
         }
         revision.clone_into(&mut last.revision);
         self.generation.fetch_add(1, Ordering::SeqCst);
         self.render_retry.cancel();
-        true
+        Some(Arc::clone(&last.hash))
     }
 }
 

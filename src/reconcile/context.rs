@@ -284,7 +284,7 @@ impl ReconcileContext {
 pub(crate) struct LastRendered {
     pub application: Application,
     /// The hash of the objects.
-    pub hash: String,
+    pub hash: Arc<str>,
     pub inputs: Option<RenderInputs>,
     /// The newest revision that is known to render the same.
     pub revision: String,
@@ -293,7 +293,7 @@ pub(crate) struct LastRendered {
 impl LastRendered {
     /// Returns whether both give the same objects to the same declaration.
     pub(super) fn is_same(&self, other: &Self) -> bool {
-        self.application == other.application && self.hash == other.hash
+        self.application.declares_like(&other.application) && self.hash == other.hash
     }
 }
 

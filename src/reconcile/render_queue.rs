@@ -113,7 +113,7 @@ impl RenderAttempt {
         let handle = &self.handle;
         let is_wanted = || handle.is_current(self.generation) && !context.stop.is_cancelled();
         let last = handle.last_rendered().clone();
-        let last = last.filter(|last| last.application == self.application);
+        let last = last.filter(|last| last.application.declares_like(&self.application));
         let inputs = last.and_then(|last| last.inputs);
         let rendered = context
             .renderings
@@ -138,13 +138,14 @@ impl RenderAttempt {
             Ok(FinishedRender::Rendered(rendered)) => {
                 let now = LastRendered {
                     application: self.application.clone(),
-                    hash: rendered.hash.clone(),
+                    hash: rendered.hash.as_str().into(),
                     inputs: rendered.inputs.clone(),
                     revision: revision.clone(),
                 };
                 let is_same = last.as_ref().is_some_and(|last| last.is_same(&now));
                 let work = if is_same {
-                    Work::Same { revision }
+                    let hash = Arc::clone(&now.hash);
+                    Work::Same { revision, hash }
                 } else {
                     Work::Apply(Box::new(AcceptedRevision {
                         application: self.application.clone(),
@@ -163,10 +164,12 @@ impl RenderAttempt {
                     };
                 };
                 let now = LastRendered {
+                    application: self.application.clone(),
                     revision: revision.clone(),
                     ..last
                 };
-                (Work::Same { revision }, Some(now), None)
+                let hash = Arc::clone(&now.hash);
+                (Work::Same { revision, hash }, Some(now), None)
             }
             Err(FailedRender {
                 failure: RenderFailure { message, retry },

@@ -16,6 +16,9 @@ pub(crate) enum Work {
     /// The rendering equals the last one, at another revision.
     Same {
         revision: String,
+        /// The hash of the objects: another one was accepted, or none, if the task has refused or
+        /// lost this one.
+        hash: Arc<str>,
     },
     /// The revision cannot be read; the last readable one stays in force.
     Unreadable {
@@ -40,7 +43,7 @@ impl Work {
     pub(crate) fn revision(&self) -> &str {
         match self {
             Work::Apply(accepted) => &accepted.revision,
-            Work::Same { revision }
+            Work::Same { revision, .. }
             | Work::Unreadable { revision, .. }
             | Work::Suspend { revision }
             | Work::Remove { revision, .. } => revision,
@@ -52,7 +55,7 @@ impl Work {
     /// A rendering equal to the last one is equal to the waiting one.
     pub(super) fn after(self, waiting: Option<Self>) -> Self {
         match (self, waiting) {
-            (Work::Same { revision }, Some(Work::Apply(waiting))) => {
+            (Work::Same { revision, .. }, Some(Work::Apply(waiting))) => {
                 Work::Apply(Box::new(AcceptedRevision {
                     revision,
                     ..*waiting
@@ -78,6 +81,8 @@ pub(crate) struct Target {
     pub desired: Vec<DesiredObject>,
     pub refused: Vec<RefusedObject>,
     pub notes: Vec<Message>,
+    /// The hash of the rendered objects; empty for a removal.
+    pub rendered: Arc<str>,
     /// The hash of all desired objects.
     pub hash: ValueHash,
     /// The rollout has failed if it is not healthy by then.

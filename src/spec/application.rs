@@ -105,6 +105,51 @@ pub enum DeletionPolicy {
 }
 
 impl Application {
+    /// Returns whether another declaration says the same, whatever its place.
+    pub fn declares_like(&self, other: &Self) -> bool {
+        let Self {
+            name,
+            place: _,
+            environment,
+            path,
+            cluster,
+            target_namespace,
+            create_namespace,
+            prune,
+            wait,
+            timeout,
+            depends_on,
+            service_account,
+            deletion,
+            helm,
+            drift,
+            ignore,
+            health,
+            suspend,
+            rights,
+            exceeds_units,
+        } = self;
+        *name == other.name
+            && *environment == other.environment
+            && *path == other.path
+            && *cluster == other.cluster
+            && *target_namespace == other.target_namespace
+            && *create_namespace == other.create_namespace
+            && *prune == other.prune
+            && *wait == other.wait
+            && *timeout == other.timeout
+            && *depends_on == other.depends_on
+            && *service_account == other.service_account
+            && *deletion == other.deletion
+            && *helm == other.helm
+            && *drift == other.drift
+            && *ignore == other.ignore
+            && *health == other.health
+            && *suspend == other.suspend
+            && *rights == other.rights
+            && *exceeds_units == other.exceeds_units
+    }
+
     /// Returns whether a namespace is created if it is missing.
     pub fn creates_namespace(&self, namespace: &str) -> bool {
         match self.create_namespace {

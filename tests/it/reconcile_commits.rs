@@ -230,6 +230,18 @@ fn commit_wakes_only_what_it_touches() {
     let rollout = fleet.status("app-7").rollout.unwrap();
     assert_eq!(rollout.revision, commit.to_string());
 
+    // Declarations that only moved say the same.
+    let moved = format!("# words\n\n{}", declared(&names()));
+    fleet
+        .git
+        .person(&[("tagboat.d/apps.yaml", &moved)], "comment");
+    fleet.rest();
+    let before = fleet.reconciler.passes();
+    let moved = format!("# more\n{moved}");
+    fleet.git.person(&[("tagboat.d/apps.yaml", &moved)], "more");
+    fleet.follow();
+    assert_eq!(fleet.reconciler.passes(), before);
+
     // Another declaration is another Application, though it renders the same.
     let suspended =
         declared(&names()).replace("path: apps/app-9,", "path: apps/app-9, suspend: true,");

@@ -62,19 +62,7 @@ impl AppReconciler {
     pub(crate) async fn accept(&mut self, work: Work) -> Result<(), (Work, ClusterError)> {
         match work {
             Work::Apply(accepted) => return self.accept_revision(accepted).await,
-            Work::Same { revision } => {
-                self.unreadable = None;
-                self.cluster.state().mark_read(&self.name, &revision);
-                self.status.revision = Some(revision.clone());
-                match &mut self.target {
-                    Some(target) => target.revision = revision,
-                    None => {
-                        // Lost in a panic: the next rendering counts as changed.
-                        self.handle.forget_rendering();
-                        self.context.ask_for_work();
-                    }
-                }
-            }
+            Work::Same { revision, hash } => self.accept_same(revision, &hash),
             Work::Unreadable {
                 revision,
                 reason,
@@ -97,6 +85,26 @@ impl AppReconciler {
             }
         }
         Ok(())
+    }
+
+    /// Moves the target to another revision of the same rendering.
+    fn accept_same(&mut self, revision: String, hash: &str) {
+        match self
+            .target
+            .as_mut()
+            .filter(|target| *target.rendered == *hash)
+        {
+            Some(target) => target.revision.clone_from(&revision),
+            None => {
+                // Refused, or lost in a panic: the next rendering counts as changed.
+                self.handle.forget_rendering();
+                self.context.ask_for_work();
+                return;
+            }
+        }
+        self.unreadable = None;
+        self.cluster.state().mark_read(&self.name, &revision);
+        self.status.revision = Some(revision);
     }
 
     fn accept_unreadable(&mut self, revision: String, unreadable: Unreadable) {
@@ -194,6 +202,7 @@ impl AppReconciler {
             desired: Vec::new(),
             refused: Vec::new(),
             notes: Vec::new(),
+            rendered: Arc::default(),
             hash: plan::hash_all(&[]),
             deadline: Instant::now(),
             deleting: true,
@@ -283,6 +292,7 @@ impl AppReconciler {
             revision,
             refused,
             notes: rendered.warnings.iter().map(Message::application).collect(),
+            rendered: rendered.hash.as_str().into(),
             hash,
             deadline: Instant::now() + application.timeout,
             deleting: false,

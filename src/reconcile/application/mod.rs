@@ -114,7 +114,7 @@ pub(crate) struct AppReconciler {
     /// Scopes that cannot be watched.
     pub(crate) unlisted: Unlisted,
     pub(crate) unreadable: Option<Unreadable>,
-    /// Boxed: few tasks have one.
+    /// Boxed, like the check of namespaces: few tasks have one.
     over_limit: Option<Box<OverLimit>>,
     /// The confirmation that was logged last.
     pub(crate) logged_confirmation: Option<Message>,
@@ -124,7 +124,7 @@ pub(crate) struct AppReconciler {
     failed_passes: u32,
     pub(crate) pod_reports: PodReports,
     pub(crate) scales: ScaleChecks,
-    namespace_check: Option<NamespaceCheck>,
+    namespace_check: Option<Box<NamespaceCheck>>,
 }
 
 /// Back-off after a failure: from one second, doubled each time, up to five minutes.
@@ -205,7 +205,7 @@ impl AppReconciler {
                 () = self.context.stop.cancelled() => return,
                 permit = self.cluster.work_permit() => permit,
             };
-            self.cluster.state().set_rest(&self.name, false);
+            self.wake();
             if let Some(work) = self.handle.mailbox.take() {
                 // Merged with work that a failing cluster has not let us accept yet.
                 self.work = Some(work.after(self.work.take()));

@@ -142,11 +142,11 @@ impl AppReconciler {
             CHECK_DELAY.1
         };
         let due = Instant::now() + delay;
-        self.namespace_check = Some(NamespaceCheck {
+        self.namespace_check = Some(Box::new(NamespaceCheck {
             due,
             found_in_use,
             waits: waits.clone(),
-        });
+        }));
         Ok(Some(self.wait_for_namespaces(due, waits)))
     }
 

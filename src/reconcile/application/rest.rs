@@ -1,13 +1,24 @@
 //! Applications at rest: what happens to others does not wake their tasks.
 
 use super::AppReconciler;
-use crate::reconcile::status::ApplicationState;
+use crate::{
+    objects::object::ObjectKey,
+    reconcile::{status::ApplicationState, work::Target},
+};
+use std::collections::HashSet;
 
 impl AppReconciler {
     /// Records that this Application rests, if it does.
     pub(super) fn rest(&self) {
-        if self.is_settled() {
+        if self.owns_name && self.is_settled() {
             self.cluster.state().set_rest(&self.name, true);
+        }
+    }
+
+    /// Records that this Application is at work.
+    pub(super) fn wake(&self) {
+        if self.owns_name {
+            self.cluster.state().set_rest(&self.name, false);
         }
     }
 
@@ -17,14 +28,15 @@ impl AppReconciler {
         let status = &self.status;
         let is_synced = status.state == ApplicationState::Synced && status.observed;
         let target = self.target.as_ref().filter(|target| {
-            !target.deleting
-                && target.dependencies_met
-                && !target.has_unserved_kinds()
-                // Nothing is kept back from being deleted.
-                && target.desired.len() == self.inventory.entries.len()
+            !target.deleting && target.dependencies_met && !target.has_unserved_kinds()
         });
+        let is_kept_back = |target: &Target| {
+            let desired: HashSet<&ObjectKey> = target.desired.iter().map(|one| &one.key).collect();
+            let mut owned = self.inventory.entries.keys();
+            owned.any(|key| !desired.contains(key))
+        };
         is_synced
-            && target.is_some()
+            && target.is_some_and(|target| !is_kept_back(target))
             && status.problems.is_empty()
             && self.work.is_none()
             && self.unreadable.is_none()

@@ -467,10 +467,12 @@ impl ClusterState {
         }
     }
 
-    pub(crate) fn is_at_rest(&self, name: &Name) -> bool {
-        self.applications
-            .get(name)
-            .is_some_and(|entry| entry.at_rest)
+    /// Returns whether the Application of a repository, and not its namesake, is at rest.
+    pub(crate) fn is_at_rest(&self, name: &Name, repository: &str) -> bool {
+        self.applications.get(name).is_some_and(|entry| {
+            let owner = entry.owner.as_ref();
+            entry.at_rest && owner.is_some_and(|owner| owner.name == repository)
+        })
     }
 
     /// Records that the claims of an Application are the same at another revision.
