@@ -2,8 +2,8 @@
 //! commit`.
 //!
 //! Everything that a daemon does from the fetch to the last status counts, in processor time of
-//! this process, the making of the commit included. The cluster is the sandbox; it serves no request during the measurement. Git's
-//! server side is `git`, in a process of its own.
+//! this process, the making of the commit included. The cluster is the sandbox, which serves no
+//! request meanwhile. Git's server side is `git`, in a process of its own.
 
 #![allow(
     clippy::print_stdout,
