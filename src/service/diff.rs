@@ -21,7 +21,7 @@ use futures::{
     future::{BoxFuture, join_all},
     stream,
 };
-use rendering::Renderings;
+use rendering::{ClusterRoom, Renderings};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{
@@ -37,8 +37,8 @@ use tokio::sync::Semaphore;
 /// and each Application its objects.
 const AT_ONCE: usize = 16;
 
-/// Applications of one cluster that are begun. Those that wait for a program to render them leave
-/// their turn to others.
+/// Applications of one cluster that are begun. Those that wait for a program to render them, or for
+/// room, hold no permit.
 const BEGUN: usize = 256;
 
 /// The most bytes of diffs in one answer; changes beyond it are named without their diff.
@@ -118,12 +118,12 @@ pub async fn diff(
         .iter()
         .map(|scope| ScopeRendering::new(service, scope))
         .collect();
-    let mut by_cluster: BTreeMap<&str, Vec<Target<'_>>> = BTreeMap::new();
+    let mut by_cluster: BTreeMap<&str, Vec<DiffTarget<'_>>> = BTreeMap::new();
     let mut total = 0;
     for scope in &scopes {
         for application in scope.scope.applications() {
             let targets = by_cluster.entry(&application.cluster).or_default();
-            targets.push(Target {
+            targets.push(DiffTarget {
                 place: total,
                 scope,
                 application,
@@ -137,6 +137,7 @@ pub async fn diff(
         progress,
         total,
         compared: AtomicUsize::new(0),
+        cluster_count: by_cluster.len(),
         room: AtomicUsize::new(DIFF_BYTES),
     };
     let mut all: Vec<BoxFuture<'_, Vec<Compared>>> = Vec::new();
@@ -188,11 +189,18 @@ impl<'a> ScopeRendering<'a> {
 }
 
 /// An Application to compare.
-struct Target<'a> {
+struct DiffTarget<'a> {
     /// Its place in the answer.
     place: usize,
     scope: &'a ScopeRendering<'a>,
     application: &'a Application,
+}
+
+/// The bounds of the comparisons with one cluster.
+struct ClusterBounds {
+    /// One for each comparison.
+    permits: Semaphore,
+    room: ClusterRoom,
 }
 
 /// The state that all comparisons of a query share.
@@ -202,13 +210,14 @@ struct FleetComparison<'a> {
     progress: &'a dyn Progress,
     total: usize,
     compared: AtomicUsize,
+    cluster_count: usize,
     /// The bytes left for diffs.
     room: AtomicUsize,
 }
 
 impl FleetComparison<'_> {
     /// Compares the Applications of one cluster.
-    async fn compare_all(&self, targets: Vec<Target<'_>>) -> Vec<Compared> {
+    async fn compare_all(&self, targets: Vec<DiffTarget<'_>>) -> Vec<Compared> {
         let cluster = targets
             .first()
             .and_then(|target| self.clusters.cluster_of(target.application));
@@ -224,12 +233,15 @@ impl FleetComparison<'_> {
             _ => Ok(ClusterReads::default()),
         };
         let reads = reads.map_err(Failure::from);
-        let turns = Semaphore::new(AT_ONCE);
+        let bounds = ClusterBounds {
+            permits: Semaphore::new(AT_ONCE),
+            room: ClusterRoom::new(self.cluster_count),
+        };
         // By index, so that the futures of those that wait do not exist yet.
         let compared = (0..targets.len()).map(|index| {
-            let (target, reads, turns) = (&targets[index], &reads, &turns);
+            let (target, reads, bounds) = (&targets[index], &reads, &bounds);
             async move {
-                let result = self.compare(target, cluster, reads, turns).await;
+                let result = self.compare(target, cluster, reads, bounds).await;
                 self.report();
                 (target.place, result)
             }
@@ -252,13 +264,13 @@ impl FleetComparison<'_> {
     /// Compares one Application.
     async fn compare(
         &self,
-        target: &Target<'_>,
+        target: &DiffTarget<'_>,
         cluster: Option<&ClusterClient>,
         reads: &Result<ClusterReads, Failure>,
-        turns: &Semaphore,
+        bounds: &ClusterBounds,
     ) -> Result<ApplicationDiff, Failure> {
         let application = target.application;
-        let mut objects = self.objects(target, cluster, reads, turns).await?;
+        let mut objects = self.objects(target, cluster, reads, bounds).await?;
         if let Some(cluster) = cluster {
             self.keep_declared(target, cluster, &mut objects).await;
         }
@@ -272,10 +284,10 @@ impl FleetComparison<'_> {
 
     async fn objects(
         &self,
-        target: &Target<'_>,
+        target: &DiffTarget<'_>,
         cluster: Option<&ClusterClient>,
         reads: &Result<ClusterReads, Failure>,
-        turns: &Semaphore,
+        bounds: &ClusterBounds,
     ) -> Result<Vec<ObjectDiff>, Failure> {
         let application = target.application;
         let refused = |why| Failure::input(format!("{}: {why}", application.place));
@@ -287,16 +299,20 @@ impl FleetComparison<'_> {
         };
         let reads = reads.as_ref().map_err(Clone::clone)?;
         let render = &target.scope.render;
-        let rendered = self.renderings.render(render, application).await?;
+        let held = self
+            .renderings
+            .render_within(&bounds.room, render, application)
+            .await?;
+        let rendered = &held.rendered;
         let objects = rendered.manifests.len();
         if let Some(why) = tenancy::objects_refusal(&application.rights, objects, 0) {
             return Err(refused(why));
         }
         // The semaphore is never closed.
-        let _turn = turns.acquire().await;
+        let _permit = bounds.permits.acquire().await;
         // Rendering has limits of its own, and may wait for the programs of others.
         let time = application.timeout.saturating_add(MARGIN);
-        let compared = reconcile::diff_objects(cluster, application, &rendered, reads);
+        let compared = reconcile::diff_objects(cluster, application, rendered, reads);
         match tokio::time::timeout(time, compared).await {
             Ok(compared) => Ok(compared?),
             Err(_) => {
@@ -311,7 +327,7 @@ impl FleetComparison<'_> {
     /// repository declare, or may declare.
     async fn keep_declared(
         &self,
-        target: &Target<'_>,
+        target: &DiffTarget<'_>,
         cluster: &ClusterClient,
         objects: &mut [ObjectDiff],
     ) {

@@ -251,7 +251,7 @@ fn diff_slow_application_delays_no_other() {
     assert_eq!(names(&answer).len(), 12);
 }
 
-/// Charts whose program is slow leave their turn to plain manifests, however many they are.
+/// Charts whose program is slow leave the permits to plain manifests, however many they are.
 #[test]
 fn diff_slow_programs_delay_no_plain_manifests() {
     const CHARTS: usize = 40;

@@ -98,7 +98,38 @@ struct ListedKind {
 type ListId<K> = (K, Option<Name>);
 
 /// Listed objects by key; none if they cannot be listed.
-type ListedObjects = Option<Mutex<HashMap<ObjectKey, CompactObject>>>;
+type ListedObjects = Option<Mutex<HashMap<ObjectKey, HeldObject>>>;
+
+/// A listed object, with its part of the bytes that are held.
+struct HeldObject {
+    object: CompactObject,
+    _part: HeldBytes,
+}
+
+/// Bytes that count as held until this is dropped: with the object that is taken, or with a list
+/// that fails, begins again or is given up.
+struct HeldBytes {
+    bytes: usize,
+    total: Arc<AtomicUsize>,
+}
+
+impl HeldBytes {
+    /// Adds bytes to those that are held; `None` if that would be too many.
+    fn new(bytes: usize, total: &Arc<AtomicUsize>) -> Option<Self> {
+        let held = total.fetch_add(bytes, Ordering::Relaxed);
+        let part = Self {
+            bytes,
+            total: Arc::clone(total),
+        };
+        (held.saturating_add(bytes) <= HELD_BYTES).then_some(part)
+    }
+}
+
+impl Drop for HeldBytes {
+    fn drop(&mut self) {
+        self.total.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
 
 /// Live objects of recorded Applications, listed once a kind.
 #[derive(Default)]
@@ -108,7 +139,8 @@ pub(super) struct LiveObjects {
     /// By group and kind.
     expected: HashMap<ListId<(String, String)>, ListedKind>,
     lists: Mutex<HashMap<ListId<Gvk>, Arc<OnceCell<ListedObjects>>>>,
-    held: AtomicUsize,
+    /// The bytes of all listed objects that wait for their comparison.
+    held: Arc<AtomicUsize>,
 }
 
 impl LiveObjects {
@@ -152,12 +184,8 @@ impl LiveObjects {
         };
         let list = || self.list(cluster, resource, scope.as_ref(), &expected.wanted);
         let listed = cell.get_or_init(list).await.as_ref()?;
-        let object = {
-            let mut listed = listed.lock().unwrap_or_else(PoisonError::into_inner);
-            listed.remove(key)?
-        };
-        self.held.fetch_sub(object.bytes(), Ordering::Relaxed);
-        Some(object)
+        let mut listed = listed.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(listed.remove(key)?.object)
     }
 
     /// Lists a kind by the labels of its owners, as the watches do. An account that may not list
@@ -180,12 +208,12 @@ impl LiveObjects {
                 return None;
             }
             let object = CompactObject::new(object);
-            let bytes = object.bytes();
-            if self.held.fetch_add(bytes, Ordering::Relaxed) + bytes > HELD_BYTES {
-                self.held.fetch_sub(bytes, Ordering::Relaxed);
-                return None;
-            }
-            Some((key, object))
+            let part = HeldBytes::new(object.bytes(), &self.held)?;
+            let held = HeldObject {
+                object,
+                _part: part,
+            };
+            Some((key, held))
         };
         let own = RequestIdentity::Own;
         let listed = cluster.list_as(&own, resource, None, Some(&labels), hold);
@@ -233,5 +261,17 @@ mod tests {
         };
         assert_eq!(counts(true), [(3, 8)]);
         assert_eq!(counts(false), [(3, 3), (0, 5)]);
+    }
+
+    #[test]
+    fn dropped_bytes_are_held_no_more() {
+        let total = Arc::new(AtomicUsize::new(0));
+        let most = HeldBytes::new(HELD_BYTES - 1, &total);
+        assert!(most.is_some());
+        assert!(HeldBytes::new(2, &total).is_none());
+        assert_eq!(total.load(Ordering::Relaxed), HELD_BYTES - 1);
+        drop(most);
+        assert_eq!(total.load(Ordering::Relaxed), 0);
+        assert!(HeldBytes::new(2, &total).is_some());
     }
 }
