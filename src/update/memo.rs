@@ -2,7 +2,8 @@
 //! a policy only if one of these has changed.
 //!
 //! An entry is compared, never looked up by a hash of its inputs, and holds no more than one pass
-//! needs: what the last pass did not use is forgotten.
+//! needs: what the last pass did not use is forgotten. What exceeds the bytes of the memory is not
+//! remembered, and decided in every pass.
 
 use super::{
     PolicyReport, Scans,
@@ -30,8 +31,14 @@ use std::{
     },
 };
 
-/// Policies remembered, each once for every Environment that uses it: some kilobytes each. Further
-/// ones are judged in every pass.
+/// The most bytes of what is remembered of a config repository, as far as they are estimated.
+const MOST_BYTES: usize = 8 << 20;
+
+/// The bytes of an entry beside its own fields and texts: names, digests, its part of the tables.
+const ENTRY_BYTES: usize = 256;
+
+/// Policies remembered, each once for every Environment that uses it. Further ones are judged in
+/// every pass.
 const MOST_POLICIES: usize = 20_000;
 
 /// Confirmed tags of a repository that are compared; a decision with more is not remembered.
@@ -41,12 +48,25 @@ const MOST_CONFIRMED: usize = 64;
 const MOST_NAMED: usize = 1_000;
 
 /// Decisions and edits of earlier passes, and the count of those that had to be made.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct PassMemory {
+    most_bytes: usize,
     environments: Mutex<HashMap<String, RememberedEnvironment>>,
     decided: AtomicU64,
     explained: AtomicU64,
     edited: AtomicU64,
+}
+
+impl Default for PassMemory {
+    fn default() -> Self {
+        Self {
+            most_bytes: MOST_BYTES,
+            environments: Mutex::default(),
+            decided: AtomicU64::default(),
+            explained: AtomicU64::default(),
+            edited: AtomicU64::default(),
+        }
+    }
 }
 
 /// The work of all passes of a repository so far.
@@ -66,15 +86,27 @@ pub struct PassWork {
 struct RememberedEnvironment {
     policies: HashMap<Name, RememberedPolicy>,
     edits: Option<RememberedEdits>,
+    /// The estimate for all of them.
+    bytes: usize,
 }
 
 #[derive(Debug, Default)]
 struct RememberedPolicy {
     /// The decision as if nothing had been reverted, which comes first in each pass.
-    free: Option<(DecisionInputs, PolicyDecision)>,
+    free: Remembered<PolicyDecision>,
     /// The decision under holds.
-    held: Option<(DecisionInputs, PolicyDecision)>,
-    row: Option<(DecisionInputs, PolicyDecision, PolicyReport)>,
+    held: Remembered<PolicyDecision>,
+    row: Remembered<(PolicyDecision, PolicyReport)>,
+}
+
+/// A value with what it was made from, if it is remembered.
+type Remembered<T> = Option<Box<RememberedValue<T>>>;
+
+#[derive(Debug)]
+struct RememberedValue<T> {
+    inputs: DecisionInputs,
+    value: T,
+    bytes: usize,
 }
 
 /// Everything that a decision is made from.
@@ -110,6 +142,7 @@ struct RememberedEdits {
     decisions: Decisions,
     tags: Vec<Option<ListVersion>>,
     left: Vec<LeftReport>,
+    bytes: usize,
 }
 
 /// Returns the version of the store's facts, if a policy goes by them.
@@ -140,13 +173,14 @@ impl<'q> MemoryQuestion<'q> {
 }
 
 impl DecisionInputs {
-    /// Returns whether a decision that is made now is made from the same.
-    fn are_those_of(&self, question: &MemoryQuestion<'_>, scan: &RepositoryScan) -> bool {
+    /// Returns whether a decision that is made now is made from the same. Takes over the present
+    /// declaration then, so that none that is replaced is kept.
+    fn are_those_of(&mut self, question: &MemoryQuestion<'_>, scan: &RepositoryScan) -> bool {
         let same_usage =
             Arc::ptr_eq(&self.usage, question.usage) || self.usage.decides_like(question.usage);
         let is_confirmed =
             |(tag, facts): (&String, &TagFacts)| self.confirmed.get(tag) == Some(facts);
-        same_usage
+        let is_same = same_usage
             && self.tags == scan.tags.version()
             && self.facts == question.facts
             && self.holds == *question.holds
@@ -154,7 +188,67 @@ impl DecisionInputs {
                 from <= question.now && until.is_none_or(|until| question.now < until)
             })
             && confirmed(scan).all(is_confirmed)
-            && confirmed(scan).count() == self.confirmed.len()
+            && confirmed(scan).count() == self.confirmed.len();
+        if is_same {
+            self.usage = Arc::clone(question.usage);
+        }
+        is_same
+    }
+
+    /// Estimates the bytes beside those of the fields. The declaration is that of the pass.
+    fn bytes(&self) -> usize {
+        let holds = self.holds.iter();
+        let holds = holds.map(|hold| ENTRY_BYTES + 2 * hold.value.len() + hold.to_string().len());
+        let confirmed = self.confirmed.iter().map(|(tag, facts)| {
+            let platforms = facts.platforms.as_ref().map_or(0, Vec::len);
+            let artifact = facts.artifact.as_ref().map_or(0, String::len);
+            size_of::<TagFacts>() + tag.len() + artifact + (1 + platforms) * ENTRY_BYTES
+        });
+        holds.chain(confirmed).sum()
+    }
+}
+
+fn decision_bytes(decision: &PolicyDecision) -> usize {
+    match decision {
+        PolicyDecision::Chosen(chosen) => chosen.tag.as_str().len(),
+        PolicyDecision::Nothing { reason, .. } => reason.len(),
+    }
+}
+
+fn row_bytes(row: &PolicyReport) -> usize {
+    let lists = [&row.present, &row.unlisted, &row.held, &row.young];
+    let texts = lists.into_iter().flatten().chain(&row.reason);
+    let refused = row.refused.iter();
+    let refused = refused.map(|one| size_of_val(one) + one.tag.len() + one.reason.len());
+    refused
+        .chain(texts.map(|text| size_of_val(text) + text.len()))
+        .sum()
+}
+
+impl<T> RememberedValue<T> {
+    /// Estimates the bytes; those behind the value's pointers are known to the caller.
+    fn new(inputs: DecisionInputs, value: T, behind: usize) -> Box<Self> {
+        let bytes = size_of::<Self>() + ENTRY_BYTES + inputs.bytes() + behind;
+        Box::new(Self {
+            inputs,
+            value,
+            bytes,
+        })
+    }
+}
+
+impl RememberedPolicy {
+    fn decision(&mut self, is_free: bool) -> &mut Remembered<PolicyDecision> {
+        match is_free {
+            true => &mut self.free,
+            false => &mut self.held,
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        let row = self.row.as_ref().map_or(0, |row| row.bytes);
+        let decisions = self.free.iter().chain(&self.held);
+        decisions.map(|decision| decision.bytes).sum::<usize>() + row
     }
 }
 
@@ -215,16 +309,12 @@ impl PassMemory {
         question: &MemoryQuestion<'_>,
         scan: &RepositoryScan,
     ) -> Option<PolicyDecision> {
-        let environments = self.lock();
-        let environment = environments.get(question.environment)?;
-        let remembered = environment.policies.get(question.name())?;
-        let slot = match question.holds.is_empty() {
-            true => &remembered.free,
-            false => &remembered.held,
-        };
-        let (inputs, decision) = slot.as_ref()?;
-        let is_same = inputs.are_those_of(question, scan);
-        is_same.then(|| decision.clone())
+        let mut environments = self.lock();
+        let environment = environments.get_mut(question.environment)?;
+        let policy = environment.policies.get_mut(question.name())?;
+        let remembered = policy.decision(question.holds.is_empty()).as_mut()?;
+        let is_same = remembered.inputs.are_those_of(question, scan);
+        is_same.then(|| remembered.value.clone())
     }
 
     /// Remembers a decision.
@@ -237,13 +327,10 @@ impl PassMemory {
         let Some(inputs) = question.inputs(scan) else {
             return;
         };
-        self.with_policy(question, |remembered| {
-            let slot = match question.holds.is_empty() {
-                true => &mut remembered.free,
-                false => &mut remembered.held,
-            };
-            *slot = Some((inputs, decision.clone()));
-        });
+        let bytes = decision_bytes(decision);
+        let value = RememberedValue::new(inputs, decision.clone(), bytes);
+        let is_free = question.holds.is_empty();
+        self.keep(question, value, |policy| policy.decision(is_free));
     }
 
     /// Returns the row of a report that was made from the same inputs and decision.
@@ -253,11 +340,12 @@ impl PassMemory {
         scan: &RepositoryScan,
         decision: &PolicyDecision,
     ) -> Option<PolicyReport> {
-        let environments = self.lock();
-        let environment = environments.get(question.environment)?;
-        let row = environment.policies.get(question.name())?.row.as_ref();
-        let (inputs, of, row) = row?;
-        let is_same = of == decision && inputs.are_those_of(question, scan);
+        let mut environments = self.lock();
+        let environment = environments.get_mut(question.environment)?;
+        let policy = environment.policies.get_mut(question.name())?;
+        let remembered = policy.row.as_mut()?;
+        let (of, row) = &remembered.value;
+        let is_same = of == decision && remembered.inputs.are_those_of(question, scan);
         is_same.then(|| row.clone())
     }
 
@@ -274,25 +362,41 @@ impl PassMemory {
             return;
         }
         if let Some(inputs) = question.inputs(scan) {
-            self.with_policy(question, |remembered| {
-                remembered.row = Some((inputs, decision.clone(), row.clone()));
-            });
+            let bytes = decision_bytes(decision) + row_bytes(row);
+            let value = (decision.clone(), row.clone());
+            let value = RememberedValue::new(inputs, value, bytes);
+            self.keep(question, value, |policy| &mut policy.row);
         }
     }
 
-    fn with_policy(&self, question: &MemoryQuestion<'_>, work: impl FnOnce(&mut RememberedPolicy)) {
+    /// Remembers a value in place of the one before, if there is room for it.
+    fn keep<T>(
+        &self,
+        question: &MemoryQuestion<'_>,
+        value: Box<RememberedValue<T>>,
+        slot: impl FnOnce(&mut RememberedPolicy) -> &mut Remembered<T>,
+    ) {
         let mut environments = self.lock();
         let known: usize = environments.values().map(|one| one.policies.len()).sum();
+        let mut bytes: usize = environments.values().map(|one| one.bytes).sum();
         let environment = environments
             .entry(question.environment.to_owned())
             .or_default();
-        match environment.policies.get_mut(question.name()) {
-            Some(remembered) => work(remembered),
-            None if known < MOST_POLICIES => {
-                let remembered = environment.policies.entry(question.name().clone());
-                work(remembered.or_default());
+        let policy = match environment.policies.get_mut(question.name()) {
+            Some(policy) => policy,
+            None if known < MOST_POLICIES && bytes + value.bytes <= self.most_bytes => {
+                let policy = environment.policies.entry(question.name().clone());
+                policy.or_default()
             }
-            None => {}
+            None => return,
+        };
+        let slot = slot(policy);
+        let before = slot.take().map_or(0, |before| before.bytes);
+        bytes -= before;
+        environment.bytes -= before;
+        if bytes + value.bytes <= self.most_bytes {
+            environment.bytes += value.bytes;
+            *slot = Some(value);
         }
     }
 
@@ -330,27 +434,44 @@ impl PassMemory {
         {
             return;
         }
+        let decided = decisions.values();
+        let decided = decided.map(|decision| ENTRY_BYTES + decision_bytes(decision));
+        let texts = left
+            .iter()
+            .map(|left| size_of_val(left) + left.file.len() + left.reason.len());
         let edits = RememberedEdits {
+            bytes: ENTRY_BYTES + decided.chain(texts).sum::<usize>(),
             scope: Arc::downgrade(scope),
             decisions: decisions.clone(),
             tags: versions(scope, scans).collect(),
             left: left.to_vec(),
         };
         let mut environments = self.lock();
+        let bytes: usize = environments.values().map(|one| one.bytes).sum();
         let name = scope.environment.name.clone();
-        environments.entry(name).or_default().edits = Some(edits);
+        let environment = environments.entry(name).or_default();
+        let before = environment.edits.take().map_or(0, |before| before.bytes);
+        environment.bytes -= before;
+        if bytes - before + edits.bytes <= self.most_bytes {
+            environment.bytes += edits.bytes;
+            environment.edits = Some(edits);
+        }
     }
 
-    /// Forgets what a whole pass has not used.
-    pub(crate) fn keep_only(&self, rows: &[EnvironmentReport]) {
+    /// Forgets what a pass has not used: in the Environments that it looked at, and those that it
+    /// left out and nobody expects back.
+    pub(crate) fn keep_only(&self, rows: &[EnvironmentReport], is_expected: impl Fn(&str) -> bool) {
         let used: HashMap<&str, &EnvironmentReport> =
             rows.iter().map(|row| (row.name.as_str(), row)).collect();
         self.lock().retain(|name, environment| {
             let Some(row) = used.get(name.as_str()) else {
-                return false;
+                return is_expected(name);
             };
             let used: HashSet<&Name> = row.policies.iter().map(|policy| &policy.name).collect();
-            environment.policies.retain(|name, _| used.contains(name));
+            let forgotten = environment
+                .policies
+                .extract_if(|name, _| !used.contains(name));
+            environment.bytes -= forgotten.map(|(_, policy)| policy.bytes()).sum::<usize>();
             true
         });
     }

@@ -85,9 +85,15 @@ impl ImageUpdater {
         {
             report.warnings.push(error.to_string());
         }
-        // A pass that failed early has no rows.
-        if pass.release.is_none() && report.failures.is_empty() {
-            self.memory.keep_only(&report.environments);
+        if pass.release.is_none() {
+            // A pass that failed may have left out Environments that are still declared.
+            let declared = self.repo.declared();
+            self.memory.keep_only(&report.environments, |name| {
+                let is_declared = declared
+                    .as_ref()
+                    .is_none_or(|declared| declared.environments.contains_key(name));
+                !report.failures.is_empty() && is_declared
+            });
         }
         if pass.release.is_none()
             && let Err(error) = policy_status::record(self, &report, &pass.scans, now).await

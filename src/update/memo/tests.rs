@@ -9,6 +9,10 @@ use crate::{
         store::Store,
     },
     spec,
+    update::{
+        EnvironmentState,
+        evaluate::{RowInputs, policy_report},
+    },
 };
 use std::collections::BTreeSet;
 
@@ -56,7 +60,7 @@ fn confirmed_tag(letter: char) -> TagFacts {
 }
 
 /// A decision in memory, and what it was made from.
-struct Remembered {
+struct RememberedCase {
     memory: PassMemory,
     scanner: Scanner,
     scan: RepositoryScan,
@@ -66,7 +70,7 @@ struct Remembered {
     _folder: tempfile::TempDir,
 }
 
-impl Remembered {
+impl RememberedCase {
     fn of(spec: &str) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let folder = tempfile::tempdir().unwrap();
@@ -153,7 +157,7 @@ const AGED: &str = "policy: {semver: {range: '*'}}, minimumAge: 2h";
 #[test]
 fn memory_same_inputs_give_the_decision() {
     for spec in [SEMVER, AGED, "policy: {newest: {}}"] {
-        let remembered = Remembered::of(spec);
+        let remembered = RememberedCase::of(spec);
         // Declared again, by the same text at another place.
         let same = usage(spec, &["1.0.0"]);
         let question = MemoryQuestion {
@@ -166,7 +170,7 @@ fn memory_same_inputs_give_the_decision() {
 
 #[test]
 fn memory_another_policy_text_decides_anew() {
-    let remembered = Remembered::of(SEMVER);
+    let remembered = RememberedCase::of(SEMVER);
     for spec in [
         "policy: {semver: {range: '<1.1.0'}}",
         "policy: {alphabetical: {}}",
@@ -192,7 +196,7 @@ fn memory_another_policy_text_decides_anew() {
 
 #[test]
 fn memory_other_present_values_decide_anew() {
-    let remembered = Remembered::of(SEMVER);
+    let remembered = RememberedCase::of(SEMVER);
     let other = usage(SEMVER, &["1.1.0"]);
     let question = MemoryQuestion {
         usage: &other,
@@ -211,7 +215,7 @@ fn memory_other_present_values_decide_anew() {
 
 #[test]
 fn memory_of_another_environment_decides_anew() {
-    let remembered = Remembered::of(SEMVER);
+    let remembered = RememberedCase::of(SEMVER);
     let question = MemoryQuestion {
         environment: "prod",
         ..remembered.question()
@@ -221,7 +225,7 @@ fn memory_of_another_environment_decides_anew() {
 
 #[test]
 fn memory_other_holds_decide_anew() {
-    let remembered = Remembered::of(SEMVER);
+    let remembered = RememberedCase::of(SEMVER);
     let held = held(&remembered.usage.policy);
     let question = MemoryQuestion {
         holds: &held,
@@ -238,7 +242,7 @@ fn memory_other_holds_decide_anew() {
 
 #[test]
 fn memory_another_tag_list_decides_anew() {
-    let remembered = Remembered::of(SEMVER);
+    let remembered = RememberedCase::of(SEMVER);
     let details = remembered.scan.details.clone();
     let is_known = || {
         let mut scan = scanned(&remembered.scanner);
@@ -256,7 +260,7 @@ fn memory_another_tag_list_decides_anew() {
 
 #[test]
 fn memory_another_confirmation_decides_anew() {
-    let remembered = Remembered::of(SEMVER);
+    let remembered = RememberedCase::of(SEMVER);
     let question = remembered.question();
     let mut scan = remembered.scan.clone();
     scan.details.insert("1.1.0".to_owned(), confirmed_tag('b'));
@@ -271,8 +275,8 @@ fn memory_another_confirmation_decides_anew() {
 
 #[test]
 fn memory_other_facts_of_the_store_decide_anew() {
-    let plain = Remembered::of(SEMVER);
-    let aged = Remembered::of(AGED);
+    let plain = RememberedCase::of(SEMVER);
+    let aged = RememberedCase::of(AGED);
     for remembered in [&plain, &aged] {
         let seen = [(
             Tag::new("1.0.0").unwrap(),
@@ -290,7 +294,7 @@ fn memory_other_facts_of_the_store_decide_anew() {
 
 #[test]
 fn memory_ends_when_a_tag_is_old_enough() {
-    let aged = Remembered::of(AGED);
+    let aged = RememberedCase::of(AGED);
     let is_known = |now: &str| {
         let question = MemoryQuestion {
             now: at(now),
@@ -301,7 +305,7 @@ fn memory_ends_when_a_tag_is_old_enough() {
     assert!(is_known("2026-06-10T13:59:59Z"));
     assert!(!is_known("2026-06-10T14:00:00Z"));
     assert!(!is_known("2026-06-10T11:59:59Z"), "the clock went back");
-    let plain = Remembered::of(SEMVER);
+    let plain = RememberedCase::of(SEMVER);
     let question = MemoryQuestion {
         now: at("2030-01-01T00:00:00Z"),
         ..plain.question()
@@ -311,7 +315,7 @@ fn memory_ends_when_a_tag_is_old_enough() {
 
 #[test]
 fn memory_ends_when_a_date_is_believed() {
-    let newest = Remembered::of("policy: {newest: {}}");
+    let newest = RememberedCase::of("policy: {newest: {}}");
     let mut scan = newest.scan.clone();
     scan.believed_from = Some(at("2026-06-11T00:00:00Z"));
     let question = newest.question();
@@ -328,7 +332,7 @@ fn memory_ends_when_a_date_is_believed() {
 
 #[test]
 fn memory_row_of_another_decision_is_made_anew() {
-    let remembered = Remembered::of(SEMVER);
+    let remembered = RememberedCase::of(SEMVER);
     let other = PolicyDecision::nothing("the digest is held");
     let (memory, scan) = (&remembered.memory, &remembered.scan);
     assert!(memory.row(&remembered.question(), scan, &other).is_none());
@@ -336,7 +340,8 @@ fn memory_row_of_another_decision_is_made_anew() {
 
 #[test]
 fn memory_is_bounded() {
-    let remembered = Remembered::of(SEMVER);
+    let mut remembered = RememberedCase::of(SEMVER);
+    remembered.memory.most_bytes = usize::MAX;
     for n in 0..MOST_POLICIES + 10 {
         let mut usage = PolicyUsage::clone(&remembered.usage);
         usage.policy.name = format!("p-{n}").parse().unwrap();
@@ -351,11 +356,62 @@ fn memory_is_bounded() {
         memory.lock().values().map(|one| one.policies.len()).sum()
     };
     assert_eq!(kept(&remembered.memory), MOST_POLICIES);
-    remembered.memory.keep_only(&[]);
+    remembered.memory.keep_only(&[], |name| name == "dev");
+    assert_eq!(kept(&remembered.memory), MOST_POLICIES);
+    remembered.memory.keep_only(&[], |_| false);
     assert_eq!(kept(&remembered.memory), 0);
     let mut scan = remembered.scan.clone();
     for n in 0..=MOST_CONFIRMED {
         scan.details.insert(format!("2.{n}"), confirmed_tag('a'));
     }
     assert!(remembered.question().inputs(&scan).is_none());
+}
+
+#[test]
+fn memory_bytes_are_counted() {
+    let mut remembered = RememberedCase::of(SEMVER);
+    let held = |memory: &PassMemory| memory.lock()["dev"].bytes;
+    let bytes = held(&remembered.memory);
+    assert!(bytes > 2 * ENTRY_BYTES, "a decision and a row: {bytes}");
+    // What is replaced is not counted twice.
+    remembered.memory.most_bytes = bytes;
+    let question = remembered.question();
+    for _ in 0..3 {
+        let (scan, decision) = (&remembered.scan, &remembered.decision);
+        remembered.memory.keep_decision(&question, scan, decision);
+    }
+    assert_eq!(held(&remembered.memory), bytes);
+    assert!(remembered.is_known(&question, &remembered.scan));
+    let row = EnvironmentReport::new("dev", EnvironmentState::UpToDate);
+    remembered.memory.keep_only(&[row], |_| true);
+    assert_eq!(held(&remembered.memory), 0);
+    assert!(!remembered.is_known(&question, &remembered.scan));
+}
+
+#[test]
+fn memory_without_room_judges_again_alike() {
+    let remembered = RememberedCase::of(AGED);
+    let judged = |most_bytes: usize| {
+        let memory = PassMemory {
+            most_bytes,
+            ..PassMemory::default()
+        };
+        let row = || {
+            let inputs = RowInputs {
+                environment: "dev",
+                usage: &remembered.usage,
+                decision: Some(&remembered.decision),
+                holds: &remembered.holds,
+                now: at(NOW),
+            };
+            let mut scan = remembered.scan.clone();
+            policy_report(inputs, &memory, &remembered.scanner, Some(&mut scan)).unwrap()
+        };
+        let rows = (row(), row());
+        assert_eq!(rows.0, rows.1);
+        (rows.0, memory.work(0).explanations)
+    };
+    let (row, explanations) = judged(MOST_BYTES);
+    assert_eq!(explanations, 1);
+    assert_eq!(judged(100), (row, 2));
 }
