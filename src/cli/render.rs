@@ -4,10 +4,10 @@ use super::{Failure, Outcome, Screen, safe};
 use crate::{
     objects::manifest,
     service::render::{self, RenderAnswer, RenderQuery},
-    spec::settings::{KustomizeMode, RenderSandbox, RenderSettings},
+    spec::settings::{RenderSandbox, RenderSettings},
 };
 use clap::ValueEnum;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Print the objects of a folder as the reconciler renders them
 ///
@@ -46,18 +46,14 @@ pub(super) struct Arguments {
     programs: Programs,
 }
 
-/// The kustomize program where none is named.
-const KUSTOMIZE: &str = "kustomize";
-
 /// The programs that render, where no settings name them.
 #[derive(Debug, clap::Args)]
 pub(super) struct Programs {
-    /// Run this kustomize program; "kustomize" only where a kustomization is not rendered in the
-    /// process
+    /// Run this kustomize program
     #[arg(
         long,
         value_name = "FILE",
-        default_value = KUSTOMIZE,
+        default_value = "kustomize",
         env = "TAGBOAT_KUSTOMIZE",
         help_heading = "Programs"
     )]
@@ -114,12 +110,6 @@ impl Programs {
     pub(super) fn settings(&self) -> RenderSettings {
         RenderSettings {
             kustomize: self.kustomize.clone(),
-            // A program that is named is used.
-            kustomize_mode: if self.kustomize == Path::new(KUSTOMIZE) {
-                KustomizeMode::Auto
-            } else {
-                KustomizeMode::Program
-            },
             helm: self.helm.clone(),
             allow_remote_bases: self.allow_remote_bases,
             sandbox: self.sandbox.into(),

@@ -5,11 +5,12 @@ use std::path::PathBuf;
 /// The renderer of kustomizations.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum KustomizeMode {
-    /// In the process where that gives the same objects, else by the kustomize program.
+    /// Always by the kustomize program.
     #[default]
-    Auto,
-    /// Always by the program.
     Program,
+    /// In the process where that is expected to give the same objects, else by the program. Not
+    /// the default as long as differences are known.
+    Auto,
     /// By both, with a warning for each difference; the program's objects count.
     Compare,
 }
@@ -24,8 +25,8 @@ pub(super) fn mode(
     program: Option<PathBuf>,
 ) -> Result<(KustomizeMode, Option<PathBuf>), String> {
     let mode = match kustomize {
-        None | Some("auto") => KustomizeMode::Auto,
-        Some("program") => KustomizeMode::Program,
+        None | Some("program") => KustomizeMode::Program,
+        Some("auto") => KustomizeMode::Auto,
         Some("compare") => KustomizeMode::Compare,
         Some(_) if program.is_some() => {
             return Err(
@@ -46,8 +47,9 @@ mod tests {
     fn kustomize_path_is_a_program_for_all() {
         let path = || Some(PathBuf::from("/opt/kustomize"));
         let read = |text, program| mode(Some(text), program);
-        assert_eq!(mode(None, None), Ok((KustomizeMode::Auto, None)));
-        assert_eq!(mode(None, path()), Ok((KustomizeMode::Auto, path())));
+        assert_eq!(mode(None, None), Ok((KustomizeMode::Program, None)));
+        assert_eq!(mode(None, path()), Ok((KustomizeMode::Program, path())));
+        assert_eq!(read("auto", path()), Ok((KustomizeMode::Auto, path())));
         assert_eq!(
             read("compare", path()),
             Ok((KustomizeMode::Compare, path()))

@@ -217,7 +217,7 @@ impl Default for RenderSettings {
     fn default() -> Self {
         Self {
             kustomize: "kustomize".into(),
-            kustomize_mode: KustomizeMode::Auto,
+            kustomize_mode: KustomizeMode::Program,
             helm: "helm".into(),
             allow_remote_bases: false,
             sandbox: RenderSandbox::Auto,

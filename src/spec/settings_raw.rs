@@ -296,9 +296,9 @@ pub struct RawCluster {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(rename = "Render")]
 pub(super) struct RawRender {
-    /// The renderer of kustomizations. "auto": in the process where that gives the same objects,
-    /// else by the kustomize program; "program": always by the program; "compare": by both, with a
-    /// warning for each difference. A path means that program, always. "auto" if unset.
+    /// The renderer of kustomizations. "program": the kustomize program; "auto", an experiment: in
+    /// the process what overlays really use, the rest by the program; "compare": by both, with a
+    /// warning for each difference. A path means that program. "program" if unset.
     pub kustomize: Option<String>,
     /// The kustomize program; found on PATH if none is written.
     pub kustomize_program: Option<PathBuf>,

@@ -107,7 +107,8 @@ impl Renderer {
         Some(result)
     }
 
-    /// Keeps a rendering on disk. A full disk only makes the next start slower, which is reported once.
+    /// Keeps a rendering on disk. A full disk only makes the next start slower; it is reported
+    /// once.
     pub(super) fn keep(&self, rendered: &Rendered) {
         let Some(kept) = &self.kept else { return };
         let result = kept.put(rendered);

@@ -396,7 +396,15 @@ fn set<T: DeserializeOwned>(field: &mut T, value: Value) -> Result<(), Problem> 
 }
 
 pub(super) fn typed<T: DeserializeOwned>(value: Value) -> Result<T, Problem> {
-    serde_json::from_value(value).map_err(|error| Problem::refused(error.to_string()))
+    serde_json::from_value(value).map_err(|error| {
+        // Other messages quote the value, which may be a secret.
+        let text = error.to_string();
+        let names_a_field = text.starts_with("unknown field") || text.starts_with("missing field");
+        Problem::refused(match names_a_field {
+            true => text,
+            false => "a field has a value of another type".to_owned(),
+        })
+    })
 }
 
 /// Reads the replacements of a file: one, or a list.

@@ -200,9 +200,9 @@ impl Node {
                         kind: ScalarKind::Float,
                     }),
                     _ => {
-                        return Err(Problem::unsupported(format!(
-                            "the number {number} is read differently by different readers"
-                        )));
+                        return Err(Problem::unsupported(
+                            "a number is read differently by different readers",
+                        ));
                     }
                 },
             },

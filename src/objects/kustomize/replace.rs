@@ -215,9 +215,9 @@ fn set_field(field: &mut Node, value: &Node, options: &FieldOptions) -> Result<(
     };
     let made = options.create && scalar.text.is_empty() && !is_sure_text(&text);
     if !fits || made {
-        return Err(Problem::unsupported(format!(
-            "{text:?} is put into a field of another type"
-        )));
+        return Err(Problem::unsupported(
+            "a value is put into a field of another type",
+        ));
     }
     scalar.text = text;
     Ok(())

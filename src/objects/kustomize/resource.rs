@@ -317,9 +317,9 @@ pub(super) fn sure_text(text: &str) -> Result<Node, Problem> {
     if super::scalar::is_sure_text(text) {
         Ok(Node::text(text))
     } else {
-        Err(Problem::unsupported(format!(
-            "{text:?} is read as something else than text where it has no quotes"
-        )))
+        Err(Problem::unsupported(
+            "a key or value is read as something else than text where it has no quotes",
+        ))
     }
 }
 

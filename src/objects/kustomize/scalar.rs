@@ -36,9 +36,10 @@ pub(super) fn plain(text: &str) -> Result<Plain, Problem> {
         _ if is_short_integer(text) => ScalarKind::Integer,
         _ if is_short_float(text) => ScalarKind::Float,
         _ if !is_plain_text(text) || is_date(text) || text.starts_with("0o") => {
-            return Err(Problem::unsupported(format!(
-                "{text:?} is read differently by different readers; put it in quotes"
-            )));
+            // The value may be a secret.
+            return Err(Problem::unsupported(
+                "a value is read differently by different readers; put it in quotes",
+            ));
         }
         _ => ScalarKind::Text,
     };

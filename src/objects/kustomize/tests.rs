@@ -141,7 +141,7 @@ fn overlay_leaves_to_the_program_what_it_cannot() {
             1,
             "already there",
         ),
-        ("namePrefix: 1\n", Refused, 1, "string"),
+        ("namePrefix: 1\n", Refused, 1, "another type"),
         (
             "resources: [web.yaml]\npatches:\n- {path: a.yaml}\n- target: {kind: Deployment}\n",
             Refused,
