@@ -5,7 +5,7 @@
 //! ([`Handover`]): a wrong object is worse than a slow one. Where the two could differ, kustomize 5
 //! is right; the tests compare both.
 //!
-//! Resources are nodes of YAML ([`node`]) with what kustomize remembers of them ([`resource`]).
+//! Resources are nodes of YAML (`node.rs`) with what kustomize remembers of them (`resource.rs`).
 //! [`build`] follows kustomize's order: resources and bases, generators, components, transformers;
 //! at the end hashes, references to names, and the order of objects.
 
