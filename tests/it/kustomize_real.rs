@@ -101,6 +101,96 @@ fn kustomize_public_layouts_need_no_program() {
     );
 }
 
+const WEB: &str = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec:\n  selector: {matchLabels: {app: web}}\n  template:\n    metadata: {labels: {app: web}}\n    spec: {containers: [{name: web, image: web}]}\n";
+
+/// Overlays for which an own implementation easily makes other objects: the kustomization of the
+/// base, and that of the overlay.
+const DELICATE: &[(&str, &str)] = &[
+    // kustomize keeps one value for all places where a transformer has added it.
+    (
+        "labels: [{pairs: {env: base}, includeSelectors: true}]",
+        "labels: [{pairs: {env: prod}}]",
+    ),
+    (
+        "commonLabels: {app.kubernetes.io/version: \"a\"}",
+        "labels: [{pairs: {app.kubernetes.io/version: \"b\"}}]",
+    ),
+    (
+        "labels: [{pairs: {env: base}, includeSelectors: true}]",
+        "patches: [{patch: '{apiVersion: apps/v1, kind: Deployment, metadata: {name: web, labels: {env: prod}}}'}]",
+    ),
+    (
+        "commonAnnotations: {team: base}",
+        "patches: [{patch: '{apiVersion: apps/v1, kind: Deployment, metadata: {name: web, annotations: {team: prod}}}'}]",
+    ),
+    (
+        "labels: [{pairs: {env: base}, includeSelectors: true}]",
+        "replacements: [{sourceValue: prod, targets: [{select: {kind: Deployment}, fieldPaths: [metadata.labels.env]}]}]",
+    ),
+    // Equal values, and values at one place, make no difference.
+    (
+        "labels: [{pairs: {env: base}, includeSelectors: true}]",
+        "labels: [{pairs: {env: base}}]",
+    ),
+    (
+        "labels: [{pairs: {env: base}}]",
+        "labels: [{pairs: {env: prod}}]",
+    ),
+    // kustomize merges into a copy that it drops.
+    (
+        "",
+        "patches: [{patch: '{apiVersion: apps/v1, kind: Deployment, metadata: {name: web}, $patch: replace, spec: {paused: true}}'}]",
+    ),
+    // A directive in a list that the object does not have.
+    (
+        "",
+        "patches: [{patch: '{apiVersion: apps/v1, kind: Deployment, metadata: {name: web}, spec: {template: {spec: {containers: [{name: web, ports: [{containerPort: 82, protocol: SCTP}, {containerPort: 81, $patch: delete}]}]}}}}'}]",
+    ),
+    // kustomize reads the source again after each change of it.
+    (
+        "configMapGenerator: [{name: c, literals: ['x=h:1', 'y=q'], options: {disableNameSuffixHash: true}}]",
+        "replacements: [{source: {kind: ConfigMap, fieldPath: data.x}, targets: [{select: {kind: ConfigMap}, fieldPaths: [data.x, data.y], options: {delimiter: ':', index: 1}}]}]",
+    ),
+    // Its own annotations are among all annotations.
+    (
+        "namePrefix: p-",
+        "namePrefix: q-\nreplacements: [{source: {kind: Deployment, fieldPath: metadata.annotations}, targets: [{select: {kind: Deployment}, fieldPaths: [spec.template.metadata.annotations], options: {create: true}}]}]",
+    ),
+    (
+        "namePrefix: p-",
+        "patches: [{target: {annotationSelector: internal.config.kubernetes.io/prefixes}, patch: '[{op: add, path: /spec/paused, value: true}]'}]",
+    ),
+    (
+        "",
+        "commonAnnotations: {internal.config.kubernetes.io/prefixes: zz-}",
+    ),
+    (
+        "namePrefix: p-",
+        "labels: [{pairs: {a: b}, fields: [{path: metadata/annotations}]}]",
+    ),
+    (
+        "",
+        "replacements: [{sourceValue: '5', targets: [{select: {kind: Deployment}, fieldPaths: [spec.template.spec.containers]}]}]",
+    ),
+];
+
+#[test]
+#[ignore = "needs kustomize: run tests/run render"]
+fn kustomize_delicate_overlays_are_the_same() {
+    let mut ours = 0;
+    for (base, overlay) in DELICATE {
+        let base = format!("resources: [web.yaml]\n{base}\n");
+        let top = format!("resources: [../base]\n{overlay}\n");
+        let files = [
+            ("base/kustomization.yaml", base.as_str()),
+            ("base/web.yaml", WEB),
+            ("top/kustomization.yaml", top.as_str()),
+        ];
+        ours += u64::from(is_ours(&World::new(&files), "top", overlay));
+    }
+    assert!(ours >= 2, "{ours}");
+}
+
 const SERVICE: (&str, &str) = (
     "x/service.yaml",
     "apiVersion: v1\nkind: Service\nmetadata: {name: web}\nspec: {ports: [{port: 80}]}\n",

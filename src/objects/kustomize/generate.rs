@@ -53,6 +53,7 @@ pub(super) fn generate(
         let mut map = Fields::default();
         for (name, text) in texts {
             super::resource::sure_text(name)?;
+            super::resource::check_reserved(name)?;
             map.set(name, Node::text(text));
         }
         metadata.set(field, Node::Map(map));

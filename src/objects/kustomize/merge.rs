@@ -19,6 +19,11 @@ enum Directive {
 
 /// Merges a patch into an object; nothing is left where the patch deletes it.
 pub(super) fn merge(object: Fields, patch: &Fields) -> Result<Option<Fields>, Problem> {
+    let at_top = patch.get(DIRECTIVE).map(directive);
+    if !matches!(at_top, None | Some(Ok(Directive::Delete))) {
+        // kustomize merges into a copy that it drops.
+        return Err(Problem::unsupported("the patch has a directive at its top"));
+    }
     let merged = walk(
         Some(Node::Map(object)),
         Some(Node::Map(patch.clone())),
@@ -26,6 +31,9 @@ pub(super) fn merge(object: Fields, patch: &Fields) -> Result<Option<Fields>, Pr
     )?;
     match merged {
         None => Ok(None),
+        Some(node) if node.names_any(&|name| name == DIRECTIVE) => Err(Problem::unsupported(
+            "a directive stands where the list it is for is new",
+        )),
         Some(Node::Map(fields)) => Ok(Some(fields)),
         Some(_) => Err(Problem::refused(
             "the patch makes the object something else",

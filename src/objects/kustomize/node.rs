@@ -129,6 +129,17 @@ impl Node {
         }
     }
 
+    /// Returns whether a field in it, at any depth, has a name that is meant.
+    pub(super) fn names_any(&self, is_meant: &dyn Fn(&str) -> bool) -> bool {
+        match self {
+            Self::Map(fields) => fields
+                .iter()
+                .any(|(name, node)| is_meant(name) || node.names_any(is_meant)),
+            Self::List(items) => items.iter().any(|item| item.names_any(is_meant)),
+            Self::Null { .. } | Self::Scalar(_) => false,
+        }
+    }
+
     /// Returns whether all texts in it pass through kustomize's writers and readers unchanged.
     pub(super) fn is_printable(&self) -> bool {
         match self {

@@ -258,6 +258,12 @@ fn merge_one(
 ) -> Result<(), Problem> {
     let resource = &mut resources.0[at];
     let id = resource.id();
+    if !resource.shared.is_empty() {
+        let changes = Node::Map(patch.fields.clone());
+        resource
+            .check_shared(&changes)
+            .map_err(|problem| problem.of(&id).at(&patch.origin))?;
+    }
     let object = Node::Map(std::mem::take(&mut resource.fields));
     let cost = object.merge_cost(patch_size(patch));
     let Node::Map(fields) = object else {

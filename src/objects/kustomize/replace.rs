@@ -4,7 +4,7 @@ use super::{
     kustomization::{FieldOptions, ReplacementEntry, ReplacementSource, ReplacementTarget},
     node::{Fields, Node},
     problem::Problem,
-    resource::{ObjectId, Resource, Resources},
+    resource::{ObjectId, Resource, Resources, changes_shared},
     scalar::{ScalarKind, is_sure_text},
     select::Selection,
     source::Source,
@@ -26,19 +26,22 @@ pub(super) fn apply(
     source: &Source<'_>,
     entry: &ReplacementEntry,
 ) -> Result<(), Problem> {
-    let value = match (&entry.source_value, &entry.source) {
+    let (value, from) = match (&entry.source_value, &entry.source) {
         (Some(_), Some(_)) => {
             return Err(Problem::refused("a replacement has a source and a value"));
         }
         (None, None) => return Err(Problem::refused("a replacement has no source")),
-        (Some(value), None) => Node::text(value),
-        (None, Some(from)) => source_value(resources, from)?,
+        (Some(value), None) => (Node::text(value), None),
+        (None, Some(from)) => {
+            let (at, value) = source_value(resources, from)?;
+            (value, Some(at))
+        }
     };
     if entry.targets.is_empty() {
         return Err(Problem::unsupported("a replacement has no targets"));
     }
     for target in &entry.targets {
-        apply_to(resources, source, &value, target)?;
+        apply_to(resources, source, (&value, from), target)?;
     }
     Ok(())
 }
@@ -52,7 +55,8 @@ fn ids(resource: &Resource) -> Vec<ObjectId> {
     std::iter::once(now).chain(resource.former_ids()).collect()
 }
 
-fn source_value(resources: &Resources, from: &ReplacementSource) -> Result<Node, Problem> {
+/// Returns the number of the source and the value there.
+fn source_value(resources: &Resources, from: &ReplacementSource) -> Result<(usize, Node), Problem> {
     let namespace = match from.namespace.as_str() {
         "" => None,
         namespace => Some(namespace),
@@ -65,8 +69,9 @@ fn source_value(resources: &Resources, from: &ReplacementSource) -> Result<Node,
     let mut found = resources
         .0
         .iter()
-        .filter(|resource| ids(resource).iter().any(is_meant));
-    let (Some(resource), None) = (found.next(), found.next()) else {
+        .enumerate()
+        .filter(|(_, resource)| ids(resource).iter().any(is_meant));
+    let (Some((at, resource)), None) = (found.next(), found.next()) else {
         return Err(Problem::refused("the source is not exactly one object"));
     };
     let path = match from.field_path.as_str() {
@@ -74,7 +79,9 @@ fn source_value(resources: &Resources, from: &ReplacementSource) -> Result<Node,
         path => path,
     };
     let root = Node::Map(resource.fields.clone());
-    let value = lookup(&root, &parts(path)?)?
+    let parts = parts(path)?;
+    check_path(&parts)?;
+    let value = lookup(&root, &parts)?
         .filter(|value| !value.is_empty())
         .cloned()
         .ok_or_else(|| Problem::refused(format!("the source has no {path}")))?;
@@ -90,11 +97,11 @@ fn source_value(resources: &Resources, from: &ReplacementSource) -> Result<Node,
         }
     }
     let Some(options) = from.options.as_ref() else {
-        return Ok(value);
+        return Ok((at, value));
     };
     check(options)?;
     if options.delimiter.is_empty() {
-        return Ok(value);
+        return Ok((at, value));
     }
     let Some(text) = value.as_string() else {
         return Err(Problem::unsupported(
@@ -104,8 +111,25 @@ fn source_value(resources: &Resources, from: &ReplacementSource) -> Result<Node,
     usize::try_from(options.index)
         .ok()
         .and_then(|index| text.split(options.delimiter.as_str()).nth(index))
-        .map(Node::text)
+        .map(|text| (at, Node::text(text)))
         .ok_or_else(|| Problem::refused("the index is out of bounds"))
+}
+
+/// Leaves what leads to all annotations, among which kustomize keeps its own, to the program.
+fn check_path(parts: &[String]) -> Result<(), Problem> {
+    let is = |at: usize, name: &str| {
+        parts
+            .get(at)
+            .is_some_and(|part| part == name || part == "*")
+    };
+    let leads_to_all = is(0, "metadata")
+        && (parts.len() == 1 || is(1, "annotations") && (parts.len() == 2 || parts[2] == "*"));
+    match leads_to_all {
+        true => Err(Problem::unsupported(
+            "a replacement reads or writes all annotations",
+        )),
+        false => Ok(()),
+    }
 }
 
 fn check(options: &FieldOptions) -> Result<(), Problem> {
@@ -119,7 +143,7 @@ fn check(options: &FieldOptions) -> Result<(), Problem> {
 fn apply_to(
     resources: &mut Resources,
     source: &Source<'_>,
-    value: &Node,
+    (value, from): (&Node, Option<usize>),
     target: &ReplacementTarget,
 ) -> Result<(), Problem> {
     let Some(select) = &target.select else {
@@ -138,7 +162,7 @@ fn apply_to(
     };
     let options = target.options.clone().unwrap_or_default();
     check(&options)?;
-    for resource in &mut resources.0 {
+    for (at, resource) in resources.0.iter_mut().enumerate() {
         let ids = ids(resource);
         let is_rejected = reject.iter().any(|reject| {
             reject.has_texts() && reject.matches_texts(resource)
@@ -150,7 +174,20 @@ fn apply_to(
         {
             continue;
         }
+        if from == Some(at) {
+            // kustomize reads the value anew after each change of it.
+            return Err(Problem::unsupported("the source is a target, too"));
+        }
         let id = resource.id();
+        for path in paths {
+            let parts = parts(path)?;
+            check_path(&parts)?;
+            if parts.iter().any(|part| resource.shared.contains(part))
+                || parts.last().is_some_and(|last| last == "*") && !resource.shared.is_empty()
+            {
+                return Err(changes_shared());
+            }
+        }
         source.keep(value.size() * paths.len())?;
         let mut root = Node::Map(std::mem::take(&mut resource.fields));
         for path in paths {
@@ -186,6 +223,9 @@ fn set(root: &mut Node, path: &str, value: &Node, options: &FieldOptions) -> Res
 
 fn set_field(field: &mut Node, value: &Node, options: &FieldOptions) -> Result<(), Problem> {
     if options.delimiter.is_empty() && matches!(field, Node::List(_) | Node::Map(_)) {
+        if matches!(value, Node::Scalar(_)) {
+            return Err(Problem::unsupported("a text replaces a list or mapping"));
+        }
         *field = value.clone();
         return Ok(());
     }

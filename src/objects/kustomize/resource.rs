@@ -6,6 +6,7 @@ use super::{
     schema,
 };
 use crate::objects::object::ObjectOrigin;
+use std::collections::BTreeSet;
 use std::{collections::HashMap, fmt};
 
 /// The namespace of cluster-scoped objects, as kustomize compares namespaces.
@@ -100,6 +101,9 @@ pub(super) struct Resource {
     pub behavior: Behavior,
     /// True if a generator made it.
     pub generated: bool,
+    /// Labels and annotations that one transformer has added at several places: kustomize keeps
+    /// them as one value, which changes everywhere when it changes at one place.
+    pub shared: BTreeSet<String>,
     pub origin: ObjectOrigin,
 }
 
@@ -113,6 +117,7 @@ impl Resource {
             hashed: false,
             behavior: Behavior::Create,
             generated: false,
+            shared: BTreeSet::new(),
             origin,
         }
     }
@@ -285,23 +290,38 @@ impl Resource {
                 self.kind()
             )));
         }
-        let own = |name: &str| {
-            name.starts_with("internal.config.kubernetes.io/")
-                || name.starts_with("config.kubernetes.io/") && name != LOCAL
-                || name.starts_with("config.k8s.io/")
-                || name.starts_with("alpha.config.kubernetes.io/")
-                || name.starts_with("kustomize.config.k8s.io/")
-        };
-        if let Some((name, _)) = self
-            .texts("annotations")
-            .into_iter()
-            .find(|(name, _)| own(name))
-        {
-            return Err(Problem::unsupported(format!(
-                "the annotation {name} speaks to kustomize"
-            )));
+        let annotations = self.texts("annotations");
+        annotations
+            .iter()
+            .try_for_each(|(name, _)| check_reserved(name))
+    }
+
+    /// Checks that no value that kustomize shares between places is changed at some of them.
+    pub(super) fn check_shared(&self, changes: &Node) -> Result<(), Problem> {
+        match changes.names_any(&|name| self.shared.contains(name)) {
+            true => Err(changes_shared()),
+            false => Ok(()),
         }
-        Ok(())
+    }
+}
+
+/// Returns the reason to leave a change of a shared value to the program.
+pub(super) fn changes_shared() -> Problem {
+    Problem::unsupported("a label or annotation that was added at several places is changed")
+}
+
+/// Checks that a label or annotation is not one that is reserved for kustomize.
+pub(super) fn check_reserved(name: &str) -> Result<(), Problem> {
+    let is_reserved = name.starts_with("internal.config.kubernetes.io/")
+        || name.starts_with("config.kubernetes.io/") && name != LOCAL
+        || name.starts_with("config.k8s.io/")
+        || name.starts_with("alpha.config.kubernetes.io/")
+        || name.starts_with("kustomize.config.k8s.io/");
+    match is_reserved {
+        true => Err(Problem::unsupported(format!(
+            "{name} is reserved for kustomize"
+        ))),
+        false => Ok(()),
     }
 }
 

@@ -3,7 +3,7 @@
 use super::{
     kustomization::Selector,
     problem::Problem,
-    resource::{ObjectId, Resource},
+    resource::{ObjectId, Resource, check_reserved},
 };
 use regex::Regex;
 
@@ -156,6 +156,8 @@ fn requirement(text: &str) -> Result<Requirement, Problem> {
             && part.ends_with(|c: char| c.is_ascii_alphanumeric())
     };
     let (key, rest) = (key.trim(), rest.trim());
+    check_reserved(key)?;
+    check_reserved(rest)?;
     let value = |value: &str| {
         let value = value.trim();
         let is_value = value.is_empty() || is_key(value) && !value.contains('/');

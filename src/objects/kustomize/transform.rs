@@ -5,7 +5,7 @@ use super::{
     kustomization::{Image, Label, LabelField, Replica},
     node::{Fields, Node},
     problem::Problem,
-    resource::{Resource, Resources, sure_text},
+    resource::{Resource, Resources, changes_shared, check_reserved, sure_text},
     tables,
 };
 use regex::Regex;
@@ -98,6 +98,12 @@ pub(super) fn rename(resources: &mut Resources, prefix: &str, suffix: &str) -> R
 /// Adds labels to the fields that a label entry means.
 pub(super) fn labels(resources: &mut Resources, label: &Label) -> Result<(), Problem> {
     let mut specs: Vec<FieldSpec<'_>> = label.fields.iter().map(LabelField::spec).collect();
+    let is_own = |spec: &FieldSpec<'_>| spec.path.trim_start_matches('/') == "metadata/annotations";
+    if specs.iter().any(is_own) {
+        return Err(Problem::unsupported(
+            "labels are added to the annotations, where kustomize keeps its own",
+        ));
+    }
     if label.include_selectors {
         merge_specs(&mut specs, &tables::SELECTORS)?;
         merge_specs(&mut specs, &tables::TEMPLATE_LABELS)?;
@@ -115,8 +121,8 @@ pub(super) fn common_labels(
     resources: &mut Resources,
     labels: &BTreeMap<String, String>,
 ) -> Result<(), Problem> {
-    set_all(resources, labels, &tables::SELECTORS)?;
-    set_all(resources, labels, &tables::TEMPLATE_LABELS)
+    let specs = [&tables::SELECTORS[..], &tables::TEMPLATE_LABELS[..]].concat();
+    set_all(resources, labels, &specs)
 }
 
 pub(super) fn common_annotations(
@@ -156,19 +162,28 @@ fn set_all(
 ) -> Result<(), Problem> {
     for name in pairs.keys() {
         sure_text(name)?;
+        check_reserved(name)?;
     }
     if pairs.is_empty() {
         return Ok(());
     }
     for resource in &mut resources.0 {
         let origin = resource.origin.clone();
+        let shared = std::mem::take(&mut resource.shared);
+        let mut places: BTreeMap<&str, usize> = BTreeMap::new();
+        let mut changes = false;
         for spec in specs {
             spec.edit(resource, Made::Map, &mut |node| match node {
                 // A null that is not made a mapping stays null.
                 Node::Null { .. } => Ok(()),
                 Node::Map(fields) => {
                     for (name, value) in pairs {
-                        fields.set(name, Node::text(value));
+                        let value = Node::text(value);
+                        match fields.get(name) {
+                            None => *places.entry(name).or_default() += 1,
+                            Some(old) => changes |= *old != value && shared.contains(name),
+                        }
+                        fields.set(name, value);
                     }
                     Ok(())
                 }
@@ -176,6 +191,13 @@ fn set_all(
             })
             .map_err(|problem| problem.at(&origin))?;
         }
+        if changes {
+            return Err(changes_shared().at(&origin));
+        }
+        resource.shared = shared;
+        let several = places.into_iter().filter(|(_, places)| *places > 1);
+        let several = several.map(|(name, _)| name.to_owned());
+        resource.shared.extend(several);
     }
     Ok(())
 }
