@@ -8,8 +8,7 @@ pub enum KustomizeMode {
     /// Always by the kustomize program.
     #[default]
     Program,
-    /// In the process where that is expected to give the same objects, else by the program. Not
-    /// the default as long as differences are known.
+    /// In the process where that is expected to give the same objects, else by the program.
     Auto,
     /// By both, with a warning for each difference; the program's objects count.
     Compare,

@@ -3,7 +3,7 @@
 use super::{
     generate, kustomization,
     kustomization::Kustomization,
-    node::{Fields, Node},
+    node::{Fields, Node, text_size},
     order, parse, patch,
     problem::{Handover, Problem},
     references, replace,
@@ -12,10 +12,16 @@ use super::{
     transform,
 };
 use crate::objects::object::ObjectOrigin;
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 /// The names of a kustomization.
 const NAMES: [&str; 3] = ["kustomization.yaml", "kustomization.yml", "Kustomization"];
+
+/// Characters of the longest name of an object.
+const LONGEST_NAME: usize = 253;
+
+/// Characters of the longest part of an image that is read in the process.
+const LONGEST_IMAGE: usize = 1024;
 
 /// Builds the kustomization of a folder.
 pub(super) fn build(source: &Source<'_>, folder: &str) -> Result<Vec<Resource>, Handover> {
@@ -301,6 +307,12 @@ fn transform_all(
         patch::apply(resources, source, folder, entry, &place)
             .map_err(|problem| problem.at(&place))?;
     }
+    let texts = [&root.namespace, &root.name_prefix, &root.name_suffix];
+    if texts.iter().any(|text| text.len() > LONGEST_NAME) {
+        return Err(Problem::refused(
+            "a name or namespace is longer than one may be",
+        ));
+    }
     if !root.namespace.is_empty() {
         transform::namespace(resources, &root.namespace)
             .map_err(|problem| problem.at(&root.place("namespace")))?;
@@ -316,12 +328,15 @@ fn transform_all(
     for (label, at) in root.labels.iter().zip(0..) {
         source
             .pass(resources.0.len())
+            .and_then(|()| pay(source, resources, &label.pairs))
             .and_then(|()| transform::labels(resources, label))
             .map_err(|problem| problem.at(&root.item("labels", at)))?;
     }
-    transform::common_labels(resources, &root.common_labels)
+    pay(source, resources, &root.common_labels)
+        .and_then(|()| transform::common_labels(resources, &root.common_labels))
         .map_err(|problem| problem.at(&root.place("commonLabels")))?;
-    transform::common_annotations(resources, &root.common_annotations)
+    pay(source, resources, &root.common_annotations)
+        .and_then(|()| transform::common_annotations(resources, &root.common_annotations))
         .map_err(|problem| problem.at(&root.place("commonAnnotations")))?;
     for (entry, at) in root.patches_json6902.iter().zip(0..) {
         let place = root.item("patchesJson6902", at);
@@ -336,6 +351,16 @@ fn transform_all(
             .map_err(|problem| problem.at(&root.item("replicas", at)))?;
     }
     for (image, at) in root.images.iter().zip(0..) {
+        let texts = [
+            &image.new_name,
+            &image.new_tag,
+            &image.tag_suffix,
+            &image.digest,
+        ];
+        if texts.iter().any(|text| text.len() > LONGEST_IMAGE) {
+            let problem = Problem::unsupported("a part of the image is too long");
+            return Err(problem.at(&root.item("images", at)));
+        }
         source
             .pass(resources.0.len())
             .and_then(|()| transform::images(resources, image))
@@ -348,6 +373,21 @@ fn transform_all(
             .map_err(|problem| problem.at(&place))?;
     }
     Ok(())
+}
+
+/// Counts labels or annotations that are added to all resources, and the search for each in its
+/// mapping.
+fn pay(
+    source: &Source<'_>,
+    resources: &Resources,
+    pairs: &BTreeMap<String, String>,
+) -> Result<(), Problem> {
+    let size: usize = pairs
+        .iter()
+        .map(|(name, value)| text_size(name) + text_size(value))
+        .sum();
+    source.keep(size * resources.0.len())?;
+    source.work(pairs.len() * pairs.len() * resources.0.len())
 }
 
 fn apply_replacement(

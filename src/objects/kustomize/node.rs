@@ -38,6 +38,11 @@ pub(super) struct Scalar {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Fields(Vec<(String, Node)>);
 
+/// Returns the size of a text in nodes: one takes some 64 bytes.
+pub(super) fn text_size(text: &str) -> usize {
+    1 + text.len() / 64
+}
+
 impl Node {
     pub(super) fn text(text: impl Into<String>) -> Self {
         Self::Scalar(Scalar {
@@ -120,12 +125,18 @@ impl Node {
         self.as_map()?.get(name)
     }
 
-    /// Counts the nodes below it and itself.
+    /// Counts the nodes below it and itself; texts count by their length.
     pub(super) fn size(&self) -> usize {
-        1 + match self {
-            Self::Null { .. } | Self::Scalar(_) => 0,
-            Self::List(items) => items.iter().map(Node::size).sum::<usize>(),
-            Self::Map(fields) => fields.iter().map(|(_, value)| value.size()).sum(),
+        match self {
+            Self::Null { .. } => 1,
+            Self::Scalar(scalar) => text_size(&scalar.text),
+            Self::List(items) => 1 + items.iter().map(Node::size).sum::<usize>(),
+            Self::Map(fields) => {
+                let fields = fields.iter();
+                1 + fields
+                    .map(|(name, value)| text_size(name) + value.size())
+                    .sum::<usize>()
+            }
         }
     }
 

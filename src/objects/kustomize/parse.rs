@@ -1,7 +1,7 @@
 //! Texts of resources and patches, read as kustomize reads them.
 
 use super::{
-    node::{Fields, Node, Scalar},
+    node::{Fields, Node, Scalar, text_size},
     problem::Problem,
     scalar::{Plain, ScalarKind, plain},
 };
@@ -81,7 +81,8 @@ impl Reader {
         repeated: bool,
     ) -> Result<Node, (u32, Problem)> {
         if repeated {
-            self.left = self.left.saturating_sub(1);
+            let size = text_size(node.value().unwrap_or_default());
+            self.left = self.left.saturating_sub(size);
         }
         if depth > DEEPEST || self.left == 0 {
             return Err((

@@ -271,6 +271,7 @@ fn merge_one(
     };
     resource.fields = fields;
     source.work(cost)?;
+    source.keep(patch_size(patch))?;
     if options.allow_name_change || options.allow_kind_change {
         resource.remember_id();
     }

@@ -188,10 +188,9 @@ fn apply_to(
                 return Err(changes_shared());
             }
         }
-        source.keep(value.size() * paths.len())?;
         let mut root = Node::Map(std::mem::take(&mut resource.fields));
         for path in paths {
-            set(&mut root, path, value, &options).map_err(|problem| problem.of(&id))?;
+            set(&mut root, source, path, value, &options).map_err(|problem| problem.of(&id))?;
         }
         root.check_depth(0)?;
         if let Node::Map(fields) = root {
@@ -202,7 +201,13 @@ fn apply_to(
     Ok(())
 }
 
-fn set(root: &mut Node, path: &str, value: &Node, options: &FieldOptions) -> Result<(), Problem> {
+fn set(
+    root: &mut Node,
+    source: &Source<'_>,
+    path: &str,
+    value: &Node,
+    options: &FieldOptions,
+) -> Result<(), Problem> {
     let parts = parts(path)?;
     for end in 1..parts.len() {
         if let Ok(Some(Node::Scalar(_))) = lookup(root, &parts[..end]) {
@@ -213,6 +218,7 @@ fn set(root: &mut Node, path: &str, value: &Node, options: &FieldOptions) -> Res
     let mut count = 0;
     visit(root, &parts, made, &mut |field| {
         count += 1;
+        source.keep(value.size())?;
         set_field(field, value, options)
     })?;
     match count {

@@ -353,3 +353,46 @@ fn overlay_deep_nesting_is_walked() {
     ];
     assert!(built(&files, "x").is_ok());
 }
+
+/// Small repositories that would take gigabytes.
+#[test]
+fn overlay_texts_are_bounded() {
+    let aliases = format!(
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: a}}\ndata:\n  a: &a \"{}\"\n{}",
+        "x".repeat(100_000),
+        (0..2_000)
+            .map(|n| format!("  b{n}: *a\n"))
+            .collect::<String>()
+    );
+    let maps: String = (0..1_000)
+        .map(|n| format!("---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: a{n}}}\n"))
+        .collect();
+    let labels: String = (0..1_000).map(|n| format!("l{n}: \"v\", ")).collect();
+    let long = "p".repeat(100_000);
+    let fields: String = (0..100).map(|n| format!("  k{n}: ''\n")).collect();
+    let many = format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: m}}\ndata:\n{fields}");
+    let wildcard = format!(
+        "resources: [a.yaml]\nreplacements:\n{}",
+        format!("- {{sourceValue: {}, targets: [{{select: {{kind: ConfigMap}}, fieldPaths: ['data.*']}}]}}\n", "x".repeat(60_000)).repeat(100)
+    );
+    for (kustomization, objects) in [
+        ("resources: [a.yaml]\n".to_owned(), aliases.as_str()),
+        (format!("resources: [a.yaml]\nnamePrefix: {long}\n"), &maps),
+        (
+            format!("resources: [a.yaml]\ncommonLabels: {{{labels}}}\n"),
+            &maps,
+        ),
+        (wildcard, &many),
+    ] {
+        let files = [
+            ("x/kustomization.yaml", kustomization.as_str()),
+            ("x/a.yaml", objects),
+        ];
+        let result = built(&files, "x");
+        assert!(
+            result.is_err(),
+            "{}",
+            kustomization.get(..80).unwrap_or_default()
+        );
+    }
+}
