@@ -43,7 +43,7 @@ mod git_support;
 mod git_wire;
 mod kustomize_layouts;
 mod kustomize_overlays;
-mod kustomize_real;
+mod kustomize_render_real;
 #[cfg(feature = "demo")]
 mod preview;
 #[cfg(feature = "demo")]

@@ -1,5 +1,5 @@
 //! Tables of small overlays. That kustomize makes the same of them is checked by
-//! `tests/it/kustomize_real.rs`.
+//! `tests/it/kustomize_render_real.rs`.
 
 use super::{Handover, HandoverKind, KustomizeFiles, KustomizedObject, Unreadable, build};
 use crate::objects::manifest::to_yaml_stream;
