@@ -6,9 +6,9 @@
 //! objects for each Application, a Kustomization or an Application for each. Measured are the first
 //! apply, a commit that touches nothing that is deployed, and a commit that touches one
 //! Application; with the requests that the API server counted, and the processor time of the
-//! controllers. Flux is told of each commit at once, as by its webhook receiver. It runs with the
-//! concurrency and limits that its documentation names for large installations; `FLUX_ARGUMENTS`
-//! replaces those of kustomize-controller.
+//! controllers. Flux is notified of each commit at once, as by its webhook receiver. It runs with
+//! the concurrency and limits that its documentation names for large installations;
+//! `FLUX_ARGUMENTS` replaces those of kustomize-controller.
 //!
 //! The argument is the number of Applications.
 
@@ -62,7 +62,7 @@ const LOOK: Duration = Duration::from_millis(500);
 /// As Flux's documentation has them for large installations.
 const FLUX_ARGUMENTS: &str = "--concurrent=20 --kube-api-qps=500 --kube-api-burst=1000";
 
-/// What one step of one tool took.
+/// The cost of one step of one tool.
 #[derive(Debug, Clone, Copy)]
 struct Usage {
     seconds: f64,

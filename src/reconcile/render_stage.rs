@@ -34,7 +34,7 @@ pub trait RevisionRenderer: Send + Sync {
     fn is_untouched(&self, earlier: &str, inputs: &RenderInputs) -> bool;
 }
 
-/// A function renders anew at each revision.
+/// A function renders again at each revision.
 impl<F> RevisionRenderer for F
 where
     F: Fn(&Application) -> Result<RenderStage, RenderFailure> + Send + Sync,

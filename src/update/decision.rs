@@ -10,7 +10,7 @@ pub enum PolicyDecision {
     Chosen(Chosen),
     Nothing {
         reason: String,
-        /// When the first tag that is only too young becomes old enough.
+        /// The time at which the first tag that is only too young becomes old enough.
         free_at: Option<Timestamp>,
     },
 }

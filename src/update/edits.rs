@@ -33,7 +33,7 @@ pub(super) struct ScopeEdits {
 /// Edits the files of an Environment. `read` returns the bytes of a file.
 ///
 /// # Errors
-/// Those of `read`.
+/// The errors of `read`.
 pub(super) fn edit<E>(
     scope: &EnvironmentScope,
     declared: &Declarations,

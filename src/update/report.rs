@@ -113,7 +113,7 @@ pub struct PolicyReport {
     /// The best few refused tags above the chosen or the present one.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub refused: Vec<RefusedReport>,
-    /// When the first tag that is only too young becomes old enough.
+    /// The time at which the first tag that is only too young becomes old enough.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub free_at: Option<Timestamp>,
     /// Holds after reverts.

@@ -34,7 +34,7 @@ struct Fleet {
     _cluster: SandboxCluster,
 }
 
-/// What a commit has cost.
+/// The work that a commit has caused.
 #[derive(Debug, PartialEq, Eq)]
 struct Work {
     trees: u64,

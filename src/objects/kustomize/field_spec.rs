@@ -21,7 +21,7 @@ pub(super) struct FieldSpec<'p> {
     pub create: bool,
 }
 
-/// What a missing field becomes.
+/// The value of a missing field that is created.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Made {
     Nothing,
@@ -120,7 +120,7 @@ fn edit_fields(
         Made::Text if rest.is_empty() => Some(Node::text("")),
         _ => Some(Node::Map(Fields::default())),
     };
-    // A null becomes what would have been made; a list where the path says so.
+    // A null becomes the value of a missing field, or a list if the path names one.
     let empty = match (&made_here, is_list) {
         (_, true) => Some(Node::List(Vec::new())),
         (made, false) => made.clone(),

@@ -16,7 +16,7 @@ const DEEPEST: usize = 200;
 /// Reads the documents of a text, each with its line; none of those that are empty.
 ///
 /// # Errors
-/// What another reader might read differently is left to the kustomize program.
+/// Text that YAML parsers disagree on is left to the kustomize program.
 pub(super) fn read(text: &str) -> Result<Vec<(u32, Node)>, (u32, Problem)> {
     let at = |line: u32| move |why: &str| (line, Problem::unsupported(why));
     if let Some(line) = text.lines().zip(1u32..).find_map(|(line, number)| {

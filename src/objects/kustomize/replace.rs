@@ -175,7 +175,7 @@ fn apply_to(
             continue;
         }
         if from == Some(at) {
-            // kustomize reads the value anew after each change of it.
+            // kustomize reads the value again after each change of it.
             return Err(Problem::unsupported("the source is a target, too"));
         }
         let id = resource.id();

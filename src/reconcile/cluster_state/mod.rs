@@ -79,7 +79,7 @@ pub(crate) struct ClusterHandle {
 struct AppEntry {
     /// Wakes the Application's task; `None` if this process has none.
     wake: Option<Arc<Notify>>,
-    /// Whether its task sleeps, and waits for nothing but changes of its own objects and work.
+    /// True if its task sleeps and waits only for changes of its own objects, and for work.
     at_rest: bool,
     /// The repository that has reserved the name.
     owner: Option<Arc<RepositoryId>>,

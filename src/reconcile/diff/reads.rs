@@ -88,7 +88,7 @@ impl ClusterReads {
 /// The objects that one list request is expected to return.
 #[derive(Default)]
 struct ListedKind {
-    /// Those that will be compared.
+    /// The objects that will be compared.
     wanted: HashSet<ObjectKey>,
     /// All of them.
     total: usize,
@@ -134,7 +134,7 @@ impl Drop for HeldBytes {
 /// Live objects of recorded Applications, listed once a kind.
 #[derive(Default)]
 pub(super) struct LiveObjects {
-    /// Whether a list is of all Applications, or of one.
+    /// True for a list of the objects of all Applications, false for that of one.
     lists_all: bool,
     /// By group and kind.
     expected: HashMap<ListId<(String, String)>, ListedKind>,

@@ -52,7 +52,7 @@ impl RequestStart {
     }
 }
 
-/// What was received of one response.
+/// The received part of one response, with its limits.
 #[derive(Debug)]
 pub(super) struct ResponseBounds {
     /// None for the advertisement, which no command asks for.
